@@ -1,0 +1,148 @@
+"""What this run was asked for: the only reader of command-line values and of the environment.
+
+Two front ends fill the same ``Options``: the ``NAME=value`` words of ``doit`` (``from_words``) and the flags of
+``coconut-build`` (its own module). Nothing else in the project looks at ``os.environ`` or ``sys.argv``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from coconut_tasks.errors import UsageError, did_you_mean
+
+DEFAULT_PACKAGE = "svsm"
+"""The package of a ``FEATURES`` entry that names none, as in xbuild."""
+
+VARIABLES: Mapping[str, str] = {
+    "RECIPE": "build recipes, separated by commas or spaces",
+    "SVSM": "the SVSM source tree (default: $SVSM, the checkout that one stands in, the sample tree)",
+    "BIN": "the output folder (default: bin/ of the checkout that one stands in, else of the current folder)",
+    "RELEASE": "1: release profile",
+    "FEATURES": "more cargo features, [pkg:]feature, separated by commas or spaces; pkg defaults to svsm",
+    "ALL_FEATURES": "1: all features of every cargo item, instead of the recipe's",
+    "OFFLINE": "1: cargo --locked --offline",
+    "VERBOSE": "1: commands and tools say more",
+    "LENIENT": "1: unknown fields of a recipe are warnings",
+}
+_SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraFeature:
+    """One entry of ``FEATURES``."""
+
+    package: str
+    feature: str
+
+    def __str__(self) -> str:
+        return f"{self.package}:{self.feature}"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Everything that a user can ask for, checked; ``environment`` is the process environment as it was at the start."""
+
+    recipes: tuple[str, ...] = ()
+    svsm: str | None = None
+    bin: str | None = None
+    release: bool = False
+    features: tuple[ExtraFeature, ...] = ()
+    all_features: bool = False
+    offline: bool = False
+    verbose: bool = False
+    lenient: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+    workdir: str = "."
+    """The folder that the user stood in: relative paths of the command line and of variables start there."""
+
+    def absolute(self, path: str) -> str:
+        """A path that the user gave, made absolute."""
+        return os.path.normpath(os.path.join(self.workdir, os.path.expanduser(path)))
+
+
+def split_list(text: str) -> tuple[str, ...]:
+    """The words of a list separated by commas, white space, or both."""
+    return tuple(text.replace(",", " ").split())
+
+
+def parse_features(text: str) -> tuple[ExtraFeature, ...]:
+    """Entries of ``[pkg:]feature``; ``svsm:a,b`` is two: ``a`` and ``b``, both of svsm.
+
+    Raises:
+        UsageError: an entry has no feature, no package before its colon, or would be read as an option.
+    """
+    entries = []
+    for word in split_list(text):
+        package, colon, feature = word.rpartition(":")
+        package = package if colon else DEFAULT_PACKAGE
+        if not feature or not package or word.startswith("-") or feature.startswith("-"):
+            raise UsageError(f"FEATURES: '{word}' is not a feature: [pkg:]feature, as attest or userinit:extra")
+        entries.append(ExtraFeature(package, feature))
+    return tuple(dict.fromkeys(entries))
+
+
+def parse_switch(name: str, value: str) -> bool:
+    """A yes-or-no value; the empty string is no, as ``RELEASE=`` in a shell.
+
+    Raises:
+        UsageError: any other word.
+    """
+    if value == "":
+        return False
+    if value.lower() not in _SWITCHES:
+        raise UsageError(f"{name}: '{value}' is neither yes nor no: 1 or 0{did_you_mean(value, _SWITCHES)}")
+    return _SWITCHES[value.lower()]
+
+
+def assignments(words: Iterable[str]) -> dict[str, str]:
+    """The ``NAME=value`` words of a command line, by doit's own rule: no leading dash, an equal sign anywhere."""
+    return dict(word.split("=", 1) for word in words if "=" in word and not word.startswith("-"))
+
+
+def from_words(words: Sequence[str], environment: Mapping[str, str], workdir: str) -> Options:
+    """Options from the ``NAME=value`` words of a doit command line.
+
+    Raises:
+        UsageError: every misspelt variable and wrong value, all in one message.
+    """
+    given = assignments(words)
+    wrong = [
+        f"{name}: no such variable{did_you_mean(name, VARIABLES)}: {', '.join(VARIABLES)}"
+        for name in given
+        if name not in VARIABLES
+    ]
+
+    def switch(name: str) -> bool:
+        try:
+            return parse_switch(name, given.get(name, ""))
+        except UsageError as error:
+            wrong.append(str(error))
+            return False
+
+    switches = {name.lower(): switch(name) for name in ("RELEASE", "ALL_FEATURES", "OFFLINE", "VERBOSE", "LENIENT")}
+    features: tuple[ExtraFeature, ...] = ()
+    try:
+        features = parse_features(given.get("FEATURES", ""))
+    except UsageError as error:
+        wrong.append(str(error))
+    paths = ("RECIPE", "SVSM", "BIN")
+    empty = (name for name in paths if name in given and not given[name].strip())
+    wrong += [f"{name}: nothing after the equal sign: {VARIABLES[name]}" for name in empty]
+    if wrong:
+        raise UsageError("\n".join(wrong))
+    return Options(
+        recipes=split_list(given.get("RECIPE", "")),
+        svsm=given.get("SVSM", environment.get("SVSM") or None),
+        bin=given.get("BIN"),
+        features=features,
+        environment=dict(environment),
+        workdir=workdir,
+        **switches,
+    )
+
+
+def process_environment() -> Mapping[str, str]:
+    """The environment of this process."""
+    return dict(os.environ)

@@ -1,0 +1,123 @@
+"""The JSON Schema of recipes, and what it finds in a document, in the project's own words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from coconut_tasks.errors import did_you_mean
+from coconut_tasks.finding import Finding, either, shown
+from coconut_tasks.finding import Path as DocumentPath
+
+_FILE = Path("schema", "recipe.schema.json")
+
+
+def schema_path() -> Path:
+    """``recipe.schema.json``: inside the installed package, or in ``schema/`` of a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / _FILE
+    return installed if installed.exists() else package.parent / _FILE
+
+
+def schema_text() -> str:
+    """The schema as it stands in its file."""
+    return schema_path().read_text(encoding="utf-8")
+
+
+def schema_findings(document: object) -> list[Finding]:
+    """All that the schema has against a document, of any shape; at most one finding about the type of a value."""
+    # Imported here: it takes longer than all the rest of a run in which nothing has to be built.
+    from jsonschema import Draft202012Validator
+
+    errors = list(Draft202012Validator(json.loads(schema_text())).iter_errors(document))
+    mistyped = {tuple(error.absolute_path) for error in errors if error.validator == "type"}
+    found: list[Finding] = []
+    for error in errors:
+        path = tuple(error.absolute_path)
+        if path in mistyped and error.validator != "type":
+            continue  # A value of the wrong type is also none of the allowed words: one message is enough.
+        found += _TRANSLATIONS[error.validator](path, error.instance, error.schema)
+    return list(dict.fromkeys(found))
+
+
+_NOUNS = {
+    "boolean": ("a boolean", "true or false"),
+    "string": ("a string", "text in double quotes"),
+    "array": ("a list", "entries in brackets"),
+    "object": ("an object", "members in braces"),
+}
+
+
+def _wrong_type(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Finding]:
+    noun, allowed = _NOUNS[schema["type"]]
+    if schema["type"] == "boolean" and str(value).lower() in ("true", "false"):
+        allowed += ", without quotes"
+    for example in schema.get("examples", [])[:1]:
+        allowed += f", as {json.dumps(example)}"
+    yield Finding(path, f"{shown(value)} is not {noun}", allowed)
+
+
+def _wrong_word(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Finding]:
+    # comport has each number twice, as text and as a number.
+    words = list(dict.fromkeys(map(str, schema["enum"])))
+    yield Finding(
+        path, _is(path, value), either(words) + (did_you_mean(value, words) if isinstance(value, str) else "")
+    )
+
+
+def _wrong_pattern(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Finding]:
+    yield Finding(path, _is(path, value), schema["patternErrorMessage"])
+
+
+def _empty_text(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Finding]:
+    yield Finding(path, _is(path, value), "at least one character")
+
+
+def _empty_list(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Finding]:
+    yield Finding(
+        path, _is(path, value), f"at least one of {either(_words(schema))}" if _words(schema) else "at least one entry"
+    )
+
+
+def _repeated(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Finding]:
+    for i, entry in enumerate(value):
+        if entry in value[:i]:
+            yield Finding((*path, i), f"{path[-1]} has {shown(entry)} again", "each entry once")
+
+
+def _missing(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Finding]:
+    for name in schema["required"]:
+        if name not in value:
+            yield Finding(path, f"'{name}' is missing", schema["properties"][name]["description"].rstrip("."))
+
+
+def _unknown(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Finding]:
+    fields = [name for name in schema["properties"] if not name.startswith("$")]
+    for name in value:
+        if name not in schema["properties"]:
+            allowed = ", ".join(fields) + did_you_mean(name, fields)
+            yield Finding((*path, name), f"{shown(name)} is not a field", allowed, at_key=True, unknown=True)
+
+
+def _is(path: DocumentPath, value: object) -> str:
+    last = path[-1]
+    return f"{last} is {shown(value)}" if isinstance(last, str) else f"{path[-2]} has {shown(value)}"
+
+
+def _words(schema: dict[str, Any]) -> list[str]:
+    return list(schema.get("items", {}).get("enum", []))
+
+
+_TRANSLATIONS: dict[str, Callable[[DocumentPath, Any, dict[str, Any]], Iterator[Finding]]] = {
+    "type": _wrong_type,
+    "enum": _wrong_word,
+    "pattern": _wrong_pattern,
+    "minLength": _empty_text,
+    "minItems": _empty_list,
+    "uniqueItems": _repeated,
+    "required": _missing,
+    "additionalProperties": _unknown,
+}
+"""Every keyword of the schema that can fail; a test holds that none is missing."""

@@ -1,0 +1,201 @@
+"""JSON text: the same values as ``json``, and for everything else one message with a place."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from coconut_tasks.errors import RecipeError
+from coconut_tasks.jsontext import MAX_DEPTH, Duplicate, Position, child, parse
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=30,
+)
+LAYOUTS = st.sampled_from([None, 0, 2, "\t"])
+
+
+@given(VALUES, LAYOUTS, st.booleans())
+def test_agrees_with_json(value: object, indent: int | str | None, ascii_only: bool) -> None:
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
+    document = parse("f", text.encode())
+    assert document.value == value
+    assert repr(document.value) == repr(json.loads(text))  # 1, 1.0 and True are equal, but not the same.
+    assert document.duplicates == ()
+
+
+@given(VALUES, LAYOUTS)
+def test_every_value_and_name_is_where_the_positions_say(value: object, indent: int | str | None) -> None:
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    document = parse("f", text.encode())
+    lines = text.split("\n")
+    decoder = json.JSONDecoder()
+
+    def read(position: Position) -> Any:
+        rest = "\n".join([lines[position.line - 1][position.column - 1 :], *lines[position.line :]])
+        return decoder.raw_decode(rest)[0]
+
+    def walk(part: object, pointer: str) -> int:
+        assert read(document.values[pointer]) == part
+        members = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
+        if isinstance(part, dict):
+            assert [read(document.keys[child(pointer, name)]) for name in part] == list(part)
+        return 1 + sum(walk(inner, child(pointer, name)) for name, inner in members)
+
+    assert walk(value, "") == len(document.values)
+
+
+@given(st.binary())
+@example(b"\xff\xfe{\x00}\x00")
+@example(b"\xef\xbb\xbf{}")
+@example(b"\xed\xa0\x80")
+def test_garbage_is_a_recipe_error_or_json(data: bytes) -> None:
+    agrees_or_refuses(data)
+
+
+TOKENS = ["{", "}", "[", "]", ",", ":", '"', "'", "\\", "\\u", "d800", "1", "-", ".", "e", "true", "NaN", "//", "/*"]
+
+
+@given(st.lists(st.sampled_from([*TOKENS, " ", "\n", "\r\n", "\t", "\0", "\u2028", "\u00e4", '"a"'])).map("".join))
+def test_nearly_json_is_a_recipe_error_or_json(text: str) -> None:
+    agrees_or_refuses(text.encode())
+
+
+def agrees_or_refuses(data: bytes) -> None:
+    """What json refuses, ``parse`` refuses too; it refuses more, and then with exactly one problem."""
+    try:
+        value = parse("f", data).value
+    except RecipeError as error:
+        assert len(error.problems) == 1
+    else:
+        assert repr(value) == repr(json.loads(data))
+
+
+@pytest.mark.parametrize(
+    "text", ["1", "-0", "0.5", "-1.5e-3", "1E+5", "1e999", '"\\ud83e\\udd65"', '"\\/\\b\\u0000"', " [ ] ", "\r\n{ }\n"]
+)
+def test_rare_but_right(text: str) -> None:
+    assert repr(parse("f", text.encode()).value) == repr(json.loads(text))
+
+
+def test_positions_and_pointers() -> None:
+    document = parse("f", b'{\n\t"a~/b": [1,\r\n "x"],\n"\xc3\xa4": {"c": null}}')
+    assert document.values == {
+        "": (1, 1),
+        "/a~0~1b": (2, 10),
+        "/a~0~1b/0": (2, 11),
+        "/a~0~1b/1": (3, 2),
+        "/\u00e4": (4, 6),
+        "/\u00e4/c": (4, 12),
+    }
+    assert document.keys == {"/a~0~1b": (2, 2), "/\u00e4": (4, 1), "/\u00e4/c": (4, 7)}
+
+
+def test_all_duplicates_with_both_positions() -> None:
+    document = parse("f", b'{"a": {"b": 1, "b": 2},\n"c": 0, "\\u0061": 3, "a": 4}')
+    assert document.value == {"a": 4, "c": 0}
+    assert document.duplicates == (
+        Duplicate("/a/b", Position(1, 8), Position(1, 16)),
+        Duplicate("/a", Position(1, 2), Position(2, 9)),
+        Duplicate("/a", Position(1, 2), Position(2, 22)),
+    )
+    assert (document.keys["/a"], document.values["/a"]) == ((2, 22), (2, 27))
+
+
+A_VALUE = "true, false, a number, text in double quotes, [ or {"
+SYNTAX = [
+    # What is missing, too much, or wrong between values.
+    (b"", "1:1: /: the file is empty: a JSON object", None),
+    (b" \n\t\n", "1:1: /: the file is empty: a JSON object", None),
+    (b'{"a": 1,}', "1:8: /: a comma before '}': no comma after the last one", 7),
+    (b'{"a": [1,\n]}', "1:9: /a: a comma before ']': no comma after the last one", 8),
+    (b'{"a": 1,, "b": 2}', "1:9: /: ',' where the name of a member belongs: a name in double quotes", 8),
+    (b"[,1]", f"1:2: /0: ',' where a value belongs: {A_VALUE}", 1),
+    (b'{"a": 1 "b": 2}', "1:9: /: no comma before this: ',' or '}'", 8),
+    (b"[1 2]", "1:4: /: no comma before this: ',' or ']'", 3),
+    (b"[1; 2]", "1:3: /: ';' inside a list: ',' or ']'", 2),
+    (b'{"a": 1]', "1:8: /: ']' inside an object: ',' or '}'", 7),
+    (b'{"a" 1}', "1:6: /a: '1' after the name of a member: a colon", 5),
+    (b'{"a" = 1}', "1:6: /a: '=' after the name of a member: a colon", 5),
+    (b'{"a":}', f"1:6: /a: '}}' where a value belongs: {A_VALUE}", 5),
+    (b"{a: 1}", "1:2: /: 'a' where the name of a member belongs: a name in double quotes", 1),
+    (b"{} {}", "1:4: /: '{' after the end of the value: one value, and nothing after it", 3),
+    (b"{}x", "1:3: /: 'x' after the end of the value: one value, and nothing after it", 2),
+    # The end of the file in the middle.
+    (b'{"a": [1', "1:9: /a: the file ends inside a list: a ']' for the one on line 1", 8),
+    (b'{\n"a": 1\n', "3:1: /: the file ends inside an object: a '}' for the one on line 1", None),
+    (b'{"a"', "1:5: /a: the end of the file after the name of a member: a colon", 4),
+    (b'{"a":', f"1:6: /a: the end of the file where a value belongs: {A_VALUE}", 5),
+    # Other languages.
+    (b"// x\n{}", "1:1: /: a comment: JSON has no comments", 0),
+    (b'{"a": 1 /* x */}', "1:9: /: a comment: JSON has no comments", 8),
+    (b'{"a": 1}\n# x', "2:1: /: a comment: JSON has no comments", 0),
+    (b"{'a': 1}", "1:2: /: a single quote where the name of a member belongs: a name in double quotes", 1),
+    (b"{\"a\": 'b'}", "1:7: /a: a single quote: text in double quotes", 6),
+    (b'{"a": NaN}', f"1:7: /a: 'NaN' is not a JSON value: {A_VALUE}", 6),
+    (b'{"a": -Infinity}', "1:7: /a: '-Infinity' is not a JSON number: a decimal number, as 3", 6),
+    (b'{"a": True}', f"1:7: /a: 'True' is not a JSON value: {A_VALUE} (did you mean 'true'?)", 6),
+    (b'{"a": cargo}', f"1:7: /a: 'cargo' is not a JSON value: {A_VALUE}", 6),
+    (b'{"a": 0x3}', "1:7: /a: '0x3' is not a JSON number: a decimal number, as 3", 6),
+    (b'{"a": 03}', "1:7: /a: '03' is not a JSON number: a decimal number, as 3", 6),
+    (b'{"a": .5}', "1:7: /a: '.5' is not a JSON number: a decimal number, as 3", 6),
+    (b'{"a": +1}', "1:7: /a: '+1' is not a JSON number: a decimal number, as 3", 6),
+    (b'{"a":\xc2\xa01}', f"1:6: /a: U+00A0 where a value belongs: {A_VALUE}", 5),
+    # Inside text.
+    (b'{"a": "b\n}', "1:7: /a: text that does not end on its line: a double quote at its end", 6),
+    (b'"\\', r"1:2: /: '\' is not an escape: " + r"\" \\ \/ \b \f \n \r \t or \u and four hex digits", 1),
+    (b'"\\x41"', r"1:2: /: '\x' is not an escape: " + r"\" \\ \/ \b \f \n \r \t or \u and four hex digits", 1),
+    (b'"\\u12"', r"1:2: /: '\u' is not an escape: " + r"\" \\ \/ \b \f \n \r \t or \u and four hex digits", 1),
+    (b'"a\tb"', "1:3: /: U+0009 in text: an escape, as \\t or \\u0009", 2),
+    (b'"\\ud83e"', "1:2: /: \\ud83e is half of a character: both halves of a surrogate pair", 1),
+    (b'"\\udd65"', "1:2: /: \\udd65 is half of a character: both halves of a surrogate pair", 1),
+    # Bytes.
+    (b"\xef\xbb\xbf{}", "1:1: /: the file begins with a byte-order mark: UTF-8 text without it", 0),
+    (b'{\n"a": "\xc3\xa4\xff"}', "2:8: /: the byte 0xFF is not UTF-8: UTF-8 text", 7),
+    (b"\xff\xfe{\0}\0", "1:1: /: the byte 0xFF is not UTF-8: UTF-8 text", 0),
+]
+
+
+@pytest.mark.parametrize(("data", "message", "caret"), SYNTAX)
+def test_a_syntax_error_says_what_was_found_and_shows_the_line(data: bytes, message: str, caret: int | None) -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse("r.json", data)
+    head, *picture = str(caught.value).split("\n")
+    assert head == f"r.json:{message}"
+    if caret is None:  # A line without anything on it is not shown.
+        assert picture == []
+    else:
+        line = int(message.split(":")[0])
+        text = data.decode("utf-8", "replace").split("\n")[line - 1]
+        shown = "".join(c if c.isprintable() else " " for c in text)
+        assert picture == [f"    {shown}", f"    {' ' * caret}^"]
+
+
+def test_of_a_long_line_the_part_around_the_mistake_is_shown() -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse("r.json", b"[" + b"1," * 5000 + b"x" + b",1" * 5000 + b"]")
+    head, text, caret = str(caught.value).split("\n")
+    assert head.startswith("r.json:1:10002: /5000: 'x' is not a JSON value")
+    assert len(text) < 110
+    assert text[caret.index("^")] == "x"
+
+
+@pytest.mark.parametrize("data", [b"[" * 1_000_000, b'{"a":' * 1_000_000, b"[" * 101 + b"]" * 101])
+def test_absurd_depth(data: bytes) -> None:
+    with pytest.raises(RecipeError, match="more than 100 levels inside each other: fewer levels"):
+        parse("r.json", data)
+
+
+def test_the_greatest_depth() -> None:
+    data = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
+    assert parse("r.json", data).value == json.loads(data)
+
+
+def test_a_number_longer_than_python_reads() -> None:
+    with pytest.raises(RecipeError, match="/0: a number of 5000 digits: a shorter number"):
+        parse("r.json", b"[" + b"1" * 5000 + b"]")
