@@ -1,0 +1,52 @@
+"""The recipe's ``igvm`` section."""
+
+from __future__ import annotations
+
+from coconut_tasks.layout import DIGEST_HEX, DIGEST_JSON, key_of
+from coconut_tasks.plan.ground import Ground
+from coconut_tasks.recipe import Platform, Target
+from coconut_tasks.step import IgvmFile, Measurement, Step
+from coconut_tasks.tools.igvmbuilder import Parts, igvmbuilder_command
+from coconut_tasks.tools.igvmmeasure import igvmmeasure_command
+
+
+def plan_igvm(target: Target, parts: Parts, igvmbuilder: str, ground: Ground) -> Step:
+    """The IGVM file of one target."""
+    verbose = ground.options.verbose
+    words = igvmbuilder_command(igvmbuilder, target, parts, "OUTPUT", verbose=verbose)
+    key = key_of("igvm", words.argv, target.output, ground.tree)
+    output = ground.layout.variant(target.name, key, target.output)
+    work = IgvmFile(igvmbuilder_command(igvmbuilder, target, parts, output, verbose=verbose), output)
+    published = ((output, ground.layout.published(target.output)),)
+    doc = f"the IGVM file {target.output} for {target.name}"
+    return Step("igvm", target.name, key, doc, work, (igvmbuilder, *parts.files), (output,), published)
+
+
+def plan_measurement(target: Target, igvm: Step, igvmmeasure: str, ground: Ground) -> tuple[Step, ...]:
+    """The launch measurement of one target; nothing for a target without SEV-SNP, which has no such measurement."""
+    if Platform.SNP not in target.platforms:
+        return ()
+    file = igvm.outputs[0]
+    command = igvmmeasure_command(igvmmeasure, target, file)
+    key = key_of("measure", command.argv, ground.tree)
+    hex, json = (
+        ground.layout.variant(f"measure-{target.name}", key, target.output + end) for end in (DIGEST_HEX, DIGEST_JSON)
+    )
+    work = Measurement(
+        command,
+        igvm=file,
+        tool=igvmmeasure,
+        shown=target.output,
+        target=target.name,
+        platforms=tuple(str(platform) for platform in target.platforms),
+        policy=target.policy,
+        check_kvm=target.check_kvm,
+        native_zero=target.measure_native_zeroes,
+        hex=hex,
+        json=json,
+    )
+    published = tuple(
+        (path, ground.layout.published(target.output + end)) for path, end in ((hex, DIGEST_HEX), (json, DIGEST_JSON))
+    )
+    doc = f"the SEV-SNP launch measurement of {target.output}"
+    return (Step("measure", target.name, key, doc, work, (igvmmeasure, file), (hex, json), published),)

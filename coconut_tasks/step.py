@@ -1,0 +1,166 @@
+"""A step of the plan: data that says what is run, what it reads and what it makes. Nothing here touches the disk.
+
+Every path is a string in the one spelling that the commands use: relative to the source tree, which is the working folder of
+every command, or absolute.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A process to run: an argv, never a shell string, and what is added to its environment."""
+
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        """The command as one copyable shell line."""
+        words = [f"{name}={shlex.quote(value)}" for name, value in self.env]
+        return " ".join([*(["env", *words] if words else []), shlex.join(self.argv)])
+
+
+@dataclass(frozen=True, slots=True)
+class CargoItem:
+    """Build with cargo, take the program from where cargo says it is, and copy it with objcopy."""
+
+    build: Command
+    program: str
+    """Name of the binary that must come out of the build."""
+    test: bool
+    """The program is the package's test executable."""
+    manifest: str | None
+    """The manifest that the item is built from, where the recipe names one."""
+    built: str
+    """Where the program is put as cargo made it."""
+    objcopy: Command | None
+    """From ``built`` to ``output``; None for a host tool, which is used as cargo made it."""
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class MakeItem:
+    """Build with make and copy the result with objcopy."""
+
+    build: Command
+    made: str
+    """The file that make makes: the recipe's ``output_file``."""
+    objcopy: Command
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class FsImage:
+    """Lay out the modules in a folder and pack it."""
+
+    files: tuple[tuple[str, str], ...]
+    """Pairs of a path in the image and the file that goes there, sorted."""
+    root: str
+    """The folder that is packed; made anew each time."""
+    pack: Command
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class FirmwareImage:
+    """Run the recipe's command, then take the firmware file."""
+
+    command: Command | None
+    source: str | None
+    """The file's path; None where the variable that should name it is not set."""
+    variable: str | None
+    """The environment variable that names the file, where one does."""
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class IgvmFile:
+    """Put the parts together with igvmbuilder."""
+
+    build: Command
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Ask igvmmeasure for the launch digest and write it down."""
+
+    measure: Command
+    igvm: str
+    """The file that is measured."""
+    tool: str
+    """The program that measures."""
+    shown: str
+    """The file name below ``bin/`` that the measurement speaks of."""
+    target: str
+    platforms: tuple[str, ...]
+    policy: str
+    check_kvm: bool
+    native_zero: bool
+    hex: str
+    json: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionFile:
+    """Write the tree's version file where its text changed."""
+
+    output: str
+
+
+Work = CargoItem | MakeItem | FsImage | FirmwareImage | IgvmFile | Measurement | VersionFile
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One node of the graph."""
+
+    stage: str
+    """``tool``, ``version``, ``kernel``, ``module``, ``fs``, ``firmware``, ``igvm`` or ``measure``."""
+    component: str
+    key: str
+    """Digest of the choices that make this variant of the step: commands, environment, names. Two variants never share a
+    file or a record."""
+    doc: str
+    work: Work
+    inputs: tuple[str, ...]
+    """The files that are known to be read before anything ran; what a build reads beyond them is found out by ``inputs``."""
+    outputs: tuple[str, ...]
+    """The files that the step makes, below the state folder."""
+    publish: tuple[tuple[str, str], ...] = ()
+    """Pairs of an output and the file below ``bin/`` that it is copied to."""
+    after: tuple[str, ...] = ()
+    """Files that must be in place before the step runs, without being its inputs for certain."""
+    label: str = ""
+    """Tells the variants of a step in one run apart; empty where there is only one."""
+
+    @property
+    def name(self) -> str:
+        """The task's name, as ``kernel:svsm`` or ``kernel:svsm@hyperv``."""
+        return f"{self.stage}:{self.component}" + (f"@{self.label}" if self.label else "")
+
+    @property
+    def record(self) -> str:
+        """The key of what is remembered about this variant, whatever the task is called in this run."""
+        return f"{self.stage}:{self.component}#{self.key}"
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        """Every process that the step starts, in order."""
+        work = self.work
+        match work:
+            case CargoItem() | MakeItem():
+                return (work.build, *((work.objcopy,) if work.objcopy else ()))
+            case FsImage():
+                return (work.pack,)
+            case FirmwareImage():
+                return (work.command,) if work.command else ()
+            case IgvmFile():
+                return (work.build,)
+            case Measurement():
+                return (work.measure,)
+            case VersionFile():
+                return ()

@@ -1,0 +1,40 @@
+"""``cargo build`` and ``cargo test --no-run``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from coconut_tasks.options import Options
+from coconut_tasks.recipe import BuildType, Component
+from coconut_tasks.step import Command
+
+MESSAGES = "--message-format=json-render-diagnostics"
+"""Makes cargo name each binary that it made on standard output; what people read stays on standard error."""
+
+
+def cargo_command(component: Component, features: Sequence[str], options: Options, triple: str | None) -> Command:
+    """Build one item; without a triple, for the host. ``features`` are the recipe's and the user's together."""
+    test = component.type is BuildType.TEST
+    argv = ["cargo"]
+    if component.toolchain is not None:
+        argv.append(f"+{component.toolchain}")
+    argv += ["test", "--no-run"] if test else ["build"]
+    argv += [MESSAGES, "--bin" if component.binary else "--package", component.name]
+    if triple is not None:
+        argv += ["--target", triple]
+    if options.all_features:
+        argv.append("--all-features")
+    else:
+        if component.no_default_features:
+            argv.append("--no-default-features")
+        if features:
+            argv += ["--features", ",".join(features)]
+    if component.manifest is not None:
+        argv += ["--manifest-path", component.manifest]
+    if options.release:
+        argv.append("--release")
+    if options.offline:
+        argv += ["--locked", "--offline"]
+    if options.verbose:
+        argv.append("-vv")
+    return Command(tuple(argv), component.env)

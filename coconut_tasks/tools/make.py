@@ -1,0 +1,25 @@
+"""``make OUTPUT_FILE``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from coconut_tasks.options import Options
+from coconut_tasks.recipe import Component
+from coconut_tasks.step import Command
+
+
+def make_command(component: Component, features: Sequence[str], options: Options) -> Command:
+    """Make the item's ``output_file``.
+
+    Features travel in the environment, as FEATURES for a kernel and FEATURES_TEST for a test kernel. They are left unset where
+    there are none: a Makefile's own ``FEATURES ?=`` default would lose against an empty value.
+    """
+    assert component.output_file is not None
+    argv = ["make", component.output_file]
+    if options.release:
+        argv.append("RELEASE=1")
+    if options.verbose:
+        argv.append("V=2")
+    env = dict.fromkeys(("FEATURES", "FEATURES_TEST"), ",".join(features)) if features else {}
+    return Command(tuple(argv), tuple(sorted({**env, **dict(component.env)}.items())))

@@ -1,0 +1,10 @@
+"""``objcopy``."""
+
+from __future__ import annotations
+
+from coconut_tasks.step import Command
+
+
+def objcopy_command(format: str, source: str, output: str, *, release: bool) -> Command:
+    """Copy a binary into another format (a BFD name); a debug build keeps its symbol table for the console's back traces."""
+    return Command(("objcopy", "-O", format, "--strip-unneeded" if release else "--strip-debug", source, output))

@@ -1,0 +1,254 @@
+"""Plans compared as values: what the command tables do not show."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from coconut_tasks.errors import UsageError
+from coconut_tasks.layout import Layout
+from coconut_tasks.load import load_recipe
+from coconut_tasks.options import Options, parse_features
+from coconut_tasks.plan import Plan, plan_recipes
+from coconut_tasks.plan.ground import Ground
+from coconut_tasks.recipe import Recipe
+from coconut_tasks.step import CargoItem, FirmwareImage, FsImage, IgvmFile, Step
+
+RECIPE: dict[str, Any] = {
+    "igvm": {"qemu": {"output": "a.igvm"}},
+    "kernel": {"svsm": {"features": "vtpm"}, "bldr": {"manifest": "boot/bldr/Cargo.toml", "binary": True}},
+}
+
+
+def recipe(source: str = "a.json", **changes: Any) -> Recipe:
+    return load_recipe(source, json.dumps({**RECIPE, **changes}).encode())
+
+
+def ground(**options: Any) -> Ground:
+    return Ground(Options(workdir="/home/me", **options), Layout("bin"))
+
+
+def plan(*recipes: Recipe, **options: Any) -> Plan:
+    return plan_recipes(recipes or (recipe(),), ground(**options))
+
+
+def step(found: Plan, name: str) -> Step:
+    (only,) = [step for step in found.steps if step.name == name]
+    return only
+
+
+def keys(found: Plan) -> dict[str, str]:
+    return {step.name: step.key for step in found.steps}
+
+
+def changed(old: Plan, new: Plan) -> set[str]:
+    """Names of the steps that are another variant in the new plan, or only in one of the two."""
+    return {name for name, _ in keys(old).items() ^ keys(new).items()}
+
+
+def test_steps_come_after_what_they_read() -> None:
+    seen: set[str] = set()
+    for found in plan(recipe(fs={"modules": {"init": {}, "more": {}}})).steps:
+        assert set(found.inputs) <= seen
+        seen |= set(found.outputs)
+
+
+def test_the_same_ground_and_recipe_give_the_same_plan() -> None:
+    assert plan() == plan()
+
+
+def test_the_order_of_keys_in_a_recipe_changes_nothing() -> None:
+    turned = {key: dict(reversed(value.items())) for key, value in reversed(RECIPE.items())}
+    assert plan(load_recipe("a.json", json.dumps(turned).encode())) == plan()
+
+
+@pytest.mark.parametrize(
+    ("igvm", "stale"),
+    [
+        ({"policy": "0x30001"}, {"igvm:qemu", "measure:qemu"}),
+        ({"comport": "3"}, {"igvm:qemu", "measure:qemu"}),
+        ({"no-vtom": True}, {"igvm:qemu", "measure:qemu"}),
+        ({"platforms": ["snp"]}, {"igvm:qemu", "measure:qemu"}),
+        ({"measure-native-zeroes": True}, {"measure:qemu"}),
+        ({"check-kvm": True}, {"measure:qemu"}),
+        ({"measure": "print"}, set()),
+    ],
+)
+def test_a_changed_igvm_field_makes_another_variant_of_just_the_steps_that_see_it(igvm: Any, stale: set[str]) -> None:
+    new = plan(recipe(igvm={"qemu": {"output": "a.igvm", **igvm}}))
+    assert changed(plan(), new) == stale
+
+
+def test_a_feature_makes_another_variant_of_its_part_and_of_what_holds_it() -> None:
+    new = plan(features=parse_features("attest"))
+    assert changed(plan(), new) == {"kernel:svsm", "igvm:qemu", "measure:qemu"}
+
+
+def test_a_release_build_shares_nothing_with_a_debug_build() -> None:
+    assert changed(plan(), plan(release=True)) == set(keys(plan())) - {"version:git"}
+
+
+def test_variants_never_share_a_file() -> None:
+    debug = {output for found in plan().steps for output in found.outputs}
+    release = {output for found in plan(release=True).steps for output in found.outputs}
+    assert debug & release == {"release/src/git_version.rs"}
+
+
+def test_another_tree_is_another_variant() -> None:
+    other = plan_recipes([recipe()], replace(ground(), tree="/other"))
+    assert changed(plan(), other) == set(keys(plan()))
+
+
+def test_kernel_parts_images_and_measurements_are_shown_in_bin() -> None:
+    shown = {place for found in plan(recipe(fs={"modules": {"init": {}}})).steps for _, place in found.publish}
+    names = "svsm bldr svsm-fs.bin a.igvm a.igvm.launch-digest.hex a.igvm.launch-digest.json"
+    assert shown == {f"bin/{name}" for name in names.split()}
+
+
+def test_modules_are_laid_out_by_their_paths() -> None:
+    found = plan(recipe(fs={"modules": {"z": {"path": "/init"}, "a": {"path": "/test/a"}, "m": {}}}))
+    work = step(found, "fs:image").work
+    assert isinstance(work, FsImage)
+    assert [path for path, _ in work.files] == ["init", "m", "test/a"]
+
+
+def test_a_module_at_another_path_is_the_same_build() -> None:
+    old, new = (plan(recipe(fs={"modules": {"init": {"path": path}}})) for path in ("/init", "/sbin/init"))
+    assert changed(old, new) == {"fs:image", "igvm:qemu", "measure:qemu"}
+
+
+def test_a_target_without_snp_has_no_measurement() -> None:
+    found = plan(recipe(igvm={"hyper-v": {"platforms": ["vsm", "native"]}}))
+    assert {"tool:igvmbuilder", "igvm:hyper-v"} <= keys(found).keys()
+    assert not {"tool:igvmmeasure", "measure:hyper-v"} & keys(found).keys()
+    work = step(found, "igvm:hyper-v").work
+    assert isinstance(work, IgvmFile)
+    assert "--policy" not in work.build.argv
+
+
+def test_a_recipe_without_targets_builds_its_parts() -> None:
+    assert set(keys(plan(recipe(igvm={})))) == {"version:git", "kernel:svsm", "kernel:bldr"}
+
+
+def test_a_tree_without_the_release_crate_has_no_version_step() -> None:
+    found = plan_recipes([recipe()], replace(ground(), has_version_file=False))
+    assert "version:git" not in keys(found)
+    assert not any(step.after for step in found.steps)
+
+
+def test_the_target_triple_is_the_grounds() -> None:
+    found = plan_recipes([recipe()], replace(ground(), triple="x86_64-unknown-linux-gnu"))
+    work = step(found, "kernel:svsm").work
+    assert isinstance(work, CargoItem)
+    assert "x86_64-unknown-linux-gnu" in work.build.argv
+
+
+# Firmware
+
+
+def firmware(value: Any, **environment: str) -> tuple[FirmwareImage, Plan]:
+    found = plan(recipe(firmware=value), environment=environment)
+    work = step(found, "firmware:guest").work
+    assert isinstance(work, FirmwareImage)
+    return work, found
+
+
+def test_a_firmware_file_wins_over_the_variable() -> None:
+    work, found = firmware({"file": "fw/OVMF.fd", "env": "FW_FILE"}, FW_FILE="/other.fd")
+    assert (work.source, work.variable) == ("fw/OVMF.fd", None)
+    assert step(found, "firmware:guest").inputs == ("fw/OVMF.fd",)
+
+
+def test_a_firmware_variable_is_relative_to_where_the_user_stands() -> None:
+    work, found = firmware({"env": "FW_FILE"}, FW_FILE="OVMF.fd")
+    assert work.source == "/home/me/OVMF.fd"
+    igvm = step(found, "igvm:qemu").work
+    assert isinstance(igvm, IgvmFile)
+    assert igvm.build.argv[igvm.build.argv.index("--firmware") + 1] == work.output
+
+
+def test_an_unset_firmware_variable_is_planned_and_left_to_be_complained_of() -> None:
+    work, _ = firmware({"env": "FW_FILE"}, FW_FILE="")
+    assert (work.source, work.variable) == (None, "FW_FILE")
+
+
+def test_a_firmware_command_makes_its_file_no_input_known_beforehand() -> None:
+    work, found = firmware({"command": ["./fetch.sh", "a b"], "file": "fw.fd"})
+    assert work.command is not None
+    assert work.command.argv == ("./fetch.sh", "a b")
+    assert step(found, "firmware:guest").inputs == ()
+
+
+def test_a_firmware_command_alone_puts_no_firmware_into_the_image() -> None:
+    _, found = firmware({"command": ["true"]})
+    igvm = step(found, "igvm:qemu").work
+    assert isinstance(igvm, IgvmFile)
+    assert "--firmware" not in igvm.build.argv
+    assert step(found, "firmware:guest").outputs == ()
+
+
+def test_an_empty_firmware_object_is_no_firmware() -> None:
+    assert "firmware:guest" not in keys(plan(recipe(firmware={})))
+
+
+# Several recipes
+
+
+def test_what_recipes_share_is_one_step() -> None:
+    other = recipe("b.json", igvm={"hyper-v": {"output": "b.igvm"}})
+    names = [step.name for step in plan(recipe(), other).steps]
+    assert sorted(names) == sorted(set(names))
+    assert {"igvm:qemu", "igvm:hyper-v", "kernel:svsm"} <= set(names)
+
+
+def test_where_recipes_differ_each_is_built_and_the_last_is_shown() -> None:
+    other = recipe("x/b.json", igvm={"hyper-v": {"output": "b.igvm"}}, kernel={"svsm": {"features": "more"}})
+    found = plan(recipe(), other)
+    first, last = step(found, "kernel:svsm@a"), step(found, "kernel:svsm@b")
+    assert first.publish == ()
+    assert last.publish == ((last.outputs[0], "bin/svsm"),)
+    assert first.outputs[0] in step(found, "igvm:qemu").inputs
+    assert last.outputs[0] in step(found, "igvm:hyper-v").inputs
+
+
+def test_recipes_of_one_name_are_told_apart() -> None:
+    other = recipe("x/a.json", igvm={"hyper-v": {"output": "b.igvm"}}, kernel={"svsm": {}})
+    assert {"kernel:svsm@a-1", "kernel:svsm@a-2"} <= keys(plan(recipe(), other)).keys()
+
+
+def test_two_recipes_that_make_one_file_differently_are_an_error() -> None:
+    other = recipe("b.json", igvm={"qemu": {"output": "a.igvm", "policy": "0x30001"}})
+    with pytest.raises(UsageError, match=r"^bin/a.igvm: a and b make it differently"):
+        plan(recipe(), other)
+
+
+def test_two_recipes_that_measure_one_file_differently_are_an_error() -> None:
+    other = recipe("b.json", igvm={"qemu": {"output": "a.igvm", "check-kvm": True}})
+    with pytest.raises(UsageError, match=r"^bin/a.igvm.launch-digest.hex: a and b make it differently"):
+        plan(recipe(), other)
+
+
+def test_two_equal_recipes_are_no_error() -> None:
+    assert keys(plan(recipe(), recipe("b.json"))) == keys(plan())
+
+
+def test_make_must_not_write_where_a_copy_is_placed() -> None:
+    made = recipe(kernel={"svsm": {"type": "make", "output_file": "bin/svsm"}})
+    with pytest.raises(UsageError, match=r"^bin/svsm: kernel:svsm makes it, but its copy is placed there"):
+        plan(made)
+
+
+# Features that nothing uses
+
+
+def test_a_feature_of_an_item_that_is_not_built_is_warned_about() -> None:
+    warnings = plan(features=parse_features("attest,bldr:x,packit:y,svms:z")).warnings
+    assert warnings == ("svms:z: not used: no item of the recipe is called 'svms' (did you mean 'svsm'?)",)
+
+
+def test_features_beside_all_features_are_warned_about() -> None:
+    (warning,) = plan(features=parse_features("attest"), all_features=True).warnings
+    assert warning.startswith("svsm:attest: not used: ALL_FEATURES")
