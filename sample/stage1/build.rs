@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT
+
+fn main() {
+    svsm_link::use_script("tdx-stage1", "stage1.lds");
+}

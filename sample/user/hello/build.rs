@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT
+
+fn main() {
+    svsm_link::use_script("hello", "../userlib/user.lds");
+}
