@@ -1,0 +1,1 @@
+"""What touches the world: processes are run, files are placed whole."""

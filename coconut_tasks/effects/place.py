@@ -1,0 +1,49 @@
+"""Files are put in place whole: written beside, then renamed. Who looks sees the old file or the new one, never a part."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def beside(target: Path) -> Iterator[Path]:
+    """A path next to ``target`` to write to; renamed to it at the end, or removed if anything was raised."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(target: Path, content: bytes) -> None:
+    """Write a file of mode 0644 less the umask."""
+    with beside(target) as temporary:
+        temporary.write_bytes(content)
+        temporary.chmod(0o666 & ~_umask())
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy content and executable bit."""
+    with beside(target) as temporary:
+        shutil.copyfile(source, temporary)
+        executable = stat.S_IMODE(source.stat().st_mode) & 0o111
+        temporary.chmod((0o777 if executable else 0o666) & ~_umask())
+
+
+def _umask() -> int:
+    # The only portable way to read it is to set it, which would race with other threads; Linux shows it.
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("Umask:"):
+            return int(line.split()[1], 8)
+    return 0o022

@@ -1,0 +1,94 @@
+"""Run a command: no shell, output kept in a log, a failure told as it was."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from coconut_tasks.errors import StepError
+from coconut_tasks.step import Command
+
+_TAIL_LINES = 60
+_running: set[subprocess.Popen[bytes]] = set()
+_lock = threading.Lock()
+
+
+def run(command: Command, tree: str, environment: Mapping[str, str], log: Path) -> str:
+    """Run in the tree and return what was printed on standard output; both streams go to the log.
+
+    Raises:
+        StepError: the program is missing, or ended with another status than 0: the exact command, the status, the end of the output.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        file.write(f"$ {command}\n".encode(errors="surrogateescape"))
+        file.flush()
+        start = file.tell()
+        try:
+            process = subprocess.Popen(
+                command.argv,
+                cwd=tree,
+                env={**environment, **dict(command.env)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=file,
+            )
+        except OSError as error:
+            raise StepError(
+                f"cannot run it: {error.strerror}: {error.filename}\n  command: {command}\n  in: {tree}"
+            ) from error
+        with _lock:
+            _running.add(process)
+        try:
+            printed, _ = process.communicate()
+        finally:
+            with _lock:
+                _running.discard(process)
+    with log.open("ab") as file:
+        file.write(_readable(printed))
+    if process.returncode != 0:
+        raise StepError(
+            f"{_how_it_ended(process.returncode)}\n  command: {command}\n  in: {tree}\n  log: {log}\n{_tail(log, start)}".rstrip()
+        )
+    return printed.decode(errors="replace")
+
+
+def stop_all() -> None:
+    """End every process that still runs: this run is over."""
+    with _lock:
+        for process in _running:
+            process.terminate()
+
+
+def _how_it_ended(status: int) -> str:
+    if status < 0:
+        try:
+            return f"ended by signal {-status} ({signal.Signals(-status).name})"
+        except ValueError:
+            return f"ended by signal {-status}"
+    return f"exit status {status}"
+
+
+def _readable(printed: bytes) -> bytes:
+    # cargo's messages are for programs; everything else is kept.
+    return b"".join(line for line in printed.splitlines(keepends=True) if not line.startswith(b'{"reason":'))
+
+
+def _tail(log: Path, start: int) -> str:
+    with log.open("rb") as file:
+        file.seek(start)
+        lines = file.read().decode(errors="replace").splitlines()
+    left_out = len(lines) - _TAIL_LINES
+    shown = [f"({left_out} more lines before these, in the log)"] if left_out > 0 else []
+    return "\n".join(shown + lines[-_TAIL_LINES:])
+
+
+def user_error(error: OSError, what: str) -> StepError:
+    """A file-system error that a user can cause, told with its path."""
+    return StepError(
+        f"{what}: {error.strerror or error}: {os.fspath(error.filename) if error.filename else ''}".rstrip(": ")
+    )

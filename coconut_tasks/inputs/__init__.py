@@ -1,0 +1,1 @@
+"""What a step reads: looked up on disk, never written there."""

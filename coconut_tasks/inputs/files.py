@@ -1,0 +1,139 @@
+"""The state of files: each is looked at once in a run, and read only where a look is not enough.
+
+A file's identity is its ``Stat``; its content is a digest. A file whose stat is as recorded is taken as unchanged without reading
+it. That is safe because the change time (ctime) cannot be set by a program, and because a file that changed only just now is
+never recorded with a stat that can match (see ``Files.state``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator
+
+Stat = tuple[int, int, int, int, int]
+"""Modification time and change time in ns, size in bytes, inode, mode."""
+State = tuple[Stat | None, str]
+"""A stat (None: never trust it, read the file) and the digest of what was there."""
+
+ABSENT: State = (None, "absent")
+MOVED: State = (None, "changed while it was read")
+"""Matches no file: its content changed between the look before a step and the look after it."""
+
+_RACY_NS = 40_000_000
+"""A file may change again within one tick of the file system's clock (at most 10 ms) and keep its stat."""
+
+
+class Files:
+    """Stats and digests of files, kept for the length of a run."""
+
+    def __init__(self) -> None:
+        self._stats: dict[str, Stat | None] = {}
+        self._digests: dict[tuple[str, Stat], str] = {}
+
+    def stat(self, path: str) -> Stat | None:
+        """The stat of a regular file as of the first look in this run; None where there is no such file."""
+        if path not in self._stats:
+            self._stats[path] = _stat(path)
+        return self._stats[path]
+
+    def seen(self) -> dict[str, Stat | None]:
+        """Every stat that was taken so far."""
+        return self._stats.copy()
+
+    def look_again(self, path: str) -> Stat | None:
+        """The stat as of now."""
+        self._stats.pop(path, None)
+        return self.stat(path)
+
+    def digest(self, path: str) -> str | None:
+        """Digest of the content and of the executable bit: ``sha256:<hex>`` or ``sha256x:<hex>``; None without such a file."""
+        found = self.stat(path)
+        if found is None:
+            return None
+        if (path, found) not in self._digests:
+            content = _digest(path, executable=bool(found[4] & 0o111))
+            if content is None:
+                return None
+            self._digests[path, found] = content
+        return self._digests[path, found]
+
+    def state(self, path: str) -> State:
+        """What to record of a file: a stat that was taken within a clock tick of the last change is left out."""
+        found = self.stat(path)
+        if found is None:
+            return ABSENT
+        now = time.time_ns()
+        digest = self.digest(path)
+        if digest is None:
+            return ABSENT
+        return (found if max(found[0], found[1]) < now - _RACY_NS else None), digest
+
+    def unchanged(self, path: str, state: State) -> bool:
+        """Whether the file is as it was recorded: by its stat, else by its content."""
+        found = self.stat(path)
+        if found is None:
+            return state[1] == ABSENT[1]
+        return found == state[0] or self.digest(path) == state[1]
+
+    def digest_at(self, path: str, found: Stat | None) -> str | None:
+        """The digest that the file had at an earlier look, if it was read then."""
+        return self._digests.get((path, found)) if found is not None else None
+
+
+def _stat(path: str) -> Stat | None:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode
+
+
+def _digest(path: str, *, executable: bool) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+    return f"sha256{'x' if executable else ''}:{content}"
+
+
+class Walker:
+    """Lists the files below folders, each folder once in a run."""
+
+    def __init__(self, skip: Iterable[str] = ()) -> None:
+        self._skip = frozenset(map(os.path.realpath, skip))
+        self._known: dict[str, tuple[str, ...]] = {}
+
+    def files(self, root: str) -> tuple[str, ...]:
+        """Every file below ``root``, sorted; links are followed.
+
+        Left out are: version control, cargo's target folders, the folders to skip, and folders with a ``Cargo.toml`` of their own, which
+        are other packages (cargo's own rule for "the files of a package").
+        """
+        if root not in self._known:
+            self._known[root] = tuple(sorted(self._walk(root, set())))
+        return self._known[root]
+
+    def _walk(self, folder: str, seen: set[str]) -> Iterator[str]:
+        real = os.path.realpath(folder)
+        if real in self._skip or real in seen:
+            return
+        seen.add(real)
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:
+            return
+        names = {entry.name for entry in entries}
+        if len(seen) > 1 and ("Cargo.toml" in names or "CACHEDIR.TAG" in names):
+            return
+        for entry in entries:
+            if entry.is_dir():
+                if entry.name not in (".git", ".hg", ".svn"):
+                    yield from self._walk(entry.path, seen)
+            elif entry.is_file():
+                yield entry.path

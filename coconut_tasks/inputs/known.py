@@ -1,0 +1,36 @@
+"""What a build was found to read, beyond what the plan knew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from coconut_tasks.inputs.files import Walker
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Found after a step ran, and believed until one of them changes; every path absolute."""
+
+    roots: tuple[str, ...] = ()
+    """Folders of which every file counts."""
+    files: tuple[str, ...] = ()
+    """Files beyond those. One that does not exist counts too: it must stay away."""
+    variables: tuple[str, ...] = ()
+    """Environment variables that were asked for."""
+    complete: bool = True
+    """False where something was found that cannot be followed; the tool itself is asked each time then."""
+
+    def paths(self, walker: Walker) -> set[str]:
+        """Every file that could be read now."""
+        return {*self.files, *(file for root in self.roots for file in walker.files(root))}
+
+    def as_json(self) -> dict[str, Any]:
+        """For the record."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Inputs:
+        """From the record."""
+        return cls(tuple(value["roots"]), tuple(value["files"]), tuple(value["variables"]), bool(value["complete"]))

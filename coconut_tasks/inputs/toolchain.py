@@ -1,0 +1,112 @@
+"""Which compiler really runs, and which programs a command finds: asked once, then remembered by the files' identity."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from coconut_tasks.effects.place import write_whole
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """The Rust toolchain that cargo uses in a tree."""
+
+    rustc: str
+    """``rustc -vV`` in full: release, commit, host, LLVM."""
+    cargo: str
+    """``cargo -V``."""
+    sysroot: str
+
+    @property
+    def host(self) -> str:
+        """The host's target triple."""
+        return next((line[6:] for line in self.rustc.splitlines() if line.startswith("host: ")), "")
+
+    def has_target(self, triple: str) -> bool:
+        """Whether the standard library for a target is installed; cargo can build for it then."""
+        return os.path.isdir(os.path.join(self.sysroot, "lib", "rustlib", triple, "lib"))
+
+
+def find_program(name: str, tree: str, environment: Mapping[str, str]) -> str | None:
+    """The file that a command's first word runs: as a path from the tree, or looked up in PATH."""
+    if "/" in name:
+        path = os.path.join(tree, name)
+        return path if os.path.isfile(path) else None
+    return shutil.which(name, path=environment.get("PATH"))
+
+
+def program_identity(name: str, tree: str, environment: Mapping[str, str]) -> str:
+    """What tells one version of an installed program from another without running it."""
+    path = find_program(name, tree, environment)
+    if path is None:
+        return "missing"
+    found = os.stat(path)
+    return f"{os.path.realpath(path)} {found.st_size} {found.st_mtime_ns}"
+
+
+def find_toolchain(tree: str, environment: Mapping[str, str], cache: Path, name: str | None = None) -> Toolchain | None:
+    """The toolchain that ``cargo`` (or ``cargo +name``) runs in the tree; None where there is none that works.
+
+    The answer is kept in ``cache``, with the identity of every file that decides it: the programs, rustup's settings and the tree's
+    toolchain files.
+    """
+    key = json.dumps(
+        [tree, name, *(environment.get(v) for v in ("PATH", "RUSTUP_TOOLCHAIN", "RUSTUP_HOME", "RUSTC", "HOME"))]
+    )
+    known = _read(cache)
+    entry = known.get(key)
+    if entry is not None and all(_identity(path) == identity for path, identity in entry["files"].items()):
+        return Toolchain(**entry["toolchain"])
+    toolchain = _ask(tree, environment, name)
+    if toolchain is None:
+        return None
+    files = _deciding_files(tree, environment, toolchain)
+    entry = {"toolchain": asdict(toolchain), "files": {path: _identity(path) for path in files}}
+    if cache.parent.is_dir():
+        write_whole(cache, json.dumps({**known, key: entry}).encode())
+    return toolchain
+
+
+def _ask(tree: str, environment: Mapping[str, str], name: str | None) -> Toolchain | None:
+    plus = [f"+{name}"] if name else []
+    rustc = environment.get("RUSTC") or "rustc"
+    answers = []
+    for argv in (["cargo", *plus, "-V"], [rustc, *plus, "-vV"], [rustc, *plus, "--print", "sysroot"]):
+        try:
+            done = subprocess.run(argv, cwd=tree, env=dict(environment), capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        answers.append(done.stdout.strip())
+    return Toolchain(cargo=answers[0], rustc=answers[1], sysroot=answers[2])
+
+
+def _deciding_files(tree: str, environment: Mapping[str, str], toolchain: Toolchain) -> list[str]:
+    home = environment.get("RUSTUP_HOME") or os.path.join(environment.get("HOME", ""), ".rustup")
+    files = [os.path.join(home, "settings.toml"), os.path.join(toolchain.sysroot, "bin", "rustc")]
+    files += [path for program in ("cargo", "rustc") if (path := shutil.which(program, path=environment.get("PATH")))]
+    for folder in (Path(tree), *Path(tree).parents):
+        files += [str(folder / "rust-toolchain.toml"), str(folder / "rust-toolchain")]
+    return files
+
+
+def _identity(path: str) -> str:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return "missing"
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
+
+
+def _read(cache: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(cache.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}

@@ -1,0 +1,145 @@
+"""Where things are: the source tree, the output folder, the recipes."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from coconut_tasks.errors import UsageError, did_you_mean
+from coconut_tasks.layout import STATE_FOLDER, VERSION_FILE, Layout
+from coconut_tasks.options import Options
+
+_PACKAGE = Path(__file__).resolve().parent
+_DEFAULT_RECIPES = ("config/qemu.json", "configs/qemu-target.json", "config/qemu-target.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The tree that is built, and where its outputs go."""
+
+    tree: str
+    """Absolute, without symbolic links."""
+    bin: str
+    """Absolute, without symbolic links."""
+    why: str
+    """How the tree was chosen, for the one line that says so."""
+    is_sample: bool
+
+    @property
+    def layout(self) -> Layout:
+        """The output paths as the commands see them.
+
+        Relative where the tree and the output folder belong together, so that a clone in another place gets the same commands.
+        """
+        parent = os.path.dirname(self.bin)
+        together = _is_below(self.bin, self.tree) or _is_below(self.tree, parent)
+        return Layout(os.path.relpath(self.bin, self.tree) if together else self.bin)
+
+    @property
+    def tree_name(self) -> str:
+        """The tree as seen from the output folder's parent, where the two belong together; else its absolute path."""
+        return self.tree if os.path.isabs(self.layout.bin) else os.path.relpath(self.tree, os.path.dirname(self.bin))
+
+    @property
+    def has_version_file(self) -> bool:
+        """Whether the tree has the crate that holds the version file."""
+        return os.path.isdir(os.path.join(self.tree, os.path.dirname(VERSION_FILE)))
+
+
+def shipped(name: str) -> Path:
+    """A file or folder that comes with the project: beside the package in a checkout, inside it in an installed wheel."""
+    inside = _PACKAGE / name
+    return inside if inside.exists() else _PACKAGE.parent / name
+
+
+def is_svsm_tree(folder: Path) -> bool:
+    """An SVSM checkout is a cargo workspace whose ``kernel`` package is called svsm."""
+    try:
+        root, kernel = (folder / "Cargo.toml").read_text(), (folder / "kernel" / "Cargo.toml").read_text()
+    except (OSError, ValueError):
+        return False
+    return "[workspace]" in root and re.search(r'^name\s*=\s*"svsm"', kernel, re.MULTILINE) is not None
+
+
+def is_sample(folder: Path) -> bool:
+    """The sample, or a copy of it, says so in its manifest: only there may the host stand in for a missing bare-metal target."""
+    mark = r"^\[workspace\.metadata\.coconut-tasks\]\s*^sample = true$"
+    return re.search(mark, (folder / "Cargo.toml").read_text(), re.MULTILINE) is not None
+
+
+def find_source(options: Options) -> Source:
+    """The tree by ``SVSM``, else the checkout that one stands in, else the sample; the output folder by ``BIN``, else ``bin/``.
+
+    Raises:
+        UsageError: what was named is no SVSM tree, or the output folder would hold the tree.
+    """
+    sample = shipped("sample")
+    home = options.workdir
+    if options.svsm is not None:
+        tree, why = Path(options.absolute(options.svsm)), "named by SVSM"
+        if not is_svsm_tree(tree):
+            what = (
+                "there is no such folder"
+                if not tree.is_dir()
+                else "it has no [workspace] with a kernel package called svsm"
+            )
+            raise UsageError(f"SVSM: '{options.svsm}' is no SVSM tree: {what}: {tree}")
+    else:
+        standing = Path(options.workdir)
+        around = next((folder for folder in (standing, *standing.parents) if is_svsm_tree(folder)), None)
+        if around is not None:
+            tree, why, home = around, "the checkout that you stand in", str(around)
+        elif is_svsm_tree(sample):
+            tree, why = sample, "the embedded sample"
+        else:
+            raise UsageError("no source tree: name one with SVSM=path, or stand in an SVSM checkout")
+    root = os.path.realpath(tree)
+    bin = os.path.realpath(options.absolute(options.bin) if options.bin is not None else os.path.join(home, "bin"))
+    if _is_below(root, bin):
+        raise UsageError(f"BIN: '{bin}' is or holds the source tree {root}: a folder of its own is needed")
+    for folder in (bin, os.path.join(bin, STATE_FOLDER)):
+        if os.path.lexists(folder) and not os.path.isdir(folder):
+            raise UsageError(f"BIN: '{folder}' is not a folder")
+    return Source(root, bin, why, is_sample(tree))
+
+
+def find_recipe(name: str, options: Options, tree: str) -> Path:
+    """The file of a recipe: from where the user stands, else from the tree.
+
+    Raises:
+        UsageError: there is no such file; the nearest one is named.
+    """
+    places = list(
+        dict.fromkeys(
+            (Path(options.absolute(name)), Path(tree, name), shipped(name) if not os.path.isabs(name) else Path(name))
+        )
+    )
+    for place in places:
+        if place.is_file():
+            return place
+    near = sorted(
+        {os.path.join(os.path.dirname(name), path.name) for place in places for path in _json_files(place.parent)}
+    )
+    tried = ", ".join(map(str, places[:2]))
+    hint = did_you_mean(name, near) or (f" (there are: {', '.join(near)})" if near else "")
+    what = "is a folder, not a recipe" if any(place.is_dir() for place in places) else "there is no such recipe"
+    raise UsageError(f"RECIPE: '{name}': {what}{hint}: looked for {tried}")
+
+
+def default_recipe(options: Options, tree: str) -> str:
+    """The recipe of a run that names none: the first one of a short list that is there."""
+    for name in _DEFAULT_RECIPES:
+        if any(Path(folder, name).is_file() for folder in (options.workdir, tree)):
+            return name
+    return _DEFAULT_RECIPES[0]
+
+
+def _json_files(folder: Path) -> Iterator[Path]:
+    return folder.glob("*.json") if folder.is_dir() else iter(())
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return os.path.commonpath((path, folder)) == folder

@@ -1,0 +1,196 @@
+"""What makes a step stale. One function decides it and explains it, so that the two cannot drift apart.
+
+A step is up to date when its commands, the environment and the tools that reach them, the content of its inputs and the content of its
+outputs are as its last good run left them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from coconut_tasks.inputs.environment import asked_environment, cargo_environment
+from coconut_tasks.inputs.files import State
+from coconut_tasks.inputs.known import Inputs
+from coconut_tasks.inputs.toolchain import program_identity
+from coconut_tasks.inputs.version import read_version, version_text
+from coconut_tasks.step import CargoItem, FirmwareImage, MakeItem, Step, VersionFile
+from coconut_tasks.world import World
+
+
+class Cause(Enum):
+    """Why a step is stale: the closed set of reasons, each with its sentence."""
+
+    NEW = "it has not been built yet"
+    COMMAND = "its command changed from {old} to {new}"
+    ENVIRONMENT = "the environment variable {subject} changed from {old} to {new}"
+    TOOL = "{subject} changed from {old} to {new}"
+    INPUT_CHANGED = "{subject} changed"
+    INPUT_ADDED = "{subject} is a new input"
+    INPUT_REMOVED = "{subject} is no longer an input"
+    OUTPUT_MISSING = "{subject} is missing"
+    OUTPUT_CHANGED = "{subject} is not as it was built"
+    UNKNOWN_INPUTS = "what it reads cannot be known, so {subject} is asked each time"
+    VERSION = "the version changed"
+    NOT_PUBLISHED = "{subject} is missing, or another variant's"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason, with what it is about."""
+
+    cause: Cause
+    subject: str = ""
+    old: str | None = None
+    new: str | None = None
+
+    def __str__(self) -> str:
+        return self.cause.value.format(subject=self.subject, old=_shown(self.old), new=_shown(self.new))
+
+    @property
+    def only_places(self) -> bool:
+        """True where nothing is to be built: a file only has to be copied to ``bin/`` again."""
+        return self.cause is Cause.NOT_PUBLISHED
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the last good run of a step left."""
+
+    signature: Mapping[str, Any]
+    inputs: Inputs
+    files: Mapping[str, State]
+    """The state of every input that existed."""
+    outputs: Mapping[str, State]
+    published: Mapping[str, State]
+
+
+@dataclass(slots=True)
+class Verdict:
+    """The reasons; none means up to date. ``touched`` are the files whose stat changed and whose content did not."""
+
+    reasons: list[Reason] = field(default_factory=list)
+    touched: set[str] = field(default_factory=set)
+
+    @property
+    def only_places(self) -> bool:
+        """Whether the outputs are good, and only ``bin/`` is to be brought up to date."""
+        return bool(self.reasons) and all(reason.only_places for reason in self.reasons)
+
+
+def input_files(step: Step, inputs: Inputs, world: World) -> set[str]:
+    """Every file that the step reads, absolute; of those only found out, the ones that exist."""
+    found = {path for path in inputs.paths(world.walker) if world.files.stat(path) is not None}
+    return found | {world.path(path) for path in step.inputs}
+
+
+def signature(step: Step, inputs: Inputs, world: World) -> dict[str, Any]:
+    """Everything but files that decides what a step makes, as JSON."""
+    environment: Mapping[str, str | None] = {}
+    tools: dict[str, str] = {}
+    work = step.work
+    if isinstance(work, CargoItem):
+        environment = cargo_environment(world.environment, inputs.variables)
+        name = work.build.argv[1].removeprefix("+") if work.build.argv[1].startswith("+") else None
+        toolchain = world.toolchain(name)
+        tools["rustc"] = toolchain.rustc if toolchain else "missing"
+        tools["cargo"] = toolchain.cargo if toolchain else "missing"
+    elif isinstance(work, MakeItem):
+        environment = asked_environment(world.environment, inputs.variables)
+    for command in step.commands:
+        program = command.argv[0]
+        if program in ("make", "objcopy"):
+            tools[program] = program_identity(program, world.tree, world.environment)
+    return {"commands": [str(command) for command in step.commands], "environment": dict(environment), "tools": tools}
+
+
+def judge(step: Step, record: Record | None, world: World) -> Verdict:
+    """Why a step must run, or must at least place its outputs in ``bin/`` again."""
+    verdict = Verdict()
+    if isinstance(step.work, VersionFile):
+        file = world.path(step.work.output)
+        if read_version(file) != version_text(file, world.tree, world.environment):
+            verdict.reasons.append(Reason(Cause.VERSION, step.work.output))
+        return verdict
+    if record is None:
+        verdict.reasons.append(Reason(Cause.NEW))
+        return verdict
+    verdict.reasons += _changes(record.signature, signature(step, record.inputs, world))
+    verdict.reasons += _input_changes(input_files(step, record.inputs, world), record.files, world, verdict.touched)
+    verdict.reasons += _output_changes(step.outputs, record.outputs, world, verdict.touched)
+    if (asked := _asked_each_time(step, record.inputs)) is not None:
+        verdict.reasons.append(Reason(Cause.UNKNOWN_INPUTS, asked))
+    verdict.reasons += _unpublished(step, record, world, verdict.touched)
+    return verdict
+
+
+def _asked_each_time(step: Step, inputs: Inputs) -> str | None:
+    work = step.work
+    if isinstance(work, FirmwareImage) and work.command is not None:
+        return work.command.argv[0]
+    if isinstance(work, CargoItem | MakeItem) and not inputs.complete:
+        return work.build.argv[0]
+    return None
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Reason]:
+    reasons = []
+    if old["commands"] != new["commands"]:
+        reasons.append(Reason(Cause.COMMAND, "", " && ".join(old["commands"]), " && ".join(new["commands"])))
+    for cause, part in ((Cause.ENVIRONMENT, "environment"), (Cause.TOOL, "tools")):
+        for name in sorted(old[part].keys() | new[part].keys()):
+            before, now = old[part].get(name), new[part].get(name)
+            if before != now:
+                reasons.append(Reason(cause, name, before, now))
+    return reasons
+
+
+def _input_changes(now: Iterable[str], recorded: Mapping[str, State], world: World, touched: set[str]) -> list[Reason]:
+    now = set(now)
+    reasons = [Reason(Cause.INPUT_ADDED, path) for path in sorted(now - recorded.keys())]
+    reasons += [Reason(Cause.INPUT_REMOVED, path) for path in sorted(recorded.keys() - now)]
+    for path in sorted(now & recorded.keys()):
+        if not _same(path, recorded[path], world, touched):
+            reasons.append(Reason(Cause.INPUT_CHANGED, path))
+    return reasons
+
+
+def _output_changes(
+    outputs: Iterable[str], recorded: Mapping[str, State], world: World, touched: set[str]
+) -> list[Reason]:
+    reasons = []
+    for output in outputs:
+        path = world.path(output)
+        if world.files.stat(path) is None:
+            reasons.append(Reason(Cause.OUTPUT_MISSING, output))
+        elif output not in recorded or not _same(path, recorded[output], world, touched):
+            reasons.append(Reason(Cause.OUTPUT_CHANGED, output))
+    return reasons
+
+
+def _unpublished(step: Step, record: Record, world: World, touched: set[str]) -> list[Reason]:
+    reasons = []
+    for output, place in step.publish:
+        path = world.path(place)
+        known = record.published.get(place)
+        if known is not None and known[0] is not None and known[0] == world.files.stat(path):
+            continue
+        if world.files.digest(path) != record.outputs.get(output, (None, ""))[1]:
+            reasons.append(Reason(Cause.NOT_PUBLISHED, place))
+        else:
+            touched.add(path)
+    return reasons
+
+
+def _same(path: str, recorded: State, world: World, touched: set[str]) -> bool:
+    if not world.files.unchanged(path, recorded):
+        return False
+    if world.files.stat(path) != recorded[0]:
+        touched.add(path)
+    return True
+
+
+def _shown(value: str | None) -> str:
+    return "nothing" if value is None else f"'{value}'"

@@ -1,0 +1,45 @@
+"""How each kind of step does its work: one module for each, chosen by the type of ``Step.work``."""
+
+from __future__ import annotations
+
+from coconut_tasks.errors import StepError
+from coconut_tasks.inputs.known import Inputs
+from coconut_tasks.step import CargoItem, FirmwareImage, FsImage, IgvmFile, MakeItem, Measurement, Step, VersionFile
+from coconut_tasks.work.cargo import build_cargo_item
+from coconut_tasks.work.firmware import take_firmware
+from coconut_tasks.work.fs import pack_fs
+from coconut_tasks.work.igvm import build_igvm
+from coconut_tasks.work.make import build_make_item
+from coconut_tasks.work.measure import measure
+from coconut_tasks.work.version import write_version
+from coconut_tasks.world import World
+
+
+def perform(step: Step, world: World) -> Inputs:
+    """Run a step; its outputs are all in place when this returns. What it was found to read, beyond the plan, is the result.
+
+    Raises:
+        StepError: a command failed, or did not make what it should have.
+    """
+    log = world.log(step.name)
+    log.unlink(missing_ok=True)
+    found = Inputs()
+    match step.work:
+        case CargoItem() as work:
+            found = build_cargo_item(work, world, log)
+        case MakeItem() as work:
+            found = build_make_item(work, step.key, world, log)
+        case FsImage() as work:
+            pack_fs(work, world, log)
+        case FirmwareImage() as work:
+            take_firmware(work, world, log)
+        case IgvmFile() as work:
+            build_igvm(work, world, log)
+        case Measurement() as work:
+            measure(work, world, log)
+        case VersionFile() as work:
+            write_version(work, world)
+    for output in step.outputs:
+        if world.files.look_again(world.path(output)) is None:
+            raise StepError(f"the command ended well, but made no {output}\n  log: {log}")
+    return found

@@ -1,0 +1,50 @@
+"""Build a cargo item and take its program out of cargo's target folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from coconut_tasks.effects.place import copy_whole
+from coconut_tasks.effects.process import run
+from coconut_tasks.errors import StepError
+from coconut_tasks.inputs.cargo import Program, cargo_inputs, parse_messages, programs
+from coconut_tasks.inputs.known import Inputs
+from coconut_tasks.step import CargoItem
+from coconut_tasks.work.objcopy import objcopy
+from coconut_tasks.world import World
+
+
+def build_cargo_item(work: CargoItem, world: World, log: Path) -> Inputs:
+    """Build, take the program, copy it with objcopy; the result says what was read.
+
+    Raises:
+        StepError: cargo or objcopy failed, or cargo made no such program.
+    """
+    with world.cargo_lock:
+        # Another item may put a program of the same name in the same place, so it is taken before anyone else may build.
+        messages = parse_messages(run(work.build, world.tree, world.environment, log))
+        program = _choose(work, programs(messages), log)
+        built = Path(world.path(work.built))
+        copy_whole(Path(program.path), built)
+        inputs = cargo_inputs(messages, program.path, world.tree, world.environment, world.walker)
+    if work.objcopy is not None:
+        objcopy(work.objcopy, built, Path(world.path(work.output)), world, log)
+        built.unlink()
+    return inputs
+
+
+def _choose(work: CargoItem, made: list[Program], log: Path) -> Program:
+    candidates = [program for program in made if program.test == work.test]
+    if not work.test or len(candidates) > 1:
+        named = [program for program in candidates if program.name == work.program]
+        candidates = named if len(named) == 1 or not work.test else candidates
+    if len(candidates) == 1:
+        return candidates[0]
+    kind = "test program" if work.test else f"program '{work.program}'"
+    others = ", ".join(sorted({program.name for program in made})) or "none"
+    count = "no" if not candidates else f"{len(candidates)} programs where one is wanted, not a single"
+    raise StepError(
+        f"cargo ended well, but made {count} {kind}; programs that it made: {others}\n"
+        f"  command: {work.build}\n  log: {log}\n"
+        "  a package has the program if its manifest has a [[bin]] of that name whose required-features are on"
+    )

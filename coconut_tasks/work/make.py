@@ -1,0 +1,48 @@
+"""Build a make item."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from coconut_tasks.effects.place import write_whole
+from coconut_tasks.effects.process import run
+from coconut_tasks.errors import StepError
+from coconut_tasks.inputs.known import Inputs
+from coconut_tasks.inputs.make import make_inputs
+from coconut_tasks.step import MakeItem
+from coconut_tasks.work.objcopy import objcopy
+from coconut_tasks.world import World
+
+
+def build_make_item(work: MakeItem, key: str, world: World, log: Path) -> Inputs:
+    """Run make and copy the result with objcopy; the result says what was read.
+
+    make looks at times only. A file that is there because another variant (say, with RELEASE=1) or another hand made it would be
+    taken as good, so make is told to make it anew unless this variant was the last to make it.
+
+    Raises:
+        StepError: make or objcopy failed, or make did not make the file.
+    """
+    made = Path(world.path(work.made))
+    maker = world.state / "made.json"
+    argv = work.build.argv
+    with world.cargo_lock:  # a rule may call cargo; and two variants write the same file
+        if made.exists() and _makers(maker).get(work.made) != [key, world.files.digest(str(made))]:
+            argv = (argv[0], "--always-make", *argv[1:])
+        run(replace(work.build, argv=argv), world.tree, world.environment, log)
+        if world.files.look_again(str(made)) is None:
+            raise StepError(f"make ended well, but made no {work.made}\n  command: {work.build}\n  log: {log}")
+        objcopy(work.objcopy, made, Path(world.path(work.output)), world, log)
+        makers = {**_makers(maker), work.made: [key, world.files.digest(str(made))]}
+        write_whole(maker, json.dumps(makers, indent=1, sort_keys=True).encode())
+        return make_inputs(work.build, work.made, world.tree, world.environment)
+
+
+def _makers(path: Path) -> dict[str, object]:
+    try:
+        makers = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return makers if isinstance(makers, dict) else {}

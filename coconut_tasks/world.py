@@ -1,0 +1,59 @@
+"""The world that the steps of a run work in: folders, environment, and what was looked up so far."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from coconut_tasks.inputs.files import Files, Walker
+from coconut_tasks.inputs.toolchain import Toolchain, find_toolchain
+from coconut_tasks.layout import STATE_FOLDER
+
+
+@dataclass(slots=True)
+class World:
+    """One run's view. ``tree`` is absolute; steps spell their paths as seen from there."""
+
+    tree: str
+    bin: str
+    """The output folder, absolute."""
+    environment: Mapping[str, str]
+    files: Files
+    walker: Walker
+    cargo_lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held while cargo builds and its program is taken: two items may share a name in cargo's target folder."""
+
+    def path(self, spelt: str) -> str:
+        """A step's path, absolute."""
+        return os.path.normpath(os.path.join(self.tree, spelt))
+
+    @property
+    def state(self) -> Path:
+        """The state folder."""
+        return Path(self.bin, STATE_FOLDER)
+
+    def log(self, step_name: str) -> Path:
+        """The log of a step's last run."""
+        return self.state / "logs" / f"{step_name.replace(':', '-').replace('/', '-')}.log"
+
+    def toolchain(self, name: str | None = None) -> Toolchain | None:
+        """The Rust toolchain that runs in the tree."""
+        return find_toolchain(self.tree, self.environment, self.state / "toolchains.json", name)
+
+    @property
+    def builds_std(self) -> bool:
+        """Whether cargo is told to build the standard library itself, so that no target needs to be installed."""
+        if "CARGO_UNSTABLE_BUILD_STD" in self.environment:
+            return True
+        try:
+            return "build-std" in Path(self.tree, ".cargo", "config.toml").read_text(encoding="utf-8")
+        except OSError:
+            return False
+
+
+def open_world(tree: str, bin: str, environment: Mapping[str, str]) -> World:
+    """A world at its first look."""
+    return World(tree, bin, environment, Files(), Walker(skip=[bin]))

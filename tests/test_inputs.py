@@ -1,0 +1,278 @@
+"""What a build reads, as learnt from cargo's and make's own words."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from coconut_tasks.inputs.cargo import parse_depfile, parse_messages, programs, workspace_root
+from coconut_tasks.inputs.environment import asked_environment, cargo_environment, make_references
+from coconut_tasks.inputs.files import ABSENT, Files, Walker
+from coconut_tasks.inputs.make import closure, make_inputs, makefile_list, parse_rules
+from coconut_tasks.inputs.version import version_text
+from coconut_tasks.step import Command
+
+OLD = 1_600_000_000
+
+
+def write(path: Path, text: str = "") -> Path:
+    """A file that was written long ago."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    os.utime(path, (OLD, OLD))
+    return path
+
+
+# Files
+
+
+def test_a_file_is_looked_at_once_in_a_run(tmp_path: Path) -> None:
+    files, path = Files(), write(tmp_path / "a", "1")
+    first = files.stat(str(path))
+    path.write_text("22")
+    assert files.stat(str(path)) == first
+    assert files.look_again(str(path)) != first
+
+
+def test_a_touched_file_is_unchanged_and_an_edited_one_is_not(tmp_path: Path) -> None:
+    path = str(write(tmp_path / "a", "1"))
+    state = Files().state(path)
+    os.utime(path, (OLD + 9, OLD + 9))
+    assert Files().unchanged(path, state)
+    Path(path).write_text("2")
+    assert not Files().unchanged(path, state)
+
+
+def test_an_edit_that_keeps_size_and_time_is_seen(tmp_path: Path) -> None:
+    path = write(tmp_path / "a", "1")
+    time.sleep(0.1)
+    state = Files().state(str(path))
+    assert state[0] is not None
+    path.write_text("2")
+    os.utime(path, (OLD, OLD))
+    assert not Files().unchanged(str(path), state)
+
+
+def test_a_file_that_changed_just_now_is_recorded_without_a_stat(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("1")
+    assert Files().state(str(path))[0] is None
+    time.sleep(0.1)
+    assert Files().state(str(path))[0] is not None
+
+
+def test_a_file_of_the_future_is_recorded_without_a_stat(tmp_path: Path) -> None:
+    path = write(tmp_path / "a", "1")
+    os.utime(path, (time.time() + 3600, time.time() + 3600))
+    assert Files().state(str(path))[0] is None
+
+
+def test_the_executable_bit_counts_as_content(tmp_path: Path) -> None:
+    path = write(tmp_path / "a", "1")
+    state = Files().state(str(path))
+    path.chmod(0o755)
+    assert not Files().unchanged(str(path), state)
+
+
+def test_a_missing_file_is_as_recorded_only_if_it_was_missing(tmp_path: Path) -> None:
+    path = str(tmp_path / "a")
+    assert Files().state(path) == ABSENT
+    assert Files().unchanged(path, ABSENT)
+    write(tmp_path / "a")
+    assert not Files().unchanged(path, ABSENT)
+
+
+def test_a_folder_or_a_pipe_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert Files().stat(str(tmp_path)) is None
+    assert Files().stat(str(tmp_path / "pipe")) is None
+
+
+def test_a_walk_lists_the_files_of_one_package(tmp_path: Path) -> None:
+    for name in ("Cargo.toml", "src/main.rs", "src/deep/er.rs", "link.lds", ".hidden"):
+        write(tmp_path / name)
+    for name in (
+        ".git/HEAD",
+        "target/CACHEDIR.TAG",
+        "target/debug/x",
+        "nested/Cargo.toml",
+        "nested/src/lib.rs",
+        "out/x",
+    ):
+        write(tmp_path / name)
+    found = Walker(skip=[str(tmp_path / "out")]).files(str(tmp_path))
+    names = [os.path.relpath(file, tmp_path) for file in found]
+    assert names == [".hidden", "Cargo.toml", "link.lds", "src/deep/er.rs", "src/main.rs"]
+
+
+def test_a_walk_follows_links_and_survives_a_circle(tmp_path: Path) -> None:
+    write(tmp_path / "root" / "a")
+    write(tmp_path / "elsewhere" / "b")
+    (tmp_path / "root" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "root")
+    found = Walker().files(str(tmp_path / "root"))
+    assert [os.path.relpath(file, tmp_path / "root") for file in found] == ["a", "link/b"]
+
+
+# Environment
+
+
+def test_cargo_sees_its_own_variables_and_those_asked_for() -> None:
+    environment = {
+        "RUSTFLAGS": "-g",
+        "CARGO_TARGET_DIR": "/t",
+        "CARGO_PROFILE_DEV_OPT_LEVEL": "1",
+        "RUSTC_WRAPPER": "w",
+        "CC": "clang",
+        "CARGO_TERM_COLOR": "always",
+        "CARGO_NET_RETRY": "2",
+        "HOME": "/root",
+        "LOGO": "x",
+    }
+    assert cargo_environment(environment, ["LOGO", "UNSET"]) == {
+        "CARGO_PROFILE_DEV_OPT_LEVEL": "1",
+        "CARGO_TARGET_DIR": "/t",
+        "CC": "clang",
+        "LOGO": "x",
+        "RUSTC_WRAPPER": "w",
+        "RUSTFLAGS": "-g",
+        "UNSET": None,
+    }
+
+
+def test_a_secret_is_not_kept_but_told_apart() -> None:
+    one, two = (cargo_environment({"CARGO_MY_TOKEN": value}, ())["CARGO_MY_TOKEN"] for value in ("hunter1", "hunter2"))
+    assert one != two
+    assert "hunter" not in f"{one}{two}"
+
+
+def test_a_makefile_shows_which_variables_it_asks_for() -> None:
+    names = make_references("ifdef RELEASE\nX ?= 1\nall:\n\t$(CC) ${CFLAGS} $$HOME\nexport V\nifndef Q\n")
+    assert names == {"RELEASE", "X", "CC", "CFLAGS", "V", "Q"}
+    assert asked_environment({"RELEASE": "1", "HOME": "/"}, names) == {"RELEASE": "1"}
+
+
+# cargo
+
+
+def test_a_depfile_has_blanks_escaped_and_names_variables() -> None:
+    text = "/t/svsm: /a/b.rs /a/with\\ blank.rs /a/c:d.rs\n\n/a/b.rs:\n# env-dep:LOGO=x\n# env-dep:UNSET\n"
+    assert parse_depfile(text) == (["/a/b.rs", "/a/with blank.rs", "/a/c:d.rs"], ["LOGO", "UNSET"])
+
+
+def test_messages_are_told_from_other_output() -> None:
+    message = {"reason": "build-finished", "success": True}
+    assert parse_messages(f'noise\n{json.dumps(message)}\n{{broken\n{{"a": 1}}\n[1]\n') == [message]
+
+
+def test_programs_are_those_that_cargo_names_and_no_build_scripts() -> None:
+    def artifact(name: str, kind: str, executable: str | None, test: bool = False) -> dict[str, object]:
+        target = {"name": name, "kind": [kind]}
+        return {"reason": "compiler-artifact", "target": target, "profile": {"test": test}, "executable": executable}
+
+    messages = [
+        artifact("svsm", "lib", None),
+        artifact("build-script-build", "custom-build", "/t/build/x"),
+        artifact("svsm", "bin", "/t/svsm"),
+        artifact("svsm", "bin", "/t/deps/svsm-1", test=True),
+    ]
+    assert [(found.test, found.path) for found in programs(messages)] == [(False, "/t/svsm"), (True, "/t/deps/svsm-1")]
+
+
+def test_the_workspace_is_the_nearest_folder_above_that_has_one(tmp_path: Path) -> None:
+    write(tmp_path / "Cargo.toml", "# [workspace]\n[workspace]\nmembers = []\n")
+    write(tmp_path / "a" / "Cargo.toml", '[package]\nname = "a"\nversion.workspace = true\n')
+    assert workspace_root(str(tmp_path / "a")) == str(tmp_path)
+    assert workspace_root(str(tmp_path)) == str(tmp_path)
+
+
+# make
+
+
+@pytest.fixture
+def makefile(tmp_path: Path) -> Path:
+    write(tmp_path / "more.mk", "V ?= 0\n")
+    for name in ("a.S", "a.inc", "b.S"):
+        write(tmp_path / name)
+    return write(
+        tmp_path / "Makefile",
+        "include more.mk\n"
+        "out/a: a.o | out\n\tcp $< $@\n"
+        "a.o: a.S a.inc\n\tcp $< $@\n"
+        "out/b: b.S always\n\tcp $< $@\n"
+        "out/c: b.S\n\t$(MAKE) -C sub\n"
+        "out/d:\n\tcargo build\n"
+        "out/e: b.S\n\tcargo build && cp $< $@\n"
+        "out:\n\tmkdir -p out\n"
+        ".PHONY: always\n",
+    )
+
+
+def names(folder: Path, target: str) -> tuple[set[str], bool]:
+    found = make_inputs(Command(("make", target)), target, str(folder), os.environ)
+    return {os.path.relpath(file, folder) for file in found.files}, found.complete
+
+
+def test_a_make_item_reads_what_its_rules_name_and_the_makefiles(makefile: Path) -> None:
+    assert names(makefile.parent, "out/a") == ({"Makefile", "more.mk", "a.S", "a.inc"}, True)
+
+
+@pytest.mark.parametrize("target", ["out/b", "out/c", "out/d", "out/e", "nothing"])
+def test_a_rule_that_cannot_be_known_is_said_to_be_incomplete(target: str, makefile: Path) -> None:
+    assert names(makefile.parent, target)[1] is False
+
+
+def test_a_folder_without_a_makefile_is_incomplete(tmp_path: Path) -> None:
+    assert names(tmp_path, "x") == (set(), False)
+
+
+def test_makes_data_base_is_read() -> None:
+    printed = (
+        "MAKEFILE_LIST := Makefile a.mk\n\n# Files\n\n# Not a target:\na.S:\n#  Implicit rule search.\n\n"
+        "all: out/a\n#  Phony target (prerequisite of .PHONY).\n\nout/a: a.S | out\n#  recipe to execute:\n\tcc $<\n\n"
+        "# files hash-table stats:\n# x: y\n"
+    )
+    rules = parse_rules(printed)
+    assert makefile_list(printed) == ["Makefile", "a.mk"]
+    assert set(rules) == {"a.S", "all", "out/a"}
+    assert closure("out/a", rules) == ({"a.S"}, True)
+    assert closure("all", rules) == ({"a.S"}, False)
+    assert closure("a.S", rules) == (set(), False)
+
+
+# The version
+
+
+def git(folder: Path, *words: str) -> None:
+    identity = ["-c", "user.name=n", "-c", "user.email=e@example", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *identity, *words], cwd=folder, check=True, capture_output=True)
+
+
+def test_the_version_is_gits_without_a_leading_v(tmp_path: Path) -> None:
+    write(tmp_path / "a")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "a")
+    git(tmp_path, "commit", "-qm", "x")
+    git(tmp_path, "tag", "-a", "v1.2", "-m", "x")
+    file = str(tmp_path / "git_version.rs")
+    assert 'pub const GIT_VERSION: &str = "1.2";\n' in version_text(file, str(tmp_path), os.environ)
+    write(tmp_path / "a", "changed")
+    assert 'GIT_VERSION: &str = "1.2+";' in version_text(file, str(tmp_path), os.environ)
+
+
+def test_a_tree_without_git_has_an_empty_version(tmp_path: Path) -> None:
+    environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
+    file = str(tmp_path / "git_version.rs")
+    assert 'GIT_VERSION: &str = "";' in version_text(file, str(tmp_path), environment)
+    assert 'GIT_VERSION: &str = "";' in version_text(file, str(tmp_path), {"PATH": "/nowhere"})
+
+
+def test_the_trees_own_header_is_kept(tmp_path: Path) -> None:
+    file = write(tmp_path / "git_version.rs", '// mine\n\npub const GIT_VERSION: &str = "old";\n')
+    found = version_text(str(file), str(tmp_path), {"PATH": "/nowhere"})
+    assert found == '// mine\n\npub const GIT_VERSION: &str = "";\n'
