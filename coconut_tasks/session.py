@@ -1,0 +1,130 @@
+"""From options to a plan and the world that it runs in: everything that is looked up before the first step.
+
+This is the one place where planning, which is pure, meets the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import coconut_tasks.rules
+from coconut_tasks import __version__
+from coconut_tasks.effects.place import write_whole
+from coconut_tasks.errors import Problem, RecipeError, UsageError
+from coconut_tasks.layout import BARE_METAL
+from coconut_tasks.load import load_recipe
+from coconut_tasks.options import Options
+from coconut_tasks.plan import Plan, plan_recipes
+from coconut_tasks.plan.ground import Ground
+from coconut_tasks.recipe import Recipe
+from coconut_tasks.schema import schema_text
+from coconut_tasks.source import Source, default_recipe, find_recipe, find_source
+from coconut_tasks.world import World, open_world
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a front end needs to make tasks and to tell the user what it is about to do."""
+
+    options: Options
+    source: Source
+    recipes: tuple[Recipe, ...]
+    plan: Plan
+    world: World
+    triple: str
+    notes: tuple[str, ...]
+    """Lines for the user: which tree, which recipe, what was not as asked."""
+
+
+def open_session(options: Options) -> Session:
+    """Look everything up and plan.
+
+    Raises:
+        UsageError, RecipeError: what the user asked for, or wrote, is wrong; all recipes' problems at once.
+    """
+    source = find_source(options)
+    world = open_world(source.tree, source.bin, options.environment)
+    names = options.recipes or (default_recipe(options, source.tree),)
+    notes: list[str] = []
+    recipes = _load(names, options, source, world, notes)
+    triple, why = _triple(source, world)
+    ground = Ground(options, source.layout, source.tree_name, triple, source.has_version_file)
+    plan = plan_recipes(recipes, ground)
+    chosen = f"RECIPE={','.join(names)}" + ("" if options.recipes else " (the default)")
+    first = f"source: {source.tree}, {source.why}{why}; {chosen}"
+    warnings = [f"warning: {warning}" for warning in plan.warnings]
+    return Session(options, source, recipes, plan, world, triple, (first, *notes, *warnings))
+
+
+def _load(
+    names: tuple[str, ...], options: Options, source: Source, world: World, notes: list[str]
+) -> tuple[Recipe, ...]:
+    known = _KnownValid(world.state / "valid.json", options.lenient)
+    recipes: dict[Path, Recipe] = {}
+    problems: list[Problem] = []
+    missing = []
+    for name in names:
+        try:
+            path = find_recipe(name, options, source.tree)
+        except UsageError as error:
+            missing.append(str(error))
+            continue
+        data = path.read_bytes()
+        warned: list[Problem] = []
+        try:
+            recipes[path] = load_recipe(name, data, lenient=options.lenient, valid=known.has(data), warn=warned.append)
+        except RecipeError as error:
+            problems += error.problems
+        else:
+            # A recipe with warnings is looked at again each time, so that they are said each time.
+            known.add(data, clean=not warned)
+        notes += [f"warning: {problem}" for problem in warned]
+    if missing:
+        raise UsageError("\n".join([*missing, *map(str, problems)]))
+    if problems:
+        raise RecipeError(problems)
+    known.save()
+    return tuple(recipes.values())
+
+
+def _triple(source: Source, world: World) -> tuple[str, str]:
+    toolchain = world.toolchain() if source.is_sample else None
+    if toolchain is None or toolchain.has_target(BARE_METAL):
+        return BARE_METAL, ""
+    return toolchain.host, f", built for {toolchain.host} since {BARE_METAL} is not installed"
+
+
+class _KnownValid:
+    """Which recipe texts were found valid, by which schema: they need no second look, and jsonschema is not even imported."""
+
+    def __init__(self, path: Path, lenient: bool) -> None:
+        self._path = path
+        # In a checkout the rules change without a new version.
+        rules = os.stat(coconut_tasks.rules.__file__)
+        self._salt = f"{__version__} {rules.st_size} {rules.st_mtime_ns} {lenient} {schema_text()}".encode()
+        self._changed = False
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            self._digests: dict[str, bool] = dict.fromkeys(found, True) if isinstance(found, list) else {}
+        except (OSError, ValueError, TypeError):
+            self._digests = {}
+
+    def _digest(self, data: bytes) -> str:
+        return hashlib.sha256(self._salt + b"\0" + data).hexdigest()
+
+    def has(self, data: bytes) -> bool:
+        return self._digest(data) in self._digests
+
+    def add(self, data: bytes, *, clean: bool) -> None:
+        if clean and not self.has(data):
+            self._digests[self._digest(data)] = True
+            self._changed = True
+
+    def save(self) -> None:
+        # Only beside a build: `doit list` in a fresh clone writes nothing.
+        if self._changed and self._path.parent.is_dir():
+            write_whole(self._path, json.dumps(list(self._digests)[-200:]).encode())

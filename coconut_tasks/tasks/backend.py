@@ -1,0 +1,155 @@
+"""Where doit's records are kept: sqlite, a row a task, written when the task is done.
+
+Fills two gaps of doit. Its own backends write everything at the end of a run, so a killed run loses what it finished. And they key
+records by task name, so two recipes that both have a ``kernel:svsm`` would overwrite each other's record; here a name stands for the
+variant that it has in this run.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from coconut_tasks.errors import UsageError
+
+FORMAT = 1
+"""Version of the records' meaning; a file of another version is set aside, which makes every step stale once."""
+
+_LAST_OF_A_SUCCESS = "deps:"
+_OF_IGNORE = "ignore:"
+
+
+class Backend:
+    """doit's backend interface (``get``, ``set``, ``in_``, ``remove``, ``remove_all``, ``dump``), named ``coconut``."""
+
+    desc = "sqlite, a row a task, written when the task is done"
+
+    def __init__(self, name: str, codec: Any, *, module_name: str | None = None) -> None:
+        self.name = name
+        self._codec = codec
+        self._lock = threading.RLock()  # a task's record is dropped from its worker thread
+        self._names: dict[str, str] = {}
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._connection = self._open() if Path(name).exists() else None
+
+    def name_record(self, task_id: str, record: str) -> None:
+        """Say which record a task's name stands for in this run."""
+        self._names[task_id] = record
+
+    def row(self, task_id: str) -> dict[str, Any]:
+        """Everything that is known of a task; empty for one that has no good run."""
+        with self._lock:
+            record = self._record(task_id)
+            if record not in self._rows:
+                self._rows[record] = self._read(record)
+            return self._rows[record]
+
+    def get(self, task_id: str, dependency: str) -> Any:
+        """One value, or None."""
+        return self.row(task_id).get(dependency)
+
+    def set(self, task_id: str, dependency: str, value: Any) -> None:
+        """Set a value; the row is written with the value that doit sets last."""
+        with self._lock:
+            self.row(task_id)[dependency] = value
+            if dependency in (_LAST_OF_A_SUCCESS, _OF_IGNORE):
+                self.write(task_id)
+
+    def write(self, task_id: str) -> None:
+        """Write a task's row."""
+        with self._lock:
+            row = (self._record(task_id), self._codec.encode(self.row(task_id)))
+            try:
+                self._writable().execute("insert or replace into records values (?, ?)", row)
+            except (OSError, sqlite3.Error) as error:
+                raise UsageError(f"the records cannot be written: {self.name}: {error}") from error
+
+    def in_(self, task_id: str) -> bool:
+        """Whether anything is known of a task."""
+        return bool(self.row(task_id))
+
+    def remove(self, task_id: str) -> None:
+        """Forget a task."""
+        with self._lock:
+            record = self._record(task_id)
+            self._rows[record] = {}
+            if self._connection is not None:
+                self._connection.execute("delete from records where record = ?", (record,))
+
+    def remove_all(self) -> None:
+        """Forget everything, of other recipes too."""
+        with self._lock:
+            self._rows = {}
+            if self._connection is not None:
+                self._connection.execute("delete from records")
+
+    def dump(self) -> None:
+        """End of the run; everything is written already."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _record(self, task_id: str) -> str:
+        return self._names.get(task_id, task_id)
+
+    def _read(self, record: str) -> dict[str, Any]:
+        if self._connection is None:
+            return {}
+        try:
+            found = self._connection.execute("select data from records where record = ?", (record,)).fetchone()
+            row = self._codec.decode(found[0]) if found else {}
+        except (sqlite3.DatabaseError, ValueError):
+            self._connection.close()
+            self._connection = self._start_anew("it cannot be read")
+            return {}
+        return row if isinstance(row, dict) else {}
+
+    def _writable(self) -> sqlite3.Connection:
+        if self._connection is None:
+            Path(self.name).parent.mkdir(parents=True, exist_ok=True)
+            self._connection = self._open()
+        return self._connection
+
+    def _open(self) -> sqlite3.Connection:
+        connection = self._connect()
+        try:
+            connection.execute("pragma synchronous = normal")
+            version = connection.execute("pragma user_version").fetchone()[0]
+            tables = connection.execute("select count(*) from sqlite_master").fetchone()[0]
+            if tables and version != FORMAT:
+                connection.close()
+                return self._start_anew(f"its format is {version}, and {FORMAT} is needed")
+            if not tables:
+                connection.execute("pragma journal_mode = wal")
+                connection.execute("create table records (record text primary key, data text not null)")
+                connection.execute(f"pragma user_version = {FORMAT}")
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            if not _is_damage(error):
+                raise
+            return self._start_anew(str(error))
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        # Each statement is its own transaction, and is on disk when it returns as far as a killed process is concerned.
+        return sqlite3.connect(self.name, isolation_level=None, check_same_thread=False)
+
+    def _start_anew(self, why: str) -> sqlite3.Connection:
+        aside = f"{self.name}.set-aside"
+        Path(self.name).replace(aside)
+        for end in ("-wal", "-shm"):
+            Path(self.name + end).unlink(missing_ok=True)
+        print(
+            f"note: the records in {self.name} are not usable ({why}); set aside as {aside}, all is built again",
+            file=sys.stderr,
+        )
+        self._rows = {}
+        return self._open()
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    text = str(error)
+    return "not a database" in text or "malformed" in text or "encrypted" in text

@@ -1,0 +1,59 @@
+"""How doit sees whether a file changed.
+
+Fills gaps of doit's MD5 checker: it takes an equal time stamp as unchanged even if the size differs; it looks at a file once for each task
+that reads it; and it records the state of an input after the action, so that an edit during a build counts as built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from doit.dependency import FileChangedChecker
+
+from coconut_tasks.inputs.files import MOVED, Files, Stat
+
+
+class Checker(FileChangedChecker):  # type: ignore[misc]  # doit has no types
+    """Content decides, by the shared ``Files``; doit makes the one instance."""
+
+    files = Files()
+    before: Mapping[str, Stat | None] = {}
+    """Stats from before the action of the task that is about to be recorded; set right before doit records it."""
+    started_ns = 0
+    """When that action started."""
+
+    def exists(self, file_path: str) -> bool:
+        """Whether there is such a file."""
+        return self.files.stat(file_path) is not None
+
+    def info(self, file_path: str) -> Stat:
+        """The file's stat, as doit passes it on to ``check_modified``."""
+        found = self.files.stat(file_path)
+        if found is None:
+            raise FileNotFoundError(2, "No such file", file_path)
+        return found
+
+    def check_modified(self, file_path: str, file_stat: Stat, state: Any) -> bool:
+        """Whether the file is not as it was recorded."""
+        return not self.files.unchanged(file_path, recorded_state(state))
+
+    def get_state(self, dep: str, current_state: Any) -> Any:
+        """What to record of an input after a successful action: its state, or one that never matches if it changed meanwhile."""
+        before = Checker.before.get(dep)
+        digest_before = self.files.digest_at(dep, before)
+        now = self.files.look_again(dep)
+        if now is None:
+            raise FileNotFoundError(2, "No such file", dep)
+        if dep in Checker.before:
+            if now != before and self.files.digest(dep) != digest_before:
+                return MOVED
+        elif max(now[0], now[1]) >= Checker.started_ns:
+            return MOVED
+        return self.files.state(dep)
+
+
+def recorded_state(value: Any) -> tuple[Stat | None, str]:
+    """A state as it comes back from JSON."""
+    stat, digest = value
+    return (tuple(stat) if stat is not None else None), digest

@@ -1,0 +1,107 @@
+"""What a dodo.py holds: doit's configuration and the task creators."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from doit import get_initial_workdir
+
+from coconut_tasks.errors import CoconutError
+from coconut_tasks.options import from_words, process_environment
+from coconut_tasks.session import Session, open_session
+from coconut_tasks.tasks.checker import Checker
+from coconut_tasks.tasks.node import Node
+from coconut_tasks.tasks.reporter import Reporter
+
+EXIT_USAGE = 2
+_COMMANDS = "coconut_tasks.tasks.commands"
+PLUGINS = {
+    "BACKEND": {"coconut": "coconut_tasks.tasks.backend:Backend"},
+    "COMMAND": {name: f"{_COMMANDS}:{name.title()}" for name in ("run", "list", "info", "clean", "forget")},
+}
+"""What the entry points of the installed package say, for a front end that does not rely on them."""
+
+
+def dodo(words: Sequence[str] | None = None) -> dict[str, Any]:
+    """The names that a dodo.py needs: ``globals().update(dodo())``.
+
+    ``words`` are the command line; this process's own by default. A user's fault is told and ends the process with status 2: doit
+    itself would end with 3, and with a traceback for an error that it does not know.
+    """
+    try:
+        options = from_words(sys.argv[1:] if words is None else words, process_environment(), _workdir())
+        return namespace(open_session(options))
+    except CoconutError as error:
+        tell_usage_error(error)
+        raise SystemExit(EXIT_USAGE) from error
+
+
+def tell_usage_error(error: CoconutError) -> None:
+    """Print an error as it is; lines that already say where they belong stay as they are, for editors to find."""
+    print(f"error: {error}" if len(str(error).splitlines()) == 1 else str(error), file=sys.stderr)
+
+
+def namespace(session: Session) -> dict[str, Any]:
+    """Configuration and task creators for a session."""
+    for note in session.notes:
+        print(note, file=sys.stderr)
+    Checker.files = session.world.files
+    Reporter.verbose = session.options.verbose
+    return {
+        "DOIT_CONFIG": {
+            "backend": "coconut",
+            "dep_file": str(session.world.state / "state.sqlite3"),
+            "check_file_uptodate": Checker,
+            "reporter": Reporter,
+            "num_process": os.cpu_count() or 1,
+            # Processes would need each step pickled and would leave workers behind; the work is done by child processes anyway.
+            "par_type": "thread",
+            # A dodo.py may have tasks of its own, which are run by name.
+            "default_tasks": list(dict.fromkeys(step.stage for step in session.plan.steps)),
+            "coconut": True,
+        },
+        "task_coconut": lambda: _tasks(session),
+    }
+
+
+def _tasks(session: Session) -> Iterator[Mapping[str, Any]]:
+    steps = session.plan.steps
+    after = {output: step.name for step in steps for output in step.outputs}
+    nodes = [Node(step, session.world) for step in steps]
+    for stage, doc in _STAGES.items():
+        if any(step.stage == stage for step in steps):
+            yield {"basename": stage, "name": None, "doc": doc}
+    variants: dict[str, list[str]] = {}
+    for node in nodes:
+        yield node.task(after)
+        if node.step.label:
+            variants.setdefault(f"{node.step.stage}:{node.step.component}", []).append(node.step.name)
+    for name, members in variants.items():
+        stage, _, component = name.partition(":")
+        yield {
+            "basename": stage,
+            "name": component,
+            "doc": f"all variants of {name} in this run",
+            "actions": None,
+            "task_dep": members,
+        }
+
+
+_STAGES = {
+    "tool": "the host tools that build and measure images",
+    "version": "the tree's version file",
+    "kernel": "the kernel parts",
+    "module": "the user-space modules",
+    "fs": "the file-system image",
+    "firmware": "the guest firmware",
+    "igvm": "the IGVM files",
+    "measure": "the launch measurements",
+}
+
+
+def _workdir() -> str:
+    # doit changes to the dodo.py's folder before it loads it, and keeps where the user stood.
+    return get_initial_workdir() or os.getcwd()

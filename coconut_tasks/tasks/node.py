@@ -1,0 +1,210 @@
+"""A step as doit sees it: when it is up to date, what its action does, what ``clean`` removes."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from doit.exceptions import TaskFailed
+from doit.globals import Globals
+
+from coconut_tasks.effects.place import copy_whole
+from coconut_tasks.errors import StepError
+from coconut_tasks.inputs.files import State
+from coconut_tasks.inputs.known import Inputs
+from coconut_tasks.layout import DIGEST_HEX, DIGEST_JSON
+from coconut_tasks.staleness import Record, Verdict, input_files, judge, signature
+from coconut_tasks.step import IgvmFile, MakeItem, Measurement, Step, VersionFile
+from coconut_tasks.tasks.backend import Backend
+from coconut_tasks.tasks.checker import Checker, recorded_state
+from coconut_tasks.work import perform
+from coconut_tasks.world import World
+
+META = "coconut"
+"""The key of a task's ``meta`` under which its node is found."""
+
+
+class Node:
+    """Joins a step, the world and doit's record of it."""
+
+    def __init__(self, step: Step, world: World) -> None:
+        self.step = step
+        self.world = world
+        self.verdict: Verdict | None = None
+        self.seconds: float | None = None
+        """How long the action took; None until it ran."""
+        self.placed_only = False
+        """The action only placed files in ``bin/``; nothing was built."""
+
+    def __repr__(self) -> str:
+        return f"<{self.step.record}: {' && '.join(map(str, self.step.commands)) or self.step.doc}>"
+
+    def task(self, after: Mapping[str, str]) -> dict[str, Any]:
+        """The task's dictionary; ``after`` maps a file to the task that makes it."""
+        step, world = self.step, self.world
+        backend().name_record(step.name, step.record)
+        record = self._record()
+        inputs = record.inputs if record else Inputs()
+        return {
+            "basename": step.stage,
+            "name": step.name.removeprefix(f"{step.stage}:"),
+            "doc": step.doc,
+            "actions": [(self._run,)],
+            "file_dep": sorted(input_files(step, inputs, world)),
+            "targets": [world.path(output) for output in step.outputs],
+            "task_dep": [after[path] for path in step.after if path in after],
+            "uptodate": [self._is_up_to_date],
+            "clean": [self._clean],
+            # Output goes to a log of the step's own: doit's capture replaces sys.stdout, which threads share.
+            "io": {"capture": False},
+            "title": lambda task: f"{task.name}  {step.doc}",
+            "meta": {META: self},
+        }
+
+    def _is_up_to_date(self) -> bool:
+        self.verdict = judge(self.step, self._record(), self.world)
+        return not self.verdict.reasons
+
+    def _run(self, task: Any) -> TaskFailed | None:
+        started = time.monotonic()
+        try:
+            self._build(task)
+        except StepError as error:
+            return TaskFailed(str(error))
+        except OSError as error:
+            where = f": {os.fspath(error.filename)}" if error.filename else ""
+            return TaskFailed(f"{error.strerror or error}{where}")
+        finally:
+            self.seconds = time.monotonic() - started
+        return None
+
+    def _build(self, task: Any) -> None:
+        step, world = self.step, self.world
+        record = self._record()
+        if record is not None and self.verdict is not None and self.verdict.only_places:
+            self.placed_only = True
+            values = {**backend().get(step.name, "_values_:"), "published": self._publish()}
+            before, started_ns = world.files.seen(), 0
+        else:
+            # What was looked at before tells what the step saw; the rest is judged by its age.
+            before = world.files.seen()
+            started_ns = time.time_ns() - 20_000_000  # the file system's clock may lag by a tick
+            # Dropped first: a run that is killed from here on leaves no record that could vouch for half an output.
+            backend().remove(step.name)
+            found = perform(step, world)
+            inputs = input_files(step, found, world)
+            task.file_dep.clear()
+            task.file_dep.update(inputs)
+            values = {
+                "signature": signature(step, found, world),
+                "inputs": found.as_json(),
+                "outputs": {output: world.files.state(world.path(output)) for output in step.outputs},
+                "published": self._publish(),
+            }
+
+        def save() -> dict[str, Any]:
+            # doit calls this in its main thread right before it records the task, and asks the checker for each input then.
+            Checker.before, Checker.started_ns = before, started_ns
+            return values
+
+        task.value_savers.append(save)
+
+    def _publish(self) -> dict[str, State]:
+        step, world = self.step, self.world
+        for output, place in step.publish:
+            path = world.path(place)
+            if world.files.digest(path) == world.files.digest(world.path(output)):
+                continue
+            if isinstance(step.work, IgvmFile):
+                # The measurement beside it is of the file that goes; a digest must never stand beside a file that it is not of.
+                for end in (DIGEST_HEX, DIGEST_JSON):
+                    Path(path + end).unlink(missing_ok=True)
+                    world.files.look_again(path + end)
+            copy_whole(Path(world.path(output)), Path(path))
+            world.files.look_again(path)
+        return {place: world.files.state(world.path(place)) for _, place in step.publish}
+
+    def remember_touched(self) -> None:
+        """Record the new stats of files that were touched but not changed, so that the next run need not read them."""
+        if self.verdict is None or not self.verdict.touched:
+            return
+        store, files, world = backend(), self.world.files, self.world
+        row = store.row(self.step.name)
+        values = row.get("_values_:", {})
+        for path in self.verdict.touched & row.keys():
+            row[path] = files.state(path)
+        for part in ("outputs", "published"):
+            for spelt in values.get(part, {}):
+                if world.path(spelt) in self.verdict.touched:
+                    values[part][spelt] = files.state(world.path(spelt))
+        store.write(self.step.name)
+
+    def digest(self) -> tuple[str, str] | None:
+        """The measured file's place in ``bin/`` and its launch digest, for a measurement."""
+        work = self.step.work
+        if not isinstance(work, Measurement):
+            return None
+        with open(self.world.path(work.json), encoding="utf-8") as file:
+            return os.path.join(self.world.bin, work.shown), json.load(file)["digest"]
+
+    def _record(self) -> Record | None:
+        row = backend().row(self.step.name)
+        values: Any = row.get("_values_:")
+        try:
+            return Record(
+                signature=values["signature"],
+                inputs=Inputs.from_json(values["inputs"]),
+                files={path: recorded_state(row[path]) for path in row["deps:"]},
+                outputs={path: recorded_state(state) for path, state in values["outputs"].items()},
+                published={path: recorded_state(state) for path, state in values["published"].items()},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None  # no record, or one that is not of this program
+
+    def _clean(self, dryrun: bool) -> None:
+        step, world = self.step, self.world
+        if isinstance(step.work, VersionFile):
+            return  # part of the source as far as cargo is concerned: without it, a plain `cargo build` of the tree could fail
+        remove = []
+        for output, place in step.publish:
+            # Another variant's file of the same name is not this task's to remove.
+            if world.files.look_again(world.path(place)) and world.files.digest(world.path(place)) == self._digest_of(
+                output
+            ):
+                remove.append(world.path(place))
+        remove += [world.path(output) for output in step.outputs]
+        if isinstance(step.work, MakeItem) and self._record() is not None:
+            remove.append(world.path(step.work.made))
+        for path in remove:
+            if os.path.exists(path):
+                print(f"{step.name} - removing {os.path.relpath(path)}")
+                if not dryrun:
+                    os.unlink(path)
+        if not dryrun:
+            self._remove_empty_folders([os.path.dirname(path) for path in remove])
+
+    def _digest_of(self, output: str) -> str | None:
+        record = self._record()
+        return (
+            record.outputs.get(output, (None, None))[1] if record else self.world.files.digest(self.world.path(output))
+        )
+
+    def _remove_empty_folders(self, folders: list[str]) -> None:
+        for folder in folders:
+            while folder.startswith(self.world.bin + os.sep):
+                try:
+                    os.rmdir(folder)
+                except OSError:
+                    break
+                folder = os.path.dirname(folder)
+
+
+def backend() -> Backend:
+    """doit's record store, which is ours."""
+    store = Globals.dep_manager.backend
+    assert isinstance(store, Backend), "the project's own record store is needed: do not pass --backend"
+    return store

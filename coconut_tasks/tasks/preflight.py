@@ -1,0 +1,91 @@
+"""What must be there before anything is built: tools, target, files that the recipe names. All that is missing is named at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+
+from coconut_tasks.inputs.toolchain import find_program
+from coconut_tasks.step import CargoItem, FirmwareImage
+from coconut_tasks.tasks.node import Node
+
+_INSTALL = {
+    "cargo": "install Rust: https://rustup.rs, or: apt-get install cargo",
+    "make": "apt-get install make",
+    "objcopy": "apt-get install binutils",
+}
+
+
+def preflight(nodes: Sequence[Node]) -> list[str]:
+    """A line for each thing that the steps need and that is not there."""
+    if not nodes:
+        return []
+    world = nodes[0].world
+    programs = {command.argv[0] for node in nodes for command in node.step.commands}
+    problems = [
+        f"{program} is not installed: {how}"
+        for program, how in _INSTALL.items()
+        if program in programs and find_program(program, world.tree, world.environment) is None
+    ]
+    cargo = [node.step.work for node in nodes if isinstance(node.step.work, CargoItem)]
+    if cargo and not problems:
+        problems += _toolchain_problems(cargo, nodes[0])
+    for node in nodes:
+        work = node.step.work
+        if isinstance(work, CargoItem) and work.manifest and not os.path.isfile(world.path(work.manifest)):
+            problems.append(f"{node.step.name}: the manifest '{work.manifest}' is not in the tree {world.tree}")
+        if isinstance(work, FirmwareImage):
+            problems += _firmware_problems(node, work)
+    return problems
+
+
+def _toolchain_problems(items: Iterable[CargoItem], node: Node) -> list[str]:
+    world = node.world
+    problems = []
+    wanted = {(_toolchain_name(item), _triple(item)) for item in items}
+    for name, triple in sorted(wanted, key=str):
+        toolchain = world.toolchain(name)
+        if toolchain is None:
+            what = f"the Rust toolchain '{name}' does not run" if name else "cargo and rustc do not run in the tree"
+            how = f"rustup toolchain install {name}" if name else "see what `cargo -V` and `rustc -vV` say there"
+            line = f"{what}: {how}"
+        elif triple and not toolchain.has_target(triple) and not world.builds_std:
+            plus = f" --toolchain {name}" if name else ""
+            line = f"the Rust target {triple} is not installed: rustup target add {triple}{plus}"
+        else:
+            continue
+        if line not in problems:
+            problems.append(line)
+    if _no_linker(world.environment.get("PATH", "")):
+        problems.append("no C compiler (cc), which Rust links with: apt-get install gcc")
+    return problems
+
+
+def _firmware_problems(node: Node, work: FirmwareImage) -> list[str]:
+    if work.source is None:
+        if work.variable is None:
+            return []
+        return [
+            f"{node.step.name}: the variable {work.variable} is not set: it must hold the path of the firmware image"
+        ]
+    path = node.world.path(work.source)
+    if work.command is None and not os.path.isfile(path):
+        where = f" (from {work.variable})" if work.variable else ""
+        return [f"{node.step.name}: the firmware image is not there: {path}{where}"]
+    return []
+
+
+def _toolchain_name(item: CargoItem) -> str | None:
+    word = item.build.argv[1]
+    return word.removeprefix("+") if word.startswith("+") else None
+
+
+def _triple(item: CargoItem) -> str | None:
+    argv = item.build.argv
+    return argv[argv.index("--target") + 1] if "--target" in argv else None
+
+
+def _no_linker(path: str) -> bool:
+    import shutil
+
+    return shutil.which("cc", path=path) is None

@@ -1,0 +1,166 @@
+"""A place to build the sample for real: one copy for the whole test run, brought back to its first state for each test."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coconut_tasks.source import shipped
+
+DODO = "from coconut_tasks.tasks.namespace import dodo\nglobals().update(dodo())\n"
+LEFT_OUT = shutil.ignore_patterns("target", "bin", "git_version.rs", ".git")
+QEMU: dict[str, Any] = {
+    "igvm": {"qemu": {"output": "q.igvm", "platforms": ["snp", "tdp"], "check-kvm": True}},
+    "kernel": {
+        "svsm": {"features": "vtpm"},
+        "bldr": {"manifest": "boot/bldr/Cargo.toml", "binary": True, "objcopy": "binary"},
+    },
+}
+"""A small recipe; tests change copies of it."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--clean-builds", type=int, default=2, help="how many clean builds must be identical (CI: 5)")
+
+
+@dataclass
+class Outcome:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def built(self) -> set[str]:
+        """The tasks that built something."""
+        return set(re.findall(r"^(\S+): done in ", self.out, re.MULTILINE))
+
+    @property
+    def placed(self) -> set[str]:
+        """The tasks that only placed their files in bin/ again."""
+        return set(re.findall(r"^(\S+): placed again: ", self.out, re.MULTILINE))
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The launch digests that were printed."""
+        return dict(re.findall(r"^bin/(\S+): launch digest ([0-9a-f]{96})$", self.out, re.MULTILINE))
+
+    @property
+    def text(self) -> str:
+        """Everything that was said."""
+        return f"{self.out}\n{self.err}"
+
+
+@dataclass
+class Site:
+    """A folder that one stands in, with an SVSM tree in it."""
+
+    folder: Path
+    target: Path
+    """cargo's target folder; the crates from the registry in it are shared by all tests."""
+    tree_name: str = "svsm"
+    words: list[str] = field(default_factory=list)
+
+    @property
+    def tree(self) -> Path:
+        return self.folder / self.tree_name
+
+    @property
+    def bin(self) -> Path:
+        return self.folder / "bin"
+
+    def recipe(self, content: dict[str, Any] = QEMU, name: str = "r.json") -> str:
+        """Write a recipe, and name it as the user would."""
+        (self.folder / name).write_text(json.dumps(content, indent=4))
+        return f"RECIPE={name}"
+
+    def doit(self, *words: str, env: dict[str, str | None] | None = None) -> Outcome:
+        """Run doit as the user would."""
+        return self.run([sys.executable, "-m", "doit", *words, f"SVSM={self.tree_name}"], env)
+
+    def run(self, argv: list[str], env: dict[str, str | None] | None = None, cwd: Path | None = None) -> Outcome:
+        """Run a command; None takes a variable out of its environment."""
+        asked = {**environment(self.target), **(env or {})}
+        clean = {name: value for name, value in asked.items() if value is not None}
+        done = subprocess.run(argv, cwd=cwd or self.folder, env=clean, capture_output=True, text=True, timeout=900)
+        assert "Traceback" not in done.stderr + done.stdout, done.stderr + done.stdout
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    def build(self, *words: str, env: dict[str, str | None] | None = None) -> Outcome:
+        """A build that must go well."""
+        outcome = self.doit(*words, env=env)
+        assert outcome.status == 0, outcome.text
+        return outcome
+
+    def contents(self) -> dict[str, bytes]:
+        """Every file below bin/ that is for the user."""
+        files = (path for path in self.bin.rglob("*") if path.is_file())
+        return {str(path.relative_to(self.bin)): path.read_bytes() for path in files if ".coconut" not in path.parts}
+
+
+def environment(target: Path) -> dict[str, str]:
+    """This process's environment, without what a test must not depend on."""
+    ours = {
+        name: value for name, value in os.environ.items() if name not in ("SVSM", "FW_FILE", "RELEASE", "RUSTFLAGS")
+    }
+    return {**ours, "CARGO_TARGET_DIR": str(target), "PYTHONWARNINGS": "error"}
+
+
+def copy_sample(target: Path) -> None:
+    """A copy of the sample as it is in a fresh clone."""
+    shutil.copytree(shipped("sample"), target, ignore=LEFT_OUT)
+
+
+@pytest.fixture(scope="session")
+def cargo_target(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """cargo's target folder for the whole test run."""
+    return tmp_path_factory.mktemp("cargo") / "target"
+
+
+@pytest.fixture(scope="session")
+def _first_state(tmp_path_factory: pytest.TempPathFactory, cargo_target: Path) -> tuple[Site, Path]:
+    folder = tmp_path_factory.mktemp("site")
+    pristine = folder.with_name("pristine")
+    copy_sample(pristine / "svsm")
+    (pristine / "dodo.py").write_text(DODO)
+    shutil.copytree(pristine, folder, dirs_exist_ok=True)
+    return Site(folder, cargo_target), pristine
+
+
+@pytest.fixture
+def site(_first_state: tuple[Site, Path]) -> Iterator[Site]:
+    """The sample and nothing built, but for cargo's own target folder."""
+    site, pristine = _first_state
+    bring_back(pristine, site.folder)
+    yield replace(site)
+    bring_back(pristine, site.folder)
+
+
+def bring_back(pristine: Path, folder: Path) -> None:
+    """Make a folder like another: files that differ are written anew, with a new time, as cargo needs it."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if not (pristine / path.relative_to(folder)).exists():
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()
+            else:
+                path.unlink()
+    for path in sorted(pristine.rglob("*")):
+        there = folder / path.relative_to(pristine)
+        if path.is_dir():
+            there.mkdir(exist_ok=True)
+        elif not there.exists() or not filecmp.cmp(path, there, shallow=False) or there.is_symlink():
+            there.unlink(missing_ok=True)
+            shutil.copyfile(path, there)
+            there.chmod(path.stat().st_mode)

@@ -1,0 +1,103 @@
+"""Records: written when a task is done, kept for each variant, set aside when they cannot be read."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from doit.dependency import JSONCodec
+
+from coconut_tasks.tasks.backend import Backend
+
+
+def backend(path: Path) -> Backend:
+    return Backend(str(path / "state" / "state.sqlite3"), JSONCodec())
+
+
+def save(store: Backend, name: str, value: int) -> None:
+    store.set(name, "_values_:", {"x": value})
+    store.set(name, "deps:", [])
+
+
+def test_looking_writes_nothing(tmp_path: Path) -> None:
+    store = backend(tmp_path)
+    assert store.get("a", "x") is None
+    assert not store.in_("a")
+    store.remove("a")
+    store.dump()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_task_is_on_disk_as_soon_as_it_is_done(tmp_path: Path) -> None:
+    save(backend(tmp_path), "a", 1)
+    assert backend(tmp_path).get("a", "_values_:") == {"x": 1}
+
+
+def test_a_task_that_is_not_done_is_not_on_disk(tmp_path: Path) -> None:
+    backend(tmp_path).set("a", "_values_:", {"x": 1})
+    assert not backend(tmp_path).in_("a")
+
+
+def test_a_removed_task_is_gone_from_disk_at_once(tmp_path: Path) -> None:
+    store = backend(tmp_path)
+    save(store, "a", 1)
+    store.remove("a")
+    assert not backend(tmp_path).in_("a")
+
+
+def test_two_variants_of_a_name_have_a_record_each(tmp_path: Path) -> None:
+    for record, value in (("k:svsm#1", 1), ("k:svsm#2", 2)):
+        store = backend(tmp_path)
+        store.name_record("k:svsm", record)
+        save(store, "k:svsm", value)
+    again = backend(tmp_path)
+    again.name_record("k:svsm", "k:svsm#1")
+    assert again.get("k:svsm", "_values_:") == {"x": 1}
+
+
+def test_an_ignored_task_stays_ignored(tmp_path: Path) -> None:
+    backend(tmp_path).set("a", "ignore:", "1")
+    assert backend(tmp_path).get("a", "ignore:") == "1"
+
+
+def test_everything_can_be_forgotten(tmp_path: Path) -> None:
+    store = backend(tmp_path)
+    save(store, "a", 1)
+    store.remove_all()
+    assert not store.in_("a")
+    assert not backend(tmp_path).in_("a")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a data base at all, but long enough to be one" * 100])
+def test_a_foreign_file_is_set_aside(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "state.sqlite3").write_bytes(content)
+    store = backend(tmp_path)
+    assert not store.in_("a")
+    save(store, "a", 1)
+    assert backend(tmp_path).in_("a")
+    said = capsys.readouterr().err
+    assert ("set aside" in said) == bool(content)
+
+
+def test_records_of_another_format_are_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = backend(tmp_path)
+    save(store, "a", 1)
+    store.dump()
+    with sqlite3.connect(store.name) as connection:
+        connection.execute("pragma user_version = 99")
+    connection.close()
+    assert not backend(tmp_path).in_("a")
+    assert "its format is 99, and 1 is needed" in capsys.readouterr().err
+
+
+def test_a_torn_row_is_no_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = backend(tmp_path)
+    save(store, "a", 1)
+    store.dump()
+    with sqlite3.connect(store.name) as connection:
+        connection.execute("update records set data = '{\"x'")
+    connection.close()
+    assert not backend(tmp_path).in_("a")
+    assert "set aside" in capsys.readouterr().err

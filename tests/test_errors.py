@@ -1,0 +1,347 @@
+"""Bad input, broken tools, missing things: a clear error, the right status, and nothing lost. All for real, on the sample."""
+
+from __future__ import annotations
+
+import os
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import QEMU, Site
+
+
+def kernel(**fields: Any) -> dict[str, Any]:
+    content = deepcopy(QEMU)
+    content["kernel"]["svsm"] = fields
+    return content
+
+
+def firmware(**fields: Any) -> dict[str, Any]:
+    return {**deepcopy(QEMU), "firmware": fields}
+
+
+def path_without(folder: Path, *missing: str) -> str:
+    """A PATH with everything on it but some programs."""
+    for place in os.environ["PATH"].split(os.pathsep):
+        for program in Path(place).iterdir() if Path(place).is_dir() else ():
+            link = folder / program.name
+            if program.name not in missing and not link.is_symlink():
+                link.symlink_to(program)
+    return str(folder)
+
+
+# What is wrong before anything is built: status 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            '{\n  "igvm": {},\n  "kernel" {}\n}',
+            ["r.json:3:12: /kernel: '{' after the name of a member: a colon", '"kernel" {}'],
+        ),
+        ('{"igvm": {}, "igvm": {}, "kernel": {"svsm": {}}}', ["r.json:1:14: /igvm: "]),
+        (
+            '{"igvm": {"qemu": {"polcy": "0x1"}}, "kernel": {"svsm": {}}}',
+            ["r.json:1:20: /igvm/qemu/polcy: ", "'policy'"],
+        ),
+        ('{"igvm": {"qmeu": {}}, "kernel": {"svsm": {}}}', ["/igvm/qmeu: ", "'qemu'"]),
+        (
+            '{"igvm": {}, "kernel": {"svsm": {"binary": "yes"}}}',
+            ["r.json:1:44: /kernel/svsm/binary: ", "true or false"],
+        ),
+        ('{"igvm": {}, "kernel": {"svsm": {}}, "firmware": {"command": []}}', ["/firmware/command: "]),
+        ('{"igvm": {"qemu": {"output": "../x"}}, "kernel": {"svsm": {}}}', ["/igvm/qemu/output: "]),
+        ('{"igvm": {"qemu": {"output": "/x"}}, "kernel": {"svsm": {}}}', ["/igvm/qemu/output: "]),
+        ('{"igvm": {}, "kernel": {"svsm": {}}, "fs": {"modules": {"a": {"path": "/../x"}}}}', ["/fs/modules/a/path: "]),
+        ('{"igvm": {}, "kernel": {"svsm": {}}, "fs": {"modules": {"--config": {}}}}', ["/fs/modules/--config: "]),
+        ('{"igvm": {}}', ["/: ", "kernel"]),
+        ("", ["r.json:1:1: /: "]),
+    ],
+)
+def test_a_wrong_recipe_is_told_with_its_place(text: str, expected: list[str], site: Site) -> None:
+    (site.folder / "r.json").write_text(text)
+    for words in (["RECIPE=r.json"], ["list", "RECIPE=r.json"]):
+        outcome = site.doit(*words)
+        assert outcome.status == 2
+        for part in expected:
+            assert part in outcome.err
+    assert not site.bin.exists()
+
+
+def test_all_problems_of_all_recipes_are_told_at_once(site: Site) -> None:
+    (site.folder / "a.json").write_text('{"igvm": {"qemu": {"polcy": "0x1", "comport": "9"}}, "kernel": {}}')
+    (site.folder / "b.json").write_text("[]")
+    outcome = site.doit("RECIPE=a.json,b.json,c.json")
+    assert outcome.status == 2
+    places = [line.split(": ")[0] for line in outcome.err.splitlines()]
+    assert places == ["RECIPE", "a.json:1:20", "a.json:1:47", "a.json:1:64", "b.json:1:1"]
+
+
+def test_unknown_fields_are_warnings_on_demand(site: Site) -> None:
+    content = deepcopy(QEMU)
+    content["igvm"]["qemu"]["polcy"] = "0x1"
+    recipe = site.recipe(content)
+    assert site.doit("list", recipe).status == 2
+    for _ in range(2):  # said each time
+        outcome = site.doit("list", recipe, "LENIENT=1")
+        assert outcome.status == 0
+        assert "warning: r.json:" in outcome.err
+        assert "did you mean 'policy'?" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["RECIP=r.json"], "RECIP: no such variable (did you mean 'RECIPE'?)"),
+        (["RELEASE=treu"], "RELEASE: 'treu' is neither yes nor no: 1 or 0 (did you mean 'true'?)"),
+        (["RECIPE=rr.json"], "RECIPE: 'rr.json': there is no such recipe (did you mean 'r.json'?)"),
+        (["RECIPE=."], "RECIPE: '.': is a folder, not a recipe"),
+        (["kernel:svms", "RECIPE=r.json"], "'kernel:svms' is not a task (did you mean 'kernel:svsm'?)"),
+        (["info", "kernel:svms", "RECIPE=r.json"], "'kernel:svms' is not a task (did you mean 'kernel:svsm'?)"),
+        (["list", "kernel:svms", "RECIPE=r.json"], "'kernel:svms' is not a task (did you mean 'kernel:svsm'?)"),
+        (["forget", "kernel:svms", "RECIPE=r.json"], "'kernel:svms' is not a task (did you mean 'kernel:svsm'?)"),
+        (["clean", "kernel:svms", "RECIPE=r.json"], "'kernel:svms' is not a task (did you mean 'kernel:svsm'?)"),
+        (["run", "--no-such-option"], "option --no-such-option not recognized"),
+        (["BIN=."], "is or holds the source tree"),
+    ],
+)
+def test_wrong_use_is_told_with_the_nearest_right_word(words: list[str], message: str, site: Site) -> None:
+    site.recipe()
+    (site.folder / "svsm" / "r.json").unlink(missing_ok=True)
+    if "BIN=." in words:
+        words = ["BIN=svsm"]
+    outcome = site.doit(*words)
+    assert outcome.status == 2, outcome.text
+    assert message in outcome.err
+
+
+def test_a_wrong_tree_is_an_error(site: Site) -> None:
+    site.tree_name = "nowhere"
+    outcome = site.doit(site.recipe())
+    assert (outcome.status, outcome.err.startswith("error: SVSM: 'nowhere' is no SVSM tree")) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (kernel(manifest="kernle/Cargo.toml"), "kernel:svsm: the manifest 'kernle/Cargo.toml' is not in the tree"),
+        (firmware(env="NO_SUCH_FW"), "firmware:guest: the variable NO_SUCH_FW is not set"),
+        (firmware(file="no/such.fd"), "firmware:guest: the firmware image is not there: "),
+    ],
+)
+def test_what_a_recipe_names_and_is_not_there_is_told_before_anything_is_built(
+    content: dict[str, Any], message: str, site: Site
+) -> None:
+    outcome = site.doit(site.recipe(content))
+    assert outcome.status == 2
+    assert message in outcome.err
+    assert not outcome.built
+    # What does not need it can be built all the same.
+    assert site.doit("list", site.recipe(content)).status == 0
+    assert site.doit("kernel:bldr", site.recipe(content)).status == 0
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("cargo", "cargo is not installed: install Rust"),
+        ("objcopy", "objcopy is not installed: apt-get install binutils"),
+        ("make", "make is not installed: apt-get install make"),
+        ("cc", "no C compiler (cc), which Rust links with: apt-get install gcc"),
+    ],
+)
+def test_a_missing_tool_is_named_with_what_installs_it(program: str, message: str, site: Site, tmp_path: Path) -> None:
+    content = deepcopy(QEMU)
+    content["kernel"]["tdx-stage1"] = {"type": "make", "output_file": "bin/stage1-trampoline", "objcopy": "binary"}
+    outcome = site.doit(site.recipe(content), env={"PATH": path_without(tmp_path, program)})
+    assert outcome.status == 2, outcome.text
+    assert message in outcome.err
+    assert not outcome.built
+    if program == "make":
+        assert site.doit("list", site.recipe(content), env={"PATH": str(tmp_path)}).status == 0
+
+
+def test_a_real_tree_needs_the_bare_metal_target(site: Site) -> None:
+    """A tree that does not say that it is the sample gets no stand-in for a missing target."""
+    manifest = site.tree / "Cargo.toml"
+    manifest.write_text(manifest.read_text().replace("sample = true", "sample = false"))
+    sysroot = site.run(["rustc", "--print", "sysroot"]).out.strip()
+    target = Path(sysroot) / "lib/rustlib/x86_64-unknown-none"
+    outcome = site.doit("kernel:svsm", site.recipe())
+    if target.exists():
+        assert outcome.status == 0
+    else:
+        assert outcome.status == 2
+        assert (
+            "the Rust target x86_64-unknown-none is not installed: rustup target add x86_64-unknown-none" in outcome.err
+        )
+
+
+def test_a_missing_toolchain_is_named_with_what_installs_it(site: Site) -> None:
+    outcome = site.doit(site.recipe(kernel(type="test", toolchain="no-such-toolchain")))
+    assert outcome.status == 2
+    assert (
+        "the Rust toolchain 'no-such-toolchain' does not run: rustup toolchain install no-such-toolchain" in outcome.err
+    )
+
+
+# Steps that fail: status 1, the exact command, its status and its output
+
+
+@pytest.mark.parametrize(
+    ("content", "task", "expected"),
+    [
+        (
+            kernel(features="no-such-feature"),
+            "kernel:svsm",
+            [
+                "exit status 101",
+                "command: cargo build --message-format=json-render-diagnostics --package svsm",
+                "--features no-such-feature",
+                "error: ",
+            ],
+        ),
+        (
+            {**QEMU, "fs": {"modules": {"no-such-crate": {}}}},
+            "module:no-such-crate",
+            [
+                "exit status 101",
+                "command: cargo build --message-format=json-render-diagnostics --package no-such-crate",
+                "error: ",
+            ],
+        ),
+        (
+            kernel(type="make", output_file="bin/no-such-rule"),
+            "kernel:svsm",
+            ["exit status 2", "command: make bin/no-such-rule", "No rule to make target"],
+        ),
+        (
+            kernel(objcopy="no-such-format"),
+            "kernel:svsm",
+            ["exit status 1", "command: objcopy -O no-such-format --strip-debug", "objcopy: "],
+        ),
+        (
+            firmware(command=["sh", "-c", "echo out; echo why >&2; exit 3"], file="fw"),
+            "firmware:guest",
+            ["exit status 3", "command: sh -c 'echo out; echo why >&2; exit 3'", "why", "out"],
+        ),
+        (
+            firmware(command=["no-such-program"], file="fw"),
+            "firmware:guest",
+            ["cannot run it: No such file or directory: no-such-program"],
+        ),
+        (
+            firmware(command=["true"], file="fw"),
+            "firmware:guest",
+            ["the firmware image is not there after its command ran: fw"],
+        ),
+    ],
+    ids=["feature", "crate", "make", "objcopy", "firmware command", "no program", "no firmware"],
+)
+def test_a_failed_tool_is_told_as_it_was(content: dict[str, Any], task: str, expected: list[str], site: Site) -> None:
+    outcome = site.doit(task, site.recipe(content))
+    assert outcome.status == 1, outcome.text
+    assert f"{task}: FAILED: " in outcome.out
+    for part in expected:
+        assert part in outcome.out
+    assert task not in outcome.built
+
+
+def source_of_tool(site: Site, name: str) -> Path:
+    return site.tree / "tools" / name / "src" / "main.rs"
+
+
+@pytest.mark.parametrize(
+    ("tool", "code", "task", "message"),
+    [
+        ("igvmbuilder", "fn main() {}", "igvm:qemu", "the command ended well, but made no "),
+        (
+            "igvmbuilder",
+            'fn main() { let a: Vec<String> = std::env::args().collect(); std::fs::write(&a[3], b"MGVI----").unwrap(); }',
+            "igvm:qemu",
+            "is no IGVM file: it starts with b'MGVI'",
+        ),
+        ("igvmbuilder", "fn main() { std::process::exit(9) }", "igvm:qemu", "exit status 9"),
+        ("igvmbuilder", "fn main() { std::process::abort() }", "igvm:qemu", "ended by signal 6 (SIGABRT)"),
+        ("igvmmeasure", "fn main() {}", "measure:qemu", "printed no single line 'Launch Digest: <96 hex digits>'"),
+        (
+            "igvmmeasure",
+            'fn main() { println!("Launch Digest: 12"); }',
+            "measure:qemu",
+            "it printed: Launch Digest: 12",
+        ),
+        ("packit", "fn main() {}", "fs:image", "the command ended well, but made no "),
+    ],
+)  # fmt: skip
+def test_a_tool_that_does_not_do_its_work_fails_its_step_and_the_last_good_files_stay(
+    tool: str, code: str, task: str, message: str, site: Site
+) -> None:
+    recipe = site.recipe({**deepcopy(QEMU), "fs": {"modules": {"userinit": {"path": "/init"}}}})
+    site.build(recipe)
+    good = site.contents()
+    source_of_tool(site, tool).write_text(code)
+    outcome = site.doit(recipe)
+    assert outcome.status == 1, outcome.text
+    assert f"{task}: FAILED: " in outcome.out
+    assert message in outcome.out
+    assert "launch digest" not in outcome.out
+    assert site.contents() == good
+    # Nothing is taken as done the next time.
+    again = site.doit(recipe)
+    assert again.status == 1
+    assert f"{task}: FAILED: " in again.out
+
+
+def test_a_failed_build_leaves_no_measurement_that_looks_new(site: Site) -> None:
+    recipe = site.recipe()
+    site.build(recipe)
+    before = site.contents()
+    main = site.tree / "kernel" / "src" / "main.rs"
+    main.write_text(main.read_text() + "\nthis is no Rust\n")
+    outcome = site.doit(recipe)
+    assert outcome.status == 1
+    assert "kernel:svsm: FAILED: exit status 101" in outcome.out
+    assert "this is no Rust" in outcome.out
+    assert not outcome.digests
+    assert site.contents() == before
+
+
+def test_a_new_image_never_stands_beside_an_old_measurement(site: Site) -> None:
+    recipe = site.recipe()
+    site.build(recipe)
+    source_of_tool(site, "igvmmeasure").write_text("fn main() {}")
+    content = deepcopy(QEMU)
+    content["igvm"]["qemu"]["policy"] = "0x30001"
+    assert site.doit(site.recipe(content)).status == 1
+    assert "q.igvm" in site.contents()
+    assert not {name for name in site.contents() if "launch-digest" in name}
+    # The old recipe's image and measurement come back together.
+    bring = site.doit("igvm:qemu", recipe)
+    assert bring.status == 0
+
+
+def test_with_continue_the_rest_is_built_and_the_status_is_that_of_a_failed_step(site: Site) -> None:
+    content = kernel(features="no-such-feature")
+    outcome = site.doit("run", "--continue", site.recipe(content))
+    assert outcome.status == 1, outcome.text
+    assert {"kernel:bldr", "tool:igvmbuilder", "tool:igvmmeasure"} <= outcome.built
+    assert "1 FAILED (kernel:svsm)" in outcome.out
+    assert "2 not run, since they need a failed step" in outcome.out
+
+
+def test_a_package_without_the_program_is_told_as_such(site: Site) -> None:
+    content = deepcopy(QEMU)
+    content["fs"] = {"modules": {"svsm-common": {}}}
+    outcome = site.doit("module:svsm-common", site.recipe(content))
+    assert outcome.status == 1
+    assert "cargo ended well, but made no program 'svsm-common'; programs that it made: none" in outcome.out
+
+
+def test_a_file_in_the_way_of_the_state_folder_is_told(site: Site) -> None:
+    site.bin.mkdir()
+    (site.bin / ".coconut").write_text("in the way")
+    outcome = site.doit("kernel:bldr", site.recipe())
+    assert outcome.status == 2
+    assert f"BIN: '{site.bin / '.coconut'}' is not a folder" in outcome.err

@@ -1,0 +1,409 @@
+"""The main job on the sample, for real: cargo, make, objcopy, the sample's own tools."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import DODO, QEMU, Outcome, Site, copy_sample
+
+from coconut_tasks.options import from_words
+from coconut_tasks.session import open_session
+from coconut_tasks.source import shipped
+
+ALL_STEPS = {
+    "version:git", "tool:igvmbuilder", "tool:igvmmeasure", "tool:packit", "kernel:svsm", "kernel:bldr", "kernel:tdx-stage1",
+    "module:userinit", "module:hello", "fs:image", "firmware:guest", "igvm:qemu", "igvm:hyper-v", "measure:qemu", "measure:hyper-v",
+}  # fmt: skip
+FULL: dict[str, Any] = {
+    "igvm": {
+        "qemu": {"output": "q.igvm", "platforms": ["tdp", "snp", "native"], "check-kvm": True},
+        "hyper-v": {"platforms": ["vsm", "snp"], "comport": "3", "no-vtom": True},
+    },
+    "kernel": {
+        "svsm": {"features": "vtpm, enable-gdb"},
+        "bldr": {"manifest": "boot/bldr/Cargo.toml", "binary": True, "objcopy": "binary"},
+        "tdx-stage1": {"type": "make", "output_file": "bin/stage1-trampoline", "objcopy": "binary"},
+    },
+    "firmware": {"file": "fw.bin"},
+    "fs": {"modules": {"userinit": {"path": "/init"}, "hello": {"path": "/bin/hello"}}},
+}
+
+
+def changed(*path: str, value: Any) -> dict[str, Any]:
+    """The small recipe with one field set."""
+    content = deepcopy(QEMU)
+    place = content
+    for key in path[:-1]:
+        place = place.setdefault(key, {})
+    place[path[-1]] = value
+    return content
+
+
+# The whole path
+
+
+def test_a_recipe_becomes_images_and_measurements_and_a_second_run_builds_nothing(site: Site) -> None:
+    (site.tree / "fw.bin").write_bytes(os.urandom(10_000))
+    recipe = site.recipe(FULL)
+    first = site.build(recipe)
+    assert first.built == ALL_STEPS
+    parts = "svsm bldr tdx-stage1 svsm-fs.bin q.igvm coconut-hyper-v.igvm"
+    digests = [f"{name}.launch-digest.{end}" for name in ("q.igvm", "coconut-hyper-v.igvm") for end in ("hex", "json")]
+    assert set(site.contents()) == {*parts.split(), *digests}
+    assert set(first.digests) == {"q.igvm", "coconut-hyper-v.igvm"}
+
+    before = site.contents()
+    second = site.build(recipe)
+    assert second.built == second.placed == set()
+    assert second.out.splitlines()[0] == "up to date: all 15 steps"
+    assert second.digests == first.digests
+    assert len(second.out.splitlines()) == 3
+    assert site.contents() == before
+
+
+def test_the_measurement_is_on_disk_with_all_that_it_depends_on(site: Site) -> None:
+    content = changed("igvm", "qemu", "measure-native-zeroes", value=True)
+    content["igvm"]["qemu"]["policy"] = "0x30001"
+    outcome = site.build(site.recipe(content))
+    igvm = site.bin / "q.igvm"
+    digest = (site.bin / "q.igvm.launch-digest.hex").read_text()
+    assert digest == outcome.digests["q.igvm"] + "\n"
+    found = json.loads((site.bin / "q.igvm.launch-digest.json").read_text())
+    tool = found.pop("tool")
+    assert found == {
+        "format": 1,
+        "digest": digest.strip(),
+        "algorithm": "sha384",
+        "kind": "SEV-SNP launch digest",
+        "target": "qemu",
+        "platform": "snp",
+        "platforms": ["snp", "tdp"],
+        "policy": "0x30001",
+        "check_kvm": True,
+        "measure_native_zeroes": True,
+        "igvm": {
+            "file": "q.igvm",
+            "size": igvm.stat().st_size,
+            "sha256": hashlib.sha256(igvm.read_bytes()).hexdigest(),
+        },
+    }
+    program = site.tree / tool["command"][0]
+    assert (tool["name"], tool["sha256"]) == ("igvmmeasure", hashlib.sha256(program.read_bytes()).hexdigest())
+    # Who runs the command by hand gets the same digest.
+    printed = subprocess.run(tool["command"], cwd=site.tree, capture_output=True, text=True, check=True).stdout
+    assert f"Launch Digest: {digest.strip().upper()}" in printed
+
+
+def test_one_task_builds_just_what_it_needs(site: Site) -> None:
+    (site.tree / "fw.bin").write_bytes(b"x" * 4096)
+    recipe = site.recipe(FULL)
+    assert site.build("kernel:tdx-stage1", recipe).built == {"version:git", "kernel:tdx-stage1"}
+    assert site.build("igvm:qemu", recipe).built == ALL_STEPS - {
+        "version:git", "kernel:tdx-stage1", "tool:igvmmeasure", "igvm:hyper-v", "measure:qemu", "measure:hyper-v",
+    }  # fmt: skip
+    assert set(site.contents()) == {"svsm", "bldr", "tdx-stage1", "svsm-fs.bin", "q.igvm"}
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in shipped("config").glob("*.json")))
+def test_our_own_recipes_work_on_the_sample(name: str, site: Site) -> None:
+    outcome = site.build(f"RECIPE=config/{name}")
+    targets = json.loads((shipped("config") / name).read_text())["igvm"]
+    assert set(outcome.digests) == {target["output"] for target in targets.values()}
+    again = site.build(f"RECIPE=config/{name}")
+    assert again.built == set()
+
+
+def test_with_no_recipe_the_default_is_built_and_announced(site: Site) -> None:
+    outcome = site.build("igvm:qemu")
+    assert "RECIPE=config/qemu.json (the default)" in outcome.err
+    assert (site.bin / "coconut-qemu.igvm").exists()
+
+
+def test_the_tree_that_was_taken_is_said_in_one_line(site: Site) -> None:
+    first = site.doit("list", site.recipe()).err.splitlines()
+    assert len(first) == 1
+    assert first[0].startswith(f"source: {site.tree}, named by SVSM")
+
+
+# Every field reaches the image
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "built"),
+    [
+        (("igvm", "qemu", "policy"), "0x30001", {"igvm:qemu", "measure:qemu"}),
+        (("igvm", "qemu", "comport"), "2", {"igvm:qemu", "measure:qemu"}),
+        (("igvm", "qemu", "platforms"), ["snp"], {"igvm:qemu", "measure:qemu"}),
+        (("igvm", "qemu", "no-vtom"), True, {"igvm:qemu", "measure:qemu"}),
+        (("igvm", "qemu", "measure-native-zeroes"), True, {"measure:qemu"}),
+        (("igvm", "qemu", "check-kvm"), False, {"measure:qemu"}),
+        (("kernel", "svsm", "features"), "vtpm,enable-gdb", {"kernel:svsm", "igvm:qemu", "measure:qemu"}),
+        (("kernel", "svsm", "features"), "vtpm\tenable-gdb", {"kernel:svsm", "igvm:qemu", "measure:qemu"}),
+        (("kernel", "svsm", "objcopy"), "elf64-little", {"kernel:svsm", "igvm:qemu", "measure:qemu"}),
+        (("kernel", "svsm", "env"), {"CARGO_PROFILE_DEV_OPT_LEVEL": "1"}, {"kernel:svsm", "igvm:qemu", "measure:qemu"}),
+        (
+            ("kernel", "tdx-stage1"),
+            {"manifest": "stage1/Cargo.toml", "binary": True, "objcopy": "binary"},
+            {"kernel:tdx-stage1", "igvm:qemu", "measure:qemu"},
+        ),
+        (
+            ("fs",),
+            {"modules": {"userinit": {"path": "/init"}}},
+            {"module:userinit", "tool:packit", "fs:image", "igvm:qemu", "measure:qemu"},
+        ),
+        (("firmware",), {"file": "../fw.bin"}, {"firmware:guest", "igvm:qemu", "measure:qemu"}),
+    ],
+    ids=lambda value: ".".join(value) if isinstance(value, tuple) else None,
+)
+def test_a_field_changes_the_image_or_its_measurement_and_nothing_else_is_built(
+    path: tuple[str, ...], value: Any, built: set[str], site: Site
+) -> None:
+    (site.folder / "fw.bin").write_bytes(b"firmware" * 1000)
+    site.build(site.recipe())
+    before = site.contents()
+    outcome = site.build(site.recipe(changed(*path, value=value)))
+    assert outcome.built == built
+    after = site.contents()
+    assert (after["q.igvm"] != before["q.igvm"]) == ("igvm:qemu" in built)
+    # The policy, what is for other platforms, and igvmmeasure's checks are no part of what SEV-SNP measures at launch.
+    if path[-1] not in ("check-kvm", "policy", "platforms", "tdx-stage1"):
+        assert after["q.igvm.launch-digest.hex"] != before["q.igvm.launch-digest.hex"]
+    # And back: everything is still there.
+    back = site.build(site.recipe())
+    assert back.built == set()
+    kept = {name: content for name, content in site.contents().items() if name in before}
+    assert kept == before
+
+
+def test_a_loader_of_an_old_recipe_works_too(site: Site) -> None:
+    content = deepcopy(QEMU)
+    content["kernel"] = {"svsm": {}, "stage2": {"manifest": "kernel/Cargo.toml", "binary": True, "objcopy": "binary"}}
+    site.build(site.recipe(content))
+    assert (site.bin / "stage2").stat().st_size > 0
+
+
+def test_test_programs_are_what_cargo_names(site: Site) -> None:
+    content = deepcopy(QEMU)
+    content["kernel"]["svsm"] = {"type": "test", "no_default_features": True, "env": {"LINK_TEST": "1"}}
+    content["fs"] = {"modules": {"uapi_tester": {"type": "test", "path": "/test/uapi_tester"}}}
+    site.build(site.recipe())
+    normal = site.contents()["svsm"]
+    site.build(site.recipe(content))
+    assert site.contents()["svsm"] != normal
+    assert site.build(site.recipe(content)).built == set()
+
+
+def test_a_phony_make_item_asks_make_each_time_and_its_content_decides(site: Site) -> None:
+    content = deepcopy(QEMU)
+    content["kernel"]["svsm"] = {"type": "make", "output_file": "bin/test-kernel.elf"}
+    first = site.build(site.recipe(content))
+    assert {"kernel:svsm", "igvm:qemu"} <= first.built
+    again = site.build(site.recipe(content))
+    assert again.built == {"kernel:svsm"}
+    assert again.digests == first.digests
+
+
+# Profiles, features, recipes: nothing is overwritten
+
+
+def test_build_a_then_b_then_a_again_gives_as_files_and_builds_nothing(site: Site) -> None:
+    (site.tree / "fw.bin").write_bytes(b"x" * 4096)
+    recipe = site.recipe(FULL)
+    site.build(recipe)
+    debug = site.contents()
+    assert "measure:qemu" in site.build(recipe, "RELEASE=1").built
+    release = site.contents()
+    assert all(
+        release[name] != debug[name] for name in ("svsm", "bldr", "tdx-stage1", "q.igvm", "q.igvm.launch-digest.hex")
+    )
+    for words, expected in (((), debug), (("RELEASE=1",), release), ((), debug)):
+        outcome = site.build(recipe, *words)
+        assert outcome.built == set()
+        assert site.contents() == expected
+        assert site.build(recipe, *words).placed == set()
+
+
+def test_features_of_the_command_line_reach_their_package(site: Site) -> None:
+    site.build(site.recipe())
+    outcome = site.build(site.recipe(), "FEATURES=enable-gdb")
+    assert outcome.built == {"kernel:svsm", "igvm:qemu", "measure:qemu"}
+    same = site.build(site.recipe(changed("kernel", "svsm", "features", value="vtpm,enable-gdb")))
+    assert same.built == set()
+
+
+def test_a_feature_that_nothing_uses_is_warned_about(site: Site) -> None:
+    outcome = site.doit("list", site.recipe(), "FEATURES=svms:enable-gdb")
+    assert "warning: svms:enable-gdb: not used" in outcome.err
+    assert "did you mean 'svsm'?" in outcome.err
+
+
+def test_all_features_take_the_place_of_the_recipes(site: Site) -> None:
+    site.build(site.recipe())
+    before = site.contents()["svsm"]
+    site.build(site.recipe(), "ALL_FEATURES=1")
+    assert site.contents()["svsm"] != before
+
+
+def test_two_recipes_in_one_run(site: Site) -> None:
+    other = changed("kernel", "svsm", "features", value="vtpm,enable-gdb")
+    other["igvm"] = {"hyper-v": {"output": "h.igvm", "platforms": ["snp"]}}
+    site.recipe(other, "b.json")
+    outcome = site.build(site.recipe() + ",b.json")
+    assert {"kernel:svsm@r", "kernel:svsm@b", "igvm:qemu", "igvm:hyper-v"} <= outcome.built
+    together = site.contents()
+    site.build("RECIPE=r.json")
+    assert site.contents()["q.igvm"] == together["q.igvm"]
+    assert site.build("RECIPE=b.json").built == set()
+    assert site.contents() == together
+
+
+def test_two_recipes_that_name_one_output_differently_are_an_error(site: Site) -> None:
+    site.recipe(changed("igvm", "qemu", "policy", value="0x1"), "b.json")
+    outcome = site.doit(site.recipe() + ",b.json")
+    assert outcome.status == 2
+    assert "bin/q.igvm: r and b make it differently" in outcome.err
+
+
+# doit's own commands
+
+
+def test_every_step_is_listed_with_a_line(site: Site) -> None:
+    (site.tree / "fw.bin").write_bytes(b"x")
+    outcome = site.build("list", "--all", site.recipe(FULL))
+    listed = dict(line.split(None, 1) for line in outcome.out.splitlines())
+    assert set(listed) >= ALL_STEPS
+    assert all(text.strip() for text in listed.values())
+    assert not site.bin.exists()
+
+
+def test_info_and_forget_take_the_variables(site: Site) -> None:
+    recipe = site.recipe()
+    site.build(recipe)
+    assert "up-to-date" in site.build("info", "kernel:svsm", recipe).out
+    site.build("forget", "kernel:svsm", recipe)
+    assert "kernel:svsm" in site.build(recipe).built
+
+
+def test_clean_removes_just_what_was_built(site: Site) -> None:
+    (site.tree / "fw.bin").write_bytes(b"x" * 4096)
+    recipe = site.recipe(FULL)
+    before = {path for path in site.folder.rglob("*") if path.is_file()}
+    site.build(recipe)
+    site.bin.joinpath("mine").write_text("keep")
+    site.build("clean", recipe)
+    after = {path for path in site.folder.rglob("*") if path.is_file() and ".coconut" not in path.parts}
+    # The version file is part of the source; what make and cargo keep for themselves is theirs.
+    kept = {site.bin / "mine", site.tree / "release" / "src" / "git_version.rs", site.tree / "bin" / "stage1.o"}
+    assert after - before == kept
+    assert before <= after
+    assert site.build(recipe).built == ALL_STEPS - {"version:git"}
+
+
+def test_clean_leaves_another_variants_files(site: Site) -> None:
+    recipe = site.recipe()
+    site.build(recipe)
+    site.build(recipe, "RELEASE=1")
+    release = site.contents()
+    site.build("clean", recipe)
+    assert site.contents() == release
+
+
+def test_a_dry_clean_removes_nothing(site: Site) -> None:
+    site.build(site.recipe())
+    before = site.contents()
+    assert "removing" in site.build("clean", "-n", site.recipe()).out
+    assert site.contents() == before
+
+
+# Places
+
+
+def test_a_clone_elsewhere_runs_the_same_commands(tmp_path: Path) -> None:
+    plans = []
+    for name in ("one", "other/place"):
+        copy_sample(tmp_path / name / "svsm")
+        words = ["RECIPE=config/all-targets.json", "SVSM=svsm"]
+        plans.append(open_session(from_words(words, os.environ, str(tmp_path / name))).plan)
+    assert plans[0] == plans[1]
+    assert len(plans[0].steps) > 10
+
+
+def test_images_of_clean_builds_are_identical(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    images = []
+    for _ in range(request.config.getoption("--clean-builds")):
+        shutil.rmtree(tmp_path)
+        copy_sample(tmp_path / "svsm")
+        (tmp_path / "dodo.py").write_text(DODO)
+        clone = Site(tmp_path, tmp_path / "target")
+        clone.build("RECIPE=config/all-targets.json")
+        images.append({name: content for name, content in clone.contents().items() if ".igvm" in name})
+    assert len(images[0]) == 9
+    assert all(image == images[0] for image in images)
+
+
+def test_coconut_build_in_a_checkout(site: Site) -> None:
+    """The console script, standing in the tree, with xbuild's flags."""
+    site.recipe(name="svsm/r.json")
+    script = Path(sys.executable).with_name("coconut-build")
+
+    def build(*words: str) -> Outcome:
+        return site.run([str(script), *words, "r.json"], cwd=site.tree)
+
+    first = build("-n", "2")
+    assert first.status == 0, first.text
+    assert "the checkout that you stand in" in first.err
+    assert (site.tree / "bin" / "q.igvm").exists()
+    assert build().built == set()
+    release = build("-r", "-f", "enable-gdb", "-o", "-p")
+    assert release.status == 0, release.text
+    assert "Recipe(source='r.json'" in release.out
+    log = (site.tree / "bin/.coconut/logs/kernel-svsm.log").read_text()
+    assert "--features vtpm,enable-gdb --release --locked --offline" in log
+    # The same tasks: doit sees what the script built.
+    doit = site.run([sys.executable, "-m", "doit", "-f", str(site.folder / "dodo.py"), "RECIPE=r.json"], cwd=site.tree)
+    assert doit.built == set(), doit.text
+    assert build("-a").status == 0
+    assert build("-v").status == 0
+
+
+def test_coconut_build_tells_wrong_use(site: Site) -> None:
+    script = str(Path(sys.executable).with_name("coconut-build"))
+    for words in ([], ["-n", "0", "r.json"], ["-f", ":x", "r.json"], ["missing.json"]):
+        assert site.run([script, *words]).status == 2
+
+
+def test_the_output_folder_can_be_elsewhere(site: Site, tmp_path: Path) -> None:
+    site.build(site.recipe(), f"BIN={tmp_path / 'out'}")
+    assert (tmp_path / "out" / "q.igvm").exists()
+    assert not site.bin.exists()
+
+
+def test_cargos_own_target_folder_is_found_wherever_it_is(site: Site) -> None:
+    config = site.tree / ".cargo" / "config.toml"
+    config.write_text(config.read_text() + '\n[build]\ntarget-dir = "elsewhere"\n')
+    site.build("kernel:svsm", site.recipe(), env={"CARGO_TARGET_DIR": None})
+    assert (site.tree / "elsewhere").is_dir()
+    shutil.rmtree(site.tree / "elsewhere")
+
+
+def test_a_fresh_process_needs_no_jsonschema_when_nothing_is_to_do(site: Site) -> None:
+    recipe = site.recipe()
+    for _ in range(2):
+        site.build(recipe)
+    code = (
+        "import sys; sys.argv = ['doit', *sys.argv[1:]]\n"
+        "from doit.doit_cmd import DoitMain\n"
+        "assert DoitMain().run(sys.argv[1:]) == 0\n"
+        "assert 'jsonschema' not in sys.modules\n"
+    )
+    outcome = site.run([sys.executable, "-c", code, recipe, "SVSM=svsm"])
+    assert outcome.status == 0, outcome.text
