@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from coconut_tasks.effects.lock import RunLock
 from coconut_tasks.inputs.files import Files, Walker
 from coconut_tasks.inputs.toolchain import Toolchain, find_toolchain
 from coconut_tasks.layout import STATE_FOLDER
@@ -23,6 +24,8 @@ class World:
     environment: Mapping[str, str]
     files: Files
     walker: Walker
+    lock: RunLock
+    """Of the output folder."""
     cargo_lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while cargo builds and its program is taken: two items may share a name in cargo's target folder."""
 
@@ -56,4 +59,5 @@ class World:
 
 def open_world(tree: str, bin: str, environment: Mapping[str, str]) -> World:
     """A world at its first look."""
-    return World(tree, bin, environment, Files(), Walker(skip=[bin]))
+    lock = RunLock(Path(bin, STATE_FOLDER, "lock"))
+    return World(tree, bin, environment, Files(), Walker(skip=[bin]), lock)

@@ -115,7 +115,7 @@ def environment(target: Path) -> dict[str, str]:
     ours = {
         name: value for name, value in os.environ.items() if name not in ("SVSM", "FW_FILE", "RELEASE", "RUSTFLAGS")
     }
-    return {**ours, "CARGO_TARGET_DIR": str(target), "PYTHONWARNINGS": "error"}
+    return {**ours, "CARGO_TARGET_DIR": str(target), "PYTHONWARNINGS": "error", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def copy_sample(target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,6 +14,8 @@ from coconut_tasks.errors import StepError
 from coconut_tasks.step import Command
 
 _TAIL_LINES = 60
+inherited: set[int] = set()
+"""Descriptors that every child gets: the run's lock."""
 _running: set[subprocess.Popen[bytes]] = set()
 _lock = threading.Lock()
 
@@ -36,6 +39,9 @@ def run(command: Command, tree: str, environment: Mapping[str, str], log: Path) 
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=file,
+                pass_fds=tuple(inherited),
+                # A group of its own, so that what the command started can be ended with it.
+                process_group=0,
             )
         except OSError as error:
             raise StepError(
@@ -58,10 +64,21 @@ def run(command: Command, tree: str, environment: Mapping[str, str], log: Path) 
 
 
 def stop_all() -> None:
-    """End every process that still runs: this run is over."""
+    """End every process that still runs, and wait for it: this run is over, and nothing of it may write any longer."""
     with _lock:
-        for process in _running:
-            process.terminate()
+        left = list(_running)
+    for process in left:
+        _signal_group(process, signal.SIGTERM)
+    for process in left:
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            _signal_group(process, signal.SIGKILL)
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 def _how_it_ended(status: int) -> str:
@@ -85,10 +102,3 @@ def _tail(log: Path, start: int) -> str:
     left_out = len(lines) - _TAIL_LINES
     shown = [f"({left_out} more lines before these, in the log)"] if left_out > 0 else []
     return "\n".join(shown + lines[-_TAIL_LINES:])
-
-
-def user_error(error: OSError, what: str) -> StepError:
-    """A file-system error that a user can cause, told with its path."""
-    return StepError(
-        f"{what}: {error.strerror or error}: {os.fspath(error.filename) if error.filename else ''}".rstrip(": ")
-    )

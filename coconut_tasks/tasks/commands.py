@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from doit.cmd_run import Run as DoitRun
 from doit.cmdparse import CmdParseError
 from doit.exceptions import InvalidCommand, InvalidTask
 
-from coconut_tasks.errors import CoconutError, did_you_mean
+from coconut_tasks.effects.process import stop_all
+from coconut_tasks.errors import CoconutError, UsageError, did_you_mean
 from coconut_tasks.tasks.namespace import EXIT_USAGE, tell_usage_error
+from coconut_tasks.tasks.node import node_of
+from coconut_tasks.tasks.preflight import take_lock
 from coconut_tasks.tasks.reporter import Reporter
 
 EXIT_FAILED = 1
@@ -57,11 +61,30 @@ class Run(_Ours, DoitRun):  # type: ignore[misc]
     name = "run"
 
     def execute(self, params: Any, args: Any) -> Any:
-        status = super().execute(params, args)
+        ended_before = signal.signal(signal.SIGTERM, _end)
+        try:
+            status = super().execute(params, args)
+        except (KeyboardInterrupt, _Ended) as error:
+            if not params.get("coconut"):
+                raise
+            number = signal.SIGTERM if isinstance(error, _Ended) else signal.SIGINT
+            sys.stderr.write(f"\nended by {number.name}; what was finished is kept\n")
+            return 128 + number
+        finally:
+            stop_all()
+            signal.signal(signal.SIGTERM, ended_before)
         reporter = Reporter.latest
         if status == _DOIT_ERROR and reporter is not None and not reporter.internal_error:
             return EXIT_FAILED
         return status
+
+
+class _Ended(BaseException):
+    """The process was told to end."""
+
+
+def _end(number: int, frame: Any) -> None:
+    raise _Ended
 
 
 class List(_Ours, DoitList):  # type: ignore[misc]
@@ -77,9 +100,15 @@ class Info(_Ours, DoitInfo):  # type: ignore[misc]
 
 
 class Clean(_Ours, DoitClean):  # type: ignore[misc]
-    """``clean``."""
+    """``clean``: not while a run is at work."""
 
     name = "clean"
+
+    def clean_tasks(self, tasks: Any, dryrun: bool, cleanforget: bool) -> None:
+        node = next((found for task in tasks if (found := node_of(task))), None)
+        if node is not None and not dryrun and node.world.state.is_dir() and (problems := take_lock(node.world)):
+            raise UsageError("\n".join(problems))
+        super().clean_tasks(tasks, dryrun, cleanforget)
 
 
 class Forget(_Ours, DoitForget):  # type: ignore[misc]

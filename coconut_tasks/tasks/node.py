@@ -203,6 +203,13 @@ class Node:
                 folder = os.path.dirname(folder)
 
 
+def node_of(task: Any) -> Node | None:
+    """A task's node; None for a group, or a task of another kind."""
+    node = (task.meta or {}).get(META)
+    assert node is None or isinstance(node, Node)
+    return node
+
+
 def backend() -> Backend:
     """doit's record store, which is ours."""
     store = Globals.dep_manager.backend

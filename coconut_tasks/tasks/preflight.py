@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Sequence
 
+from doit import get_initial_workdir
+
+from coconut_tasks.effects.process import inherited
 from coconut_tasks.inputs.toolchain import find_program
 from coconut_tasks.step import CargoItem, FirmwareImage
 from coconut_tasks.tasks.node import Node
+from coconut_tasks.world import World
 
 _INSTALL = {
     "cargo": "install Rust: https://rustup.rs, or: apt-get install cargo",
@@ -37,6 +42,24 @@ def preflight(nodes: Sequence[Node]) -> list[str]:
         if isinstance(work, FirmwareImage):
             problems += _firmware_problems(node, work)
     return problems
+
+
+def take_lock(world: World) -> list[str]:
+    """Have the output folder to ourselves until this process ends; a line for what is in the way of that.
+
+    If another run was at work there since this one looked around, this one starts again from the beginning.
+    """
+    try:
+        as_seen = world.lock.acquire(lambda line: print(line, file=sys.stderr, flush=True))
+    except OSError as error:
+        return [f"the output folder cannot be written: {error.filename}: {error.strerror}"]
+    if not as_seen:
+        sys.stdout.flush()
+        os.chdir(get_initial_workdir() or os.curdir)  # doit went to the dodo.py's folder
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    assert world.lock.descriptor is not None
+    inherited.add(world.lock.descriptor)
+    return []
 
 
 def _toolchain_problems(items: Iterable[CargoItem], node: Node) -> list[str]:

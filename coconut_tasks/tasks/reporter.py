@@ -13,8 +13,8 @@ from doit.exceptions import InvalidTask, TaskFailed, UnmetDependency
 from doit.reporter import ConsoleReporter
 
 from coconut_tasks.step import Measurement
-from coconut_tasks.tasks.node import META, Node
-from coconut_tasks.tasks.preflight import preflight
+from coconut_tasks.tasks.node import Node, node_of
+from coconut_tasks.tasks.preflight import preflight, take_lock
 
 
 class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
@@ -42,20 +42,23 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             self.outstream.flush()
 
     def initialize(self, tasks: Mapping[str, Any], selected_tasks: Iterable[str]) -> None:
-        problems = preflight([node for task in _needed(tasks, selected_tasks) if (node := _node(task))])
+        nodes = [node for task in _needed(tasks, selected_tasks) if (node := node_of(task))]
+        problems = preflight(nodes)
+        if nodes and not problems:
+            problems = take_lock(nodes[0].world)
         if problems:
             # doit's way to end a run before its first task; the reporter's runtime_error gets the text.
             raise InvalidTask("\n".join(problems))
 
     def execute_task(self, task: Any) -> None:
-        node = _node(task)
+        node = node_of(task)
         if node is None or (node.verdict is not None and node.verdict.only_places):
             return
         commands = node.step.commands
         self.write(f"{task.name}: {commands[0] if commands else node.step.doc}\n")
 
     def add_success(self, task: Any) -> None:
-        node = _node(task)
+        node = node_of(task)
         if node is None:
             return
         self._good[task.name] = node
@@ -70,13 +73,13 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self.write(f"{said}{task.name}: done in {node.seconds or 0:.1f} s\n")
 
     def skip_uptodate(self, task: Any) -> None:
-        if node := _node(task):
+        if node := node_of(task):
             self._good[task.name] = node
             node.remember_touched()
 
     def add_failure(self, task: Any, fail: Any) -> None:
         if isinstance(fail, UnmetDependency):
-            if _node(task):  # and not a group
+            if node_of(task):  # and not a group
                 self._not_run.append(task.name)
         elif isinstance(fail, TaskFailed):
             self._failed.append(task.name)
@@ -108,12 +111,6 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         for node in self._good.values():
             if isinstance(node.step.work, Measurement) and (measured := node.digest()):
                 self.write(f"{os.path.relpath(measured[0])}: launch digest {measured[1]}\n")
-
-
-def _node(task: Any) -> Node | None:
-    node = (task.meta or {}).get(META)
-    assert node is None or isinstance(node, Node)
-    return node
 
 
 def _needed(tasks: Mapping[str, Any], selected: Iterable[str]) -> list[Any]:

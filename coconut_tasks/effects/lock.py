@@ -1,0 +1,79 @@
+"""One run at a time on an output folder.
+
+The lock is the kernel's (``flock``), so a killed run leaves none behind. Child processes inherit it: while an orphaned cargo still writes,
+the next run waits. The file says who holds the lock, and counts the runs, so that a run can tell that another one was in between what it
+looked up and what it does.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+class RunLock:
+    """The lock of one output folder, as of when this object was made."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen = _number_if_free(path)
+        self.descriptor: int | None = None
+        """The open file, once the lock is held."""
+
+    def acquire(self, tell: Callable[[str], None]) -> bool:
+        """Wait for the lock; False if another run held it since this object was made, so that all must be looked up again.
+
+        Raises:
+            OSError: the file cannot be made.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        if not _try_for_a_moment(descriptor):
+            tell(f"waiting for another run in {self._path.parent.parent}: {_read(self._path)[1]}")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        number, _ = _read(self._path)
+        text = f"{number + 1}\nprocess {os.getpid()}: {shlex.join(sys.argv)}\n".encode(errors="replace")
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text, 0)
+        if number != self._seen:
+            os.close(descriptor)
+            return False
+        self.descriptor = descriptor
+        return True
+
+
+def _number_if_free(path: Path) -> int | None:
+    """How many runs there were; None while one is at work, since it may change anything that is looked up now."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return _read(path)[0]
+    except BlockingIOError:
+        return None
+    except OSError:
+        return 0
+
+
+def _try_for_a_moment(descriptor: int) -> bool:
+    # Somebody who only looks holds a shared lock for an instant.
+    for _ in range(20):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.005)
+        else:
+            return True
+    return False
+
+
+def _read(path: Path) -> tuple[int, str]:
+    try:
+        number, _, who = path.read_text(errors="replace").partition("\n")
+        return int(number), who.strip()
+    except (OSError, ValueError):
+        return 0, "unknown"

@@ -1,0 +1,83 @@
+"""Runs that are killed, interrupted, or at work at the same time."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import QEMU, Site, environment
+
+
+def slow(site: Site, seconds: float) -> str:
+    """A recipe whose firmware takes its time, and says when it started and that it ended."""
+    script = f"touch started; sleep {seconds}; echo firmware > fw.bin; echo end >> ended"
+    content: dict[str, Any] = {**deepcopy(QEMU), "firmware": {"command": ["sh", "-c", script], "file": "fw.bin"}}
+    return site.recipe(content, "slow.json")
+
+
+def start(site: Site, *words: str) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-m", "doit", *words, "SVSM=svsm"]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(argv, cwd=site.folder, env=environment(site.target), stdout=pipe, stderr=pipe, text=True)
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_second_run_waits_for_the_first_and_says_so(site: Site) -> None:
+    recipe = slow(site, 2)
+    site.build("kernel:svsm", recipe)
+    first = start(site, recipe)
+    wait_for(site.tree / "started")
+    second = start(site, recipe)
+    out, err = first.communicate()
+    assert first.returncode == 0, out + err
+    out, err = second.communicate()
+    assert second.returncode == 0, out + err
+    assert f"waiting for another run in {site.bin}: process {first.pid}: " in err
+    # It started again from what the first one left: only the command whose inputs cannot be known ran.
+    assert "1 built, " in out, out
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_interrupted_run_ends_its_children_and_leaves_no_half_file(number: int, status: int, site: Site) -> None:
+    recipe = slow(site, 30)
+    run = start(site, "-n", "2", recipe)
+    wait_for(site.tree / "started")
+    time.sleep(0.2)
+    run.send_signal(number)
+    began = time.monotonic()
+    out, err = run.communicate(timeout=20)
+    assert time.monotonic() - began < 15
+    assert run.returncode == status, out + err
+    assert "Traceback" not in err
+    assert "what was finished is kept" in err
+    assert not (site.tree / "ended").exists()
+    assert not [path for path in site.bin.rglob(".*.*") if path.is_file() and path.parent.name != ".coconut"]
+    done = site.build(slow(site, 0))
+    assert "q.igvm" in done.digests
+
+
+def test_after_a_kill_the_next_run_waits_for_orphans_and_repeats_no_finished_step(site: Site) -> None:
+    recipe = slow(site, 3)
+    site.build("kernel:svsm", "kernel:bldr", recipe)
+    run = start(site, recipe)
+    wait_for(site.tree / "started")
+    run.kill()
+    run.communicate()
+    after = site.doit(recipe)
+    assert after.status == 0, after.text
+    assert "waiting for another run" in after.err
+    assert not {"kernel:svsm", "kernel:bldr"} & after.built
+    assert (site.tree / "ended").read_text().splitlines() == ["end", "end"]
+    assert site.build(recipe).digests == after.digests
