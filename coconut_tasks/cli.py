@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from coconut_tasks import __version__
-from coconut_tasks.errors import CoconutError
+from coconut_tasks.errors import EXIT_USAGE, CoconutError, tell
 from coconut_tasks.options import Options, parse_features, process_environment
 from coconut_tasks.session import open_session
 
@@ -56,13 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from doit.cmd_base import ModuleTaskLoader
     from doit.doit_cmd import DoitMain
 
-    from coconut_tasks.tasks.namespace import EXIT_USAGE, PLUGINS, namespace, tell_usage_error
+    from coconut_tasks.tasks.namespace import PLUGINS, namespace
 
     given = parser().parse_args(argv)
     try:
         session = open_session(_options(given))
     except CoconutError as error:
-        tell_usage_error(error)
+        tell(error)
         return EXIT_USAGE
     if given.print_config:
         for recipe in session.recipes:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+EXIT_FAILED = 1
+"""A step failed."""
+EXIT_USAGE = 2
+"""Wrong use, a wrong recipe, or something that must be there before anything can be built is not."""
 
 
 class CoconutError(Exception):
@@ -56,3 +62,8 @@ def did_you_mean(word: str, right: Iterable[str]) -> str:
     """``" (did you mean 'x'?)"``, or an empty string where nothing is near."""
     found = nearest(word, right)
     return f" (did you mean '{found}'?)" if found else ""
+
+
+def tell(error: CoconutError) -> None:
+    """Print an error as it is; lines that say where they belong stay as they are, for editors to find."""
+    print(f"error: {error}" if len(str(error).splitlines()) == 1 else str(error), file=sys.stderr)

@@ -276,6 +276,29 @@ def test_two_recipes_that_name_one_output_differently_are_an_error(site: Site) -
 # doit's own commands
 
 
+def test_a_reader_that_goes_away_does_not_stop_the_build(site: Site) -> None:
+    recipe = site.recipe()
+    words = f"{sys.executable} -m doit {recipe} SVSM=svsm"
+    outcome = site.run(["sh", "-c", f"{words} | true; {words} list --all | true"])
+    assert outcome.err.count("\n") == 2, outcome.err  # the two lines that say which tree was taken
+    assert site.build(recipe).built == set()
+
+
+def test_another_dodo_in_the_same_environment_is_just_doits(tmp_path: Path, site: Site) -> None:
+    (tmp_path / "dodo.py").write_text("def task_a():\n    return {'actions': [['false']]}\n")
+    outcome = site.run([sys.executable, "-m", "doit", "b"], cwd=tmp_path)
+    assert outcome.status == 3
+    assert outcome.err.startswith('ERROR: Invalid parameter: "b". Must be a command, task, or a target.\n')
+    code = (
+        "import sys, doit.doit_cmd\n"
+        "doit.doit_cmd.DoitMain().run(['list'])\n"
+        "print(*sorted(m for m in sys.modules if 'coconut_tasks.' in m or m == 'sqlite3'))\n"
+    )
+    loaded = site.run([sys.executable, "-c", code], cwd=tmp_path).out.splitlines()[-1].split()
+    names = ["errors", "tasks", "tasks.backend", "tasks.commands"]
+    assert loaded == [f"coconut_tasks.{name}" for name in names]
+
+
 def test_every_step_is_listed_with_a_line(site: Site) -> None:
     (site.tree / "fw.bin").write_bytes(b"x")
     outcome = site.build("list", "--all", site.recipe(FULL))

@@ -7,13 +7,16 @@ variant that it has in this run.
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coconut_tasks.errors import UsageError
+
+if TYPE_CHECKING:
+    # Imported where it is used: doit loads every backend that is installed, for any dodo.py.
+    import sqlite3
 
 FORMAT = 1
 """Version of the records' meaning; a file of another version is set aside, which makes every step stale once."""
@@ -62,6 +65,8 @@ class Backend:
         """Write a task's row."""
         with self._lock:
             row = (self._record(task_id), self._codec.encode(self.row(task_id)))
+            import sqlite3
+
             try:
                 self._writable().execute("insert or replace into records values (?, ?)", row)
             except (OSError, sqlite3.Error) as error:
@@ -98,6 +103,8 @@ class Backend:
     def _read(self, record: str) -> dict[str, Any]:
         if self._connection is None:
             return {}
+        import sqlite3
+
         try:
             found = self._connection.execute("select data from records where record = ?", (record,)).fetchone()
             row = self._codec.decode(found[0]) if found else {}
@@ -114,6 +121,8 @@ class Backend:
         return self._connection
 
     def _open(self) -> sqlite3.Connection:
+        import sqlite3
+
         connection = self._connect()
         try:
             connection.execute("pragma synchronous = normal")
@@ -134,6 +143,8 @@ class Backend:
         return connection
 
     def _connect(self) -> sqlite3.Connection:
+        import sqlite3
+
         # Each statement is its own transaction, and is on disk when it returns as far as a killed process is concerned.
         return sqlite3.connect(self.name, isolation_level=None, check_same_thread=False)
 

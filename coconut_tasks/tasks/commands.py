@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,19 +14,16 @@ from doit.cmd_run import Run as DoitRun
 from doit.cmdparse import CmdParseError
 from doit.exceptions import InvalidCommand, InvalidTask
 
-from coconut_tasks.effects.process import stop_all
-from coconut_tasks.errors import CoconutError, UsageError, did_you_mean
-from coconut_tasks.tasks.namespace import EXIT_USAGE, tell_usage_error
-from coconut_tasks.tasks.node import node_of
-from coconut_tasks.tasks.preflight import take_lock
-from coconut_tasks.tasks.reporter import Reporter
+from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, CoconutError, UsageError, did_you_mean, tell
 
-EXIT_FAILED = 1
+# The rest is imported when it is needed: in an environment that has this package, these classes serve any other dodo.py too,
+# and must not make it slower.
+
 _DOIT_ERROR = 2
 
 
 class _Ours:
-    """Fills two gaps of doit: it ends with 3 for a wrong command line, and has no hint for a misspelt task."""
+    """Fills gaps of doit: it ends with 3 for a wrong command line, has no hint for a misspelt task, and shows tracebacks for Ctrl-C."""
 
     def parse_execute(self, in_args: Any) -> Any:
         try:
@@ -41,18 +37,33 @@ class _Ours:
     def execute(self, params: Any, args: Any) -> Any:
         try:
             return super().execute(params, args)  # type: ignore[misc]
-        except CoconutError as error:
-            tell_usage_error(error)
-            return EXIT_USAGE
-        except (InvalidCommand, InvalidTask, KeyError) as error:
-            tasks = {task.name for task in getattr(self, "task_list", ())}
-            wrong = [word for word in args if word not in tasks]
-            # `info` and `clean` of an unknown task end in a KeyError or a message without a name.
-            if not params.get("coconut") or (isinstance(error, KeyError) and not wrong):
+        except (Exception, KeyboardInterrupt) as error:
+            if not params.get("coconut"):
                 raise
+            status = self._told(error, args)
+            if status is None:
+                raise
+            return status
+
+    def _told(self, error: BaseException, args: Any) -> int | None:
+        """The exit status of an error that a user can cause, after telling it; None for one of ours."""
+        from coconut_tasks.tasks.interrupt import end, nobody_reads
+
+        if isinstance(error, KeyboardInterrupt):
+            return end(error)
+        if isinstance(error, BrokenPipeError):
+            return nobody_reads()
+        if isinstance(error, CoconutError):
+            tell(error)
+            return EXIT_USAGE
+        tasks = {task.name for task in getattr(self, "task_list", ())}
+        wrong = [word for word in args if word not in tasks]
+        # `info` of an unknown task ends in a KeyError, and others do not name it.
+        if isinstance(error, InvalidCommand | InvalidTask) or (isinstance(error, KeyError) and wrong):
             lines = [f"'{word}' is not a task{did_you_mean(word, tasks)}" for word in wrong] or [str(error)]
             sys.stderr.write("".join(f"error: {line}\n" for line in lines))
             return EXIT_USAGE
+        return None
 
 
 class Run(_Ours, DoitRun):  # type: ignore[misc]
@@ -61,30 +72,13 @@ class Run(_Ours, DoitRun):  # type: ignore[misc]
     name = "run"
 
     def execute(self, params: Any, args: Any) -> Any:
-        ended_before = signal.signal(signal.SIGTERM, _end)
-        try:
-            status = super().execute(params, args)
-        except (KeyboardInterrupt, _Ended) as error:
-            if not params.get("coconut"):
-                raise
-            number = signal.SIGTERM if isinstance(error, _Ended) else signal.SIGINT
-            sys.stderr.write(f"\nended by {number.name}; what was finished is kept\n")
-            return 128 + number
-        finally:
-            stop_all()
-            signal.signal(signal.SIGTERM, ended_before)
-        reporter = Reporter.latest
-        if status == _DOIT_ERROR and reporter is not None and not reporter.internal_error:
-            return EXIT_FAILED
+        status = super().execute(params, args)
+        if params.get("coconut") and status == _DOIT_ERROR:
+            from coconut_tasks.tasks.reporter import Reporter
+
+            if Reporter.latest is not None and not Reporter.latest.internal_error:
+                return EXIT_FAILED
         return status
-
-
-class _Ended(BaseException):
-    """The process was told to end."""
-
-
-def _end(number: int, frame: Any) -> None:
-    raise _Ended
 
 
 class List(_Ours, DoitList):  # type: ignore[misc]
@@ -105,6 +99,9 @@ class Clean(_Ours, DoitClean):  # type: ignore[misc]
     name = "clean"
 
     def clean_tasks(self, tasks: Any, dryrun: bool, cleanforget: bool) -> None:
+        from coconut_tasks.tasks.node import node_of
+        from coconut_tasks.tasks.preflight import take_lock
+
         node = next((found for task in tasks if (found := node_of(task))), None)
         if node is not None and not dryrun and node.world.state.is_dir() and (problems := take_lock(node.world)):
             raise UsageError("\n".join(problems))

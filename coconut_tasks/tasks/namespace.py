@@ -9,14 +9,13 @@ from typing import Any
 
 from doit import get_initial_workdir
 
-from coconut_tasks.errors import CoconutError
+from coconut_tasks.errors import EXIT_USAGE, CoconutError, tell
 from coconut_tasks.options import from_words, process_environment
 from coconut_tasks.session import Session, open_session
 from coconut_tasks.tasks.checker import Checker
 from coconut_tasks.tasks.node import Node
 from coconut_tasks.tasks.reporter import Reporter
 
-EXIT_USAGE = 2
 _COMMANDS = "coconut_tasks.tasks.commands"
 PLUGINS = {
     "BACKEND": {"coconut": "coconut_tasks.tasks.backend:Backend"},
@@ -35,13 +34,8 @@ def dodo(words: Sequence[str] | None = None) -> dict[str, Any]:
         options = from_words(sys.argv[1:] if words is None else words, process_environment(), _workdir())
         return namespace(open_session(options))
     except CoconutError as error:
-        tell_usage_error(error)
+        tell(error)
         raise SystemExit(EXIT_USAGE) from error
-
-
-def tell_usage_error(error: CoconutError) -> None:
-    """Print an error as it is; lines that already say where they belong stay as they are, for editors to find."""
-    print(f"error: {error}" if len(str(error).splitlines()) == 1 else str(error), file=sys.stderr)
 
 
 def namespace(session: Session) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from doit.exceptions import InvalidTask, TaskFailed, UnmetDependency
 from doit.reporter import ConsoleReporter
 
 from coconut_tasks.step import Measurement
+from coconut_tasks.tasks.interrupt import listen, nobody_reads
 from coconut_tasks.tasks.node import Node, node_of
 from coconut_tasks.tasks.preflight import preflight, take_lock
 
@@ -38,10 +39,14 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     def write(self, text: str) -> None:
         with self._lock:
-            self.outstream.write(text)
-            self.outstream.flush()
+            try:
+                self.outstream.write(text)
+                self.outstream.flush()
+            except BrokenPipeError:
+                nobody_reads()  # but the build goes on
 
     def initialize(self, tasks: Mapping[str, Any], selected_tasks: Iterable[str]) -> None:
+        listen()
         nodes = [node for task in _needed(tasks, selected_tasks) if (node := node_of(task))]
         problems = preflight(nodes)
         if nodes and not problems:
