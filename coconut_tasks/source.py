@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from coconut_tasks import __version__
 from coconut_tasks.errors import UsageError, did_you_mean
 from coconut_tasks.layout import STATE_FOLDER, VERSION_FILE, Layout
 from coconut_tasks.options import Options
@@ -81,11 +83,8 @@ def find_source(options: Options) -> Source:
     if options.svsm is not None:
         tree, why = Path(options.absolute(options.svsm)), "named by SVSM"
         if not is_svsm_tree(tree):
-            what = (
-                "there is no such folder"
-                if not tree.is_dir()
-                else "it has no [workspace] with a kernel package called svsm"
-            )
+            no_tree = "it has no [workspace] with a kernel package called svsm"
+            what = no_tree if tree.is_dir() else "there is no such folder"
             raise UsageError(f"SVSM: '{options.svsm}' is no SVSM tree: {what}: {tree}")
     else:
         standing = Path(options.workdir)
@@ -93,7 +92,7 @@ def find_source(options: Options) -> Source:
         if around is not None:
             tree, why, home = around, "the checkout that you stand in", str(around)
         elif is_svsm_tree(sample):
-            tree, why = sample, "the embedded sample"
+            tree, why = _own_copy(sample, Path(home)), "the embedded sample"
         else:
             raise UsageError("no source tree: name one with SVSM=path, or stand in an SVSM checkout")
     root = os.path.realpath(tree)
@@ -104,6 +103,18 @@ def find_source(options: Options) -> Source:
         if os.path.lexists(folder) and not os.path.isdir(folder):
             raise UsageError(f"BIN: '{folder}' is not a folder")
     return Source(root, bin, why, is_sample(tree))
+
+
+def _own_copy(sample: Path, home: Path) -> Path:
+    # An installed package is no place to build in: the sample is copied out of it, to where the user stands, once for each version.
+    if _PACKAGE not in sample.parents:
+        return sample
+    copy = home / f"coconut-sample-{__version__}"
+    if not copy.exists():
+        temporary = Path(f"{copy}.{os.getpid()}")
+        shutil.copytree(sample, temporary)
+        temporary.rename(copy)
+    return copy
 
 
 def find_recipe(name: str, options: Options, tree: str) -> Path:

@@ -36,7 +36,9 @@ class _Ours:
 
     def execute(self, params: Any, args: Any) -> Any:
         try:
-            return super().execute(params, args)  # type: ignore[misc]
+            status = super().execute(params, args)  # type: ignore[misc]
+            sys.stdout.flush()  # here, where a closed pipe can be told from an error
+            return status
         except (Exception, KeyboardInterrupt) as error:
             if not params.get("coconut"):
                 raise

@@ -1,0 +1,88 @@
+"""The ways to get the program: the wrapper and the wheel."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import DODO, environment
+
+ROOT = Path(__file__).parent.parent
+
+
+def sh_only(folder: Path) -> str:
+    """A PATH with what a script needs, and no Python."""
+    folder.mkdir()
+    for program in ("sh", "dirname", "cmp", "cp", "rm", "cat"):
+        found = shutil.which(program)
+        assert found is not None
+        (folder / program).symlink_to(found)
+    return str(folder)
+
+
+def doitw(*words: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
+    variables = {**os.environ, **env}
+    return subprocess.run([str(ROOT / "doitw"), *words], cwd=cwd, env=variables, capture_output=True, text=True)
+
+
+def test_the_wrapper_runs_doit_and_makes_no_second_environment() -> None:
+    doitw("--version")
+    again = doitw("--version")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout.startswith("0.37")
+
+
+def test_the_wrapper_works_from_another_folder(tmp_path: Path) -> None:
+    done = doitw("list", "--all", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "igvm:qemu" in done.stdout
+    assert "the embedded sample" in done.stderr
+
+
+def test_the_wrapper_names_what_is_missing(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    for name in ("doitw", "requirements.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, clone / name)
+    done = subprocess.run(
+        ["./doitw"], cwd=clone, env={"PATH": sh_only(tmp_path / "bin")}, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "no Python 3.11 or newer: apt-get install python3" in done.stderr
+    assert not (clone / ".venv").exists()
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, unpacked as pip does it, away from the checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, ROOT], check=True)
+    (wheel,) = folder.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", folder / "site", wheel], check=True)
+    return folder / "site"
+
+
+def test_the_wheel_has_all_that_it_needs_and_builds_in_no_installed_folder(
+    installed: Path, tmp_path: Path, cargo_target: Path
+) -> None:
+    (tmp_path / "dodo.py").write_text(DODO)
+    before = sorted(path for path in installed.rglob("*") if path.suffix != ".pyc")
+    assert not {"target", "bin"} & {
+        path.name for path in before if "sample" in path.parts and path.parent.name == "sample"
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "doit", "kernel:bldr", "RECIPE=config/qemu.json"],
+        cwd=tmp_path,
+        env={**environment(cargo_target), "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"source: {tmp_path}/coconut-sample-" in done.stderr
+    assert (tmp_path / "bin" / "bldr").exists()
+    assert sorted(path for path in installed.rglob("*") if path.suffix != ".pyc") == before
