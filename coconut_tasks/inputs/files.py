@@ -12,6 +12,7 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 Stat = tuple[int, int, int, int, int]
 """Modification time and change time in ns, size in bytes, inode, mode."""
@@ -81,6 +82,12 @@ class Files:
     def digest_at(self, path: str, found: Stat | None) -> str | None:
         """The digest that the file had at an earlier look, if it was read then."""
         return self._digests.get((path, found)) if found is not None else None
+
+
+def recorded_state(value: Any) -> State:
+    """A state as it comes back from JSON."""
+    found, digest = value
+    return (tuple(found) if found is not None else None), digest
 
 
 def _stat(path: str) -> Stat | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from doit.dependency import FileChangedChecker
 
-from coconut_tasks.inputs.files import MOVED, Files, Stat
+from coconut_tasks.inputs.files import MOVED, Files, Stat, recorded_state
 
 
 class Checker(FileChangedChecker):  # type: ignore[misc]  # doit has no types
@@ -51,9 +51,3 @@ class Checker(FileChangedChecker):  # type: ignore[misc]  # doit has no types
         elif max(now[0], now[1]) >= Checker.started_ns:
             return MOVED
         return self.files.state(dep)
-
-
-def recorded_state(value: Any) -> tuple[Stat | None, str]:
-    """A state as it comes back from JSON."""
-    stat, digest = value
-    return (tuple(stat) if stat is not None else None), digest

@@ -14,13 +14,13 @@ from doit.globals import Globals
 
 from coconut_tasks.effects.place import copy_whole
 from coconut_tasks.errors import StepError
-from coconut_tasks.inputs.files import State
+from coconut_tasks.inputs.files import State, recorded_state
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.layout import DIGEST_HEX, DIGEST_JSON
 from coconut_tasks.staleness import Record, Verdict, input_files, judge, signature
 from coconut_tasks.step import IgvmFile, MakeItem, Measurement, Step, VersionFile
 from coconut_tasks.tasks.backend import Backend
-from coconut_tasks.tasks.checker import Checker, recorded_state
+from coconut_tasks.tasks.checker import Checker
 from coconut_tasks.work import perform
 from coconut_tasks.world import World
 

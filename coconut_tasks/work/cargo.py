@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from coconut_tasks.effects.place import copy_whole
@@ -9,7 +10,8 @@ from coconut_tasks.effects.process import run
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.cargo import Program, cargo_inputs, parse_messages, programs
 from coconut_tasks.inputs.known import Inputs
-from coconut_tasks.step import CargoItem
+from coconut_tasks.inputs.seen import Seen, packages_of
+from coconut_tasks.step import CargoItem, Command
 from coconut_tasks.work.objcopy import objcopy
 from coconut_tasks.world import World
 
@@ -20,17 +22,43 @@ def build_cargo_item(work: CargoItem, world: World, log: Path) -> Inputs:
     Raises:
         StepError: cargo or objcopy failed, or cargo made no such program.
     """
-    with world.cargo_lock:
+    with world.cargo_lock, Seen(world.state / "cargo-seen.sqlite3", _place(work)) as seen:
+        if overlooked := seen.overlooked(world.files):
+            _make_cargo_look(work, overlooked, world, log)
+            seen.forget(overlooked)
+        started_ns = time.time_ns()
         # Another item may put a program of the same name in the same place, so it is taken before anyone else may build.
         messages = parse_messages(run(work.build, world.tree, world.environment, log))
         program = _choose(work, programs(messages), log)
         built = Path(world.path(work.built))
         copy_whole(Path(program.path), built)
         inputs = cargo_inputs(messages, program.path, world.tree, world.environment, world.walker)
+        seen.remember(inputs.paths(world.walker), started_ns, world.files)
     if work.objcopy is not None:
         objcopy(work.objcopy, built, Path(world.path(work.output)), world, log)
         built.unlink()
     return inputs
+
+
+def _place(work: CargoItem) -> str:
+    """The part of cargo's target folder that the item is built in."""
+    argv = work.build.argv
+    target = argv[argv.index("--target") + 1] if "--target" in argv else "host"
+    return " ".join(
+        [target, "release" if "--release" in argv else "debug", *(w for w in argv[1:2] if w.startswith("+"))]
+    )
+
+
+def _make_cargo_look(work: CargoItem, files: list[str], world: World, log: Path) -> None:
+    # What cargo made of the files is removed from its target folder; to set the files' times would be to write into the source.
+    argv = work.build.argv
+    words = ["cargo", *(w for w in argv[1:2] if w.startswith("+")), "clean"]
+    for option in ("--target", "--manifest-path"):
+        if option in argv:
+            words += [option, argv[argv.index(option) + 1]]
+    words += [word for word in ("--release", "--locked", "--offline") if word in argv]
+    names = packages_of(files)
+    run(Command((*words, *(f"--package={name}" for name in names or ()))), world.tree, world.environment, log)
 
 
 def _choose(work: CargoItem, made: list[Program], log: Path) -> Program:
