@@ -6,6 +6,7 @@ import os
 import shutil
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import QEMU, Site
@@ -54,3 +55,333 @@ def test_an_older_source_is_seen_by_a_variant_that_is_new(site: Site) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     site.build(site.recipe(content))
     assert site.contents()["svsm"] == kept
+
+
+def same_as_clean(site: Site, *words: str) -> None:
+    """A build from nothing gives the same files."""
+    kept = site.contents()
+    shutil.rmtree(site.bin)
+    for place in ("debug", "release", "x86_64-unknown-linux-gnu", "x86_64-unknown-none"):
+        for part in (".fingerprint", "build"):
+            for folder in (site.target / place).rglob(part):
+                for package in folder.iterdir():
+                    if package.name.startswith(("svsm", "bldr", "release", "userinit", "tdx-stage1")):
+                        shutil.rmtree(package)
+    site.build(*words)
+    assert site.contents() == kept
+
+
+KERNEL = {"kernel:svsm", "igvm:qemu", "measure:qemu"}
+
+
+@pytest.mark.parametrize(
+    ("name", "built"),
+    [("touch", set()), ("comment", {"kernel:svsm"}), ("unread", {"kernel:svsm"}), ("code", KERNEL)],
+)
+def test_content_decides_how_far_a_change_of_a_source_goes(name: str, built: set[str], site: Site) -> None:
+    recipe = site.recipe()
+    site.build(recipe)
+    path = kernel_text(site)
+    match name:
+        case "touch":
+            os.utime(path)
+        case "comment":  # at the end, so that no line number changes
+            path.write_text(insert(path, "\n// a comment\n"))
+        case "unread":
+            (site.tree / "kernel" / "NOTES").write_text("cargo watches the package, so it is asked")
+        case "code":
+            path.write_text(insert(path, CHANGE.format("new code")))
+    assert site.build(recipe).built == built
+    assert site.build(recipe).built == set()
+    same_as_clean(site, recipe)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "task"),
+    [
+        ("kernel/svsm.lds", None, "\n/* a comment */\n", "kernel:svsm"),
+        ("kernel/Cargo.toml", None, "\n[package.metadata.x]\n", "kernel:svsm"),
+        (".cargo/config.toml", None, "\n[env]\nX = '1'\n", "kernel:svsm"),
+        ("common/src/lib.rs", None, CHANGE.format("common"), "kernel:bldr"),
+        ("boot/bldr/src/main.rs", None, CHANGE.format("loader"), "kernel:bldr"),
+        ("tools/igvmmeasure/src/main.rs", None, "\n// a comment\n", "tool:igvmmeasure"),
+        ("tools/igvmbuilder/src/main.rs", "fn main()", "#[inline(never)]\nfn main()", "tool:igvmbuilder"),
+    ],
+)  # fmt: skip
+def test_every_file_that_a_build_reads_makes_it_stale(
+    file: str, old: str | None, new: str, task: str, site: Site
+) -> None:
+    recipe = site.recipe()
+    site.build(recipe)
+    path = site.tree / file
+    path.write_text(path.read_text().replace(old, new) if old else insert(path, new))
+    assert task in site.build(recipe).built
+    assert site.build(recipe).built == set()
+    same_as_clean(site, recipe)
+
+
+@pytest.mark.parametrize("name", ["kernel/rust-toolchain.toml", "kernel/.cargo/config.toml", "kernel/build/extra"])
+def test_a_file_that_was_not_there_makes_stale_what_would_read_it(name: str, site: Site) -> None:
+    recipe = site.recipe()
+    site.build(recipe)
+    path = site.tree / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("")
+    assert "kernel:svsm" in site.build(recipe).built
+    path.unlink()
+    assert "kernel:svsm" in site.build(recipe).built
+
+
+def test_a_lock_file_that_cargo_itself_rewrites_is_asked_about_once_more(site: Site) -> None:
+    """It changed during the build, and nobody can tell who changed it."""
+    recipe = site.recipe()
+    site.build(recipe)
+    lock = site.tree / "Cargo.lock"
+    lock.write_text(insert(lock, "\n# cargo takes this line out\n"))
+    first = site.build(recipe).built
+    assert first
+    assert not first & {"igvm:qemu", "measure:qemu"}
+    assert "takes this line out" not in lock.read_text()
+    assert not site.build(recipe).built & {"igvm:qemu", "measure:qemu"}
+    assert site.build(recipe).built == set()
+
+
+def test_a_file_outside_of_its_package_counts(site: Site) -> None:
+    main = kernel_text(site)
+    main.write_text(insert(main, '\n#[used]\nstatic TEXT: &[u8] = include_bytes!("../../text.txt");\n'))
+    text = site.tree / "text.txt"
+    text.write_text("first content")
+    recipe = site.recipe()
+    site.build(recipe)
+    text.write_text("other content")
+    assert site.build(recipe).built == KERNEL
+    assert b"other content" in (site.bin / "svsm").read_bytes()
+
+
+def test_a_linked_source_counts(site: Site) -> None:
+    main = kernel_text(site)
+    real = site.folder / "real.rs"
+    shutil.move(main, real)
+    main.symlink_to(real)
+    recipe = site.recipe()
+    site.build(recipe)
+    real.write_text(insert(real, CHANGE.format("through a link")))
+    assert site.build(recipe).built == KERNEL
+    other = site.folder / "other.rs"
+    other.write_text(insert(real, CHANGE.format("elsewhere").replace("MARK", "MARK2")))
+    main.unlink()
+    main.symlink_to(other)
+    assert site.build(recipe).built == KERNEL
+    assert b"elsewhere" in (site.bin / "svsm").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "LOGO", "WATCHED"])
+def test_a_variable_that_a_build_reads_makes_it_stale(name: str, site: Site) -> None:
+    main, script = kernel_text(site), site.tree / "kernel" / "build.rs"
+    main.write_text(insert(main, '\n#[used]\nstatic LOGO: Option<&str> = option_env!("LOGO");\n'))
+    script.write_text(
+        script.read_text().replace("fn main() {", 'fn main() {\n    println!("cargo:rerun-if-env-changed=WATCHED");')
+    )
+    recipe = site.recipe()
+    value = "-Cdebug-assertions=off" if "FLAGS" in name else "a value"
+    site.build(recipe)
+    assert "kernel:svsm" in site.build(recipe, env={name: value}).built
+    assert site.build(recipe, env={name: value}).built == set()
+    if name == "LOGO":
+        assert b"a value" in (site.bin / "svsm").read_bytes()
+    assert "kernel:svsm" in site.build(recipe).built
+
+
+def test_variables_that_cannot_reach_the_build_make_nothing_stale(site: Site) -> None:
+    recipe = site.recipe()
+    site.build(recipe)
+    free = {"CARGO_TERM_COLOR": "always", "HOME2": "x", "RELEASE": "1", "MAKEFLAGS": "", "LANG": "C"}
+    assert site.build(recipe, env={**free}).built == set()
+
+
+# make
+
+
+MAKE: dict[str, Any] = {
+    "igvm": {},
+    "kernel": {"svsm": {}, "tdx-stage1": {"type": "make", "output_file": "bin/stage1-trampoline", "objcopy": "binary"}},
+}
+
+
+@pytest.mark.parametrize("file", ["stage1/stage1.S", "stage1/stage1.inc", "stage1/stage1.lds", "Makefile"])
+def test_what_a_rule_names_makes_its_item_stale(file: str, site: Site) -> None:
+    recipe = site.recipe(MAKE)
+    site.build(recipe)
+    path = site.tree / file
+    path.write_text(insert(path, "\n" if file == "Makefile" else "\n/* a comment */\n"))
+    assert site.build(recipe).built == {"kernel:tdx-stage1"}
+    assert site.build(recipe).built == set()
+
+
+def test_a_variable_that_a_makefile_refers_to_makes_its_item_stale(site: Site) -> None:
+    recipe = site.recipe(MAKE)
+    site.build(recipe)
+    debug = site.contents()["tdx-stage1"]
+    assert site.build(recipe, env={"RELEASE": "1"}).built == {"kernel:tdx-stage1"}
+    assert site.contents()["tdx-stage1"] != debug
+    assert site.build(recipe).built == {"kernel:tdx-stage1"}
+    assert site.contents()["tdx-stage1"] == debug
+
+
+def test_a_made_file_of_another_hand_is_not_taken_as_ours(site: Site) -> None:
+    """make looks at times only: a file that `make RELEASE=1` made is up to date for it."""
+    recipe = site.recipe(MAKE)
+    site.build(recipe)
+    good = site.contents()
+    shutil.rmtree(site.bin)
+    site.run(["make", "-B", "bin/stage1-trampoline", "RELEASE=1"], cwd=site.tree)
+    site.build(recipe)
+    assert site.contents() == good
+
+
+# Outputs
+
+
+@pytest.mark.parametrize("how", ["delete", "edit", "cut", "same size and time"])
+@pytest.mark.parametrize("where", ["bin", "state"])
+def test_an_output_that_is_not_as_it_was_built_comes_back(how: str, where: str, site: Site) -> None:
+    recipe = site.recipe()
+    site.build(recipe)
+    good = site.contents()
+    (part,) = site.bin.glob(".coconut/parts/svsm-*/svsm")
+    for path in (
+        [site.bin / "svsm", site.bin / "q.igvm", site.bin / "q.igvm.launch-digest.json"] if where == "bin" else [part]
+    ):
+        content, found = path.read_bytes(), path.stat()
+        match how:
+            case "delete":
+                path.unlink()
+            case "edit":
+                path.write_bytes(content + b"x")
+            case "cut":
+                path.write_bytes(content[: len(content) // 2])
+            case _:
+                path.write_bytes(b"x" + content[1:])
+                os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    outcome = site.build(recipe)
+    assert site.contents() == good
+    if where == "bin":
+        assert (outcome.built, outcome.placed) == (set(), {"kernel:svsm", "igvm:qemu", "measure:qemu"})
+    else:
+        assert outcome.built == {"kernel:svsm"}
+    assert site.build(recipe).built == set()
+
+
+# Firmware
+
+
+def test_firmware_is_taken_by_content(site: Site) -> None:
+    firmware = site.folder / "fw.bin"
+    firmware.write_bytes(b"one" * 2000)
+    recipe = site.recipe({**deepcopy(QEMU), "firmware": {"env": "FW_FILE"}})
+    env: dict[str, str | None] = {"FW_FILE": "fw.bin"}
+    site.build(recipe, env=env)
+    firmware.touch()
+    assert site.build(recipe, env=env).built == set()
+    firmware.write_bytes(b"two" * 2000)
+    assert site.build(recipe, env=env).built == {"firmware:guest", "igvm:qemu", "measure:qemu"}
+    firmware.unlink()
+    outcome = site.doit(recipe, env=env)
+    assert (outcome.status, "the firmware image is not there" in outcome.err) == (2, True)
+
+
+# Changes during a run
+
+
+def test_an_edit_during_a_build_is_built_by_the_next_run(site: Site) -> None:
+    """The script sleeps while the test edits a source that cargo has not come to, or has just left behind."""
+    script = site.tree / "kernel" / "build.rs"
+    script.write_text(
+        script.read_text().replace(
+            "fn main() {",
+            'fn main() {\n    println!("cargo:rerun-if-changed=build.rs");\n'
+            '    let main = std::fs::read_to_string("src/main.rs").unwrap();\n'
+            '    if !main.contains("EDITED") { std::fs::write("src/main.rs", main + "\\n// EDITED\\n").unwrap(); }',
+        )
+    )
+    recipe = site.recipe()
+    site.build(recipe)
+    assert "kernel:svsm" in site.build(recipe).built
+    assert site.build(recipe).built == set()
+
+
+# Places
+
+
+def test_two_trees_with_one_output_folder_do_not_mix(site: Site) -> None:
+    other = site.folder / "other"
+    shutil.copytree(site.tree, other, ignore=shutil.ignore_patterns("bin"))
+    main = other / "kernel" / "src" / "main.rs"
+    main.write_text(insert(main, CHANGE.format("the other tree")))
+    recipe = site.recipe()
+    site.build(recipe)
+    first = site.contents()
+    site.tree_name = "other"
+    site.build(recipe)
+    assert b"the other tree" in (site.bin / "svsm").read_bytes()
+    site.tree_name = "svsm"
+    again = site.build(recipe)
+    assert again.built == set()
+    assert site.contents() == first
+
+
+def test_names_with_blanks_and_other_letters(site: Site) -> None:
+    tree = site.folder / "der Baum ü"
+    shutil.copytree(site.tree, tree, ignore=shutil.ignore_patterns("bin"))
+    (site.folder / "mein rezept é.json").write_text(site.folder.joinpath(site.recipe().partition("=")[2]).read_text())
+    site.tree_name = tree.name
+    first = site.doit("RECIPE=mein?rezept")
+    assert first.status == 2
+    (site.folder / "rezept_é.json").write_text((site.folder / "r.json").read_text())
+    assert site.build("RECIPE=rezept_é.json").built >= KERNEL
+    assert site.build("RECIPE=rezept_é.json").built == set()
+
+
+# Records
+
+
+@pytest.mark.parametrize(
+    "name", ["state.sqlite3", "valid.json", "toolchains.json", "made.json", "lock", "cargo-seen.sqlite3"]
+)
+@pytest.mark.parametrize("content", [b"", b"\x00\xff garbage", b"[]", b"null", b'{"a": 1}'])
+def test_damaged_state_is_no_traceback_and_no_wrong_up_to_date(name: str, content: bytes, site: Site) -> None:
+    recipe = site.recipe(MAKE)
+    site.build("kernel:tdx-stage1", recipe)
+    for end in ("", "-wal", "-shm"):
+        (site.bin / ".coconut" / f"{name}{end}").unlink(missing_ok=True)
+    (site.bin / ".coconut" / name).write_bytes(content)
+    source = site.tree / "stage1" / "stage1.S"
+    source.write_text(insert(source, "\n/* a comment */\n"))
+    outcome = site.build("kernel:tdx-stage1", recipe)
+    assert "kernel:tdx-stage1" in outcome.built
+    assert site.build("kernel:tdx-stage1", recipe).built == set()
+
+
+def test_a_full_disk_is_told_and_leaves_no_wrong_record(site: Site, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = site.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(small)])
+    if mounted.status:
+        pytest.fail(f"a small file system is needed for this test: {mounted.err}")
+    try:
+        outcome = site.doit(site.recipe(), f"BIN={small / 'out'}")
+        assert outcome.status in (1, 2), outcome.text
+        assert "No space left on device" in outcome.text or "is full" in outcome.text
+        site.run(["mount", "-o", "remount,size=200m", str(small)])
+        done = site.build(site.recipe(), f"BIN={small / 'out'}")
+        assert "q.igvm" in (small / "out" / "q.igvm").name
+        assert done.status == 0
+        site.run(["mount", "-o", "remount,ro", str(small)])
+        source = kernel_text(site)
+        source.write_text(insert(source, CHANGE.format("read only")))
+        read_only = site.doit(site.recipe(), f"BIN={small / 'out'}")
+        assert read_only.status in (1, 2), read_only.text
+        assert "cannot be opened" in read_only.text
+        assert "can the output folder be written?" in read_only.text
+    finally:
+        site.run(["umount", str(small)])

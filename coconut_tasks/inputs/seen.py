@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
+from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.files import Files, recorded_state
 
 
@@ -22,9 +23,12 @@ class Seen:
 
     def __init__(self, path: Path, place: str) -> None:
         self._place = place
+        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._connection = _open(path)
+        except sqlite3.OperationalError as error:
+            raise self._error(error) from error
         except sqlite3.DatabaseError:
             # Nothing is known then, as on the first run; the times that cargo goes by are still there.
             path.unlink(missing_ok=True)
@@ -58,8 +62,13 @@ class Seen:
     def __enter__(self) -> Seen:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise self._error(error) from error
+
+    def _error(self, error: sqlite3.Error) -> StepError:
+        return StepError(f"what cargo saw cannot be kept: {self._path}: {error}")
 
 
 def packages_of(paths: Iterable[str]) -> tuple[str, ...] | None:

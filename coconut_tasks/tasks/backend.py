@@ -138,7 +138,8 @@ class Backend:
         except sqlite3.DatabaseError as error:
             connection.close()
             if not _is_damage(error):
-                raise
+                what = f"the records cannot be opened: {self.name}: {error}"
+                raise UsageError(f"{what}: can the output folder be written?") from error
             return self._start_anew(str(error))
         return connection
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from coconut_tasks.effects.place import write_whole
 from coconut_tasks.effects.process import run
 from coconut_tasks.errors import StepError
+from coconut_tasks.inputs.environment import asked_environment
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.inputs.make import make_inputs
 from coconut_tasks.step import MakeItem
@@ -19,8 +20,8 @@ from coconut_tasks.world import World
 def build_make_item(work: MakeItem, key: str, world: World, log: Path) -> Inputs:
     """Run make and copy the result with objcopy; the result says what was read.
 
-    make looks at times only. A file that is there because another variant (say, with RELEASE=1) or another hand made it would be
-    taken as good, so make is told to make it anew unless this variant was the last to make it.
+    make looks at times only. A file that is there because another variant (say, with RELEASE=1), other variables or another hand made it
+    would be taken as good, so make is told to make it anew unless all that is as it was when it was last made.
 
     Raises:
         StepError: make or objcopy failed, or make did not make the file.
@@ -29,15 +30,29 @@ def build_make_item(work: MakeItem, key: str, world: World, log: Path) -> Inputs
     maker = world.state / "made.json"
     argv = work.build.argv
     with world.cargo_lock:  # a rule may call cargo; and two variants write the same file
-        if made.exists() and _makers(maker).get(work.made) != [key, world.files.digest(str(made))]:
+        if made.exists() and not _made_alike(_makers(maker).get(work.made), key, world, str(made)):
             argv = (argv[0], "--always-make", *argv[1:])
         run(replace(work.build, argv=argv), world.tree, world.environment, log)
         if world.files.look_again(str(made)) is None:
             raise StepError(f"make ended well, but made no {work.made}\n  command: {work.build}\n  log: {log}")
         objcopy(work.objcopy, made, Path(world.path(work.output)), world, log)
-        makers = {**_makers(maker), work.made: [key, world.files.digest(str(made))]}
+        inputs = make_inputs(work.build, work.made, world.tree, world.environment)
+        last = {
+            "key": key,
+            "digest": world.files.digest(str(made)),
+            "variables": asked_environment(world.environment, inputs.variables),
+            "names": list(inputs.variables),
+        }
+        makers = {**_makers(maker), work.made: last}
         write_whole(maker, json.dumps(makers, indent=1, sort_keys=True).encode())
-        return make_inputs(work.build, work.made, world.tree, world.environment)
+        return inputs
+
+
+def _made_alike(last: object, key: str, world: World, made: str) -> bool:
+    if not isinstance(last, dict) or not isinstance(last.get("names"), list):
+        return False
+    variables = asked_environment(world.environment, last["names"])
+    return (last.get("key"), last.get("digest"), last.get("variables")) == (key, world.files.digest(made), variables)
 
 
 def _makers(path: Path) -> dict[str, object]:
