@@ -202,6 +202,21 @@ def test_test_programs_are_what_cargo_names(site: Site) -> None:
     assert site.build(site.recipe(content)).built == set()
 
 
+def test_a_toolchain_of_the_recipe_is_the_one_that_cargo_runs(site: Site) -> None:
+    """With rustup, a toolchain by its name; a cargo without rustup has no toolchains, which is told."""
+    content = deepcopy(QEMU)
+    named = site.run(["sh", "-c", "rustup show active-toolchain"]).out.split()
+    content["kernel"]["svsm"] = {"type": "test", "toolchain": named[0] if named else "stable"}
+    outcome = site.doit("kernel:svsm", site.recipe(content))
+    if named:
+        assert outcome.status == 0, outcome.text
+        assert f"kernel:svsm: cargo +{named[0]} test --no-run" in outcome.out
+        assert site.build("kernel:svsm", site.recipe(content)).built == set()
+    else:
+        assert outcome.status == 2
+        assert "the Rust toolchain 'stable' does not run" in outcome.err
+
+
 def test_a_phony_make_item_asks_make_each_time_and_its_content_decides(site: Site) -> None:
     content = deepcopy(QEMU)
     content["kernel"]["svsm"] = {"type": "make", "output_file": "bin/test-kernel.elf"}
@@ -311,7 +326,9 @@ def test_every_step_is_listed_with_a_line(site: Site) -> None:
 def test_info_and_forget_take_the_variables(site: Site) -> None:
     recipe = site.recipe()
     site.build(recipe)
-    assert "up-to-date" in site.build("info", "kernel:svsm", recipe).out
+    info = site.build("info", "kernel:svsm", recipe).out
+    assert "up-to-date" in info
+    assert "'cargo build --message-format=json-render-diagnostics --package svsm --target " in info
     site.build("forget", "kernel:svsm", recipe)
     assert "kernel:svsm" in site.build(recipe).built
 
@@ -328,6 +345,7 @@ def test_clean_removes_just_what_was_built(site: Site) -> None:
     kept = {site.bin / "mine", site.tree / "release" / "src" / "git_version.rs", site.tree / "bin" / "stage1.o"}
     assert after - before == kept
     assert before <= after
+    assert list((site.bin / ".coconut").glob("parts/*")) == []
     assert site.build(recipe).built == ALL_STEPS - {"version:git"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from coconut_tasks.inputs.files import State, recorded_state
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.layout import DIGEST_HEX, DIGEST_JSON
 from coconut_tasks.staleness import Record, Verdict, input_files, judge, signature
-from coconut_tasks.step import IgvmFile, MakeItem, Measurement, Step, VersionFile
+from coconut_tasks.step import FsImage, IgvmFile, MakeItem, Measurement, Step, VersionFile
 from coconut_tasks.tasks.backend import Backend
 from coconut_tasks.tasks.checker import Checker
 from coconut_tasks.work import perform
@@ -41,7 +42,7 @@ class Node:
         """The action only placed files in ``bin/``; nothing was built."""
 
     def __repr__(self) -> str:
-        return f"<{self.step.record}: {' && '.join(map(str, self.step.commands)) or self.step.doc}>"
+        return f"<{self.step.name}>"
 
     def task(self, after: Mapping[str, str]) -> dict[str, Any]:
         """The task's dictionary; ``after`` maps a file to the task that makes it."""
@@ -62,7 +63,7 @@ class Node:
             # Output goes to a log of the step's own: doit's capture replaces sys.stdout, which threads share.
             "io": {"capture": False},
             "title": lambda task: f"{task.name}  {step.doc}",
-            "meta": {META: self},
+            "meta": {META: self, "commands": [str(command) for command in step.commands]},
         }
 
     def _is_up_to_date(self) -> bool:
@@ -179,6 +180,8 @@ class Node:
         remove += [world.path(output) for output in step.outputs]
         if isinstance(step.work, MakeItem) and self._record() is not None:
             remove.append(world.path(step.work.made))
+        if isinstance(step.work, FsImage) and not dryrun:
+            shutil.rmtree(world.path(step.work.root), ignore_errors=True)
         for path in remove:
             if os.path.exists(path):
                 print(f"{step.name} - removing {os.path.relpath(path)}")
