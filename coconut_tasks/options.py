@@ -25,6 +25,7 @@ VARIABLES: Mapping[str, str] = {
     "OFFLINE": "1: cargo --locked --offline",
     "VERBOSE": "1: commands and tools say more",
     "LENIENT": "1: unknown fields of a recipe are warnings",
+    "ASK_CARGO": "1: every cargo item asks cargo, whatever is known of its inputs",
 }
 _SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
@@ -53,6 +54,7 @@ class Options:
     offline: bool = False
     verbose: bool = False
     lenient: bool = False
+    ask_cargo: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     workdir: str = "."
     """The folder that the user stood in: relative paths of the command line and of variables start there."""
@@ -121,7 +123,9 @@ def from_words(words: Sequence[str], environment: Mapping[str, str], workdir: st
             wrong.append(str(error))
             return False
 
-    switches = {name.lower(): switch(name) for name in ("RELEASE", "ALL_FEATURES", "OFFLINE", "VERBOSE", "LENIENT")}
+    switches = {
+        name.lower(): switch(name) for name in ("RELEASE", "ALL_FEATURES", "OFFLINE", "VERBOSE", "LENIENT", "ASK_CARGO")
+    }
     features: tuple[ExtraFeature, ...] = ()
     try:
         features = parse_features(given.get("FEATURES", ""))

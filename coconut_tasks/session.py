@@ -47,7 +47,7 @@ def open_session(options: Options) -> Session:
         UsageError, RecipeError: what the user asked for, or wrote, is wrong; all recipes' problems at once.
     """
     source = find_source(options)
-    world = open_world(source.tree, source.bin, options.environment)
+    world = open_world(source.tree, source.bin, options.environment, ask_cargo=options.ask_cargo)
     names = options.recipes or (default_recipe(options, source.tree),)
     notes: list[str] = []
     recipes = _load(names, options, source, world, notes)

@@ -120,17 +120,19 @@ def judge(step: Step, record: Record | None, world: World) -> Verdict:
     verdict.reasons += _changes(record.signature, signature(step, record.inputs, world))
     verdict.reasons += _input_changes(input_files(step, record.inputs, world), record.files, world, verdict.touched)
     verdict.reasons += _output_changes(step.outputs, record.outputs, world, verdict.touched)
-    if (asked := _asked_each_time(step, record.inputs)) is not None:
+    if (asked := _asked_each_time(step, record.inputs, world)) is not None:
         verdict.reasons.append(Reason(Cause.UNKNOWN_INPUTS, asked))
     verdict.reasons += _unpublished(step, record, world, verdict.touched)
     return verdict
 
 
-def _asked_each_time(step: Step, inputs: Inputs) -> str | None:
+def _asked_each_time(step: Step, inputs: Inputs, world: World) -> str | None:
     work = step.work
     if isinstance(work, FirmwareImage) and work.command is not None:
         return work.command.argv[0]
     if isinstance(work, CargoItem | MakeItem) and not inputs.complete:
+        return work.build.argv[0]
+    if isinstance(work, CargoItem) and world.ask_cargo:
         return work.build.argv[0]
     return None
 

@@ -26,6 +26,8 @@ class World:
     walker: Walker
     lock: RunLock
     """Of the output folder."""
+    ask_cargo: bool = False
+    """Whether every cargo item asks cargo, whatever is known of its inputs."""
     cargo_lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while cargo builds and its program is taken: two items may share a name in cargo's target folder."""
 
@@ -57,7 +59,7 @@ class World:
             return False
 
 
-def open_world(tree: str, bin: str, environment: Mapping[str, str]) -> World:
+def open_world(tree: str, bin: str, environment: Mapping[str, str], *, ask_cargo: bool = False) -> World:
     """A world at its first look."""
     lock = RunLock(Path(bin, STATE_FOLDER, "lock"))
-    return World(tree, bin, environment, Files(), Walker(skip=[bin]), lock)
+    return World(tree, bin, environment, Files(), Walker(skip=[bin]), lock, ask_cargo)

@@ -46,6 +46,16 @@ def test_a_removed_task_is_gone_from_disk_at_once(tmp_path: Path) -> None:
     assert not backend(tmp_path).in_("a")
 
 
+def test_during_a_run_only_a_step_that_starts_loses_its_record(tmp_path: Path) -> None:
+    store = backend(tmp_path)
+    save(store, "a", 1)
+    store.in_a_run = True
+    store.remove("a")
+    assert store.in_("a")
+    store.drop("a")
+    assert not backend(tmp_path).in_("a")
+
+
 def test_two_variants_of_a_name_have_a_record_each(tmp_path: Path) -> None:
     for record, value in (("k:svsm#1", 1), ("k:svsm#2", 2)):
         store = backend(tmp_path)

@@ -27,6 +27,7 @@ def test_every_variable_is_read() -> None:
         "OFFLINE=true",
         "VERBOSE=on",
         "LENIENT=1",
+        "ASK_CARGO=1",
     )
     assert found == Options(
         recipes=("a.json", "b.json", "c.json"),
@@ -38,6 +39,7 @@ def test_every_variable_is_read() -> None:
         offline=True,
         verbose=True,
         lenient=True,
+        ask_cargo=True,
         workdir="/home/me",
     )
 

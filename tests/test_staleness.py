@@ -310,6 +310,28 @@ def test_an_edit_during_a_build_is_built_by_the_next_run(site: Site) -> None:
     assert site.build(recipe).built == set()
 
 
+# Asking, failing
+
+
+def test_cargo_can_be_asked_for_every_item_and_content_decides(site: Site) -> None:
+    recipe = site.recipe()
+    site.build(recipe)
+    outcome = site.build(recipe, "ASK_CARGO=1")
+    assert outcome.built == {"kernel:svsm", "kernel:bldr", "tool:igvmbuilder", "tool:igvmmeasure"}
+
+
+@pytest.mark.parametrize("words", [(), ("run", "--continue")])
+def test_a_failure_and_its_repair_build_nothing_else_again(words: tuple[str, ...], site: Site) -> None:
+    recipe = site.recipe()
+    site.build(recipe)
+    main = kernel_text(site)
+    good = main.read_text()
+    main.write_text(good + "this is no Rust")
+    assert site.doit(*words, recipe).status == 1
+    main.write_text(good)
+    assert site.build(recipe).built == {"kernel:svsm"}
+
+
 # Places
 
 

@@ -36,6 +36,8 @@ class Backend:
         self._lock = threading.RLock()  # a task's record is dropped from its worker thread
         self._names: dict[str, str] = {}
         self._rows: dict[str, dict[str, Any]] = {}
+        self.in_a_run = False
+        """True while steps run: then only a step that starts loses its record (``drop``)."""
         self._connection = self._open() if Path(name).exists() else None
 
     def name_record(self, task_id: str, record: str) -> None:
@@ -77,7 +79,16 @@ class Backend:
         return bool(self.row(task_id))
 
     def remove(self, task_id: str) -> None:
-        """Forget a task."""
+        """Forget a task.
+
+        doit also calls this for each task that could not run because another one failed, which would make a failure and its repair build
+        everything again. Their records are still true.
+        """
+        if not self.in_a_run:
+            self.drop(task_id)
+
+    def drop(self, task_id: str) -> None:
+        """Forget a task, whatever is going on."""
         with self._lock:
             record = self._record(task_id)
             self._rows[record] = {}

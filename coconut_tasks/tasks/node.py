@@ -95,7 +95,7 @@ class Node:
             before = world.files.seen()
             started_ns = time.time_ns() - 20_000_000  # the file system's clock may lag by a tick
             # Dropped first: a run that is killed from here on leaves no record that could vouch for half an output.
-            backend().remove(step.name)
+            backend().drop(step.name)
             found = perform(step, world)
             inputs = input_files(step, found, world)
             task.file_dep.clear()

@@ -14,7 +14,7 @@ from doit.reporter import ConsoleReporter
 
 from coconut_tasks.step import Measurement
 from coconut_tasks.tasks.interrupt import listen, nobody_reads
-from coconut_tasks.tasks.node import Node, node_of
+from coconut_tasks.tasks.node import Node, backend, node_of
 from coconut_tasks.tasks.preflight import preflight, take_lock
 
 
@@ -51,6 +51,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         problems = preflight(nodes)
         if nodes and not problems:
             problems = take_lock(nodes[0].world)
+            backend().in_a_run = True
         if problems:
             # doit's way to end a run before its first task; the reporter's runtime_error gets the text.
             raise InvalidTask("\n".join(problems))
