@@ -32,6 +32,8 @@ QEMU: dict[str, Any] = {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--clean-builds", type=int, default=2, help="how many clean builds must be identical (CI: 5)")
+    parser.addoption("--walk", type=int, default=30, help="how many steps the random walk takes")
+    parser.addoption("--walk-seed", type=int, default=1, help="which way the random walk goes")
 
 
 @dataclass

@@ -1,0 +1,278 @@
+"""A seeded random walk over the sample: after each change, what was built incrementally must be what a clean build makes, and no step may
+have run that the change cannot reach.
+
+``pytest tests/test_walk.py --walk 300 --walk-seed 7`` walks further, or elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Site
+
+TARGETS = {"igvm:qemu", "igvm:hyper-v", "measure:qemu", "measure:hyper-v"}
+KERNEL = {"kernel:svsm", "kernel:bldr", "kernel:tdx-stage1"}
+TOOLS = {"tool:igvmbuilder", "tool:igvmmeasure", "tool:packit"}
+MODULES = {"module:userinit", "module:hello", "fs:image"}
+CARGO = KERNEL | TOOLS | MODULES | TARGETS
+# What the files of a folder can reach; the sample's manifests say so.
+REACH = {
+    "kernel": {"kernel:svsm"} | TARGETS,
+    "common": KERNEL | MODULES | TARGETS,
+    "boot/bldr": {"kernel:bldr"} | TARGETS,
+    "boot/layout": {"kernel:svsm", "kernel:bldr", "tool:igvmbuilder"} | TARGETS,
+    "stage1": {"kernel:tdx-stage1"} | TARGETS,
+    "user/userlib": MODULES | TARGETS,
+    "user/userinit": {"module:userinit", "fs:image"} | TARGETS,
+    "tools/packit": {"tool:packit", "kernel:svsm", "fs:image"} | TARGETS,
+    "tools/igvmmeasure": {"tool:igvmmeasure"} | TARGETS,
+}
+SOURCES = {
+    "kernel/src/main.rs": "kernel",
+    "kernel/src/heap.rs": "kernel",
+    "common/src/lib.rs": "common",
+    "boot/bldr/src/main.rs": "boot/bldr",
+    "boot/layout/src/lib.rs": "boot/layout",
+    "user/userinit/src/main.rs": "user/userinit",
+    "user/userlib/src/lib.rs": "user/userlib",
+    "tools/igvmmeasure/src/main.rs": "tools/igvmmeasure",
+    "tools/packit/src/lib.rs": "tools/packit",
+}
+OLD = 1_500_000_000
+
+
+def recipes() -> dict[str, dict[str, Any]]:
+    bldr = {"manifest": "boot/bldr/Cargo.toml", "binary": True, "objcopy": "binary"}
+    made = {"type": "make", "output_file": "bin/stage1-trampoline", "objcopy": "binary"}
+    built = {"manifest": "stage1/Cargo.toml", "binary": True, "objcopy": "binary"}
+    return {
+        "a": {
+            "igvm": {"qemu": {"output": "a.igvm", "platforms": ["snp", "tdp"], "check-kvm": True}},
+            "kernel": {"svsm": {"features": "vtpm"}, "bldr": bldr, "tdx-stage1": made},
+        },
+        "b": {
+            "igvm": {"hyper-v": {"output": "b.igvm", "platforms": ["snp"]}, "qemu": {"output": "q.igvm"}},
+            "kernel": {"svsm": {}, "bldr": bldr, "tdx-stage1": built},
+            "fs": {"modules": {"userinit": {"path": "/init"}, "hello": {"path": "/bin/hello"}}},
+        },
+    }
+
+
+@dataclass
+class Walk:
+    """Where the walk stands, and which steps may be stale for each recipe and profile."""
+
+    site: Site
+    dice: random.Random
+    recipes: dict[str, dict[str, Any]] = field(default_factory=recipes)
+    recipe: str = "a"
+    release: bool = False
+    env: dict[str, str | None] = field(default_factory=dict)
+    reach: dict[tuple[str, bool], set[str]] = field(default_factory=dict)
+    """May be stale; a recipe and profile that was never built is not in it."""
+    number: int = 0
+    tools_moved: bool = True
+
+    def may_reach(self, tasks: set[str], recipe: str | None = None) -> None:
+        for (name, _), reach in self.reach.items():
+            if recipe in (None, name):
+                reach |= tasks
+        if tasks & TOOLS:
+            self.tools_moved = True
+
+    def write(self, path: Path, text: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    # Changes. Each says what it did.
+
+    def edit_source(self) -> str:
+        name = self.dice.choice(sorted(SOURCES))
+        path = self.site.tree / name
+        mark = f'\n#[used]\npub static MARK{self.number}: [u8; 4] = *b"{self.number:04}";\n'
+        path.write_text(path.read_text() + self.dice.choice([mark, f"\n// comment {self.number}\n"]))
+        if self.dice.random() < 0.3:
+            os.utime(path, (OLD, OLD))
+        self.may_reach(REACH[SOURCES[name]])
+        return f"edit {name}"
+
+    def edit_other_file(self) -> str:
+        name, folder = self.dice.choice(
+            [("kernel/svsm.lds", "kernel"), ("user/userlib/user.lds", "user/userlib"), ("stage1/stage1.S", "stage1"),
+             ("stage1/stage1.inc", "stage1"), ("stage1/stage1.lds", "stage1"), ("kernel/build.rs", "kernel")]
+        )  # fmt: skip
+        path = self.site.tree / name
+        comment = f"\n// {self.number}\n" if name.endswith(".rs") else f"\n/* {self.number} */\n"
+        path.write_text(path.read_text() + comment)
+        self.may_reach(REACH[folder])
+        return f"edit {name}"
+
+    def edit_manifest(self) -> str:
+        name = self.dice.choice(["kernel/Cargo.toml", "user/userinit/Cargo.toml", "Cargo.toml", ".cargo/config.toml"])
+        path = self.site.tree / name
+        path.write_text(path.read_text() + f"\n# {self.number}\n")
+        self.may_reach(REACH.get(os.path.dirname(name), CARGO))
+        return f"edit {name}"
+
+    def touch(self) -> str:
+        name = self.dice.choice([*sorted(SOURCES), "Cargo.lock", "Makefile", "stage1/stage1.S"])
+        os.utime(self.site.tree / name)
+        return f"touch {name}"
+
+    def add_delete_or_rename(self) -> str:
+        folder = self.dice.choice(["kernel/src", "common/src", "user/userinit/src"])
+        package = os.path.dirname(folder)
+        extra = self.site.tree / folder / "extra.rs"
+        moved = extra.with_name("moved.rs")
+        self.may_reach(REACH[package])
+        if extra.exists():
+            if self.dice.random() < 0.5:
+                extra.unlink()
+                return f"delete {folder}/extra.rs"
+            extra.replace(moved)
+            return f"rename {folder}/extra.rs"
+        self.write(extra, f"// {self.number}\n")
+        return f"add {folder}/extra.rs"
+
+    def change_recipe(self) -> str:
+        name = self.dice.choice(sorted(self.recipes))
+        recipe = self.recipes[name]
+        target = recipe["igvm"][self.dice.choice(sorted(recipe["igvm"]))]
+        match self.dice.choice(["policy", "comport", "measure-native-zeroes", "no-vtom", "features", "order"]):
+            case "policy":
+                target["policy"] = f"0x3{self.dice.randrange(2)}000"
+                self.may_reach(TARGETS, name)
+            case "comport":
+                target["comport"] = str(self.dice.randrange(1, 5))
+                self.may_reach(TARGETS, name)
+            case "measure-native-zeroes":
+                target["measure-native-zeroes"] = not target.get("measure-native-zeroes", False)
+                self.may_reach({"measure:qemu", "measure:hyper-v"}, name)
+            case "no-vtom":
+                target["no-vtom"] = not target.get("no-vtom", False)
+                self.may_reach(TARGETS, name)
+            case "features":
+                recipe["kernel"]["svsm"]["features"] = self.dice.choice(["", "vtpm", "vtpm,enable-gdb", "uefivars"])
+                self.may_reach({"kernel:svsm"} | TARGETS, name)
+            case _:
+                self.recipes[name] = dict(reversed(recipe.items()))
+        return f"recipe {name}: {self.recipes[name]}"
+
+    def change_environment(self) -> str:
+        name, value = self.dice.choice([("RUSTFLAGS", "-Cdebug-assertions=off"), ("RELEASE", "1")])
+        if name in self.env:
+            del self.env[name]
+        else:
+            self.env[name] = value
+        self.may_reach(CARGO if name == "RUSTFLAGS" else {"kernel:tdx-stage1"} | TARGETS)
+        return f"environment {self.env}"
+
+    def damage_an_output(self) -> str:
+        files = [path for path in self.site.bin.rglob("*") if path.is_file() and path.parent.name != ".coconut"]
+        outputs = sorted(path for path in files if "logs" not in path.parts and "root" not in path.parts)
+        path = self.dice.choice(outputs)
+        match self.dice.choice(["delete", "edit", "cut"]):
+            case "delete":
+                path.unlink()
+            case "edit":
+                path.write_bytes(path.read_bytes() + b"x")
+            case _:
+                path.write_bytes(path.read_bytes()[:10])
+        if ".coconut" in path.parts:
+            owner = path.name.removesuffix(".igvm")
+            by_name = {"svsm-fs.bin": {"fs:image"}, "userinit": {"module:userinit"}, "hello": {"module:hello"}}
+            tools = {name.partition(":")[2]: {name} for name in TOOLS}
+            kernel = {name.partition(":")[2]: {name} for name in KERNEL}
+            self.may_reach({**by_name, **tools, **kernel}.get(owner, TARGETS))
+        return f"damage {path.relative_to(self.site.bin)}"
+
+    def switch(self) -> str:
+        self.recipe, self.release = self.dice.choice([("a", False), ("a", True), ("b", False), ("b", True)])
+        return f"switch to {self.recipe}, release {self.release}"
+
+    # The check
+
+    def build(self, *words: str, env: dict[str, str | None]) -> set[str]:
+        self.site.recipe(self.recipes[self.recipe], f"{self.recipe}.json")
+        asked = [f"RECIPE={self.recipe}.json", *(["RELEASE=1"] if self.release else []), *words]
+        return self.site.build(*asked, env={**self.env, **env}).built
+
+    def check(self, reference: Path) -> None:
+        state = (self.recipe, self.release)
+        built = self.build(env={})
+        unreachable = built - self.reach[state] if state in self.reach else set()
+        assert not unreachable
+        self.reach[state] = set()
+        assert self.build(env={}) == set()
+        found = {name: self.site.contents()[name] for name in self.shown()}
+        self.clean(reference / "target")
+        shutil.rmtree(reference / "bin", ignore_errors=True)
+        shutil.rmtree(self.site.tree / "bin", ignore_errors=True)
+        kept = shutil.copytree(self.site.bin, reference / "kept")
+        self.build(f"BIN={reference / 'bin'}", env={"CARGO_TARGET_DIR": str(reference / "target")})
+        shutil.rmtree(kept)
+        clean = {name: (reference / "bin" / name).read_bytes() for name in self.shown()}
+        differ = {name for name in clean if clean[name] != found[name] and not name.endswith(".json")}
+        assert not differ
+
+    def shown(self) -> list[str]:
+        """What the recipe puts into bin/; the JSON file also names the commands, which have the folder in them."""
+        recipe = self.recipes[self.recipe]
+        outputs = [target["output"] for target in recipe["igvm"].values()]
+        fs = ["svsm-fs.bin"] if "fs" in recipe else []
+        return [*recipe["kernel"], *outputs, *(f"{name}.launch-digest.hex" for name in outputs), *fs]
+
+    def clean(self, target: Path) -> None:
+        """Take away what cargo made of our own packages; the crates from the registry are the same for ever."""
+        tools = ("igvmbuilder", "igvmmeasure")
+        own = (
+            "svsm",
+            "bldr",
+            "release",
+            "userinit",
+            "userlib",
+            "hello",
+            "tdx-stage1",
+            "packit",
+            *(tools if self.tools_moved else ()),
+        )
+        for folder in [*target.glob("**/.fingerprint"), *target.glob("**/build")]:
+            for package in folder.iterdir():
+                if package.name.startswith(own):
+                    shutil.rmtree(package)
+        self.tools_moved = False
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "walk_length" in metafunc.fixturenames:
+        option = metafunc.config.getoption
+        metafunc.parametrize(("walk_length", "seed"), [(option("--walk"), option("--walk-seed"))])
+
+
+def test_a_random_walk_is_always_as_a_clean_build(
+    walk_length: int, seed: int, site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    walk = Walk(site, random.Random(seed))
+    changes: list[tuple[int, Callable[[Walk], str]]] = [
+        (6, Walk.edit_source), (3, Walk.edit_other_file), (2, Walk.edit_manifest), (2, Walk.touch), (3, Walk.add_delete_or_rename),
+        (5, Walk.change_recipe), (2, Walk.change_environment), (5, Walk.damage_an_output), (3, Walk.switch),
+    ]  # fmt: skip
+    path: list[str] = []
+    walk.check(tmp_path)
+    for walk.number in range(1, walk_length + 1):
+        (change,) = walk.dice.choices([c for _, c in changes], [w for w, _ in changes])
+        path.append(change(walk))
+        try:
+            walk.check(tmp_path)
+        except BaseException:
+            with capsys.disabled():
+                print(f"\nseed {seed}, step {walk.number}; the last steps:", *path[-8:], sep="\n  ")
+            raise
+    assert len(path) == walk_length
