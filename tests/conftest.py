@@ -33,6 +33,7 @@ QEMU: dict[str, Any] = {
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--clean-builds", type=int, default=2, help="how many clean builds must be identical (CI: 5)")
     parser.addoption("--walk", type=int, default=30, help="how many steps the random walk takes")
+    parser.addoption("--kills", type=int, default=50, help="how often a run is killed")
     parser.addoption("--walk-seed", type=int, default=1, help="which way the random walk goes")
 
 

@@ -1,0 +1,107 @@
+"""SIGKILL at random moments: a plain run afterwards gives the same bytes, and repeats no step that was recorded as finished.
+
+``pytest tests/test_kills.py --kills 200`` kills more often.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from conftest import QEMU, Site, environment
+
+RECIPE: dict[str, Any] = {
+    **deepcopy(QEMU),
+    "fs": {"modules": {"userinit": {"path": "/init"}, "hello": {"path": "/bin/hello"}}},
+}
+RECIPE["kernel"]["tdx-stage1"] = {"type": "make", "output_file": "bin/stage1-trampoline", "objcopy": "binary"}
+
+
+def killed_run(site: Site, recipe: str, seconds: float, crash: str | None = None) -> tuple[set[str], bool]:
+    """Start a run, kill it after a while, or at a named place in the code; the result is what it said was done, and whether the
+    kill came before its end."""
+    argv = [sys.executable, "-m", "doit", recipe, "SVSM=svsm"]
+    if crash is not None:
+        # Die right where the place is reached, with no clean-up at all.
+        argv[1:3] = ["-c", CRASH, crash, *argv[2:3]]
+    out = site.folder / "out"
+    with out.open("w") as file:
+        run = subprocess.Popen(
+            argv, cwd=site.folder, env=environment(site.target), stdout=file, stderr=subprocess.STDOUT
+        )
+        try:
+            run.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            run.send_signal(signal.SIGKILL)
+            run.wait()
+    return set(re.findall(r"^(\S+): done in ", out.read_text(), re.MULTILINE)), run.returncode == -signal.SIGKILL
+
+
+CRASH = """
+import os, signal, sys, random
+place, sys.argv = sys.argv[1], ["doit", *sys.argv[3:]]
+from doit.doit_cmd import DoitMain
+import coconut_tasks.tasks.backend as backend, coconut_tasks.tasks.node as node
+owner, name = {"placed": (node.Node, "_publish"), "recorded": (backend.Backend, "write"), "dropped": (backend.Backend, "drop")}[place]
+real, left = getattr(owner, name), [random.randrange(6)]
+def crash(self, *args):
+    result = real(self, *args)
+    left[0] -= 1
+    if left[0] < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+setattr(owner, name, crash)
+sys.exit(DoitMain().run(sys.argv[1:]))
+"""
+
+
+def forget_what_cargo_made(site: Site) -> None:
+    own = ("svsm", "bldr", "release", "userinit", "userlib", "hello", "packit")
+    for folder in [*site.target.glob("**/.fingerprint"), *site.target.glob("**/build")]:
+        for package in folder.iterdir():
+            if package.name.startswith(own):
+                shutil.rmtree(package)
+
+
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--kills"))
+
+
+def test_a_kill_at_any_moment_loses_nothing_that_was_finished(site: Site, kills: int) -> None:
+    recipe = site.recipe(RECIPE)
+    site.build(recipe)
+    forget_what_cargo_made(site)
+    shutil.rmtree(site.bin)
+    began = time.monotonic()
+    site.build(recipe)
+    length = time.monotonic() - began
+    good = site.contents()
+    dice = random.Random(3)
+    hits = kept = 0
+    for number in range(kills):
+        if number % 5 == 0:  # from nothing; else from where the kill before it left things
+            forget_what_cargo_made(site)
+            shutil.rmtree(site.bin, ignore_errors=True)
+        crash = dice.choice([None, None, "placed", "recorded", "dropped"])
+        done, in_time = killed_run(site, recipe, dice.uniform(0.1, length), crash)
+        hits += in_time
+        kept += bool(done and in_time)
+        if number % 5 == 4 or dice.random() < 0.3:
+            after = site.build(recipe)
+            assert not done & after.built, f"kill {number} ({crash})"
+            assert site.contents() == good
+            assert site.build(recipe).built == set()
+    site.build(recipe)
+    assert site.contents() == good
+    # The test means something: most kills came before the end, and some after steps were finished.
+    assert hits > kills / 2
+    assert kept > kills / 10
