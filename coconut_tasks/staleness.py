@@ -6,7 +6,8 @@ outputs are as its last good run left them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -14,7 +15,6 @@ from typing import Any
 from coconut_tasks.inputs.environment import asked_environment, cargo_environment
 from coconut_tasks.inputs.files import State
 from coconut_tasks.inputs.known import Inputs
-from coconut_tasks.inputs.toolchain import program_identity
 from coconut_tasks.inputs.version import read_version, version_text
 from coconut_tasks.step import CargoItem, FirmwareImage, MakeItem, Step, VersionFile
 from coconut_tasks.world import World
@@ -102,12 +102,13 @@ def signature(step: Step, inputs: Inputs, world: World) -> dict[str, Any]:
     for command in step.commands:
         program = command.argv[0]
         if program in ("make", "objcopy"):
-            tools[program] = program_identity(program, world.tree, world.environment)
-    return {"commands": [str(command) for command in step.commands], "environment": dict(environment), "tools": tools}
+            tools[program] = world.program_identity(program)
+    commands = [[[f"{name}={value}" for name, value in command.env], list(command.argv)] for command in step.commands]
+    return {"commands": commands, "environment": dict(environment), "tools": tools}
 
 
-def judge(step: Step, record: Record | None, world: World) -> Verdict:
-    """Why a step must run, or must at least place its outputs in ``bin/`` again."""
+def judge(step: Step, record: Record | None, inputs: Set[str], world: World) -> Verdict:
+    """Why a step must run, or must at least place its outputs in ``bin/`` again; ``inputs`` are its ``input_files``."""
     verdict = Verdict()
     if isinstance(step.work, VersionFile):
         file = world.path(step.work.output)
@@ -118,7 +119,7 @@ def judge(step: Step, record: Record | None, world: World) -> Verdict:
         verdict.reasons.append(Reason(Cause.NEW))
         return verdict
     verdict.reasons += _changes(record.signature, signature(step, record.inputs, world))
-    verdict.reasons += _input_changes(input_files(step, record.inputs, world), record.files, world, verdict.touched)
+    verdict.reasons += _input_changes(inputs, record.files, world, verdict.touched)
     verdict.reasons += _output_changes(step.outputs, record.outputs, world, verdict.touched)
     if (asked := _asked_each_time(step, record.inputs, world)) is not None:
         verdict.reasons.append(Reason(Cause.UNKNOWN_INPUTS, asked))
@@ -140,7 +141,7 @@ def _asked_each_time(step: Step, inputs: Inputs, world: World) -> str | None:
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Reason]:
     reasons = []
     if old["commands"] != new["commands"]:
-        reasons.append(Reason(Cause.COMMAND, "", " && ".join(old["commands"]), " && ".join(new["commands"])))
+        reasons.append(Reason(Cause.COMMAND, "", _line(old["commands"]), _line(new["commands"])))
     for cause, part in ((Cause.ENVIRONMENT, "environment"), (Cause.TOOL, "tools")):
         for name in sorted(old[part].keys() | new[part].keys()):
             before, now = old[part].get(name), new[part].get(name)
@@ -149,8 +150,11 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Reason]:
     return reasons
 
 
-def _input_changes(now: Iterable[str], recorded: Mapping[str, State], world: World, touched: set[str]) -> list[Reason]:
-    now = set(now)
+def _line(commands: Iterable[tuple[list[str], list[str]]]) -> str:
+    return " && ".join(shlex.join([*(["env", *env] if env else []), *argv]) for env, argv in commands)
+
+
+def _input_changes(now: Set[str], recorded: Mapping[str, State], world: World, touched: set[str]) -> list[Reason]:
     reasons = [Reason(Cause.INPUT_ADDED, path) for path in sorted(now - recorded.keys())]
     reasons += [Reason(Cause.INPUT_REMOVED, path) for path in sorted(recorded.keys() - now)]
     for path in sorted(now & recorded.keys()):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from coconut_tasks.effects.lock import RunLock
 from coconut_tasks.inputs.files import Files, Walker
-from coconut_tasks.inputs.toolchain import Toolchain, find_toolchain
+from coconut_tasks.inputs.toolchain import Toolchain, find_toolchain, program_identity
 from coconut_tasks.layout import STATE_FOLDER
 
 
@@ -31,6 +31,9 @@ class World:
     cargo_lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while cargo builds and its program is taken: two items may share a name in cargo's target folder."""
 
+    _toolchains: dict[str | None, Toolchain | None] = field(default_factory=dict)
+    _programs: dict[str, str] = field(default_factory=dict)
+
     def path(self, spelt: str) -> str:
         """A step's path, absolute."""
         return os.path.normpath(os.path.join(self.tree, spelt))
@@ -46,7 +49,16 @@ class World:
 
     def toolchain(self, name: str | None = None) -> Toolchain | None:
         """The Rust toolchain that runs in the tree."""
-        return find_toolchain(self.tree, self.environment, self.state / "toolchains.json", name)
+        if name not in self._toolchains:
+            cache = self.state / "toolchains.json"
+            self._toolchains[name] = find_toolchain(self.tree, self.environment, cache, name)
+        return self._toolchains[name]
+
+    def program_identity(self, name: str) -> str:
+        """What tells one version of an installed program from another."""
+        if name not in self._programs:
+            self._programs[name] = program_identity(name, self.tree, self.environment)
+        return self._programs[name]
 
     @property
     def builds_std(self) -> bool:

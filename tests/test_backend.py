@@ -99,7 +99,7 @@ def test_records_of_another_format_are_set_aside(tmp_path: Path, capsys: pytest.
         connection.execute("pragma user_version = 99")
     connection.close()
     assert not backend(tmp_path).in_("a")
-    assert "its format is 99, and 1 is needed" in capsys.readouterr().err
+    assert "its format is 99, and 2 is needed" in capsys.readouterr().err
 
 
 def test_a_torn_row_is_no_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

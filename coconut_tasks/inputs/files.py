@@ -123,11 +123,10 @@ class Walker:
         are other packages (cargo's own rule for "the files of a package").
         """
         if root not in self._known:
-            self._known[root] = tuple(sorted(self._walk(root, set())))
+            self._known[root] = tuple(sorted(self._walk(root, os.path.realpath(root), set())))
         return self._known[root]
 
-    def _walk(self, folder: str, seen: set[str]) -> Iterator[str]:
-        real = os.path.realpath(folder)
+    def _walk(self, folder: str, real: str, seen: set[str]) -> Iterator[str]:
         if real in self._skip or real in seen:
             return
         seen.add(real)
@@ -141,6 +140,7 @@ class Walker:
         for entry in entries:
             if entry.is_dir():
                 if entry.name not in (".git", ".hg", ".svn"):
-                    yield from self._walk(entry.path, seen)
+                    below = os.path.realpath(entry.path) if entry.is_symlink() else f"{real}/{entry.name}"
+                    yield from self._walk(entry.path, below, seen)
             elif entry.is_file():
                 yield entry.path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -81,11 +82,11 @@ def plan_recipes(recipes: Sequence[Recipe], ground: Ground) -> Plan:
     ]
     if clashes:
         raise UsageError("\n".join(dict.fromkeys(clashes)))
-    names = [step.name for step in planned.values()]
+    names = Counter(step.name for step in planned.values())
     steps = []
     for record, step in planned.items():
         shown = tuple(pair for pair in step.publish if publisher[pair[1]].record == record)
-        label = label_of[record] if names.count(step.name) > 1 else ""
+        label = label_of[record] if names[step.name] > 1 else ""
         steps.append(replace(step, publish=shown, label=label))
     return Plan(tuple(steps), tuple(_unused_features(recipes, ground)))
 

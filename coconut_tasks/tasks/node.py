@@ -35,6 +35,8 @@ class Node:
     def __init__(self, step: Step, world: World) -> None:
         self.step = step
         self.world = world
+        backend().name_record(step.name, step.record)
+        self._record = self._read_record()
         self.verdict: Verdict | None = None
         self.seconds: float | None = None
         """How long the action took; None until it ran."""
@@ -47,15 +49,13 @@ class Node:
     def task(self, after: Mapping[str, str]) -> dict[str, Any]:
         """The task's dictionary; ``after`` maps a file to the task that makes it."""
         step, world = self.step, self.world
-        backend().name_record(step.name, step.record)
-        record = self._record()
-        inputs = record.inputs if record else Inputs()
+        self._inputs = input_files(step, self._record.inputs if self._record else Inputs(), world)
         return {
             "basename": step.stage,
             "name": step.name.removeprefix(f"{step.stage}:"),
             "doc": step.doc,
             "actions": [(self._run,)],
-            "file_dep": sorted(input_files(step, inputs, world)),
+            "file_dep": list(self._inputs),
             "targets": [world.path(output) for output in step.outputs],
             "task_dep": [after[path] for path in step.after if path in after],
             "uptodate": [self._is_up_to_date],
@@ -67,7 +67,7 @@ class Node:
         }
 
     def _is_up_to_date(self) -> bool:
-        self.verdict = judge(self.step, self._record(), self.world)
+        self.verdict = judge(self.step, self._record, self._inputs, self.world)
         return not self.verdict.reasons
 
     def _run(self, task: Any) -> TaskFailed | None:
@@ -85,11 +85,10 @@ class Node:
 
     def _build(self, task: Any) -> None:
         step, world = self.step, self.world
-        record = self._record()
-        if record is not None and self.verdict is not None and self.verdict.only_places:
+        if self._record is not None and self.verdict is not None and self.verdict.only_places:
             self.placed_only = True
             values = {**backend().get(step.name, "_values_:"), "published": self._publish()}
-            before, started_ns = world.files.seen(), 0
+            inputs, before, started_ns = self._inputs, world.files.seen(), 0
         else:
             # What was looked at before tells what the step saw; the rest is judged by its age.
             before = world.files.seen()
@@ -106,6 +105,9 @@ class Node:
                 "outputs": {output: world.files.state(world.path(output)) for output in step.outputs},
                 "published": self._publish(),
             }
+
+        # Only what is this step's own: a copy of everything for each of many steps would fill the memory.
+        before = {path: before[path] for path in inputs if path in before}
 
         def save() -> dict[str, Any]:
             # doit calls this in its main thread right before it records the task, and asks the checker for each input then.
@@ -152,7 +154,7 @@ class Node:
         with open(self.world.path(work.json), encoding="utf-8") as file:
             return os.path.join(self.world.bin, work.shown), json.load(file)["digest"]
 
-    def _record(self) -> Record | None:
+    def _read_record(self) -> Record | None:
         row = backend().row(self.step.name)
         values: Any = row.get("_values_:")
         try:
@@ -178,7 +180,7 @@ class Node:
             ):
                 remove.append(world.path(place))
         remove += [world.path(output) for output in step.outputs]
-        if isinstance(step.work, MakeItem) and self._record() is not None:
+        if isinstance(step.work, MakeItem) and self._record is not None:
             remove.append(world.path(step.work.made))
         if isinstance(step.work, FsImage) and not dryrun:
             shutil.rmtree(world.path(step.work.root), ignore_errors=True)
@@ -191,7 +193,7 @@ class Node:
             self._remove_empty_folders([os.path.dirname(path) for path in remove])
 
     def _digest_of(self, output: str) -> str | None:
-        record = self._record()
+        record = self._record
         return (
             record.outputs.get(output, (None, None))[1] if record else self.world.files.digest(self.world.path(output))
         )
