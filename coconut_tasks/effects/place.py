@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -9,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -39,6 +41,15 @@ def copy_whole(source: Path, target: Path) -> None:
         shutil.copyfile(source, temporary)
         executable = stat.S_IMODE(source.stat().st_mode) & 0o111
         temporary.chmod((0o777 if executable else 0o666) & ~_umask())
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of our own; empty if there is none, or the file is damaged: nothing is known then."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _umask() -> int:

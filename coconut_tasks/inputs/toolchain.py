@@ -9,9 +9,8 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from coconut_tasks.effects.place import write_whole
+from coconut_tasks.effects.place import read_object, write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ def find_toolchain(tree: str, environment: Mapping[str, str], cache: Path, name:
     key = json.dumps(
         [tree, name, *(environment.get(v) for v in ("PATH", "RUSTUP_TOOLCHAIN", "RUSTUP_HOME", "RUSTC", "HOME"))]
     )
-    known = _read(cache)
+    known = read_object(cache)
     entry = known.get(key)
     if entry is not None and all(_identity(path) == identity for path, identity in entry["files"].items()):
         return Toolchain(**entry["toolchain"])
@@ -102,11 +101,3 @@ def _identity(path: str) -> str:
     except OSError:
         return "missing"
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
-
-
-def _read(cache: Path) -> dict[str, Any]:
-    try:
-        known = json.loads(cache.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}

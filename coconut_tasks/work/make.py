@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from coconut_tasks.effects.place import write_whole
+from coconut_tasks.effects.place import read_object, write_whole
 from coconut_tasks.effects.process import run
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.environment import asked_environment
@@ -30,7 +30,7 @@ def build_make_item(work: MakeItem, key: str, world: World, log: Path) -> Inputs
     maker = world.state / "made.json"
     argv = work.build.argv
     with world.cargo_lock:  # a rule may call cargo; and two variants write the same file
-        if made.exists() and not _made_alike(_makers(maker).get(work.made), key, world, str(made)):
+        if made.exists() and not _made_alike(read_object(maker).get(work.made), key, world, str(made)):
             argv = (argv[0], "--always-make", *argv[1:])
         run(replace(work.build, argv=argv), world.tree, world.environment, log)
         if world.files.look_again(str(made)) is None:
@@ -43,7 +43,7 @@ def build_make_item(work: MakeItem, key: str, world: World, log: Path) -> Inputs
             "variables": asked_environment(world.environment, inputs.variables),
             "names": list(inputs.variables),
         }
-        makers = {**_makers(maker), work.made: last}
+        makers = {**read_object(maker), work.made: last}
         write_whole(maker, json.dumps(makers, indent=1, sort_keys=True).encode())
         return inputs
 
@@ -53,11 +53,3 @@ def _made_alike(last: object, key: str, world: World, made: str) -> bool:
         return False
     variables = asked_environment(world.environment, last["names"])
     return (last.get("key"), last.get("digest"), last.get("variables")) == (key, world.files.digest(made), variables)
-
-
-def _makers(path: Path) -> dict[str, object]:
-    try:
-        makers = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return makers if isinstance(makers, dict) else {}
