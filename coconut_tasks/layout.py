@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 STATE_FOLDER = ".coconut"
 FS_IMAGE = "svsm-fs.bin"
@@ -24,6 +26,18 @@ BARE_METAL = "x86_64-unknown-none"
 def key_of(*choices: object) -> str:
     """A short, stable digest of choices that are JSON values (tuples count as lists)."""
     return hashlib.sha256(json.dumps(choices, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def output_name(target: str, item: Mapping[str, Any]) -> str:
+    """The normalised file name below ``bin/`` of the IGVM file that a recipe's target object asks for."""
+    output: str = item.get("output", f"coconut-{target}.igvm")
+    return posixpath.normpath(output)
+
+
+def image_path(module: str, item: Mapping[str, Any]) -> str:
+    """The normalised path in the image that a recipe's module object asks for. A leading slash is the image's root."""
+    path: str = item.get("path", module)
+    return posixpath.normpath(path.lstrip("/"))
 
 
 @dataclass(frozen=True, slots=True)

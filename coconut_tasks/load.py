@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from coconut_tasks.errors import Problem, RecipeError
+from coconut_tasks.layout import image_path, output_name
 from coconut_tasks.options import split_list
 from coconut_tasks.recipe import BuildType, Component, Firmware, Kernel, Module, Platform, Recipe, Target
-from coconut_tasks.rules import image_path, output_name
 
 
 def ignore(problem: Problem) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from coconut_tasks.finding import Finding, Path, printable, shown
-from coconut_tasks.layout import DIGEST_HEX, DIGEST_JSON, FS_IMAGE, STATE_FOLDER
+from coconut_tasks.layout import DIGEST_HEX, DIGEST_JSON, FS_IMAGE, STATE_FOLDER, image_path, output_name
 from coconut_tasks.options import split_list
 
 PARTS = ("svsm", "stage2", "bldr", "tdx-stage1")
@@ -20,18 +20,6 @@ PARTS = ("svsm", "stage2", "bldr", "tdx-stage1")
 _OWN_FILES = (*PARTS, FS_IMAGE)
 _MODULE_NAME = re.compile(r"[^/\s=:*,]+")
 _CARGO_ONLY = ("manifest", "binary", "no_default_features")
-
-
-def output_name(target: str, item: dict[str, Any]) -> str:
-    """The normalised file name of a target's IGVM file below ``bin/``."""
-    output: str = item.get("output", f"coconut-{target}.igvm")
-    return posixpath.normpath(output)
-
-
-def image_path(module: str, item: dict[str, Any]) -> str:
-    """The normalised path of a module in the image. A leading slash is the image's root."""
-    path: str = item.get("path", module)
-    return posixpath.normpath(path.lstrip("/"))
 
 
 def rule_findings(document: object) -> Iterator[Finding]:

@@ -11,7 +11,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import coconut_tasks.rules
 from coconut_tasks import __version__
 from coconut_tasks.effects.place import write_whole
 from coconut_tasks.errors import Problem, RecipeError, UsageError
@@ -21,8 +20,7 @@ from coconut_tasks.options import Options
 from coconut_tasks.plan import Plan, plan_recipes
 from coconut_tasks.plan.ground import Ground
 from coconut_tasks.recipe import Recipe
-from coconut_tasks.schema import schema_text
-from coconut_tasks.source import Source, default_recipe, find_recipe, find_source
+from coconut_tasks.source import Source, default_recipe, find_recipe, find_source, shipped
 from coconut_tasks.world import World, open_world
 
 
@@ -98,14 +96,19 @@ def _triple(source: Source, world: World) -> tuple[str, str]:
     return toolchain.host, f", built for {toolchain.host} since {BARE_METAL} is not installed"
 
 
+_DECIDING = ("jsontext.py", "load.py", "rules.py", "schema.py")
+
+
 class _KnownValid:
     """Which recipe texts were found valid, by which schema: they need no second look, and jsonschema is not even imported."""
 
     def __init__(self, path: Path, lenient: bool) -> None:
         self._path = path
-        # In a checkout the rules change without a new version.
-        rules = os.stat(coconut_tasks.rules.__file__)
-        self._salt = f"{__version__} {rules.st_size} {rules.st_mtime_ns} {lenient} {schema_text()}".encode()
+        # In a checkout what decides changes without a new version; it is only looked at, not imported.
+        package = Path(__file__).parent
+        deciding = [shipped("schema") / "recipe.schema.json", *(package / name for name in _DECIDING)]
+        stats = [(found.st_size, found.st_mtime_ns, found.st_ctime_ns) for found in map(os.stat, deciding)]
+        self._salt = f"{__version__} {lenient} {stats}".encode()
         self._changed = False
         try:
             found = json.loads(path.read_text(encoding="utf-8"))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from coconut_tasks.effects.lock import RunLock
+from coconut_tasks.effects.lock import RunLock, alone_in
 from coconut_tasks.inputs.files import Files, Walker
 from coconut_tasks.inputs.toolchain import Toolchain, find_toolchain, program_identity
 from coconut_tasks.layout import STATE_FOLDER
@@ -28,9 +29,7 @@ class World:
     """Of the output folder."""
     ask_cargo: bool = False
     """Whether every cargo item asks cargo, whatever is known of its inputs."""
-    cargo_lock: threading.Lock = field(default_factory=threading.Lock)
-    """Held while cargo builds and its program is taken: two items may share a name in cargo's target folder."""
-
+    _cargo_lock: threading.Lock = field(default_factory=threading.Lock)
     _toolchains: dict[str | None, Toolchain | None] = field(default_factory=dict)
     _programs: dict[str, str] = field(default_factory=dict)
 
@@ -46,6 +45,13 @@ class World:
     def log(self, step_name: str) -> Path:
         """The log of a step's last run."""
         return self.state / "logs" / f"{step_name.replace(':', '-').replace('/', '-')}.log"
+
+    @contextmanager
+    def alone_with_cargo(self) -> Iterator[None]:
+        """For the time in which cargo builds and its program is taken: another item, or another run with an output folder of its own,
+        may put a program of the same name in the same place of cargo's target folder."""
+        with self._cargo_lock, alone_in(self.path(self.environment.get("CARGO_TARGET_DIR") or ".")):
+            yield
 
     def toolchain(self, name: str | None = None) -> Toolchain | None:
         """The Rust toolchain that runs in the tree."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 import subprocess
 import sys
@@ -81,3 +83,19 @@ def test_after_a_kill_the_next_run_waits_for_orphans_and_repeats_no_finished_ste
     assert not {"kernel:svsm", "kernel:bldr"} & after.built
     assert (site.tree / "ended").read_text().splitlines() == ["end", "end"]
     assert site.build(recipe).digests == after.digests
+
+
+def test_two_runs_in_one_tree_do_not_take_each_others_programs(site: Site) -> None:
+    """With output folders of their own, they still share cargo's target folder, where both put a program of the same name."""
+    site.target.mkdir(exist_ok=True)
+    descriptor = os.open(site.target, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    run = start(site, "kernel:bldr", site.recipe(), "BIN=other")
+    assert run.stderr is not None
+    lines = iter(run.stderr.readline, "")
+    assert any(f"waiting for another run that builds in {site.target}" in line for line in lines)
+    assert not list((site.folder / "other").glob("bldr"))
+    os.close(descriptor)
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 0, out + err
+    assert (site.folder / "other" / "bldr").exists()

@@ -192,6 +192,55 @@ def test_a_variable_that_a_build_reads_makes_it_stale(name: str, site: Site) -> 
     assert "kernel:svsm" in site.build(recipe).built
 
 
+def kernel_with_a_makefile(site: Site) -> None:
+    """As the real tree's TPM: a build script that runs make, whose Makefile looks at RELEASE. cargo does not watch that."""
+    script, main = site.tree / "kernel" / "build.rs", kernel_text(site)
+    (site.tree / "kernel" / "Makefile").write_text(
+        "all:\n\techo profile-$(if $(RELEASE),release,debug) > $(OUT_DIR)/tpm\n"
+    )
+    run = 'assert!(std::process::Command::new("make").status().unwrap().success());'
+    script.write_text(script.read_text().replace("fn main() {", f"fn main() {{\n    {run}"))
+    main.write_text(insert(main, '\n#[used]\nstatic TPM: &str = include_str!(concat!(env!("OUT_DIR"), "/tpm"));\n'))
+
+
+def test_a_variable_that_a_build_scripts_makefile_reads_reaches_the_program(site: Site) -> None:
+    kernel_with_a_makefile(site)
+    recipe = site.recipe()
+    first = site.build(recipe)
+    assert b"profile-debug" in (site.bin / "svsm").read_bytes()
+    assert site.build(recipe, env={"RELEASE": "1"}).built == KERNEL
+    assert b"profile-release" in (site.bin / "svsm").read_bytes()
+    assert site.build(recipe, env={"RELEASE": "1"}).built == set()
+    # Our own switch is no such variable.
+    site.build("kernel:svsm", recipe, "RELEASE=1")
+    assert b"profile-debug" in (site.bin / "svsm").read_bytes()
+    assert site.build(recipe).digests == first.digests
+    assert b"profile-debug" in (site.bin / "svsm").read_bytes()
+
+
+def test_a_variable_of_the_recipe_that_cargo_does_not_watch_reaches_the_program(site: Site) -> None:
+    kernel_with_a_makefile(site)
+    content = deepcopy(QEMU)
+    content["kernel"]["svsm"]["env"] = {"RELEASE": "1"}
+    for recipe, profile in ((site.recipe(), b"debug"), (site.recipe(content, "r2.json"), b"release")):
+        site.build(recipe)
+        assert b"profile-" + profile in (site.bin / "svsm").read_bytes()
+    assert site.build(site.recipe()).built == set()
+    assert b"profile-debug" in (site.bin / "svsm").read_bytes()
+
+
+def test_what_a_build_script_made_for_another_hand_is_not_taken_as_ours(site: Site) -> None:
+    kernel_with_a_makefile(site)
+    site.build(site.recipe())
+    log = (site.bin / ".coconut" / "logs" / "kernel-svsm.log").read_text()
+    command = log.splitlines()[0].removeprefix("$ ").split()
+    shutil.rmtree(site.bin)
+    (site.tree / "kernel" / "build.rs").touch()
+    site.run(command, env={"RELEASE": "1"}, cwd=site.tree)
+    site.build(site.recipe())
+    assert b"profile-debug" in (site.bin / "svsm").read_bytes()
+
+
 def test_variables_that_cannot_reach_the_build_make_nothing_stale(site: Site) -> None:
     recipe = site.recipe()
     site.build(recipe)

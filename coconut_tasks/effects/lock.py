@@ -12,7 +12,8 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -45,6 +46,20 @@ class RunLock:
             return False
         self.descriptor = descriptor
         return True
+
+
+@contextmanager
+def alone_in(folder: str) -> Iterator[None]:
+    """Have a folder to oneself among the runs of this program; nothing is written to it."""
+    os.makedirs(folder, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if not _try_for_a_moment(descriptor):
+            print(f"waiting for another run that builds in {folder}", file=sys.stderr, flush=True)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _number_if_free(path: Path) -> int | None:

@@ -43,6 +43,16 @@ class Program:
     path: str
 
 
+@dataclass(frozen=True, slots=True)
+class ScriptOutput:
+    """What cargo kept of a build script's run."""
+
+    written_ns: int
+    """When, in ns since the epoch; 0 where there is nothing."""
+    rerun: tuple[tuple[str, str], ...]
+    """Pairs of ``changed`` or ``env-changed`` and the path or variable."""
+
+
 def parse_messages(text: str) -> list[dict[str, Any]]:
     """cargo's JSON messages, one a line; lines that are none (output of a build script under ``-vv``) are left out."""
     messages = []
@@ -74,8 +84,8 @@ def cargo_inputs(
     """Everything that the build behind the messages read; ``program`` is the executable that it made."""
     messages = list(messages)
     artifacts = [message for message in messages if message["reason"] == "compiler-artifact"]
-    folders = {message["package_id"]: os.path.dirname(message["manifest_path"]) for message in artifacts}
-    own = {package: folder for package, folder in folders.items() if _is_path_package(package)}
+    folders = _folders(messages)
+    own = path_packages(messages)
     found = _Found(set(own.values()))
     for message in artifacts:
         package = message["package_id"]
@@ -85,18 +95,32 @@ def cargo_inputs(
         if message["reason"] == "build-script-executed":
             package = message["package_id"]
             folder = folders.get(package) or _folder_of(package)
-            found.read_build_output(
-                Path(message["out_dir"]).parent / "output", folder, follow=package in own or folder is None
-            )
+            found.read_build_output(script_output(message), folder, follow=package in own or folder is None)
     if (
         os.path.basename(os.path.dirname(program)) != "deps"
     ):  # a test program has rustc's own dep-info only, which was read
         found.read_cargo_depfile(f"{program}.d")
     found.files |= set(configuration_files([tree, *own.values()], environment))
-    walked = {file for root in found.roots for file in walker.files(root)}
-    return Inputs(
-        tuple(sorted(found.roots)), tuple(sorted(found.files - walked)), tuple(sorted(found.variables)), found.complete
+    # What a build script generated is made of the inputs, not one of them; another variant may have put its own there since.
+    generated = tuple(
+        message["out_dir"] + os.sep for message in messages if message["reason"] == "build-script-executed"
     )
+    roots = sorted(root for root in found.roots if not f"{root}{os.sep}".startswith(generated))
+    walked = {file for root in roots for file in walker.files(root)}
+    files = sorted(file for file in found.files - walked if not file.startswith(generated))
+    return Inputs(tuple(roots), tuple(files), tuple(sorted(found.variables)), found.complete)
+
+
+def path_packages(messages: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The folders of the path packages that a build took in, by their package id."""
+    return {package: folder for package, folder in _folders(messages).items() if _is_path_package(package)}
+
+
+def script_output(message: Mapping[str, Any]) -> ScriptOutput:
+    """Of the run that a ``build-script-executed`` message speaks of."""
+    path = Path(message["out_dir"]).parent / "output"
+    rerun = tuple((kind, value.strip()) for kind, value in _RERUN.findall(_text(str(path))))
+    return ScriptOutput(path.stat().st_mtime_ns if path.exists() else 0, rerun)
 
 
 def workspace_root(folder: str) -> str:
@@ -161,15 +185,23 @@ class _Found:
             else:
                 self.files.add(os.path.normpath(file))
 
-    def read_build_output(self, path: Path, folder: str | None, *, follow: bool) -> None:
-        for kind, value in _RERUN.findall(_text(str(path))):
+    def read_build_output(self, output: ScriptOutput, folder: str | None, *, follow: bool) -> None:
+        for kind, value in output.rerun:
             if kind == "env-changed":
-                self.variables.add(value.strip())
+                self.variables.add(value)
             elif folder is None:
                 self.complete = False
             elif follow or os.path.isabs(value):
                 target = os.path.normpath(os.path.join(folder, value))
                 (self.roots if os.path.isdir(target) else self.files).add(target)
+
+
+def _folders(messages: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    return {
+        message["package_id"]: os.path.dirname(message["manifest_path"])
+        for message in messages
+        if message["reason"] == "compiler-artifact"
+    }
 
 
 def _is_path_package(package_id: str) -> bool:

@@ -23,6 +23,8 @@ ABSENT: State = (None, "absent")
 MOVED: State = (None, "changed while it was read")
 """Matches no file: its content changed between the look before a step and the look after it."""
 
+CLOCK_LAG_NS = 20_000_000
+"""The file system's clock may lag behind ``time.time_ns`` by a tick (at most 10 ms)."""
 _RACY_NS = 40_000_000
 """A file may change again within one tick of the file system's clock (at most 10 ms) and keep its stat."""
 

@@ -1,9 +1,9 @@
-"""Which content of each source cargo has seen, and when.
+"""What cargo has seen: the content of each source, and the variables that each build script read.
 
 cargo compares times only: a source that is newer than the last compilation is compiled again. A file that was replaced by one with an older
 time (``mv``, ``cp -p``, a restored backup, an unpacked archive) is taken as unchanged, and the old program is said to be fresh. So what
 cargo saw is remembered here, by content, for all items of a place together (a target, profile and toolchain), since they share what cargo
-compiles there.
+compiles there. The same for variables that cargo does not know of (see ``scripts``).
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 import json
 import sqlite3
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from coconut_tasks.errors import StepError
-from coconut_tasks.inputs.files import Files, recorded_state
+from coconut_tasks.inputs.environment import asked_environment
+from coconut_tasks.inputs.files import CLOCK_LAG_NS, Files, recorded_state
+from coconut_tasks.inputs.scripts import Script
 
 
 class Seen:
@@ -54,9 +56,44 @@ class Seen:
         self._connection.executemany("insert or replace into seen values (?, ?, ?, ?)", rows)
         self._connection.commit()
 
+    def other_variables(self, environment: Mapping[str, str]) -> list[str]:
+        """Folders of packages whose build script ran with other values of variables that cargo does not watch."""
+        rows = self._connection.execute("select folder, names, seen from asked where place = ?", (self._place,))
+        return sorted(
+            {
+                folder
+                for folder, names, seen in rows
+                if asked_environment(environment, json.loads(names)) != json.loads(seen)
+            }
+        )
+
+    def never_saw(self, scripts: Iterable[Script], started_ns: int) -> list[str]:
+        """Folders of packages whose build script ran before cargo was started, nobody knows with which variables."""
+        known = {
+            row[0] for row in self._connection.execute("select out_dir from asked where place = ?", (self._place,))
+        }
+        return sorted({s.folder for s in scripts if s.out_dir not in known and s.ran_ns < started_ns - CLOCK_LAG_NS})
+
+    def remember_variables(self, scripts: Iterable[Script], environment: Mapping[str, str]) -> None:
+        """cargo ran these scripts in this environment, or would have got the same of them."""
+        rows = [
+            (
+                self._place,
+                s.out_dir,
+                s.folder,
+                json.dumps(s.variables),
+                json.dumps(asked_environment(environment, s.variables)),
+            )
+            for s in scripts
+        ]
+        self._connection.executemany("insert or replace into asked values (?, ?, ?, ?, ?)", rows)
+        self._connection.commit()
+
     def forget(self, paths: Iterable[str]) -> None:
-        """What cargo made of these files is gone."""
-        self._connection.executemany("delete from seen where place = ? and path = ?", [(self._place, p) for p in paths])
+        """What cargo made of these files, or of the packages in these folders, is gone, or about to go."""
+        gone = [(self._place, path) for path in paths]
+        self._connection.executemany("delete from seen where place = ? and path = ?", gone)
+        self._connection.executemany("delete from asked where place = ? and folder = ?", gone)
         self._connection.commit()
 
     def __enter__(self) -> Seen:
@@ -75,7 +112,7 @@ def packages_of(paths: Iterable[str]) -> tuple[str, ...] | None:
     """Names of the packages that files are in; None if one is in no package, so that any package may read it."""
     names = set()
     for path in paths:
-        for folder in Path(path).parents:
+        for folder in (Path(path), *Path(path).parents):
             try:
                 name = tomllib.loads((folder / "Cargo.toml").read_text(encoding="utf-8"))["package"]["name"]
             except (OSError, ValueError, KeyError, TypeError):
@@ -91,5 +128,9 @@ def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path)
     connection.execute(
         "create table if not exists seen (place text, path text, state text, seen_ns integer, primary key (place, path))"
+    )
+    connection.execute(
+        "create table if not exists asked "
+        "(place text, out_dir text, folder text, names text, seen text, primary key (place, out_dir))"
     )
     return connection

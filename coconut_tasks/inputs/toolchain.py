@@ -13,6 +13,9 @@ from pathlib import Path
 from coconut_tasks.effects.place import read_object, write_whole
 
 
+_DECIDING_VARIABLES = ("PATH", "RUSTUP_TOOLCHAIN", "RUSTUP_HOME", "RUSTC", "CARGO_BUILD_RUSTC", "CARGO_HOME", "HOME")
+
+
 @dataclass(frozen=True, slots=True)
 class Toolchain:
     """The Rust toolchain that cargo uses in a tree."""
@@ -53,12 +56,10 @@ def program_identity(name: str, tree: str, environment: Mapping[str, str]) -> st
 def find_toolchain(tree: str, environment: Mapping[str, str], cache: Path, name: str | None = None) -> Toolchain | None:
     """The toolchain that ``cargo`` (or ``cargo +name``) runs in the tree; None where there is none that works.
 
-    The answer is kept in ``cache``, with the identity of every file that decides it: the programs, rustup's settings and the tree's
-    toolchain files.
+    The answer is kept in ``cache``, with the identity of every file that decides it: the programs, rustup's settings, the tree's
+    toolchain files and cargo's configuration.
     """
-    key = json.dumps(
-        [tree, name, *(environment.get(v) for v in ("PATH", "RUSTUP_TOOLCHAIN", "RUSTUP_HOME", "RUSTC", "HOME"))]
-    )
+    key = json.dumps([tree, name, *(environment.get(v) for v in _DECIDING_VARIABLES)])
     known = read_object(cache)
     entry = known.get(key)
     if entry is not None and all(_identity(path) == identity for path, identity in entry["files"].items()):
@@ -74,25 +75,54 @@ def find_toolchain(tree: str, environment: Mapping[str, str], cache: Path, name:
 
 
 def _ask(tree: str, environment: Mapping[str, str], name: str | None) -> Toolchain | None:
-    plus = [f"+{name}"] if name else []
-    rustc = environment.get("RUSTC") or "rustc"
+    # As rustup's cargo hands it on; a rustc that is named by a path is not rustup's and knows no `+name`.
+    inner = {**environment, "RUSTUP_TOOLCHAIN": name} if name else dict(environment)
+    rustc = _rustc(tree, environment)
     answers = []
-    for argv in (["cargo", *plus, "-V"], [rustc, *plus, "-vV"], [rustc, *plus, "--print", "sysroot"]):
+    for argv, env in (
+        (["cargo", *([f"+{name}"] if name else []), "-V"], dict(environment)),
+        ([rustc, "-vV"], inner),
+        ([rustc, "--print", "sysroot"], inner),
+    ):
         try:
-            done = subprocess.run(argv, cwd=tree, env=dict(environment), capture_output=True, text=True, check=True)
+            done = subprocess.run(argv, cwd=tree, env=env, capture_output=True, text=True, check=True)
         except (OSError, subprocess.CalledProcessError):
             return None
         answers.append(done.stdout.strip())
     return Toolchain(cargo=answers[0], rustc=answers[1], sysroot=answers[2])
 
 
+def _rustc(tree: str, environment: Mapping[str, str]) -> str:
+    """The compiler that cargo runs: by ``RUSTC``, ``CARGO_BUILD_RUSTC``, ``build.rustc`` of the nearest configuration, or ``rustc``."""
+    named = environment.get("RUSTC") or environment.get("CARGO_BUILD_RUSTC")
+    if named:
+        return named
+    import tomllib
+
+    for path in _configurations(tree, environment):
+        try:
+            rustc = tomllib.loads(path.read_text(encoding="utf-8"))["build"]["rustc"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        # A path with a slash starts at the folder that has the .cargo folder.
+        return os.path.normpath(path.parent.parent / rustc) if os.sep in str(rustc) else str(rustc)
+    return "rustc"
+
+
+def _configurations(tree: str, environment: Mapping[str, str]) -> list[Path]:
+    home = environment.get("CARGO_HOME") or os.path.join(environment.get("HOME", ""), ".cargo")
+    folders = [folder / ".cargo" for folder in (Path(tree), *Path(tree).parents)] + [Path(home)]
+    return [folder / name for folder in folders for name in ("config", "config.toml")]
+
+
 def _deciding_files(tree: str, environment: Mapping[str, str], toolchain: Toolchain) -> list[str]:
     home = environment.get("RUSTUP_HOME") or os.path.join(environment.get("HOME", ""), ".rustup")
     files = [os.path.join(home, "settings.toml"), os.path.join(toolchain.sysroot, "bin", "rustc")]
-    files += [path for program in ("cargo", "rustc") if (path := shutil.which(program, path=environment.get("PATH")))]
+    programs = ("cargo", "rustc", _rustc(tree, environment))
+    files += [path for program in programs if (path := find_program(program, tree, environment))]
     for folder in (Path(tree), *Path(tree).parents):
         files += [str(folder / "rust-toolchain.toml"), str(folder / "rust-toolchain")]
-    return files
+    return files + [str(path) for path in _configurations(tree, environment)]
 
 
 def _identity(path: str) -> str:

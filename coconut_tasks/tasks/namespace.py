@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,8 @@ def dodo(words: Sequence[str] | None = None) -> dict[str, Any]:
     ``words`` are the command line; this process's own by default. A user's fault is told and ends the process with status 2: doit
     itself would end with 3, and with a traceback for an error that it does not know.
     """
+    # What is made until the first step runs lives until the end; looking through it again and again takes longer than making it.
+    gc.disable()
     try:
         options = from_words(sys.argv[1:] if words is None else words, process_environment(), _workdir())
         return namespace(open_session(options))

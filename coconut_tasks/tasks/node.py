@@ -15,14 +15,13 @@ from doit.globals import Globals
 
 from coconut_tasks.effects.place import copy_whole
 from coconut_tasks.errors import StepError
-from coconut_tasks.inputs.files import State, recorded_state
+from coconut_tasks.inputs.files import CLOCK_LAG_NS, State, recorded_state
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.layout import DIGEST_HEX, DIGEST_JSON
 from coconut_tasks.staleness import Record, Verdict, input_files, judge, signature
 from coconut_tasks.step import FsImage, IgvmFile, MakeItem, Measurement, Step, VersionFile
 from coconut_tasks.tasks.backend import Backend
 from coconut_tasks.tasks.checker import Checker
-from coconut_tasks.work import perform
 from coconut_tasks.world import World
 
 META = "coconut"
@@ -90,9 +89,11 @@ class Node:
             values = {**backend().get(step.name, "_values_:"), "published": self._publish()}
             inputs, before, started_ns = self._inputs, world.files.seen(), 0
         else:
+            from coconut_tasks.work import perform  # imported here: a run that has nothing to do needs none of it
+
             # What was looked at before tells what the step saw; the rest is judged by its age.
             before = world.files.seen()
-            started_ns = time.time_ns() - 20_000_000  # the file system's clock may lag by a tick
+            started_ns = time.time_ns() - CLOCK_LAG_NS
             # Dropped first: a run that is killed from here on leaves no record that could vouch for half an output.
             backend().drop(step.name)
             found = perform(step, world)

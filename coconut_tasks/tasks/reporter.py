@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -57,6 +58,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             raise InvalidTask("\n".join(problems))
 
     def execute_task(self, task: Any) -> None:
+        gc.enable()  # a long run begins
         node = node_of(task)
         if node is None or (node.verdict is not None and node.verdict.only_places):
             return

@@ -29,7 +29,7 @@ def build_make_item(work: MakeItem, key: str, world: World, log: Path) -> Inputs
     made = Path(world.path(work.made))
     maker = world.state / "made.json"
     argv = work.build.argv
-    with world.cargo_lock:  # a rule may call cargo; and two variants write the same file
+    with world.alone_with_cargo():  # a rule may call cargo; and two variants write the same file
         if made.exists() and not _made_alike(read_object(maker).get(work.made), key, world, str(made)):
             argv = (argv[0], "--always-make", *argv[1:])
         run(replace(work.build, argv=argv), world.tree, world.environment, log)
