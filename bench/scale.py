@@ -1,27 +1,22 @@
-"""How the no-op grows: 10, 100 and 1,000 modules with 10,000 source files in all, beside ninja on the same graph.
+"""How the no-op grows with modules and source files, beside ninja on the same graph.
 
-    .venv/bin/python bench/scale.py [--runs 9] [--files 10000]
-
-Prints a Markdown table: wall time (median) and peak memory of a run that has nothing to do. The tools are stand-ins, as a no-op runs none
-of them; the graph, the records and the files are real. ninja comes from PyPI (`pip install ninja`) or from the machine.
+The tools are stand-ins, as a no-op runs none of them; the graph, the records and the files are real.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import resource
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-DODO = "from coconut_tasks.tasks.namespace import dodo\nglobals().update(dodo())\n"
+from contenders import ninja_program
+from measure import DODO, DOIT, environment, ratio, timed
+
 CARGO = """#!{python}
 import json, os, sys
 if "-V" in sys.argv:
@@ -87,52 +82,28 @@ def make_tree(folder: Path, modules: int, files: int) -> None:
     (folder / "build.ninja").write_text("\n".join(lines))
 
 
-def timed(argv: list[str], folder: Path, env: dict[str, str]) -> tuple[float, float]:
-    """Wall seconds and peak MiB of one run."""
-    began = time.perf_counter()
-    process = subprocess.Popen(argv, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.perf_counter() - began
-    if process.returncode:
-        raise SystemExit(f"{argv} ended with {process.returncode}")
-    assert isinstance(usage, resource.struct_rusage)
-    return seconds, usage.ru_maxrss / 1024
-
-
-def main() -> None:
+def table(sizes: Sequence[int], files: int, runs: int) -> None:
     """Print the table."""
-    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("--runs", type=int, default=9)
-    flags.add_argument("--files", type=int, default=10_000)
-    given = flags.parse_args()
-    ninja = shutil.which("ninja")
-    if ninja is None:
-        raise SystemExit("ninja is not installed: pip install ninja")
     print("| modules | files | no-op | µs a file | peak | ninja no-op | ninja peak | ratio, run by run |")
     print("|---|---|---|---|---|---|---|---|")
-    for modules in (10, 100, 1000):
+    for modules in sizes:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            make_tree(folder, modules, given.files)
-            env = {**os.environ, "PATH": f"{folder / 'path'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-            ours, theirs = [sys.executable, "-m", "doit", "RECIPE=r.json", "SVSM=tree"], [ninja]
+            make_tree(folder, modules, files)
+            env = environment(PATH=f"{folder / 'path'}:{os.environ['PATH']}")
+            ours, theirs = [*DOIT, "RECIPE=r.json", "SVSM=tree"], [ninja_program()]
             for argv in (ours, theirs, ours, theirs):  # build, and once more so that all stats are settled
                 timed(argv, folder, env)
                 time.sleep(0.1)
-            pairs = [(timed(ours, folder, env), timed(theirs, folder, env)) for _ in range(given.runs)]
+            pairs = [(timed(ours, folder, env), timed(theirs, folder, env)) for _ in range(runs)]
             (ours_s, ours_m), (ninja_s, ninja_m) = (
                 (statistics.median(pair[side][0] for pair in pairs), max(pair[side][1] for pair in pairs))
                 for side in (0, 1)
             )
-            ratio = statistics.median(a[0] / b[0] for a, b in pairs)
-            micro = ours_s / given.files * 1e6
+            times = [[pair[side][0] for pair in pairs] for side in (0, 1)]
+            micro = ours_s / files * 1e6
             print(
-                f"| {modules} | {given.files} | {ours_s:.3f} s | {micro:.0f} | {ours_m:.0f} MiB "
-                f"| {ninja_s:.3f} s | {ninja_m:.0f} MiB | {ratio:.1f} |",
+                f"| {modules} | {files} | {ours_s:.3f} s | {micro:.0f} | {ours_m:.0f} MiB "
+                f"| {ninja_s:.3f} s | {ninja_m:.0f} MiB | {ratio(*times):.1f} |",
                 flush=True,
             )
-
-
-if __name__ == "__main__":
-    main()

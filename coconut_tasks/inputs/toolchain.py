@@ -12,7 +12,6 @@ from pathlib import Path
 
 from coconut_tasks.effects.place import read_object, write_whole
 
-
 _DECIDING_VARIABLES = ("PATH", "RUSTUP_TOOLCHAIN", "RUSTUP_HOME", "RUSTC", "CARGO_BUILD_RUSTC", "CARGO_HOME", "HOME")
 
 

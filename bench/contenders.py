@@ -1,0 +1,183 @@
+"""The same recipe built in four ways, each in a copy of the sample of its own: this project, its commands one after the other as the old
+builders run them, cargo's part alone, and ninja on the same graph."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from measure import DODO, DOIT, ROOT
+
+from coconut_tasks.options import from_words
+from coconut_tasks.plan import Plan
+from coconut_tasks.session import open_session
+from coconut_tasks.step import CargoItem, Command, FsImage, IgvmFile, MakeItem, Measurement, Step
+from coconut_tasks.tools.cargo import MESSAGES
+
+LEFT_OUT = shutil.ignore_patterns("target", "bin", "git_version.rs", ".git")
+_STAGE1 = {"type": "make", "output_file": "bin/stage1-trampoline", "objcopy": "binary"}
+
+
+def recipes(extra_modules: int) -> dict[str, dict[str, Any]]:
+    """Two recipes that differ in features and target."""
+    a = json.loads((ROOT / "config" / "qemu.json").read_text())
+    a["kernel"]["tdx-stage1"] = _STAGE1
+    a["fs"]["modules"] |= {
+        "hello": {"path": "/hello"},
+        **{name: {"path": f"/{name}"} for name in _extra(extra_modules)},
+    }
+    b = deepcopy(a)
+    b["igvm"] = {"hyper-v": {"output": "b.igvm", "platforms": ["snp", "vsm"]}}
+    b["kernel"]["svsm"] = {"features": "vtpm,enable-gdb"}
+    return {"a": a, "b": b}
+
+
+def _extra(count: int) -> list[str]:
+    return [f"hello{number:02}" for number in range(count)]
+
+
+@dataclass
+class Tree:
+    """A copy of the sample, with a dodo.py and the recipes beside it."""
+
+    folder: Path
+    recipes: dict[str, dict[str, Any]]
+
+    @property
+    def source(self) -> Path:
+        return self.folder / "svsm"
+
+    def lay(self, extra_modules: int) -> None:
+        """Make it; further modules are copies of one of the sample's."""
+        shutil.copytree(ROOT / "sample", self.source, ignore=LEFT_OUT)
+        manifest = self.source / "Cargo.toml"
+        for name in _extra(extra_modules):
+            package = self.source / "user" / name
+            shutil.copytree(self.source / "user" / "hello", package)
+            for file in (package / "Cargo.toml", package / "build.rs"):
+                file.write_text(file.read_text().replace('"hello"', f'"{name}"'))
+            manifest.write_text(manifest.read_text().replace('"user/hello",', f'"user/hello",\n    "user/{name}",', 1))
+        (self.folder / "dodo.py").write_text(DODO)
+        self.write()
+
+    def write(self) -> None:
+        """Write recipes, and what is made of them for the other builders."""
+        for name, recipe in self.recipes.items():
+            (self.folder / f"{name}.json").write_text(json.dumps(recipe, indent=4))
+            plan = open_session(from_words([f"RECIPE={name}.json", "SVSM=svsm"], os.environ, str(self.folder))).plan
+            (self.source / f"serial-{name}.sh").write_text(
+                "\n".join(line for step in plan.steps for line in shell(step))
+            )
+            (self.source / f"cargo-{name}.sh").write_text(
+                "\n".join(_cargo(step.work) for step in plan.steps if isinstance(step.work, CargoItem))
+            )
+            (self.source / f"{name}.ninja").write_text(ninja(plan))
+
+    def forget(self) -> None:
+        """Take away everything that was built."""
+        for path in (self.source / "target", self.source / "bin", self.folder / "bin"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def command_of(builder: str, recipe: str) -> tuple[list[str], str]:
+    """The command of a builder, and the folder of its tree that it runs in."""
+    return {
+        "ours": ([*DOIT, f"RECIPE={recipe}.json", "SVSM=svsm"], "."),
+        "serial": (["sh", "-e", f"serial-{recipe}.sh"], "svsm"),
+        "cargo": (["sh", "-e", f"cargo-{recipe}.sh"], "svsm"),
+        "ninja": ([ninja_program(), "-f", f"{recipe}.ninja"], "svsm"),
+    }[builder]
+
+
+def one_package(name: str, triple: str) -> list[str]:
+    """cargo's part of an edit in one package, and nothing else."""
+    features = ["--features", "vtpm,uefivars,enable-console-log"] if name == "svsm" else []
+    return ["cargo", "build", "--package", name, "--target", triple, *features]
+
+
+def ninja_program() -> str:
+    """From PyPI beside this Python, else the machine's."""
+    beside = Path(sys.executable).with_name("ninja")
+    return str(beside) if beside.exists() else "ninja"
+
+
+def _cargo(work: CargoItem) -> str:
+    return shlex.join(word for word in work.build.argv if word != MESSAGES)
+
+
+def _program(work: CargoItem) -> str:
+    argv = work.build.argv
+    triple = [argv[argv.index("--target") + 1]] if "--target" in argv else []
+    return "/".join(["target", *triple, "debug", work.program])
+
+
+def _copy(source: str, target: str) -> str:
+    return f"mkdir -p {shlex.quote(os.path.dirname(target))} && cp {shlex.quote(source)} {shlex.quote(target)}"
+
+
+def shell(step: Step) -> Iterator[str]:
+    """A step's commands as a shell runs them."""
+    work = step.work
+    match work:
+        case CargoItem():
+            yield _cargo(work)
+            yield _copy(_program(work), work.built)
+            if work.objcopy:
+                yield str(work.objcopy)
+        case MakeItem():
+            yield str(work.build)
+            yield f"mkdir -p {os.path.dirname(work.output)}"
+            yield str(work.objcopy)
+        case FsImage():
+            yield f"rm -rf {work.root}"
+            yield from (_copy(file, f"{work.root}/{path}") for path, file in work.files)
+            yield str(work.pack)
+        case IgvmFile():
+            yield f"mkdir -p {os.path.dirname(work.output)}"
+            yield str(work.build)
+        case Measurement():
+            yield f"mkdir -p {os.path.dirname(work.hex)}"
+            yield f"{work.measure} > {work.hex}"
+
+
+def ninja(plan: Plan) -> str:
+    """The same graph for ninja, with cargo's dep-info as depfiles; an equal output stays as it was, so that ninja stops there too."""
+    lines = [
+        "rule run",
+        "  command = $command",
+        "  restat = 1",
+        "rule cargo",
+        "  command = $command",
+        "  restat = 1",
+        "  depfile = $out.d",
+    ]
+    for step in plan.steps:
+        if not (commands := list(shell(step))):
+            continue
+        output = step.outputs[0]
+        if isinstance(work := step.work, CargoItem):
+            made = work.built if work.objcopy else _program(work)
+            new = f"{output}.new"
+            last = str(Command((*work.objcopy.argv[:-1], new))) if work.objcopy else f"cp {made} {new}"
+            commands = [
+                _cargo(work),
+                _copy(_program(work), work.built) if work.objcopy else f"mkdir -p {os.path.dirname(output)}",
+                last,
+            ]
+            commands += [f"(cmp -s {new} {output} || mv {new} {output})"]
+            commands += [f"sed '1s|^[^:]*:|{output}:|' {_program(work)}.d > {output}.d"]
+        sources = "stage1/stage1.S stage1/stage1.inc stage1/stage1.lds Makefile" if isinstance(work, MakeItem) else ""
+        rule = "cargo" if isinstance(work, CargoItem) else "run"
+        lines += [
+            f"build {output}: {rule} {' '.join(step.inputs)} {sources}",
+            "  command = " + " && ".join(commands).replace("$", "$$"),
+        ]
+    return "\n".join([*lines, ""])
