@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from coconut_tasks import __version__
-from coconut_tasks.errors import EXIT_USAGE, CoconutError, tell
+from coconut_tasks.errors import EXIT_USAGE, CoconutError, tell, user_fault
 from coconut_tasks.options import Options, parse_features, process_environment
 from coconut_tasks.session import open_session
 
@@ -56,14 +56,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     from doit.cmd_base import ModuleTaskLoader
     from doit.doit_cmd import DoitMain
 
+    from coconut_tasks.tasks.interrupt import end
     from coconut_tasks.tasks.namespace import PLUGINS, namespace
 
     given = parser().parse_args(argv)
     try:
         session = open_session(_options(given))
-    except CoconutError as error:
-        tell(error)
+    except (CoconutError, OSError) as error:
+        tell(error if isinstance(error, CoconutError) else user_fault(error))
         return EXIT_USAGE
+    except KeyboardInterrupt as error:
+        return end(error)
     if given.print_config:
         for recipe in session.recipes:
             print(f"{recipe.source}: {pprint.pformat(recipe, width=120)}")
@@ -79,7 +82,7 @@ def _options(given: argparse.Namespace) -> Options:
         svsm=given.svsm or environment.get("SVSM") or None,
         bin=given.bin,
         release=given.release,
-        features=parse_features(",".join(given.feature)),
+        features=parse_features(",".join(given.feature), "-f"),
         all_features=given.all_features,
         offline=given.offline,
         verbose=given.verbose,

@@ -64,6 +64,14 @@ def did_you_mean(word: str, right: Iterable[str]) -> str:
     return f" (did you mean '{found}'?)" if found else ""
 
 
+def user_fault(error: Exception) -> UsageError:
+    """What the operating system or a data base said, as a message: a file that cannot be read or written is nobody's bug."""
+    if isinstance(error, OSError) and error.strerror:
+        file = error.filename2 or error.filename
+        return UsageError(f"{file}: {error.strerror}" if file else error.strerror)
+    return UsageError(str(error))
+
+
 def tell(error: CoconutError) -> None:
     """Print an error as it is; lines that say where they belong stay as they are, for editors to find."""
     print(f"error: {error}" if len(str(error).splitlines()) == 1 else str(error), file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import Any
 from coconut_tasks.errors import Problem, RecipeError
 from coconut_tasks.layout import image_path, output_name
 from coconut_tasks.options import split_list
-from coconut_tasks.recipe import BuildType, Component, Firmware, Kernel, Module, Platform, Recipe, Target
+from coconut_tasks.recipe import TARGETS, BuildType, Component, Firmware, Kernel, Module, Platform, Recipe, Target
 
 
 def ignore(problem: Problem) -> None:
@@ -85,7 +85,7 @@ def build(source: str, document: dict[str, Any]) -> Recipe:
             loader=_component(loader, kernel[loader]) if loader else None,
             tdx_stage1=_component("tdx-stage1", kernel["tdx-stage1"]) if "tdx-stage1" in kernel else None,
         ),
-        targets=tuple(_target(name, item) for name, item in sorted(document["igvm"].items())),
+        targets=tuple(_target(name, document["igvm"][name]) for name in sorted(TARGETS) if name in document["igvm"]),
         firmware=None if firmware is None else _firmware(firmware),
         modules=tuple(Module(_component(name, item), image_path(name, item)) for name, item in sorted(modules.items())),
     )

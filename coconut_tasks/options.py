@@ -7,6 +7,8 @@ Two front ends fill the same ``Options``: the ``NAME=value`` words of ``doit`` (
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -27,6 +29,7 @@ VARIABLES: Mapping[str, str] = {
     "LENIENT": "1: unknown fields of a recipe are warnings",
     "ASK_CARGO": "1: every cargo item asks cargo, whatever is known of its inputs",
 }
+_SEPARATORS = re.compile(r"[,\s]+", re.ASCII)
 _SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -65,12 +68,12 @@ class Options:
 
 
 def split_list(text: str) -> tuple[str, ...]:
-    """The words of a list separated by commas, white space, or both."""
-    return tuple(text.replace(",", " ").split())
+    """The words of a list separated by commas, ASCII white space, or both; other white space is left in its word, to be found there."""
+    return tuple(filter(None, _SEPARATORS.split(text)))
 
 
-def parse_features(text: str) -> tuple[ExtraFeature, ...]:
-    """Entries of ``[pkg:]feature``; ``svsm:a,b`` is two: ``a`` and ``b``, both of svsm.
+def parse_features(text: str, source: str = "FEATURES") -> tuple[ExtraFeature, ...]:
+    """Entries of ``[pkg:]feature``; ``svsm:a,b`` is two: ``a`` and ``b``, both of svsm. ``source`` is what the user wrote them in.
 
     Raises:
         UsageError: an entry has no feature, no package before its colon, or would be read as an option.
@@ -79,8 +82,8 @@ def parse_features(text: str) -> tuple[ExtraFeature, ...]:
     for word in split_list(text):
         package, colon, feature = word.rpartition(":")
         package = package if colon else DEFAULT_PACKAGE
-        if not feature or not package or word.startswith("-") or feature.startswith("-"):
-            raise UsageError(f"FEATURES: '{word}' is not a feature: [pkg:]feature, as attest or userinit:extra")
+        if not feature or not package or word.startswith("-") or feature.startswith("-") or not word.isprintable():
+            raise UsageError(f"{source}: {word!r} is not a feature: [pkg:]feature, as attest or userinit:extra")
         entries.append(ExtraFeature(package, feature))
     return tuple(dict.fromkeys(entries))
 
@@ -98,9 +101,10 @@ def parse_switch(name: str, value: str) -> bool:
     return _SWITCHES[value.lower()]
 
 
-def assignments(words: Iterable[str]) -> dict[str, str]:
+def assignments(words: Iterable[str]) -> list[tuple[str, str]]:
     """The ``NAME=value`` words of a command line, by doit's own rule: no leading dash, an equal sign anywhere."""
-    return dict(word.split("=", 1) for word in words if "=" in word and not word.startswith("-"))
+    pairs = (word.partition("=") for word in words if "=" in word and not word.startswith("-"))
+    return [(name, value) for name, _, value in pairs]
 
 
 def from_words(words: Sequence[str], environment: Mapping[str, str], workdir: str) -> Options:
@@ -109,11 +113,19 @@ def from_words(words: Sequence[str], environment: Mapping[str, str], workdir: st
     Raises:
         UsageError: every misspelt variable and wrong value, all in one message.
     """
-    given = assignments(words)
+    pairs = assignments(words)
+    given = dict(pairs)
     wrong = [
         f"{name}: no such variable{did_you_mean(name, VARIABLES)}: {', '.join(VARIABLES)}"
         for name in given
         if name not in VARIABLES
+    ]
+
+    counts = Counter(name for name, _ in pairs)
+    wrong += [
+        f"{name}: given {count} times: once, {VARIABLES[name]}"
+        for name, count in counts.items()
+        if count > 1 and name in VARIABLES
     ]
 
     def switch(name: str) -> bool:
@@ -132,7 +144,7 @@ def from_words(words: Sequence[str], environment: Mapping[str, str], workdir: st
     except UsageError as error:
         wrong.append(str(error))
     paths = ("RECIPE", "SVSM", "BIN")
-    empty = (name for name in paths if name in given and not given[name].strip())
+    empty = (name for name in paths if name in given and not split_list(given[name]))
     wrong += [f"{name}: nothing after the equal sign: {VARIABLES[name]}" for name in empty]
     if wrong:
         raise UsageError("\n".join(wrong))

@@ -26,6 +26,10 @@ class Platform(StrEnum):
     VSM = "vsm"
 
 
+TARGETS = ("qemu", "hyper-v", "vanadium")
+"""The hypervisors that an IGVM file can be for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Component:
     """A COCONUT build item (COBI): one thing that cargo or make builds."""
@@ -84,7 +88,7 @@ class Target:
     """One IGVM file: a hypervisor and its parameters."""
 
     name: str
-    """``qemu``, ``hyper-v`` or ``vanadium``."""
+    """One of ``TARGETS``."""
     output: str
     """File name below ``bin/``; default ``coconut-<target>.igvm``."""
     platforms: tuple[Platform, ...] = (Platform.SNP, Platform.TDP, Platform.VSM)

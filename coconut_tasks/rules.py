@@ -14,6 +14,7 @@ from typing import Any
 from coconut_tasks.finding import Finding, Path, printable, shown
 from coconut_tasks.layout import DIGEST_HEX, DIGEST_JSON, FS_IMAGE, STATE_FOLDER, image_path, output_name
 from coconut_tasks.options import split_list
+from coconut_tasks.recipe import TARGETS
 
 PARTS = ("svsm", "stage2", "bldr", "tdx-stage1")
 """The kernel parts; each is also the name of its file below ``bin/``."""
@@ -40,7 +41,8 @@ def rule_findings(document: object) -> Iterator[Finding]:
             yield from _image_path(place, text)
     yield from _image(modules)
     yield from _firmware(_object(document, "firmware"))
-    targets = _object(document, "igvm")
+    igvm = _object(document, "igvm")
+    targets = {name: item for name, item in igvm.items() if name in TARGETS}
     for name in targets:
         yield from _target(("igvm", name), _object(targets, name))
     yield from _outputs(targets)

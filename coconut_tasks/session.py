@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coconut_tasks import __version__
-from coconut_tasks.effects.place import write_whole
+from coconut_tasks.effects.place import write_cache
 from coconut_tasks.errors import Problem, RecipeError, UsageError
 from coconut_tasks.layout import BARE_METAL
 from coconut_tasks.load import load_recipe
@@ -71,6 +71,10 @@ def _load(
         except UsageError as error:
             missing.append(str(error))
             continue
+        if path == shipped(name) and not source.is_sample:
+            notes.append(
+                f"note: {name} is neither here nor in the tree: {path}, which comes with coconut-tasks, is taken"
+            )
         data = path.read_bytes()
         warned: list[Problem] = []
         try:
@@ -130,4 +134,4 @@ class _KnownValid:
     def save(self) -> None:
         # Only beside a build: `doit list` in a fresh clone writes nothing.
         if self._changed and self._path.parent.is_dir():
-            write_whole(self._path, json.dumps(list(self._digests)[-200:]).encode())
+            write_cache(self._path, json.dumps(list(self._digests)[-200:]).encode())

@@ -125,7 +125,7 @@ def find_recipe(name: str, options: Options, tree: str) -> Path:
     """
     places = list(
         dict.fromkeys(
-            (Path(options.absolute(name)), Path(tree, name), shipped(name) if not os.path.isabs(name) else Path(name))
+            (Path(options.absolute(name)), Path(tree, name), *([shipped(name)] if name.startswith("config/") else []))
         )
     )
     for place in places:

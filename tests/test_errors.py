@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import QEMU, Site
+
+from coconut_tasks.tasks.namespace import dodo
 
 
 def kernel(**fields: Any) -> dict[str, Any]:
@@ -105,6 +109,12 @@ def test_unknown_fields_are_warnings_on_demand(site: Site) -> None:
         (["clean", "kernel:svms", "RECIPE=r.json"], "'kernel:svms' is not a task (did you mean 'kernel:svsm'?)"),
         (["run", "--no-such-option"], "option --no-such-option not recognized"),
         (["BIN=."], "is or holds the source tree"),
+        (["RECIPE=" + "r" * 300], "File name too long"),
+        (["RECIPE=r.json", "BIN=" + "b" * 300], "File name too long"),
+        (["-P", "process", "-n", "2", "RECIPE=r.json"], "-P: 'process' does not work here: thread"),
+        (["-n", "-1", "RECIPE=r.json"], "-n: -1 is not a number of steps at once: 0 or more"),
+        (["--backend", "sqlite3", "RECIPE=r.json"], "--backend: the records of these tasks are kept by 'coconut'"),
+        (["list", "--backend=json", "RECIPE=r.json"], "--backend: the records of these tasks are kept by 'coconut'"),
     ],
 )
 def test_wrong_use_is_told_with_the_nearest_right_word(words: list[str], message: str, site: Site) -> None:
@@ -179,6 +189,75 @@ def test_a_real_tree_needs_the_bare_metal_target(site: Site) -> None:
         )
 
 
+def test_a_compiler_that_rustup_does_not_have_is_named_with_what_installs_it(site: Site) -> None:
+    if site.run(["sh", "-c", "command -v rustup"]).status:
+        pytest.skip("a cargo without rustup has no toolchains")
+    (site.tree / "rust-toolchain.toml").write_text('[toolchain]\nchannel = "1.50.0"\n')
+    outcome = site.doit("kernel:svsm", site.recipe(), env={"RUSTUP_AUTO_INSTALL": "0"})
+    assert outcome.status == 2
+    wanted = (
+        r"cargo and rustc do not run in the tree: rustup toolchain install.* \(`cargo -V` says: toolchain '1\.50\.0"
+    )
+    assert re.search(wanted, outcome.err), outcome.err
+
+
+def test_another_reporter_changes_nothing_but_the_report(site: Site) -> None:
+    content = firmware(env="NO_SUCH_FW")
+    outcome = site.doit("-r", "executed-only", site.recipe(content))
+    assert outcome.status == 2
+    assert "firmware:guest: the variable NO_SUCH_FW is not set" in outcome.text
+    assert site.doit("-r", "zero", "kernel:bldr", site.recipe()).status == 0
+    assert (site.bin / ".coconut" / "lock").exists()
+    assert site.doit("-r", "json", "kernel:svsm", site.recipe(kernel(features="no-such-feature"))).status == 1
+
+
+def test_a_recipe_that_may_not_be_read_is_told(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """As root, nothing is unreadable; so the operating system's answer is made up here."""
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    site.recipe()
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.chdir(site.folder)
+    with pytest.raises(SystemExit) as end:
+        dodo(["RECIPE=r.json", f"SVSM={site.tree}"])
+    assert end.value.code == 2
+    assert capsys.readouterr().err == f"error: {site.folder}/r.json: Permission denied\n"
+
+
+def test_an_installed_package_in_a_folder_that_cannot_be_written_is_told(site: Site) -> None:
+    script = str(Path(sys.executable).with_name("coconut-build"))
+    outcome = site.run([script, "config/qemu.json"], cwd=Path("/proc"))
+    assert outcome.status == 2, outcome.text
+    assert "the output folder cannot be written: /proc/bin" in outcome.err
+
+
+@pytest.mark.parametrize("task", ["svsm", "svsm-fs.bin", "q.igvm"])
+def test_a_folder_in_the_place_of_a_file_is_named(task: str, site: Site) -> None:
+    content = {**deepcopy(QEMU), "fs": {"modules": {"userinit": {}}}}
+    (site.bin / task / "x").mkdir(parents=True)
+    outcome = site.doit(site.recipe(content))
+    assert outcome.status == 1
+    assert f"FAILED: {site.bin / task}: Is a directory" in outcome.out
+
+
+def test_a_failure_says_how_much_was_not_reached(site: Site) -> None:
+    outcome = site.doit("-n", "0", site.recipe(kernel(features="no-such-feature")))
+    assert outcome.status == 1
+    assert re.search(r"^\d+ built, 1 FAILED \(kernel:svsm\), \d+ not reached, in ", outcome.out, re.MULTILINE), (
+        outcome.out
+    )
+
+
+def test_a_test_item_without_a_test_program_is_told_as_such(site: Site) -> None:
+    content = {**deepcopy(QEMU), "fs": {"modules": {"hello": {"type": "test"}}}}
+    outcome = site.doit("module:hello", site.recipe(content))
+    assert outcome.status == 1
+    assert "made no test program" in outcome.out
+    assert "required-features" not in outcome.out
+
+
 def test_a_missing_toolchain_is_named_with_what_installs_it(site: Site) -> None:
     outcome = site.doit(site.recipe(kernel(type="test", toolchain="no-such-toolchain")))
     assert outcome.status == 2
@@ -215,7 +294,11 @@ def test_a_missing_toolchain_is_named_with_what_installs_it(site: Site) -> None:
         (
             kernel(type="make", output_file="bin/no-such-rule"),
             "kernel:svsm",
-            ["exit status 2", "command: make bin/no-such-rule", "No rule to make target"],
+            [
+                "exit status 2",
+                "command: env FEATURES='' FEATURES_TEST='' make bin/no-such-rule",
+                "No rule to make target",
+            ],
         ),
         (
             kernel(objcopy="no-such-format"),

@@ -228,7 +228,7 @@ def test_a_rule_that_cannot_be_known_is_said_to_be_incomplete(target: str, makef
 
 
 def test_a_folder_without_a_makefile_is_incomplete(tmp_path: Path) -> None:
-    assert names(tmp_path, "x") == (set(), False)
+    assert names(tmp_path, "x") == ({"x"}, False)
 
 
 def test_makes_data_base_is_read() -> None:

@@ -480,6 +480,23 @@ def test_lenient_makes_unknown_fields_and_nothing_else_a_warning() -> None:
     assert load_recipe("r", svsm('"feature": "a"').encode(), lenient=True).kernel.svsm == Component("svsm")
 
 
+@pytest.mark.parametrize(
+    "unknown", ['"//": "a comment"', '"xen": {"platforms": 3}', '"xen": {"output": "-x"}', '"xen": {}']
+)
+def test_an_unknown_target_is_only_warned_about_on_demand_and_never_built(unknown: str) -> None:
+    text = '{"igvm": {' + unknown + ', "qemu": {}}, "kernel": {"svsm": {}}}'
+    errors, _ = outcome(text)
+    assert len(errors) == 1
+    assert outcome(text, lenient=True) == ([], errors)
+    assert [target.name for target in load_recipe("r", text.encode(), lenient=True).targets] == ["qemu"]
+
+
+def test_a_control_character_does_not_separate_features() -> None:
+    errors, _ = outcome(svsm('"features": "a\\u001cb"'))
+    assert len(errors) == 1
+    assert "has the control character U+001C" in errors[0]
+
+
 def test_a_whole_recipe_in_canonical_order() -> None:
     document = {
         "kernel": {
@@ -581,7 +598,7 @@ DOCUMENTS = st.recursive(
 FIELDS = st.dictionaries(st.sampled_from(KEYS), DOCUMENTS, max_size=4)
 NEAR_RECIPES = st.fixed_dictionaries(
     {
-        "igvm": st.dictionaries(st.sampled_from(["qemu", "hyper-v", "vanadium"]), FIELDS),
+        "igvm": st.dictionaries(st.sampled_from(["qemu", "hyper-v", "vanadium", "xen", "//"]), FIELDS | DOCUMENTS),
         "kernel": st.fixed_dictionaries({"svsm": FIELDS}),
         "fs": st.fixed_dictionaries({"modules": st.dictionaries(st.text(), FIELDS)}),
         "firmware": FIELDS,

@@ -349,6 +349,80 @@ def test_clean_removes_just_what_was_built(site: Site) -> None:
     assert site.build(recipe).built == ALL_STEPS - {"version:git"}
 
 
+def test_clean_leaves_a_file_that_make_has_no_rule_for(site: Site) -> None:
+    """A recipe may point at a file that is part of the source."""
+    prebuilt = site.tree / "stage1" / "prebuilt.elf"
+    shutil.copy("/bin/true", prebuilt)
+    content = changed("kernel", "tdx-stage1", value={"type": "make", "output_file": "stage1/prebuilt.elf"})
+    recipe = site.recipe(content)
+    site.build("kernel:tdx-stage1", recipe)
+    site.build("clean", "kernel:tdx-stage1", recipe)
+    assert prebuilt.exists()
+    assert not (site.bin / "tdx-stage1").exists()
+
+
+@pytest.mark.parametrize("platforms", [["native"], ["vsm"], ["tdp"], ["native", "tdp", "vsm"]])
+def test_a_target_without_snp_gets_no_policy_and_no_measurement(platforms: list[str], site: Site) -> None:
+    outcome = site.build(site.recipe(changed("igvm", "qemu", "platforms", value=platforms)))
+    assert "igvm:qemu" in outcome.built
+    assert not outcome.digests
+    assert set(site.contents()) == {"svsm", "bldr", "q.igvm"}
+
+
+def test_a_recipe_without_targets_builds_its_parts(site: Site) -> None:
+    site.build(site.recipe({**QEMU, "igvm": {}}))
+    assert set(site.contents()) == {"svsm", "bldr"}
+
+
+def test_features_of_a_make_item_reach_its_makefile(site: Site) -> None:
+    makefile = site.tree / "Makefile"
+    makefile.write_text(
+        makefile.read_text()
+        + "\nbin/features: FORCE | bin\n\tcp /bin/true $@\n\tprintf '%s' \"$(FEATURES);$(FEATURES_TEST)\" >> $@\n"
+    )
+    made = {"type": "make", "output_file": "bin/features", "features": "one two", "objcopy": "binary"}
+    recipe = site.recipe(changed("kernel", "tdx-stage1", value={**made, "env": {"MORE": "1"}}))
+    site.build("kernel:tdx-stage1", recipe, env={"FEATURES": "not-these"})
+    assert (site.tree / "bin" / "features").read_bytes().endswith(b"one,two;one,two")
+    recipe = site.recipe(changed("kernel", "tdx-stage1", value={**made, "features": ""}))
+    site.build("kernel:tdx-stage1", recipe, env={"FEATURES": "not-these"})
+    assert (site.tree / "bin" / "features").read_bytes().endswith(b";")
+
+
+def test_the_firmwares_command_runs_first_and_its_file_wins_over_the_variable(site: Site) -> None:
+    (site.folder / "env.fd").write_bytes(b"of the variable" * 300)
+    content = changed(
+        "firmware", value={"command": ["sh", "-c", "printf %5000s made > made.fd"], "file": "made.fd", "env": "FW_FILE"}
+    )
+    site.build(site.recipe(content), env={"FW_FILE": "env.fd"})
+    (taken,) = site.bin.glob(".coconut/parts/firmware-*/firmware.bin")
+    assert taken.read_bytes() == b"%5000s" % b"made"
+    assert b"  made" in (site.bin / "q.igvm").read_bytes()
+
+
+def test_a_program_by_its_binary_name(site: Site) -> None:
+    content = changed("kernel", "svsm", "binary", value=True)
+    content["fs"] = {"modules": {"hello": {"binary": True}}}
+    outcome = site.build(site.recipe(content))
+    assert {"kernel:svsm", "module:hello", "fs:image"} <= outcome.built
+
+
+def test_info_of_a_stale_task_says_why_and_is_no_failure(site: Site) -> None:
+    recipe = site.recipe()
+    assert "status     : run\n * it has not been built yet\n" in site.build("info", "kernel:svsm", recipe).out
+    site.build("kernel:svsm", recipe)
+    (site.tree / "kernel" / "src" / "main.rs").write_text("// other")
+    found = site.build("info", "kernel:svsm", recipe).out
+    assert f"status     : run\n * {site.tree}/kernel/src/main.rs changed\n" in found
+
+
+def test_a_recipe_that_comes_with_the_package_is_not_mistaken_for_the_trees(site: Site) -> None:
+    manifest = site.tree / "Cargo.toml"
+    manifest.write_text(manifest.read_text().replace("sample = true", "sample = false"))
+    outcome = site.doit("list", "RECIPE=config/qemu.json")
+    assert "note: config/qemu.json is neither here nor in the tree: " in outcome.err
+
+
 def test_clean_leaves_another_variants_files(site: Site) -> None:
     recipe = site.recipe()
     site.build(recipe)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coconut_tasks.errors import UsageError
-from coconut_tasks.options import ExtraFeature, Options, from_words, parse_features
+from coconut_tasks.options import ExtraFeature, Options, from_words, parse_features, split_list
 
 
 def options(*words: str, **environment: str) -> Options:
@@ -75,6 +75,8 @@ def test_a_release_variable_in_the_environment_is_not_our_option() -> None:
         ("FEATURES=--release", "FEATURES: '--release' is not a feature"),
         ("FEATURES=svsm:-x", "FEATURES: 'svsm:-x' is not a feature"),
         ("RECIPE=", "RECIPE: nothing after the equal sign"),
+        ("RECIPE=,", "RECIPE: nothing after the equal sign"),
+        ("FEATURES=svsm:a\x01b", r"FEATURES: 'svsm:a\x01b' is not a feature"),
         ("SVSM= ", "SVSM: nothing after the equal sign"),
     ],
 )
@@ -82,6 +84,18 @@ def test_a_wrong_word_is_an_error(word: str, message: str) -> None:
     with pytest.raises(UsageError) as error:
         options(word)
     assert str(error.value).startswith(message)
+
+
+def test_a_variable_is_given_once() -> None:
+    with pytest.raises(
+        UsageError, match=r"^RECIPE: given 2 times: once, build recipes, separated by commas or spaces$"
+    ):
+        options("RECIPE=a", "RECIPE=b")
+
+
+def test_a_list_is_separated_by_what_one_sees_as_blank_and_by_nothing_else() -> None:
+    assert split_list(" a,b\tc\n\r\vd ,, ") == ("a", "b", "c", "d")
+    assert split_list("a\x1cb\x85c\u00a0d") == ("a\x1cb\x85c\u00a0d",)
 
 
 def test_all_wrong_words_are_told_at_once() -> None:

@@ -216,7 +216,34 @@ def test_where_recipes_differ_each_is_built_and_the_last_is_shown() -> None:
 
 def test_recipes_of_one_name_are_told_apart() -> None:
     other = recipe("x/a.json", igvm={"hyper-v": {"output": "b.igvm"}}, kernel={"svsm": {}})
-    assert {"kernel:svsm@a-1", "kernel:svsm@a-2"} <= keys(plan(recipe(), other)).keys()
+    assert {"kernel:svsm@a", "kernel:svsm@x/a"} <= keys(plan(recipe(), other)).keys()
+
+
+def test_no_two_tasks_have_one_name_and_none_has_an_equal_sign() -> None:
+    """doit takes a word with an equal sign as a variable, and refuses a name twice."""
+    names = ["d1/x.json", "d2/x.json", "x-1.json", "sp:c=e.json", "d1/x.recipe", "m.json"]
+    recipes = [
+        recipe(
+            name,
+            igvm={"qemu": {"output": f"{i}.igvm"}},
+            kernel={"svsm": {"features": f"f{i}"}},
+            fs={"modules": {"userinit": {"features": f"f{i}"}, "userinit@m": {}}},
+        )
+        for i, name in enumerate(names)
+    ]
+    steps = plan(*recipes).steps
+    assert len({step.name for step in steps}) == len(steps)
+    assert not [step.name for step in steps if "=" in step.name]
+
+
+def test_an_output_inside_of_another_recipes_output_is_an_error() -> None:
+    for inner, outer in (("a.json", "b.json"), ("b.json", "a.json")):
+        one = recipe(outer, igvm={"qemu": {"output": "o.igvm"}})
+        two = recipe(inner, igvm={"qemu": {"output": "o.igvm/sub"}})
+        with pytest.raises(
+            UsageError, match=r"bin/o.igvm/sub: it would be inside of the file bin/o.igvm, by [ab] and [ab]"
+        ):
+            plan(*sorted((one, two), key=lambda r: r.source))
 
 
 def test_two_recipes_that_make_one_file_differently_are_an_error() -> None:
@@ -245,10 +272,18 @@ def test_make_must_not_write_where_a_copy_is_placed() -> None:
 
 
 def test_a_feature_of_an_item_that_is_not_built_is_warned_about() -> None:
-    warnings = plan(features=parse_features("attest,bldr:x,packit:y,svms:z")).warnings
-    assert warnings == ("svms:z: not used: no item of the recipe is called 'svms' (did you mean 'svsm'?)",)
+    warnings = plan(features=parse_features("attest,bldr:x,igvmbuilder:y,packit:y,svms:z")).warnings
+    assert warnings == (
+        "packit:y: not used: no item of the recipe is called 'packit'",  # without modules there is no packit
+        "svms:z: not used: no item of the recipe is called 'svms' (did you mean 'svsm'?)",
+    )
 
 
 def test_features_beside_all_features_are_warned_about() -> None:
-    (warning,) = plan(features=parse_features("attest"), all_features=True).warnings
+    made = recipe(kernel={"svsm": {}, "tdx-stage1": {"type": "make", "output_file": "out", "features": "alpha"}})
+    planned = plan(made, features=parse_features("attest,tdx-stage1:beta"), all_features=True)
+    (warning,) = planned.warnings
     assert warning.startswith("svsm:attest: not used: ALL_FEATURES")
+    # make has no way to ask for all features.
+    (stage1,) = [step for step in planned.steps if step.name == "kernel:tdx-stage1"]
+    assert stage1.commands[0].env == (("FEATURES", "alpha,beta"), ("FEATURES_TEST", "alpha,beta"))

@@ -8,7 +8,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ def beside(target: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        os.replace(temporary, target)
+        os.replace(temporary, target)  # an error of it names the target too
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -33,6 +33,12 @@ def write_whole(target: Path, content: bytes) -> None:
     with beside(target) as temporary:
         temporary.write_bytes(content)
         temporary.chmod(0o666 & ~_umask())
+
+
+def write_cache(target: Path, content: bytes) -> None:
+    """Write a file that only saves time, if that can be done."""
+    with suppress(OSError):
+        write_whole(target, content)
 
 
 def copy_whole(source: Path, target: Path) -> None:

@@ -75,7 +75,10 @@ def parse_rules(printed: str) -> dict[str, Rule]:
 
 
 def closure(made: str, rules: Mapping[str, Rule]) -> tuple[set[str], bool]:
-    """Every source that ``made`` depends on, and whether that is the whole truth; what make makes on the way is no source."""
+    """Every source that ``made`` depends on, and whether that is the whole truth; what make makes on the way is no source.
+
+    ``made`` is a source itself if make has no rule for it and takes the file as it is.
+    """
     seen: set[str] = set()
     sources = set()
     left = [made]
@@ -89,7 +92,7 @@ def closure(made: str, rules: Mapping[str, Rule]) -> tuple[set[str], bool]:
         rule = rules.get(name, Rule((), False, ""))
         if rule.phony or _OPAQUE.search(rule.recipe) or (not rule.prerequisites and rule.recipe):
             complete = False
-        if not rule.recipe:
+        if not rule.recipe and not rule.phony:
             sources.add(name)
         left += rule.prerequisites
-    return sources - {made}, complete
+    return sources, complete

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from coconut_tasks.effects.place import read_object, write_whole
+from coconut_tasks.effects.place import read_object, write_cache
 
 _DECIDING_VARIABLES = ("PATH", "RUSTUP_TOOLCHAIN", "RUSTUP_HOME", "RUSTC", "CARGO_BUILD_RUSTC", "CARGO_HOME", "HOME")
 
@@ -69,8 +71,32 @@ def find_toolchain(tree: str, environment: Mapping[str, str], cache: Path, name:
     files = _deciding_files(tree, environment, toolchain)
     entry = {"toolchain": asdict(toolchain), "files": {path: _identity(path) for path in files}}
     if cache.parent.is_dir():
-        write_whole(cache, json.dumps({**known, key: entry}).encode())
+        write_cache(cache, json.dumps({**known, key: entry}).encode())
     return toolchain
+
+
+def toolchain_fault(tree: str, environment: Mapping[str, str], name: str | None = None) -> str:
+    """Why there is no toolchain that works, with the command that installs it."""
+    plus = [f"+{name}"] if name else []
+    what = f"the Rust toolchain '{name}' does not run" if name else "cargo and rustc do not run in the tree"
+    how = (
+        f"rustup toolchain install {name}"
+        if name
+        else "install Rust: https://rustup.rs, or: apt-get install cargo rustc"
+    )
+    for argv in (["cargo", *plus, "-V"], [_rustc(tree, environment), "-vV"]):
+        try:
+            done = subprocess.run(argv, cwd=tree, env=dict(environment), capture_output=True, text=True)
+        except OSError as error:
+            return f"{argv[0]} does not run: {error.strerror}: {how}"
+        if done.returncode != 0:
+            # rustup says itself what would help, as: help: run `rustup toolchain install 1.80.0` to install it
+            advice = re.search(r"[`'](rustup [^`']+)[`']", done.stderr)
+            said = next(
+                (line.removeprefix("error: ") for line in done.stderr.splitlines() if line.strip()), "it said nothing"
+            )
+            return f"{what}: {advice.group(1) if advice else how} (`{shlex.join(argv)}` says: {said})"
+    return f"{what}: {how}"
 
 
 def _ask(tree: str, environment: Mapping[str, str], name: str | None) -> Toolchain | None:

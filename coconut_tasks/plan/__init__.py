@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from posixpath import normpath
@@ -13,9 +13,9 @@ from coconut_tasks.plan.firmware import plan_firmware
 from coconut_tasks.plan.fs import plan_fs
 from coconut_tasks.plan.ground import Ground
 from coconut_tasks.plan.igvm import plan_igvm, plan_measurement
-from coconut_tasks.plan.items import TOOLS, plan_tool, plan_version
+from coconut_tasks.plan.items import plan_tool, plan_version
 from coconut_tasks.plan.kernel import plan_kernel
-from coconut_tasks.recipe import Component, Recipe
+from coconut_tasks.recipe import BuildType, Component, Recipe
 from coconut_tasks.step import MakeItem, Step
 from coconut_tasks.tools.igvmbuilder import Parts
 
@@ -63,51 +63,70 @@ def plan_recipes(recipes: Sequence[Recipe], ground: Ground) -> Plan:
     planned: dict[str, Step] = {}
     label_of: dict[str, str] = {}
     publisher: dict[str, Step] = {}
-    clashes = []
     for recipe, label in zip(recipes, labels, strict=True):
         for step in plan_recipe(recipe, ground):
             planned.setdefault(step.record, step)
             label_of.setdefault(step.record, label)
-            for _, place in step.publish:
-                other = publisher.get(place)
-                if other is not None and other.record != step.record and step.stage in ("igvm", "measure"):
-                    clashes.append(
-                        f"{place}: {label_of[other.record]} and {label} make it differently: one output each"
-                    )
-                publisher[place] = step
-    clashes += [
-        f"{step.work.made}: {step.name} makes it, but its copy is placed there: another output_file"
-        for step in planned.values()
-        if isinstance(step.work, MakeItem) and normpath(step.work.made) in publisher
-    ]
+    clashes = list(_clashes(planned.values(), label_of))
     if clashes:
         raise UsageError("\n".join(dict.fromkeys(clashes)))
+    for recipe in recipes:
+        for step in plan_recipe(recipe, ground):
+            publisher |= dict.fromkeys((place for _, place in step.publish), step)
     names = Counter(step.name for step in planned.values())
+    taken = set(names)
     steps = []
     for record, step in planned.items():
         shown = tuple(pair for pair in step.publish if publisher[pair[1]].record == record)
         label = label_of[record] if names[step.name] > 1 else ""
+        while label and f"{step.name}@{label}" in taken:  # a module may be called so
+            label += "'"
         steps.append(replace(step, publish=shown, label=label))
-    return Plan(tuple(steps), tuple(_unused_features(recipes, ground)))
+        taken.add(steps[-1].name)
+    return Plan(tuple(steps), tuple(_unused_features(recipes, steps, ground)))
+
+
+def _clashes(steps: Iterable[Step], label_of: Mapping[str, str]) -> Iterator[str]:
+    """What two recipes want of one place below ``bin/``, or make and this program of one file."""
+    steps = list(steps)
+    places = [(place, step) for step in steps for _, place in step.publish]
+    for i, (place, step) in enumerate(places):
+        for other_place, other in places[:i]:
+            files = "igvm" in (step.stage, other.stage) or "measure" in (step.stage, other.stage)
+            recipes = f"{label_of[other.record]} and {label_of[step.record]}"
+            if place == other_place and files:
+                yield f"{place}: {recipes} make it differently: one output each"
+            elif place.startswith(f"{other_place}/") or other_place.startswith(f"{place}/"):
+                inner, outer = max(place, other_place, key=len), min(place, other_place, key=len)
+                yield f"{inner}: it would be inside of the file {outer}, by {recipes}: an output of its own for each"
+    made_by = {normpath(step.work.made): step for step in steps if isinstance(step.work, MakeItem)}
+    for place, _ in places:
+        if made := made_by.get(place):
+            yield f"{place}: {made.name} makes it, but its copy is placed there: another output_file"
 
 
 def _labels(sources: Sequence[str]) -> list[str]:
-    stems = [PurePosixPath(source).stem for source in sources]
-    return [stem if stems.count(stem) == 1 else f"{stem}-{stems[: i + 1].count(stem)}" for i, stem in enumerate(stems)]
+    """A short name for each recipe: its file's, with as many folders before it as tell it apart."""
+    paths = [PurePosixPath(source).with_suffix("").parts for source in dict.fromkeys(sources)]
+    labels = {}
+    for source, path in zip(dict.fromkeys(sources), paths, strict=True):
+        others = [other for other in paths if other is not path]
+        length = next((n for n in range(1, len(path)) if all(other[-n:] != path[-n:] for other in others)), len(path))
+        labels[source] = "/".join(part for part in path[-length:] if part != "/").replace("=", "-")
+    counts = Counter(labels.values())
+    numbers = {source: f"{label}-{i}" for i, (source, label) in enumerate(labels.items(), 1) if counts[label] > 1}
+    return [numbers.get(source, labels[source]) for source in sources]
 
 
-def _unused_features(recipes: Sequence[Recipe], ground: Ground) -> list[str]:
-    entries = ground.options.features
-    if entries and ground.options.all_features:
-        return [
-            f"{', '.join(map(str, entries))}: not used: ALL_FEATURES takes the place of every other choice of features"
-        ]
-    built = {component.name for recipe in recipes for component in _components(recipe)} | set(TOOLS)
-    return [
-        f"{entry}: not used: no item of the recipe is called '{entry.package}'{did_you_mean(entry.package, built)}"
-        for entry in entries
-        if entry.package not in built
-    ]
+def _unused_features(recipes: Sequence[Recipe], steps: Iterable[Step], ground: Ground) -> Iterator[str]:
+    components = {component.name: component for recipe in recipes for component in _components(recipe)}
+    built = components.keys() | {step.component for step in steps if step.stage == "tool"}
+    for entry in ground.options.features:
+        made = entry.package in components and components[entry.package].type is BuildType.MAKE
+        if entry.package not in built:
+            yield f"{entry}: not used: no item of the recipe is called '{entry.package}'{did_you_mean(entry.package, built)}"
+        elif ground.options.all_features and not made:  # make has no such choice, so it gets the features by name
+            yield f"{entry}: not used: ALL_FEATURES takes the place of every other choice of features"
 
 
 def _components(recipe: Recipe) -> tuple[Component, ...]:

@@ -67,12 +67,7 @@ class Backend:
         """Write a task's row."""
         with self._lock:
             row = (self._record(task_id), self._codec.encode(self.row(task_id)))
-            import sqlite3
-
-            try:
-                self._writable().execute("insert or replace into records values (?, ?)", row)
-            except (OSError, sqlite3.Error) as error:
-                raise UsageError(f"the records cannot be written: {self.name}: {error}") from error
+            self._change("insert or replace into records values (?, ?)", row)
 
     def in_(self, task_id: str) -> bool:
         """Whether anything is known of a task."""
@@ -93,14 +88,14 @@ class Backend:
             record = self._record(task_id)
             self._rows[record] = {}
             if self._connection is not None:
-                self._connection.execute("delete from records where record = ?", (record,))
+                self._change("delete from records where record = ?", (record,))
 
     def remove_all(self) -> None:
         """Forget everything, of other recipes too."""
         with self._lock:
             self._rows = {}
             if self._connection is not None:
-                self._connection.execute("delete from records")
+                self._change("delete from records")
 
     def dump(self) -> None:
         """End of the run; everything is written already."""
@@ -125,6 +120,14 @@ class Backend:
             return {}
         return row if isinstance(row, dict) else {}
 
+    def _change(self, statement: str, values: tuple[str, ...] = ()) -> None:
+        import sqlite3
+
+        try:
+            self._writable().execute(statement, values)
+        except (OSError, sqlite3.Error) as error:
+            raise UsageError(f"the records cannot be written: {self.name}: {error}") from error
+
     def _writable(self) -> sqlite3.Connection:
         if self._connection is None:
             Path(self.name).parent.mkdir(parents=True, exist_ok=True)
@@ -134,7 +137,10 @@ class Backend:
     def _open(self) -> sqlite3.Connection:
         import sqlite3
 
-        connection = self._connect()
+        try:
+            connection = self._connect()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
         try:
             connection.execute("pragma synchronous = normal")
             version = connection.execute("pragma user_version").fetchone()[0]
@@ -149,10 +155,12 @@ class Backend:
         except sqlite3.DatabaseError as error:
             connection.close()
             if not _is_damage(error):
-                what = f"the records cannot be opened: {self.name}: {error}"
-                raise UsageError(f"{what}: can the output folder be written?") from error
+                raise self._unusable(error) from error
             return self._start_anew(str(error))
         return connection
+
+    def _unusable(self, error: Exception) -> UsageError:
+        return UsageError(f"the records cannot be opened: {self.name}: {error}: can the output folder be written?")
 
     def _connect(self) -> sqlite3.Connection:
         import sqlite3

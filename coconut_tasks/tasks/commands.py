@@ -12,9 +12,10 @@ from doit.cmd_info import Info as DoitInfo
 from doit.cmd_list import List as DoitList
 from doit.cmd_run import Run as DoitRun
 from doit.cmdparse import CmdParseError
+from doit.dependency import DatabaseException
 from doit.exceptions import InvalidCommand, InvalidTask
 
-from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, CoconutError, UsageError, did_you_mean, tell
+from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, CoconutError, UsageError, did_you_mean, tell, user_fault
 
 # The rest is imported when it is needed: in an environment that has this package, these classes serve any other dodo.py too,
 # and must not make it slower.
@@ -42,21 +43,24 @@ class _Ours:
         except (Exception, KeyboardInterrupt) as error:
             if not params.get("coconut"):
                 raise
-            status = self._told(error, args)
+            status = self._told(error, args, params)
             if status is None:
                 raise
             return status
 
-    def _told(self, error: BaseException, args: Any) -> int | None:
+    def _told(self, error: BaseException, args: Any, params: Any) -> int | None:
         """The exit status of an error that a user can cause, after telling it; None for one of ours."""
         from coconut_tasks.tasks.interrupt import end, nobody_reads
 
         if isinstance(error, KeyboardInterrupt):
             return end(error)
+        if params.get("backend") != "coconut":
+            error = UsageError("--backend: the records of these tasks are kept by 'coconut', which is the default")
         if isinstance(error, BrokenPipeError):
             return nobody_reads()
-        if isinstance(error, CoconutError):
-            tell(error)
+        if isinstance(error, CoconutError | OSError | DatabaseException):
+            # What the machine refuses is told with the file that it is about.
+            tell(error if isinstance(error, CoconutError) else user_fault(error))
             return EXIT_USAGE
         tasks = {task.name for task in getattr(self, "task_list", ())}
         wrong = [word for word in args if word not in tasks]
@@ -76,11 +80,50 @@ class Run(_Ours, DoitRun):  # type: ignore[misc]
     def execute(self, params: Any, args: Any) -> Any:
         status = super().execute(params, args)
         if params.get("coconut") and status == _DOIT_ERROR:
-            from coconut_tasks.tasks.reporter import Reporter
+            from coconut_tasks.tasks.supervise import Supervisor
 
-            if Reporter.latest is not None and not Reporter.latest.internal_error:
+            if Supervisor.latest is not None and not Supervisor.latest.internal_error:
                 return EXIT_FAILED
         return status
+
+    def _execute(
+        self,
+        outfile: Any,
+        verbosity: Any = None,
+        always: Any = False,
+        continue_: Any = False,
+        reporter: Any = "console",
+        num_process: int = 0,
+        par_type: str = "process",
+        single: Any = False,
+        auto_delayed_regex: Any = False,
+        force_verbosity: Any = False,
+        failure_verbosity: Any = 0,
+        pdb: Any = False,
+    ) -> Any:
+        # doit finds out by their names which parameters to pass, so they are all here.
+        if any((task.meta or {}).get("coconut") for task in self.task_list):
+            from coconut_tasks.tasks.supervise import supervised
+
+            if num_process < 0:
+                raise UsageError(f"-n: {num_process} is not a number of steps at once: 0 or more")
+            if num_process and par_type != "thread":
+                raise UsageError(f"-P: '{par_type}' does not work here: thread, which is the default")
+            reporter = supervised(self.reporters[reporter] if isinstance(reporter, str) else reporter)
+        return super()._execute(
+            outfile,
+            verbosity,
+            always,
+            continue_,
+            reporter,
+            num_process,
+            par_type,
+            single,
+            auto_delayed_regex,
+            force_verbosity,
+            failure_verbosity,
+            pdb,
+        )
 
 
 class List(_Ours, DoitList):  # type: ignore[misc]
@@ -90,9 +133,22 @@ class List(_Ours, DoitList):  # type: ignore[misc]
 
 
 class Info(_Ours, DoitInfo):  # type: ignore[misc]
-    """``info``."""
+    """``info``: the reasons in words, and status 0 for a stale task too, which is no failure."""
 
     name = "info"
+
+    def _execute(self, pos_args: Any, hide_status: bool = False) -> Any:
+        from coconut_tasks.tasks.node import node_of
+
+        node = next((node_of(task) for task in self.task_list if [task.name] == list(pos_args)), None)
+        if node is None:
+            return super()._execute(pos_args, hide_status)
+        status = super()._execute(pos_args, True)
+        if not hide_status:
+            reasons = node.reasons()
+            self.outstream.write(f"\nstatus     : {'run' if reasons else 'up-to-date'}\n")
+            self.outstream.write("".join(f" * {reason}\n" for reason in reasons))
+        return status
 
 
 class Clean(_Ours, DoitClean):  # type: ignore[misc]

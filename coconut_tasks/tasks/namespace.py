@@ -10,10 +10,11 @@ from typing import Any
 
 from doit import get_initial_workdir
 
-from coconut_tasks.errors import EXIT_USAGE, CoconutError, tell
+from coconut_tasks.errors import EXIT_USAGE, CoconutError, tell, user_fault
 from coconut_tasks.options import from_words, process_environment
 from coconut_tasks.session import Session, open_session
 from coconut_tasks.tasks.checker import Checker
+from coconut_tasks.tasks.interrupt import end
 from coconut_tasks.tasks.node import Node
 from coconut_tasks.tasks.reporter import Reporter
 
@@ -36,9 +37,11 @@ def dodo(words: Sequence[str] | None = None) -> dict[str, Any]:
     try:
         options = from_words(sys.argv[1:] if words is None else words, process_environment(), _workdir())
         return namespace(open_session(options))
-    except CoconutError as error:
-        tell(error)
+    except (CoconutError, OSError) as error:
+        tell(error if isinstance(error, CoconutError) else user_fault(error))
         raise SystemExit(EXIT_USAGE) from error
+    except KeyboardInterrupt as error:
+        raise SystemExit(end(error)) from error
 
 
 def namespace(session: Session) -> dict[str, Any]:

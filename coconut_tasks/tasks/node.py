@@ -14,7 +14,7 @@ from doit.exceptions import TaskFailed
 from doit.globals import Globals
 
 from coconut_tasks.effects.place import copy_whole
-from coconut_tasks.errors import StepError
+from coconut_tasks.errors import StepError, user_fault
 from coconut_tasks.inputs.files import CLOCK_LAG_NS, State, recorded_state
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.layout import DIGEST_HEX, DIGEST_JSON
@@ -69,6 +69,11 @@ class Node:
         self.verdict = judge(self.step, self._record, self._inputs, self.world)
         return not self.verdict.reasons
 
+    def reasons(self) -> list[str]:
+        """Why the step would run now, a sentence each; none if it is up to date."""
+        self._is_up_to_date()
+        return [str(reason) for reason in self.verdict.reasons] if self.verdict else []
+
     def _run(self, task: Any) -> TaskFailed | None:
         started = time.monotonic()
         try:
@@ -76,8 +81,7 @@ class Node:
         except StepError as error:
             return TaskFailed(str(error))
         except OSError as error:
-            where = f": {os.fspath(error.filename)}" if error.filename else ""
-            return TaskFailed(f"{error.strerror or error}{where}")
+            return TaskFailed(str(user_fault(error)))
         finally:
             self.seconds = time.monotonic() - started
         return None
@@ -182,7 +186,10 @@ class Node:
                 remove.append(world.path(place))
         remove += [world.path(output) for output in step.outputs]
         if isinstance(step.work, MakeItem) and self._record is not None:
-            remove.append(world.path(step.work.made))
+            made = world.path(step.work.made)
+            remove += (
+                [] if made in self._record.inputs.files else [made]
+            )  # else no rule made it: it is somebody's source
         if isinstance(step.work, FsImage) and not dryrun:
             shutil.rmtree(world.path(step.work.root), ignore_errors=True)
         for path in remove:
@@ -219,5 +226,5 @@ def node_of(task: Any) -> Node | None:
 def backend() -> Backend:
     """doit's record store, which is ours."""
     store = Globals.dep_manager.backend
-    assert isinstance(store, Backend), "the project's own record store is needed: do not pass --backend"
+    assert isinstance(store, Backend)  # or the command tells so
     return store

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from doit import get_initial_workdir
 
 from coconut_tasks.effects.process import inherited
-from coconut_tasks.inputs.toolchain import find_program
+from coconut_tasks.inputs.toolchain import find_program, toolchain_fault
 from coconut_tasks.step import CargoItem, FirmwareImage
 from coconut_tasks.tasks.node import Node
 from coconut_tasks.world import World
@@ -33,7 +33,7 @@ def preflight(nodes: Sequence[Node]) -> list[str]:
         if program in programs and find_program(program, world.tree, world.environment) is None
     ]
     cargo = [node.step.work for node in nodes if isinstance(node.step.work, CargoItem)]
-    if cargo and not problems:
+    if cargo and find_program("cargo", world.tree, world.environment) is not None:
         problems += _toolchain_problems(cargo, nodes[0])
     for node in nodes:
         work = node.step.work
@@ -69,9 +69,7 @@ def _toolchain_problems(items: Iterable[CargoItem], node: Node) -> list[str]:
     for name, triple in sorted(wanted, key=str):
         toolchain = world.toolchain(name)
         if toolchain is None:
-            what = f"the Rust toolchain '{name}' does not run" if name else "cargo and rustc do not run in the tree"
-            how = f"rustup toolchain install {name}" if name else "see what `cargo -V` and `rustc -vV` say there"
-            line = f"{what}: {how}"
+            line = toolchain_fault(world.tree, world.environment, name)
         elif triple and not toolchain.has_target(triple) and not world.builds_std:
             plus = f" --toolchain {name}" if name else ""
             line = f"the Rust target {triple} is not installed: rustup target add {triple}{plus}"

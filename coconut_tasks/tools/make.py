@@ -12,8 +12,8 @@ from coconut_tasks.step import Command
 def make_command(component: Component, features: Sequence[str], options: Options) -> Command:
     """Make the item's ``output_file``.
 
-    Features travel in the environment, as FEATURES for a kernel and FEATURES_TEST for a test kernel. They are left unset where
-    there are none: a Makefile's own ``FEATURES ?=`` default would lose against an empty value.
+    Features travel in the environment, as FEATURES for a kernel and FEATURES_TEST for a test kernel. Both are always set, as by xbuild,
+    so that a FEATURES that the user happened to export is not built in.
     """
     assert component.output_file is not None
     argv = ["make", component.output_file]
@@ -21,5 +21,5 @@ def make_command(component: Component, features: Sequence[str], options: Options
         argv.append("RELEASE=1")
     if options.verbose:
         argv.append("V=2")
-    env = dict.fromkeys(("FEATURES", "FEATURES_TEST"), ",".join(features)) if features else {}
+    env = dict.fromkeys(("FEATURES", "FEATURES_TEST"), ",".join(features))
     return Command(tuple(argv), tuple(sorted({**env, **dict(component.env)}.items())))

@@ -86,8 +86,12 @@ def _choose(work: CargoItem, made: list[Program], log: Path) -> Program:
     kind = "test program" if work.test else f"program '{work.program}'"
     others = ", ".join(sorted({program.name for program in made})) or "none"
     count = "no" if not candidates else f"{len(candidates)} programs where one is wanted, not a single"
+    hint = (
+        "a package has one test program for each of its targets with tests; the recipe needs a package with just one"
+        if work.test
+        else "a package has the program if its manifest has a [[bin]] of that name whose required-features are on"
+    )
     raise StepError(
         f"cargo ended well, but made {count} {kind}; programs that it made: {others}\n"
-        f"  command: {work.build}\n  log: {log}\n"
-        "  a package has the program if its manifest has a [[bin]] of that name whose required-features are on"
+        f"  command: {work.build}\n  log: {log}\n  {hint}"
     )

@@ -7,10 +7,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 pub const USAGE: &str = "\
-usage: igvmbuilder [OPTIONS] --output OUT --policy POLICY --kernel FILE PLATFORMS qemu|hyper-v|vanadium
+usage: igvmbuilder [OPTIONS] --output OUT --kernel FILE PLATFORMS qemu|hyper-v|vanadium
 
   --output OUT        the IGVM file to write
-  --policy POLICY     SEV-SNP guest policy, a hex number
+  --policy POLICY     SEV-SNP guest policy, a hex number; with --snp only
   --kernel FILE       the kernel
   --stage2 FILE       the loader, by its old name
   --bldr FILE         the loader
@@ -111,11 +111,14 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, String> {
     if platforms.is_empty() {
         return Err("no platform is chosen".into());
     }
+    if snp_policy.is_some() && !platforms.contains(&Platform::Snp) {
+        return Err("--policy is SEV-SNP's, and --snp is not there".into());
+    }
     Ok(Command::Build(Box::new(Arguments {
         options: Options {
             hypervisor: hypervisor.ok_or("the target is missing")?,
             platforms,
-            policy: snp_policy.ok_or("--policy is missing")?,
+            policy: snp_policy,
             console_port: console_port.unwrap_or(0x3f8),
             no_vtom,
             sort,
@@ -149,7 +152,13 @@ mod tests {
             build("hyper-v --vsm --snp --kernel=k --comport=3 --bldr=b --policy=30000 --output=o --sort").unwrap();
         assert_eq!(one, other);
         assert_eq!(one.options.console_port, 0x3e8);
-        assert_eq!(one.options.policy, 0x30000);
+        assert_eq!(one.options.policy, Some(0x30000));
+    }
+
+    #[test]
+    fn a_policy_goes_with_snp_only() {
+        assert_eq!(build("--output o --kernel k --native qemu").unwrap().options.policy, None);
+        assert_eq!(build("--output o --kernel k --snp qemu").unwrap().options.policy, None);
     }
 
     #[test]
@@ -157,7 +166,7 @@ mod tests {
         for (line, message) in [
             ("--output o --policy 30000 --kernel k --snp", "target"),
             ("--output o --policy 30000 --kernel k qemu", "platform"),
-            ("--output o --kernel k --snp qemu", "--policy"),
+            ("--output o --policy 30000 --kernel k --native --tdp qemu", "--policy"),
             ("--output o --policy +3 --kernel k --snp qemu", "hex"),
             ("--output o --policy 30000 --kernel k --snp --comport 5 qemu", "--comport"),
             ("--output o --policy 30000 --kernel k --stage2 a --bldr b --snp qemu", "twice"),

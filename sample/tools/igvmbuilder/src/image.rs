@@ -53,7 +53,8 @@ pub struct Options {
     pub hypervisor: Hypervisor,
     /// Sorted, each at most once.
     pub platforms: Vec<Platform>,
-    pub policy: u64,
+    /// SEV-SNP's guest policy; without one the file has none.
+    pub policy: Option<u64>,
     /// I/O address.
     pub console_port: u16,
     pub no_vtom: bool,
@@ -192,8 +193,9 @@ pub fn build(options: &Options, parts: &Parts) -> Result<IgvmFile, String> {
     let mut initializations = Vec::new();
     if chosen(&Platform::Snp) {
         directives.push(context::snp(options, snp));
-        let policy = options.policy;
-        initializations.push(IgvmInitializationHeader::GuestPolicy { policy, compatibility_mask: snp });
+        if let Some(policy) = options.policy {
+            initializations.push(IgvmInitializationHeader::GuestPolicy { policy, compatibility_mask: snp });
+        }
     }
 
     // Version 1 of the format has no initial state for native guests.
@@ -260,7 +262,7 @@ mod tests {
         Options {
             hypervisor: Hypervisor::Qemu,
             platforms: ALL.to_vec(),
-            policy: 0x30000,
+            policy: Some(0x30000),
             console_port: 0x3f8,
             no_vtom: false,
             sort: true,
@@ -324,7 +326,7 @@ mod tests {
         let change_options: [fn(&mut Options); 6] = [
             |options| options.hypervisor = Hypervisor::Vanadium,
             |options| options.platforms = vec![Platform::Snp],
-            |options| options.policy = 0xb0000,
+            |options| options.policy = Some(0xb0000),
             |options| options.console_port = 0x3e8,
             |options| options.no_vtom = true,
             |options| options.sort = false,

@@ -1,0 +1,76 @@
+"""What a run needs whatever it reports with: what is missing is told first, one run at a time, an end that ends the children.
+
+doit has no hook of its own between "the tasks are chosen" and "the first one runs" but the reporter's ``initialize``; a user may choose
+another reporter (``-r json``), so these things are put in front of the chosen one.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from doit.exceptions import InvalidTask, TaskFailed, UnmetDependency
+
+from coconut_tasks.tasks.interrupt import listen
+from coconut_tasks.tasks.node import Node, backend, node_of
+from coconut_tasks.tasks.preflight import preflight, take_lock
+
+
+class Supervisor:
+    """Comes before a reporter class in the order of bases."""
+
+    latest: ClassVar[Supervisor | None] = None
+    """Of the run that is at work, or was the last one."""
+
+    def __init__(self, outstream: Any, options: Mapping[str, Any]) -> None:
+        super().__init__(outstream, options)  # type: ignore[call-arg]
+        Supervisor.latest = self
+        self.internal_error = False
+        """An error that is not a step's own failure."""
+
+    def initialize(self, tasks: Mapping[str, Any], selected_tasks: Iterable[str]) -> None:
+        nodes = needed_nodes(tasks, selected_tasks)
+        problems = preflight(nodes)
+        if nodes and not problems:
+            listen()
+            problems = take_lock(nodes[0].world)
+            backend().in_a_run = True
+        if problems:
+            # doit's way to end a run before its first task; runtime_error gets the text.
+            raise InvalidTask("\n".join(problems))
+        if start := getattr(super(), "initialize", None):  # not every reporter of doit has it
+            start(tasks, selected_tasks)
+
+    def execute_task(self, task: Any) -> None:
+        gc.enable()  # a long run begins
+        super().execute_task(task)  # type: ignore[misc]
+
+    def skip_uptodate(self, task: Any) -> None:
+        if node := node_of(task):
+            node.remember_touched()
+        super().skip_uptodate(task)  # type: ignore[misc]
+
+    def add_failure(self, task: Any, fail: Any) -> None:
+        self.internal_error |= not isinstance(fail, UnmetDependency | TaskFailed)
+        super().add_failure(task, fail)  # type: ignore[misc]
+
+    def runtime_error(self, msg: str) -> None:
+        self.internal_error = True
+        super().runtime_error(msg)  # type: ignore[misc]
+
+
+def supervised(reporter: type) -> type:
+    """A reporter class with a supervisor in front."""
+    return type(reporter.__name__, (Supervisor, reporter), {})
+
+
+def needed_nodes(tasks: Mapping[str, Any], selected: Iterable[str]) -> list[Node]:
+    """The steps that the selected tasks need, themselves included."""
+    left, seen = list(selected), {}
+    while left:
+        name = left.pop()
+        if name not in seen:
+            seen[name] = tasks[name]
+            left += tasks[name].task_dep
+    return [node for task in seen.values() if (node := node_of(task))]
