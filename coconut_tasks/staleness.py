@@ -6,6 +6,7 @@ outputs are as its last good run left them.
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ class Cause(Enum):
     INPUT_CHANGED = "{subject} changed"
     INPUT_ADDED = "{subject} is a new input"
     INPUT_REMOVED = "{subject} is no longer an input"
+    FOLDERS = "{subject} has other folders in it"
     OUTPUT_MISSING = "{subject} is missing"
     OUTPUT_CHANGED = "{subject} is not as it was built"
     UNKNOWN_INPUTS = "what it reads cannot be known, so {subject} is asked each time"
@@ -104,7 +106,8 @@ def signature(step: Step, inputs: Inputs, world: World) -> dict[str, Any]:
         if program in ("make", "objcopy"):
             tools[program] = world.program_identity(program)
     commands = [[[f"{name}={value}" for name, value in command.env], list(command.argv)] for command in step.commands]
-    return {"commands": commands, "environment": dict(environment), "tools": tools}
+    folders = {folder: _digest_of_names(world.walker.folders(folder)) for folder in inputs.folders}
+    return {"commands": commands, "environment": dict(environment), "tools": tools, "folders": folders}
 
 
 def judge(step: Step, record: Record | None, inputs: Set[str], world: World) -> Verdict:
@@ -142,12 +145,16 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Reason]:
     reasons = []
     if old["commands"] != new["commands"]:
         reasons.append(Reason(Cause.COMMAND, "", _line(old["commands"]), _line(new["commands"])))
-    for cause, part in ((Cause.ENVIRONMENT, "environment"), (Cause.TOOL, "tools")):
+    for cause, part in ((Cause.ENVIRONMENT, "environment"), (Cause.TOOL, "tools"), (Cause.FOLDERS, "folders")):
         for name in sorted(old[part].keys() | new[part].keys()):
             before, now = old[part].get(name), new[part].get(name)
             if before != now:
                 reasons.append(Reason(cause, name, before, now))
     return reasons
+
+
+def _digest_of_names(names: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def _line(commands: Iterable[tuple[list[str], list[str]]]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from doit.dependency import JSONCodec
 
-from coconut_tasks.tasks.backend import Backend
+from coconut_tasks.tasks.backend import FORMAT, Backend
 
 
 def backend(path: Path) -> Backend:
@@ -99,7 +99,7 @@ def test_records_of_another_format_are_set_aside(tmp_path: Path, capsys: pytest.
         connection.execute("pragma user_version = 99")
     connection.close()
     assert not backend(tmp_path).in_("a")
-    assert "its format is 99, and 2 is needed" in capsys.readouterr().err
+    assert f"its format is 99, and {FORMAT} is needed" in capsys.readouterr().err
 
 
 def test_a_torn_row_is_no_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from coconut_tasks.inputs.cargo import parse_depfile, parse_messages, programs, workspace_root
+from coconut_tasks.inputs.cargo import parse_depfile, workspace_root
 from coconut_tasks.inputs.environment import asked_environment, cargo_environment, make_references
 from coconut_tasks.inputs.files import ABSENT, Files, Walker
-from coconut_tasks.inputs.make import closure, make_inputs, makefile_list, parse_rules
+from coconut_tasks.inputs.make import closure, make_knowledge, makefile_list, parse_rules
+from coconut_tasks.inputs.messages import parse_messages, programs
 from coconut_tasks.inputs.version import version_text
 from coconut_tasks.step import Command
 
@@ -135,6 +136,7 @@ def test_cargo_sees_its_own_variables_and_those_asked_for() -> None:
         "LOGO": "x",
     }
     assert cargo_environment(environment, ["LOGO", "UNSET"]) == {
+        "CARGO_HOME": "/root/.cargo",
         "CARGO_PROFILE_DEV_OPT_LEVEL": "1",
         "CARGO_TARGET_DIR": "/t",
         "CC": "clang",
@@ -152,9 +154,16 @@ def test_a_secret_is_not_kept_but_told_apart() -> None:
 
 
 def test_a_makefile_shows_which_variables_it_asks_for() -> None:
-    names = make_references("ifdef RELEASE\nX ?= 1\nall:\n\t$(CC) ${CFLAGS} $$HOME\nexport V\nifndef Q\n")
-    assert names == {"RELEASE", "X", "CC", "CFLAGS", "V", "Q"}
-    assert asked_environment({"RELEASE": "1", "HOME": "/"}, names) == {"RELEASE": "1"}
+    names = make_references(
+        "ifdef RELEASE\nX ?= 1\nall:\n\t$(CC) ${CFLAGS} $$HOME $${ID} $L $@ $$1\nexport V\nifndef Q\n"
+    )
+    assert names == {"RELEASE", "X", "CC", "CFLAGS", "HOME", "ID", "L", "V", "Q"}
+    assert asked_environment({"RELEASE": "1", "PATH": "/"}, names) == {"RELEASE": "1"}
+
+
+def test_how_many_jobs_make_has_is_no_input() -> None:
+    flags = (" -j4 --jobserver-auth=3,4 -- NAME=two", " -j2 --jobserver-auth=fifo:/tmp/x -- NAME=two", " -- NAME=two")
+    assert {asked_environment({"MAKEFLAGS": text}, ["MAKEFLAGS"])["MAKEFLAGS"] for text in flags} == {" -- NAME=two"}
 
 
 # cargo
@@ -214,11 +223,13 @@ def makefile(tmp_path: Path) -> Path:
 
 
 def names(folder: Path, target: str) -> tuple[set[str], bool]:
-    found = make_inputs(Command(("make", target)), target, str(folder), os.environ)
-    return {os.path.relpath(file, folder) for file in found.files}, found.complete
+    found = make_knowledge(Command(("make", target)), target, str(folder), os.environ).inputs
+    there = {file for file in found.files if os.path.exists(file)}
+    return {os.path.relpath(file, folder) for file in there}, found.complete
 
 
 def test_a_make_item_reads_what_its_rules_name_and_the_makefiles(makefile: Path) -> None:
+    (makefile.parent / "out").mkdir()
     assert names(makefile.parent, "out/a") == ({"Makefile", "more.mk", "a.S", "a.inc"}, True)
 
 
@@ -228,10 +239,12 @@ def test_a_rule_that_cannot_be_known_is_said_to_be_incomplete(target: str, makef
 
 
 def test_a_folder_without_a_makefile_is_incomplete(tmp_path: Path) -> None:
+    assert names(tmp_path, "x") == (set(), False)
+    write(tmp_path / "x")
     assert names(tmp_path, "x") == ({"x"}, False)
 
 
-def test_makes_data_base_is_read() -> None:
+def test_makes_data_base_is_read(tmp_path: Path) -> None:
     printed = (
         "MAKEFILE_LIST := Makefile a.mk\n\n# Files\n\n# Not a target:\na.S:\n#  Implicit rule search.\n\n"
         "all: out/a\n#  Phony target (prerequisite of .PHONY).\n\nout/a: a.S | out\n#  recipe to execute:\n\tcc $<\n\n"
@@ -240,9 +253,16 @@ def test_makes_data_base_is_read() -> None:
     rules = parse_rules(printed)
     assert makefile_list(printed) == ["Makefile", "a.mk"]
     assert set(rules) == {"a.S", "all", "out/a"}
-    assert closure("out/a", rules) == ({"a.S"}, True)
-    assert closure("all", rules) == ({"a.S"}, False)
-    assert closure("a.S", rules) == (set(), False)
+    write(tmp_path / "a.S")
+    (tmp_path / "out").mkdir()
+    found = {name: closure(name, rules, str(tmp_path)) for name in rules}
+    assert {name: (set(c.sources), set(c.made), c.complete) for name, c in found.items()} == {
+        "out/a": ({"a.S"}, {"out/a"}, True),
+        "all": ({"a.S"}, {"out/a"}, False),
+        "a.S": ({"a.S"}, set(), False),
+    }
+    (tmp_path / "a.S").unlink()
+    assert not closure("out/a", rules, str(tmp_path)).complete
 
 
 # The version

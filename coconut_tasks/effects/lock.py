@@ -51,7 +51,10 @@ class RunLock:
 @contextmanager
 def alone_in(folder: str) -> Iterator[None]:
     """Have a folder to oneself among the runs of this program; nothing is written to it."""
-    os.makedirs(folder, exist_ok=True)
+    if not os.path.isdir(folder):
+        os.makedirs(folder)
+        # As cargo does for a target folder that it makes itself: it is told by this file from a source folder, by cargo and others.
+        Path(folder, "CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n")
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if not _try_for_a_moment(descriptor):

@@ -20,11 +20,21 @@ _running: set[subprocess.Popen[bytes]] = set()
 _lock = threading.Lock()
 
 
+class CommandFailed(StepError):
+    """A program that ran and ended with another status than 0."""
+
+    def __init__(self, message: str, printed: str) -> None:
+        super().__init__(message)
+        self.printed = printed
+        """What was on standard output until then."""
+
+
 def run(command: Command, tree: str, environment: Mapping[str, str], log: Path) -> str:
     """Run in the tree and return what was printed on standard output; both streams go to the log.
 
     Raises:
-        StepError: the program is missing, or ended with another status than 0: the exact command, the status, the end of the output.
+        CommandFailed: the program ended with another status than 0: the exact command, the status, the end of the output.
+        StepError: it could not be started.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
@@ -57,8 +67,10 @@ def run(command: Command, tree: str, environment: Mapping[str, str], log: Path) 
     with log.open("ab") as file:
         file.write(_readable(printed))
     if process.returncode != 0:
-        raise StepError(
-            f"{_how_it_ended(process.returncode)}\n  command: {command}\n  in: {tree}\n  log: {log}\n{_tail(log, start)}".rstrip()
+        how = _how_it_ended(process.returncode)
+        raise CommandFailed(
+            f"{how}\n  command: {command}\n  in: {tree}\n  log: {log}\n{_tail(log, start)}".rstrip(),
+            printed.decode(errors="replace"),
         )
     return printed.decode(errors="replace")
 

@@ -1,27 +1,27 @@
 """What a cargo item reads, learnt from cargo itself after a build.
 
-cargo's messages name every package and build script of the build, fresh or not. From them come the folders of the path packages, whose
-files all count; the dep-info files (``NAME.d``, in Makefile syntax) name what is read beyond those; ``output`` files of build
-scripts hold the ``rerun-if`` lines; ``# env-dep`` lines of rustc's own dep-info name variables. The rest of what cargo looks at,
-manifests, lock file and configuration, is looked for on the way up from each package.
+cargo's messages name every package and build script of the build, fresh or not. From them come the folders of the packages, whose files
+all count; the dep-info files (``NAME.d``, in Makefile syntax) name what is read beyond those; the output of build scripts holds the
+``rerun-if`` lines; ``# env-dep`` lines of rustc's own dep-info name variables. The rest of what cargo looks at, manifests, lock file and
+configuration, is looked for on the way up from each package.
 
 Not covered, because nothing names it: a file outside of its package that a build script reads without telling cargo.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from glob import escape, glob
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
+from coconut_tasks.inputs.environment import cargo_home
 from coconut_tasks.inputs.files import Walker
 from coconut_tasks.inputs.known import Inputs
+from coconut_tasks.inputs.messages import Message, Run, Unit, own_packages, read_text, script_runs, units
+from coconut_tasks.inputs.paths import first_that_exists, joined
 
 CONFIGURATION = (
     "Cargo.toml",
@@ -31,102 +31,77 @@ CONFIGURATION = (
     "rust-toolchain.toml",
     "rust-toolchain",
 )
-_RERUN = re.compile(r"cargo::?rerun-if-(changed|env-changed)=(.*)")
+
+
+@dataclass(slots=True)
+class Reads:
+    """What one unit, or one run of a build script, reads."""
+
+    files: set[str] = field(default_factory=set)
+    folders: set[str] = field(default_factory=set)
+    """Of which every file counts, whatever package it is in."""
+    variables: set[str] = field(default_factory=set)
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
-    """An executable that a cargo run made."""
+class Build:
+    """A cargo run by its messages, with what each part of it read."""
 
-    name: str
-    test: bool
-    path: str
+    own: Mapping[str, str]
+    """Folders of the packages whose files may change, by package id."""
+    units: Sequence[tuple[Unit, Reads]]
+    runs: Sequence[tuple[Run, Reads]]
+    """Of the own packages only."""
+    all_runs: Sequence[tuple[Run, Reads]]
+    generated: tuple[str, ...]
+    """Folders that build scripts write to."""
 
-
-@dataclass(frozen=True, slots=True)
-class ScriptOutput:
-    """What cargo kept of a build script's run."""
-
-    written_ns: int
-    """When, in ns since the epoch; 0 where there is nothing."""
-    rerun: tuple[tuple[str, str], ...]
-    """Pairs of ``changed`` or ``env-changed`` and the path or variable."""
-
-
-def parse_messages(text: str) -> list[dict[str, Any]]:
-    """cargo's JSON messages, one a line; lines that are none (output of a build script under ``-vv``) are left out."""
-    messages = []
-    for line in text.splitlines():
-        if line.startswith("{"):
-            try:
-                message = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(message, dict) and "reason" in message:
-                messages.append(message)
-    return messages
+    def is_generated(self, path: str) -> bool:
+        """Whether a build script made it: then it is made of the inputs, not one of them."""
+        return f"{path}{os.sep}".startswith(self.generated)
 
 
-def programs(messages: Iterable[Mapping[str, Any]]) -> list[Program]:
-    """The executables that cargo names, fresh ones too."""
-    return [
-        Program(message["target"]["name"], bool(message["profile"]["test"]), message["executable"])
-        for message in messages
-        if message["reason"] == "compiler-artifact"
-        and message.get("executable")
-        and "custom-build" not in message["target"]["kind"]
-    ]
+def read_build(messages: Sequence[Message], tree: str, manifest: str | None, environment: Mapping[str, str]) -> Build:
+    """Look at the traces of a build; ``manifest`` is the item's, where it has one."""
+    own = own_packages(messages, cargo_home(environment))
+    root = workspace_root(os.path.dirname(joined(tree, manifest)) if manifest else tree)
+    runs = [(run, _run_reads(run, own.get(run.package))) for run in script_runs(messages)]
+    return Build(
+        own,
+        [(unit, _unit_reads(unit, own[unit.package], root)) for unit in units(messages) if unit.package in own],
+        [(run, reads) for run, reads in runs if run.package in own],
+        runs,
+        tuple(run.out_dir + os.sep for run, _ in runs),
+    )
 
 
 def cargo_inputs(
-    messages: Iterable[Mapping[str, Any]], program: str, tree: str, environment: Mapping[str, str], walker: Walker
+    build: Build, messages: Sequence[Message], program: str, tree: str, environment: Mapping[str, str], walker: Walker
 ) -> Inputs:
-    """Everything that the build behind the messages read; ``program`` is the executable that it made."""
-    messages = list(messages)
-    artifacts = [message for message in messages if message["reason"] == "compiler-artifact"]
-    folders = _folders(messages)
-    own = path_packages(messages)
-    found = _Found(set(own.values()))
-    for message in artifacts:
-        package = message["package_id"]
-        for depfile in _depfiles(message):
-            found.read_rustc_depfile(depfile, workspace_root(own[package]) if package in own else None)
-    for message in messages:
-        if message["reason"] == "build-script-executed":
-            package = message["package_id"]
-            folder = folders.get(package) or _folder_of(package)
-            found.read_build_output(script_output(message), folder, follow=package in own or folder is None)
-    if (
-        os.path.basename(os.path.dirname(program)) != "deps"
-    ):  # a test program has rustc's own dep-info only, which was read
-        found.read_cargo_depfile(f"{program}.d")
-    found.files |= set(configuration_files([tree, *own.values()], environment))
-    # What a build script generated is made of the inputs, not one of them; another variant may have put its own there since.
-    generated = tuple(
-        message["out_dir"] + os.sep for message in messages if message["reason"] == "build-script-executed"
-    )
-    roots = sorted(root for root in found.roots if not f"{root}{os.sep}".startswith(generated))
+    """Everything that a build read; ``program`` is the executable that it made."""
+    every = [reads for _, reads in (*build.units, *build.all_runs)]
+    every += [_fetched_reads(unit) for unit in units(messages) if unit.package not in build.own]
+    # A test program has rustc's own dep-info only.
+    every += [] if os.path.basename(os.path.dirname(program)) == "deps" else [_program_reads(program)]
+    folders = {folder for reads in every for folder in reads.folders if not build.is_generated(folder)}
+    files = {file for reads in every for file in reads.files if not build.is_generated(file)}
+    files |= set(configuration_files([tree, *build.own.values()], environment))
+    roots = set(build.own.values())
     walked = {file for root in roots for file in walker.files(root)}
-    files = sorted(file for file in found.files - walked if not file.startswith(generated))
-    return Inputs(tuple(roots), tuple(files), tuple(sorted(found.variables)), found.complete)
-
-
-def path_packages(messages: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """The folders of the path packages that a build took in, by their package id."""
-    return {package: folder for package, folder in _folders(messages).items() if _is_path_package(package)}
-
-
-def script_output(message: Mapping[str, Any]) -> ScriptOutput:
-    """Of the run that a ``build-script-executed`` message speaks of."""
-    path = Path(message["out_dir"]).parent / "output"
-    rerun = tuple((kind, value.strip()) for kind, value in _RERUN.findall(_text(str(path))))
-    return ScriptOutput(path.stat().st_mtime_ns if path.exists() else 0, rerun)
+    return Inputs(
+        roots=tuple(sorted(roots)),
+        folders=tuple(sorted(folders)),
+        files=tuple(sorted(files - walked)),
+        variables=tuple(sorted({name for reads in every for name in reads.variables})),
+        complete=all(reads.complete for reads in every),
+    )
 
 
 def workspace_root(folder: str) -> str:
     """The folder of the workspace that a package is in: the nearest manifest above it that has a ``[workspace]`` table."""
     for parent in (Path(folder), *Path(folder).parents):
-        if re.search(r"^\s*\[workspace[\].]", _text(str(parent / "Cargo.toml")), re.MULTILINE):
+        if re.search(r"^\s*\[workspace[\].]", read_text(str(parent / "Cargo.toml")), re.MULTILINE):
             return str(parent)
     return folder
 
@@ -134,12 +109,13 @@ def workspace_root(folder: str) -> str:
 def configuration_files(folders: Iterable[str], environment: Mapping[str, str]) -> Iterator[str]:
     """Manifests, lock files, toolchain files and cargo's configuration on the way up from folders, there or not."""
     ways_up = {str(parent) for folder in folders for parent in (Path(folder), *Path(folder).parents)}
-    for folder in sorted(ways_up):
-        for name in CONFIGURATION:
-            yield os.path.join(folder, name)
-    home = environment.get("CARGO_HOME") or os.path.join(environment.get("HOME", ""), ".cargo")
-    for name in ("config.toml", "config"):
-        yield os.path.join(home, name)
+    home = cargo_home(environment)
+    candidates = [os.path.join(folder, name) for folder in sorted(ways_up) for name in CONFIGURATION]
+    candidates += [os.path.join(home, name) for name in ("config.toml", "config")]
+    for path in candidates:
+        yield path
+        if os.path.basename(path) in ("config.toml", "config"):
+            yield from _included(path, depth=0)
 
 
 def parse_depfile(text: str) -> tuple[list[str], list[str]]:
@@ -159,71 +135,57 @@ def parse_depfile(text: str) -> tuple[list[str], list[str]]:
     return files, variables
 
 
-class _Found:
-    """What is gathered from the files that a build left."""
-
-    def __init__(self, roots: set[str]) -> None:
-        self.roots = roots
-        self.files: set[str] = set()
-        self.variables: set[str] = set()
-        self.complete = True
-
-    def read_rustc_depfile(self, path: str, workspace: str | None) -> None:
-        """rustc runs in the workspace's folder; None: a fetched package, whose files the lock file fixes."""
-        files, variables = parse_depfile(_text(path))
-        self.variables |= set(variables)
-        if workspace is not None:
-            self.files |= {os.path.normpath(os.path.join(workspace, file)) for file in files}
-
-    def read_cargo_depfile(self, path: str) -> None:
-        files, _ = parse_depfile(_text(path))
-        for file in files:
-            if not os.path.isabs(file):
-                self.complete = False  # build.dep-info-basedir is set: nothing says what it was
-            elif os.path.isdir(file):
-                self.roots.add(os.path.normpath(file))
-            else:
-                self.files.add(os.path.normpath(file))
-
-    def read_build_output(self, output: ScriptOutput, folder: str | None, *, follow: bool) -> None:
-        for kind, value in output.rerun:
-            if kind == "env-changed":
-                self.variables.add(value)
-            elif folder is None:
-                self.complete = False
-            elif follow or os.path.isabs(value):
-                target = os.path.normpath(os.path.join(folder, value))
-                (self.roots if os.path.isdir(target) else self.files).add(target)
+def _unit_reads(unit: Unit, folder: str, root: str) -> Reads:
+    # rustc runs in the workspace's folder, or in the package's where that is elsewhere.
+    bases = list(dict.fromkeys((root, workspace_root(folder), folder)))
+    reads = Reads(complete=bool(unit.depinfo))
+    for depinfo in unit.depinfo:
+        files, variables = parse_depfile(read_text(depinfo))
+        reads.files |= {path for file in files for path in first_that_exists(bases, file)}
+        reads.variables |= set(variables)
+    return reads
 
 
-def _folders(messages: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    return {
-        message["package_id"]: os.path.dirname(message["manifest_path"])
-        for message in messages
-        if message["reason"] == "compiler-artifact"
-    }
+def _fetched_reads(unit: Unit) -> Reads:
+    return Reads(variables={name for depinfo in unit.depinfo for name in parse_depfile(read_text(depinfo))[1]})
 
 
-def _is_path_package(package_id: str) -> bool:
-    return package_id.startswith("path+") or "(path+" in package_id
+def _program_reads(program: str) -> Reads:
+    reads = Reads()
+    for file in parse_depfile(read_text(f"{program}.d"))[0]:
+        if not os.path.isabs(file):
+            reads.complete = False  # build.dep-info-basedir is set: nothing says what it was
+        else:
+            path = joined("/", file)
+            (reads.folders if os.path.isdir(path) else reads.files).add(path)
+    return reads
 
 
-def _folder_of(package_id: str) -> str | None:
-    if not package_id.startswith("path+"):
-        return None
-    return unquote(urlsplit(package_id.removeprefix("path+")).path) or None
+def _run_reads(run: Run, folder: str | None) -> Reads:
+    reads = Reads()
+    for kind, value in run.rerun:
+        if kind == "env-changed":
+            reads.variables.add(value)
+        elif folder is not None or os.path.isabs(value):
+            path = joined(folder or "/", value)
+            (reads.folders if os.path.isdir(path) else reads.files).add(path)
+    return reads
 
 
-def _depfiles(message: Mapping[str, Any]) -> Iterator[str]:
-    # A final program has no hash in its name, so all of its crate's dep-info files are taken: too many inputs do no harm.
-    crate = str(message["target"]["name"]).replace("-", "_")
-    folders = {os.path.dirname(file) for file in message["filenames"]}
-    for folder in folders | {os.path.join(folder, "deps") for folder in folders}:
-        yield from glob(os.path.join(escape(folder), f"{escape(crate)}-*.d"))
+def _included(path: str, depth: int) -> Iterator[str]:
+    """The files that a configuration file includes (``include``, in cargo since 1.94)."""
+    text = read_text(path)
+    if "include" not in text or depth > 10:
+        return
+    import tomllib
 
-
-def _text(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError:
-        return ""
+        entries: Any = tomllib.loads(text).get("include", [])
+    except ValueError:
+        return
+    for entry in [entries] if isinstance(entries, str | dict) else entries if isinstance(entries, list) else []:
+        name = entry.get("path") if isinstance(entry, dict) else entry
+        if isinstance(name, str):
+            included = joined(os.path.dirname(path), name)
+            yield included
+            yield from _included(included, depth + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Mapping
 
@@ -12,13 +13,23 @@ _CARGO = re.compile(
 _NOT_IN_OUTPUT = re.compile(r"CARGO_(TERM|NET|HTTP|REGISTR|LOG|ALIAS)")
 """Variables of cargo that change how it talks and fetches, but never what it makes."""
 _SECRET = re.compile(r"TOKEN|SECRET|PASS|CREDENTIAL|_KEY$", re.IGNORECASE)
-_MAKE_REFERENCE = re.compile(r"\$[({](\w+)|(?:ifn?def|export)\s+(\w+)|^\s*(\w+)\s*\?=", re.MULTILINE)
+_MAKE_REFERENCE = re.compile(
+    r"\$\$[({]?([A-Za-z_]\w*)|\$[({](\w+)|\$([A-Za-z_])|(?:ifn?def|export)\s+(\w+)|^\s*(\w+)\s*\?=", re.MULTILINE
+)
+_JOBS = re.compile(r"\s*-?-j(observer)?\S*|\s*--jobserver\S*")
 
 
 def cargo_environment(environment: Mapping[str, str], more: Iterable[str]) -> dict[str, str | None]:
     """What cargo and rustc can see: their own variables, and ``more`` names that a build asked for (None: not set)."""
     own = {name for name in environment if _CARGO.match(name) and not _NOT_IN_OUTPUT.match(name)}
-    return {name: _value(name, environment.get(name)) for name in sorted(own | set(more))}
+    values = {name: _value(name, environment.get(name)) for name in sorted(own | set(more))}
+    # Set or not, there is one, with a configuration that counts.
+    return values | {"CARGO_HOME": cargo_home(environment)}
+
+
+def cargo_home(environment: Mapping[str, str]) -> str:
+    """cargo's own folder: configuration, fetched packages."""
+    return environment.get("CARGO_HOME") or os.path.join(environment.get("HOME", ""), ".cargo")
 
 
 def asked_environment(environment: Mapping[str, str], names: Iterable[str]) -> dict[str, str | None]:
@@ -27,11 +38,16 @@ def asked_environment(environment: Mapping[str, str], names: Iterable[str]) -> d
 
 
 def make_references(makefile: str) -> set[str]:
-    """The variables that the text of a makefile refers to; the environment can set each of them."""
+    """The variables that the text of a makefile refers to, and those that its recipes' shell does; the environment can set each of them.
+
+    ``$X`` is the variable of one letter for make, ``$$NAME`` one for the shell.
+    """
     return {name for found in _MAKE_REFERENCE.findall(makefile) for name in found if name}
 
 
 def _value(name: str, value: str | None) -> str | None:
+    if name == "MAKEFLAGS" and value is not None:
+        value = _JOBS.sub("", value)  # how many jobs at once, and where they are counted, is no part of what is made
     # The state folder is no place for secrets: a digest tells just as well whether one changed.
     if value is None or not _SECRET.search(name):
         return value

@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 Stat = tuple[int, int, int, int, int]
@@ -72,7 +72,7 @@ class Files:
         digest = self.digest(path)
         if digest is None:
             return ABSENT
-        return (found if max(found[0], found[1]) < now - _RACY_NS else None), digest
+        return (found if found[1] < now - _RACY_NS else None), digest
 
     def unchanged(self, path: str, state: State) -> bool:
         """Whether the file is as it was recorded: by its stat, else by its content."""
@@ -80,10 +80,6 @@ class Files:
         if found is None:
             return state[1] == ABSENT[1]
         return found == state[0] or self.digest(path) == state[1]
-
-    def digest_at(self, path: str, found: Stat | None) -> str | None:
-        """The digest that the file had at an earlier look, if it was read then."""
-        return self._digests.get((path, found)) if found is not None else None
 
 
 def recorded_state(value: Any) -> State:
@@ -106,8 +102,10 @@ def _digest(path: str, *, executable: bool) -> str | None:
     try:
         with open(path, "rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError:
+        return "unreadable"
     return f"sha256{'x' if executable else ''}:{content}"
 
 
@@ -116,33 +114,43 @@ class Walker:
 
     def __init__(self, skip: Iterable[str] = ()) -> None:
         self._skip = frozenset(map(os.path.realpath, skip))
-        self._known: dict[str, tuple[str, ...]] = {}
+        self._known: dict[tuple[str, bool], tuple[list[str], list[str]]] = {}
 
-    def files(self, root: str) -> tuple[str, ...]:
+    def files(self, root: str, *, package: bool = True) -> Sequence[str]:
         """Every file below ``root``, sorted; links are followed.
 
-        Left out are: version control, cargo's target folders, the folders to skip, and folders with a ``Cargo.toml`` of their own, which
-        are other packages (cargo's own rule for "the files of a package").
+        Left out are version control and the folders to skip; of a package also cargo's target folders and folders with a ``Cargo.toml`` of
+        their own, which are other packages (cargo's own rule for "the files of a package").
         """
-        if root not in self._known:
-            self._known[root] = tuple(sorted(self._walk(root, os.path.realpath(root), set())))
-        return self._known[root]
+        return self._walked(root, package)[0]
 
-    def _walk(self, folder: str, real: str, seen: set[str]) -> Iterator[str]:
-        if real in self._skip or real in seen:
-            return
-        seen.add(real)
+    def folders(self, root: str) -> Sequence[str]:
+        """Every folder below ``root``, sorted, by the same rules as for what is no package."""
+        return self._walked(root, False)[1]
+
+    def _walked(self, root: str, package: bool) -> tuple[list[str], list[str]]:
+        if (root, package) not in self._known:
+            files: list[str] = []
+            folders: list[str] = []
+            self._walk(root, (os.path.realpath(root),), package, files, folders)
+            self._known[root, package] = sorted(files), sorted(folders)
+        return self._known[root, package]
+
+    def _walk(self, folder: str, way: tuple[str, ...], package: bool, files: list[str], folders: list[str]) -> None:
+        """``way`` holds the real paths from the root to ``folder``: a link back to one of them ends there."""
         try:
             entries = list(os.scandir(folder))
         except OSError:
             return
         names = {entry.name for entry in entries}
-        if len(seen) > 1 and ("Cargo.toml" in names or "CACHEDIR.TAG" in names):
+        if package and len(way) > 1 and ("Cargo.toml" in names or "CACHEDIR.TAG" in names):
             return
         for entry in entries:
             if entry.is_dir():
-                if entry.name not in (".git", ".hg", ".svn"):
-                    below = os.path.realpath(entry.path) if entry.is_symlink() else f"{real}/{entry.name}"
-                    yield from self._walk(entry.path, below, seen)
+                real = os.path.realpath(entry.path) if entry.is_symlink() else f"{way[-1]}/{entry.name}"
+                if entry.name in (".git", ".hg", ".svn") or real in self._skip or real in way:
+                    continue
+                folders.append(entry.path)
+                self._walk(entry.path, (*way, real), package, files, folders)
             elif entry.is_file():
-                yield entry.path
+                files.append(entry.path)

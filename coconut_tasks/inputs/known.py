@@ -14,7 +14,9 @@ class Inputs:
     """Found after a step ran, and believed until one of them changes; every path absolute."""
 
     roots: tuple[str, ...] = ()
-    """Folders of which every file counts."""
+    """Folders of packages, of which every file counts."""
+    folders: tuple[str, ...] = ()
+    """Other folders, of which every file and every folder's name counts, whatever package they are in."""
     files: tuple[str, ...] = ()
     """Files beyond those. One that does not exist counts too: it must stay away."""
     variables: tuple[str, ...] = ()
@@ -24,7 +26,8 @@ class Inputs:
 
     def paths(self, walker: Walker) -> set[str]:
         """Every file that could be read now."""
-        return {*self.files, *(file for root in self.roots for file in walker.files(root))}
+        found = {*self.files, *(file for root in self.roots for file in walker.files(root))}
+        return found.union(*(walker.files(folder, package=False) for folder in self.folders))
 
     def as_json(self) -> dict[str, Any]:
         """For the record."""
@@ -33,4 +36,5 @@ class Inputs:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Inputs:
         """From the record."""
-        return cls(tuple(value["roots"]), tuple(value["files"]), tuple(value["variables"]), bool(value["complete"]))
+        lists = {name: tuple(value[name]) for name in ("roots", "folders", "files", "variables")}
+        return cls(**lists, complete=bool(value["complete"]))

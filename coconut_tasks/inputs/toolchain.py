@@ -9,10 +9,12 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from coconut_tasks.effects.place import read_object, write_cache
+from coconut_tasks.inputs.environment import cargo_home
 
 _DECIDING_VARIABLES = ("PATH", "RUSTUP_TOOLCHAIN", "RUSTUP_HOME", "RUSTC", "CARGO_BUILD_RUSTC", "CARGO_HOME", "HOME")
 
@@ -63,8 +65,9 @@ def find_toolchain(tree: str, environment: Mapping[str, str], cache: Path, name:
     key = json.dumps([tree, name, *(environment.get(v) for v in _DECIDING_VARIABLES)])
     known = read_object(cache)
     entry = known.get(key)
-    if entry is not None and all(_identity(path) == identity for path, identity in entry["files"].items()):
-        return Toolchain(**entry["toolchain"])
+    with suppress(KeyError, TypeError, AttributeError):  # damaged: asked again
+        if entry is not None and all(_identity(path) == identity for path, identity in entry["files"].items()):
+            return Toolchain(**entry["toolchain"])
     toolchain = _ask(tree, environment, name)
     if toolchain is None:
         return None
@@ -135,8 +138,7 @@ def _rustc(tree: str, environment: Mapping[str, str]) -> str:
 
 
 def _configurations(tree: str, environment: Mapping[str, str]) -> list[Path]:
-    home = environment.get("CARGO_HOME") or os.path.join(environment.get("HOME", ""), ".cargo")
-    folders = [folder / ".cargo" for folder in (Path(tree), *Path(tree).parents)] + [Path(home)]
+    folders = [folder / ".cargo" for folder in (Path(tree), *Path(tree).parents)] + [Path(cargo_home(environment))]
     return [folder / name for folder in folders for name in ("config", "config.toml")]
 
 

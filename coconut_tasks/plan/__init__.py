@@ -16,7 +16,7 @@ from coconut_tasks.plan.igvm import plan_igvm, plan_measurement
 from coconut_tasks.plan.items import plan_tool, plan_version
 from coconut_tasks.plan.kernel import plan_kernel
 from coconut_tasks.recipe import BuildType, Component, Recipe
-from coconut_tasks.step import MakeItem, Step
+from coconut_tasks.step import FirmwareImage, MakeItem, Step
 from coconut_tasks.tools.igvmbuilder import Parts
 
 
@@ -99,10 +99,15 @@ def _clashes(steps: Iterable[Step], label_of: Mapping[str, str]) -> Iterator[str
             elif place.startswith(f"{other_place}/") or other_place.startswith(f"{place}/"):
                 inner, outer = max(place, other_place, key=len), min(place, other_place, key=len)
                 yield f"{inner}: it would be inside of the file {outer}, by {recipes}: an output of its own for each"
+    sources = {
+        normpath(step.work.source) for step in steps if isinstance(step.work, FirmwareImage) and step.work.source
+    }
     made_by = {normpath(step.work.made): step for step in steps if isinstance(step.work, MakeItem)}
     for place, _ in places:
         if made := made_by.get(place):
             yield f"{place}: {made.name} makes it, but its copy is placed there: another output_file"
+    for file in sources & {*(place for place, _ in places), *made_by}:
+        yield f"{file}: the firmware is to be taken from there, but this run makes it: a file that is there before"
 
 
 def _labels(sources: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from doit.exceptions import TaskFailed
 from doit.globals import Globals
 
 from coconut_tasks.effects.place import copy_whole
-from coconut_tasks.errors import StepError, user_fault
+from coconut_tasks.errors import CoconutError, user_fault
 from coconut_tasks.inputs.files import CLOCK_LAG_NS, State, recorded_state
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.layout import DIGEST_HEX, DIGEST_JSON
@@ -78,7 +78,7 @@ class Node:
         started = time.monotonic()
         try:
             self._build(task)
-        except StepError as error:
+        except CoconutError as error:
             return TaskFailed(str(error))
         except OSError as error:
             return TaskFailed(str(user_fault(error)))
@@ -105,6 +105,7 @@ class Node:
             task.file_dep.clear()
             task.file_dep.update(inputs)
             values = {
+                "tree": world.tree,
                 "signature": signature(step, found, world),
                 "inputs": found.as_json(),
                 "outputs": {output: world.files.state(world.path(output)) for output in step.outputs},
@@ -163,6 +164,8 @@ class Node:
         row = backend().row(self.step.name)
         values: Any = row.get("_values_:")
         try:
+            if values["tree"] != self.world.tree:
+                return None  # of a checkout that was copied or moved: what it says of files is about the other one
             return Record(
                 signature=values["signature"],
                 inputs=Inputs.from_json(values["inputs"]),
@@ -184,6 +187,10 @@ class Node:
                 output
             ):
                 remove.append(world.path(place))
+                if isinstance(step.work, IgvmFile):
+                    remove += [
+                        world.path(place) + end for end in (DIGEST_HEX, DIGEST_JSON)
+                    ]  # no digest without its file
         remove += [world.path(output) for output in step.outputs]
         if isinstance(step.work, MakeItem) and self._record is not None:
             made = world.path(step.work.made)

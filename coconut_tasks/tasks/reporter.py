@@ -28,7 +28,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         super().__init__(outstream, options)
         self._lock = threading.Lock()
         self._begun = time.monotonic()
-        self._wanted = 0
+        self._wanted = self._ignored = 0
         self._good: dict[str, Node] = {}
         self._built = self._placed = 0
         self._failed: list[str] = []
@@ -72,6 +72,11 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         if node := node_of(task):
             self._good[task.name] = node
 
+    def skip_ignore(self, task: Any) -> None:
+        super().skip_ignore(task)
+        if node_of(task):
+            self._ignored += 1
+
     def add_failure(self, task: Any, fail: Any) -> None:
         if isinstance(fail, UnmetDependency):
             if node_of(task):  # and not a group
@@ -92,7 +97,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             return
         seconds = time.monotonic() - self._begun
         up_to_date = len(self._good) - self._built - self._placed
-        not_reached = self._wanted - len(self._good) - len(self._failed) - len(self._not_run)
+        not_reached = self._wanted - len(self._good) - len(self._failed) - len(self._not_run) - self._ignored
         counts = [
             (self._built, "built"),
             (self._placed, "placed again"),
@@ -100,8 +105,9 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             (len(self._failed), f"FAILED ({', '.join(self._failed)})"),
             (len(self._not_run), "not run, since they need a failed step"),
             (not_reached, "not reached"),
+            (self._ignored, "ignored, as `doit ignore` asked"),
         ]
-        if self._built or self._placed or self._failed:
+        if self._built or self._placed or self._failed or self._ignored:
             self.write(", ".join(f"{number} {what}" for number, what in counts if number) + f", in {seconds:.1f} s\n")
         elif self._good:
             self.write(f"up to date: all {up_to_date} steps\n")

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from coconut_tasks.effects.place import copy_whole
-from coconut_tasks.effects.process import run
+from coconut_tasks.effects.process import CommandFailed, run
 from coconut_tasks.errors import StepError
-from coconut_tasks.inputs.cargo import Program, cargo_inputs, parse_messages, programs
+from coconut_tasks.inputs.cargo import Build, cargo_inputs, read_build
+from coconut_tasks.inputs.confirmed import Confirmed, evidence_of
 from coconut_tasks.inputs.known import Inputs
-from coconut_tasks.inputs.scripts import Script, scripts_of
-from coconut_tasks.inputs.seen import Seen, packages_of
+from coconut_tasks.inputs.messages import Program, package_name, parse_messages, programs, target_folder
+from coconut_tasks.inputs.scripts import secret_variables
 from coconut_tasks.step import CargoItem, Command
 from coconut_tasks.work.objcopy import objcopy
 from coconut_tasks.world import World
@@ -25,55 +26,73 @@ def build_cargo_item(work: CargoItem, world: World, log: Path) -> Inputs:
     Raises:
         StepError: cargo or objcopy failed, or cargo made no such program.
     """
-    environment = {**world.environment, **dict(work.build.env)}
-    with world.alone_with_cargo(), Seen(world.state / "cargo-seen.sqlite3", _place(work)) as seen:
-        _make_cargo_look(work, seen.overlooked(world.files) + seen.other_variables(environment), seen, world, log)
-        started_ns = time.time_ns()
-        messages, scripts = _cargo(work, world, log)
-        if never := seen.never_saw(scripts, started_ns):
-            _make_cargo_look(work, never, seen, world, log)
-            messages, scripts = _cargo(work, world, log)
+    with world.alone_with_cargo():
+        build, messages = _build(work, world, log)
         # Another item may put a program of the same name in the same place, so it is taken before anyone else may build.
         program = _choose(work, programs(messages), log)
         built = Path(world.path(work.built))
         copy_whole(Path(program.path), built)
-        inputs = cargo_inputs(messages, program.path, world.tree, world.environment, world.walker)
-        seen.remember(inputs.paths(world.walker), started_ns, world.files)
-        seen.remember_variables(scripts, environment)
+        inputs = cargo_inputs(build, messages, program.path, world.tree, world.environment, world.walker)
     if work.objcopy is not None:
         objcopy(work.objcopy, built, Path(world.path(work.output)), world, log)
         built.unlink()
-    asked = {name for script in scripts for name in script.variables} - dict(work.build.env).keys()
-    return replace(inputs, variables=tuple(sorted(asked.union(inputs.variables))))
+    secret = {
+        name
+        for run, _ in build.runs
+        for name in secret_variables(run, build.own[run.package], dict(work.build.env), world.walker)
+    } - dict(work.build.env).keys()
+    return replace(inputs, variables=tuple(sorted(secret.union(inputs.variables))))
 
 
-def _cargo(work: CargoItem, world: World, log: Path) -> tuple[list[dict[str, Any]], list[Script]]:
-    messages = parse_messages(run(work.build, world.tree, world.environment, log))
-    return messages, scripts_of(messages, dict(work.build.env), world.walker)
+def _build(work: CargoItem, world: World, log: Path) -> tuple[Build, list[dict[str, Any]]]:
+    """Run cargo; a second time where it took something as fresh that may be made of something else."""
+    for last in (False, True):
+        started_ns = time.time_ns()
+        failure = None
+        try:
+            printed = run(work.build, world.tree, world.environment, log)
+        except CommandFailed as error:
+            failure, printed = error, error.printed
+        messages = parse_messages(printed)
+        build = read_build(messages, world.tree, work.manifest, world.environment)
+        # A failure may be the fault of an old artifact, and what was made before it is as good as ever.
+        if doubtful := _settle(build, messages, work, world, started_ns, ask=not last):
+            _clean(doubtful, work, world, log)
+            continue
+        if failure is not None:
+            raise failure
+        return build, messages
+    raise AssertionError("the second run has no doubts")
 
 
-def _place(work: CargoItem) -> str:
-    """The part of cargo's target folder that the item is built in."""
-    argv = work.build.argv
-    target = argv[argv.index("--target") + 1] if "--target" in argv else "host"
-    return " ".join(
-        [target, "release" if "--release" in argv else "debug", *(w for w in argv[1:2] if w.startswith("+"))]
-    )
+def _settle(
+    build: Build, messages: list[dict[str, Any]], work: CargoItem, world: World, started_ns: int, *, ask: bool
+) -> list[str]:
+    target = target_folder(messages, _triple(work))
+    if target is None:
+        return []
+    environment = {**world.environment, **dict(work.build.env)}
+    evidence = list(evidence_of(build, started_ns, dict(work.build.env), environment, world.walker))
+    with Confirmed(target) as confirmed:
+        confirmed.remember(evidence, started_ns, world.files)
+        return confirmed.doubtful(evidence, world.files) if ask else []
 
 
-def _make_cargo_look(work: CargoItem, places: list[str], seen: Seen, world: World, log: Path) -> None:
-    # What cargo made of the files or packages is removed from its target folder; to set the files' times would be to write into the source.
-    if not places:
-        return
+def _clean(packages: list[str], work: CargoItem, world: World, log: Path) -> None:
+    # What cargo made of them is removed from its target folder; to set the files' times would be to write into the source.
     argv = work.build.argv
     words = ["cargo", *(w for w in argv[1:2] if w.startswith("+")), "clean"]
     for option in ("--target", "--manifest-path"):
         if option in argv:
             words += [option, argv[argv.index(option) + 1]]
     words += [word for word in ("--release", "--locked", "--offline") if word in argv]
-    names = packages_of(places)
-    run(Command((*words, *(f"--package={name}" for name in names or ()))), world.tree, world.environment, log)
-    seen.forget(places)
+    names = sorted({package_name(package) for package in packages})
+    run(Command((*words, *(f"--package={name}" for name in names))), world.tree, world.environment, log)
+
+
+def _triple(work: CargoItem) -> str | None:
+    argv = work.build.argv
+    return argv[argv.index("--target") + 1] if "--target" in argv else None
 
 
 def _choose(work: CargoItem, made: list[Program], log: Path) -> Program:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from coconut_tasks.effects.place import read_object, write_whole
 from coconut_tasks.effects.process import run
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.environment import asked_environment
 from coconut_tasks.inputs.known import Inputs
-from coconut_tasks.inputs.make import make_inputs
+from coconut_tasks.inputs.make import Knowledge, make_knowledge
 from coconut_tasks.step import MakeItem
 from coconut_tasks.work.objcopy import objcopy
 from coconut_tasks.world import World
@@ -20,36 +22,58 @@ from coconut_tasks.world import World
 def build_make_item(work: MakeItem, key: str, world: World, log: Path) -> Inputs:
     """Run make and copy the result with objcopy; the result says what was read.
 
-    make looks at times only. A file that is there because another variant (say, with RELEASE=1), other variables or another hand made it
-    would be taken as good, so make is told to make it anew unless all that is as it was when it was last made.
+    make looks at times only. What lies there may be of another variant (say, with RELEASE=1), of other variables, of a source that was
+    replaced by an older one, of a run that failed, or of another hand. So make is told to make all anew, unless this very item was the
+    last one that was made in the tree and all that it made is as it was left: then only what changed since and is newer is left to make.
 
     Raises:
         StepError: make or objcopy failed, or make did not make the file.
     """
     made = Path(world.path(work.made))
-    maker = world.state / "made.json"
+    note = world.state / "made.json"
     argv = work.build.argv
-    with world.alone_with_cargo():  # a rule may call cargo; and two variants write the same file
-        if made.exists() and not _made_alike(read_object(maker).get(work.made), key, world, str(made)):
+    with world.alone_with_cargo():  # a rule may call cargo; and two items may share what they make on the way
+        if not _may_continue(read_object(note), key, world):
             argv = (argv[0], "--always-make", *argv[1:])
+        note.unlink(missing_ok=True)  # first: what a run that fails or is killed leaves is nobody's
+        started_ns = time.time_ns()
         run(replace(work.build, argv=argv), world.tree, world.environment, log)
         if world.files.look_again(str(made)) is None:
             raise StepError(f"make ended well, but made no {work.made}\n  command: {work.build}\n  log: {log}")
         objcopy(work.objcopy, made, Path(world.path(work.output)), world, log)
-        inputs = make_inputs(work.build, work.made, world.tree, world.environment)
-        last = {
-            "key": key,
-            "digest": world.files.digest(str(made)),
-            "variables": asked_environment(world.environment, inputs.variables),
-            "names": list(inputs.variables),
-        }
-        makers = {**read_object(maker), work.made: last}
-        write_whole(maker, json.dumps(makers, indent=1, sort_keys=True).encode())
-        return inputs
+        knowledge = make_knowledge(work.build, work.made, world.tree, world.environment)
+        write_whole(note, json.dumps(_note(knowledge, key, world, started_ns), indent=1, sort_keys=True).encode())
+        return knowledge.inputs
 
 
-def _made_alike(last: object, key: str, world: World, made: str) -> bool:
-    if not isinstance(last, dict) or not isinstance(last.get("names"), list):
+def _note(knowledge: Knowledge, key: str, world: World, started_ns: int) -> dict[str, Any]:
+    inputs = knowledge.inputs
+    return {
+        "tree": world.tree,
+        "key": key,
+        "started_ns": started_ns,
+        "ordered": knowledge.ordered,
+        "variables": asked_environment(world.environment, inputs.variables),
+        "names": list(inputs.variables),
+        "inputs": {path: world.files.look_again(path) and world.files.digest(path) for path in inputs.files},
+        "watched": list(knowledge.watched),
+        "made": {path: world.files.look_again(path) and world.files.digest(path) for path in knowledge.made},
+    }
+
+
+def _may_continue(note: dict[str, Any], key: str, world: World) -> bool:
+    """Whether what lies there is this item's own, and make will see all that changed since."""
+    files = world.files
+    try:
+        if (note["tree"], note["key"]) != (world.tree, key):
+            return False
+        if asked_environment(world.environment, note["names"]) != note["variables"]:
+            return False
+        if any(files.digest(path) != digest for path, digest in note["made"].items()):
+            return False
+        changed = [path for path, digest in note["inputs"].items() if files.digest(path) != digest]
+        if (changed and note["ordered"]) or set(note["watched"]).intersection(changed):
+            return False
+        return all((found := files.stat(path)) is not None and found[0] > note["started_ns"] for path in changed)
+    except (KeyError, TypeError, AttributeError):
         return False
-    variables = asked_environment(world.environment, last["names"])
-    return (last.get("key"), last.get("digest"), last.get("variables")) == (key, world.files.digest(made), variables)

@@ -1,0 +1,176 @@
+"""What cargo's JSON messages say of a build: the programs it made, the packages it took in, and where their traces lie.
+
+A message names every artifact of the build, fresh or not. The traces are rustc's dep-info beside an artifact (``CRATE-HASH.d``), and the
+``output`` that cargo keeps of a build script's run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from glob import escape, glob
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+Message = Mapping[str, Any]
+_RERUN = re.compile(r"cargo::?rerun-if-(changed|env-changed)=(.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """An executable that a cargo run made."""
+
+    name: str
+    test: bool
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A crate that was compiled, now or earlier."""
+
+    package: str
+    """cargo's package id."""
+    artifact: str
+    """One of its files; the one with its hash in the name, where that was found."""
+    depinfo: tuple[str, ...]
+    """rustc's dep-info of this very unit; of all units of the crate where it could not be told apart; empty where there is none."""
+    exact: bool
+    """Whether ``depinfo`` is of this very unit."""
+    fresh: bool
+    """cargo saw no need to compile it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of a build script, now or earlier: a package has one for each set of features, target and profile."""
+
+    package: str
+    out_dir: str
+    output: str
+    """The file that cargo keeps what it printed in."""
+    rerun: tuple[tuple[str, str], ...]
+    """Pairs of ``changed`` or ``env-changed`` and the path or variable."""
+
+
+def parse_messages(text: str) -> list[dict[str, Any]]:
+    """cargo's JSON messages, one a line; lines that are none (output of a build script under ``-vv``) are left out."""
+    messages = []
+    for line in text.splitlines():
+        if line.startswith("{"):
+            try:
+                message = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(message, dict) and "reason" in message:
+                messages.append(message)
+    return messages
+
+
+def programs(messages: Iterable[Message]) -> list[Program]:
+    """The executables that cargo names, fresh ones too."""
+    return [
+        Program(message["target"]["name"], bool(message["profile"]["test"]), message["executable"])
+        for message in messages
+        if message["reason"] == "compiler-artifact"
+        and message.get("executable")
+        and "custom-build" not in message["target"]["kind"]
+    ]
+
+
+def package_name(package_id: str) -> str:
+    """The name in a package id, as ``path+file:///tree/kernel#svsm@0.1.0``, ``….#0.1.0`` for a folder of the package's name, or, of
+    older cargos, ``svsm 0.1.0 (…)``."""
+    url, _, rest = package_id.partition("#")
+    if " " in url:
+        return url.partition(" ")[0]
+    name, at, _ = rest.rpartition("@")
+    return name if at else unquote(url.partition("?")[0].rstrip("/").rpartition("/")[2])
+
+
+def own_packages(messages: Iterable[Message], cargo_home: str) -> dict[str, str]:
+    """Folders of the packages whose files may change, by package id: all but those that cargo fetched, which the lock file fixes."""
+    fetched = tuple(os.path.join(cargo_home, name, "") for name in ("registry", "git"))
+    folders = {
+        m["package_id"]: os.path.dirname(m["manifest_path"]) for m in messages if m["reason"] == "compiler-artifact"
+    }
+    return {package: folder for package, folder in folders.items() if not folder.startswith(fetched)}
+
+
+def units(messages: Sequence[Message]) -> list[Unit]:
+    """The crates of a build."""
+    artifacts = [message for message in messages if message["reason"] == "compiler-artifact" and message["filenames"]]
+    folders = {os.path.dirname(file) for message in artifacts for file in message["filenames"]}
+    # With build.build-dir, what is kept of a build is elsewhere than its programs; build scripts are always there.
+    profiles = {str(Path(run.out_dir).parents[2]) for run in script_runs(messages)} | folders
+    deps = sorted(folders | {os.path.join(profile, "deps") for profile in profiles})
+    return [_unit(message, deps) for message in artifacts]
+
+
+def script_runs(messages: Iterable[Message]) -> list[Run]:
+    """The runs of build scripts whose results a build used."""
+    runs = []
+    for message in messages:
+        if message["reason"] == "build-script-executed":
+            output = os.path.join(os.path.dirname(message["out_dir"]), "output")
+            rerun = tuple((kind, value.strip()) for kind, value in _RERUN.findall(read_text(output)))
+            runs.append(Run(message["package_id"], message["out_dir"], output, rerun))
+    return runs
+
+
+def target_folder(messages: Iterable[Message], triple: str | None) -> str | None:
+    """cargo's target folder, by where an artifact lies; None if there is none. ``triple`` is what ``--target`` says."""
+    for message in messages:
+        if message["reason"] == "compiler-artifact" and message["filenames"]:
+            folder = Path(message["filenames"][0]).parent
+            if folder.parent.name == "build":
+                folder = folder.parents[1]
+            profile = folder.parent if folder.name in ("deps", "examples") else folder
+            return str(profile.parents[1] if profile.parent.name == triple else profile.parent)
+    return None
+
+
+def read_text(path: str) -> str:
+    """A file's text; empty where there is none."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return ""
+
+
+def _unit(message: Message, deps: Sequence[str]) -> Unit:
+    package, files, fresh = message["package_id"], message["filenames"], bool(message["fresh"])
+    artifact = files[-1]
+    if "custom-build" in message["target"]["kind"]:
+        beside = glob(os.path.join(escape(os.path.dirname(artifact)), "*.d"))
+        return Unit(package, artifact, tuple(sorted(beside)), bool(beside), fresh)
+    crate = str(message["target"]["name"]).replace("-", "_")
+    hashed = re.compile(rf"(?:lib)?{re.escape(crate)}-[0-9a-f]{{16}}")
+    for file in files:
+        if found := hashed.match(os.path.basename(file)):
+            return _hashed(package, file, found.group().removeprefix("lib"), deps, fresh)
+    # A final program has no hash in its name, but is a link to one that has.
+    candidates = [file for folder in deps for file in glob(os.path.join(escape(folder), f"*{escape(crate)}-*"))]
+    inode = _inode(artifact)
+    for file in candidates:
+        if (found := hashed.match(os.path.basename(file))) and inode is not None and _inode(file) == inode:
+            return _hashed(package, file, found.group().removeprefix("lib"), deps, fresh)
+    every = tuple(sorted(file for file in candidates if file.endswith(".d")))
+    return Unit(package, artifact, every, False, fresh)
+
+
+def _hashed(package: str, file: str, stem: str, deps: Sequence[str], fresh: bool) -> Unit:
+    there = tuple(path for folder in deps if os.path.isfile(path := os.path.join(folder, f"{stem}.d")))
+    return Unit(package, file, there[:1], bool(there), fresh)
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
