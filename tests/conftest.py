@@ -126,6 +126,19 @@ def copy_sample(target: Path) -> None:
     shutil.copytree(shipped("sample"), target, ignore=LEFT_OUT)
 
 
+def kernel_with_a_makefile(site: Site) -> None:
+    """As the real tree's TPM: a build script that runs make, whose Makefile looks at RELEASE. cargo does not watch that."""
+    script, main = site.tree / "kernel" / "build.rs", site.tree / "kernel" / "src" / "main.rs"
+    (site.tree / "kernel" / "Makefile").write_text(
+        "all:\n\techo profile-$(if $(RELEASE),release,debug) > $(OUT_DIR)/tpm\n"
+    )
+    run = 'assert!(std::process::Command::new("make").status().unwrap().success());'
+    script.write_text(script.read_text().replace("fn main() {", f"fn main() {{\n    {run}"))
+    main.write_text(
+        main.read_text() + '\n#[used]\nstatic TPM: &str = include_str!(concat!(env!("OUT_DIR"), "/tpm"));\n'
+    )
+
+
 @pytest.fixture(scope="session")
 def cargo_target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """cargo's target folder for the whole test run."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import QEMU, Site
+from conftest import QEMU, Site, kernel_with_a_makefile
 
 OLD = 1_500_000_000
 
@@ -190,17 +190,6 @@ def test_a_variable_that_a_build_reads_makes_it_stale(name: str, site: Site) -> 
     if name == "LOGO":
         assert b"a value" in (site.bin / "svsm").read_bytes()
     assert "kernel:svsm" in site.build(recipe).built
-
-
-def kernel_with_a_makefile(site: Site) -> None:
-    """As the real tree's TPM: a build script that runs make, whose Makefile looks at RELEASE. cargo does not watch that."""
-    script, main = site.tree / "kernel" / "build.rs", kernel_text(site)
-    (site.tree / "kernel" / "Makefile").write_text(
-        "all:\n\techo profile-$(if $(RELEASE),release,debug) > $(OUT_DIR)/tpm\n"
-    )
-    run = 'assert!(std::process::Command::new("make").status().unwrap().success());'
-    script.write_text(script.read_text().replace("fn main() {", f"fn main() {{\n    {run}"))
-    main.write_text(insert(main, '\n#[used]\nstatic TPM: &str = include_str!(concat!(env!("OUT_DIR"), "/tpm"));\n'))
 
 
 def test_a_variable_that_a_build_scripts_makefile_reads_reaches_the_program(site: Site) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Site
+from conftest import Site, kernel_with_a_makefile
 
 TARGETS = {"igvm:qemu", "igvm:hyper-v", "measure:qemu", "measure:hyper-v"}
 KERNEL = {"kernel:svsm", "kernel:bldr", "kernel:tdx-stage1"}
@@ -111,6 +111,8 @@ class Walk:
         path = self.site.tree / name
         comment = f"\n// {self.number}\n" if name.endswith(".rs") else f"\n/* {self.number} */\n"
         path.write_text(path.read_text() + comment)
+        if self.dice.random() < 0.3:
+            os.utime(path, (OLD, OLD))
         self.may_reach(REACH[folder])
         return f"edit {name}"
 
@@ -171,7 +173,7 @@ class Walk:
             del self.env[name]
         else:
             self.env[name] = value
-        self.may_reach(CARGO if name == "RUSTFLAGS" else {"kernel:tdx-stage1"} | TARGETS)
+        self.may_reach(CARGO if name == "RUSTFLAGS" else {"kernel:tdx-stage1", "kernel:svsm"} | TARGETS)
         return f"environment {self.env}"
 
     def damage_an_output(self) -> str:
@@ -259,6 +261,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def test_a_random_walk_is_always_as_a_clean_build(
     walk_length: int, seed: int, site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    kernel_with_a_makefile(site)
     walk = Walk(site, random.Random(seed))
     changes: list[tuple[int, Callable[[Walk], str]]] = [
         (6, Walk.edit_source), (3, Walk.edit_other_file), (2, Walk.edit_manifest), (2, Walk.touch), (3, Walk.add_delete_or_rename),

@@ -9,23 +9,39 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
+
+_unfinished: set[Path] = set()
 
 
 @contextmanager
 def beside(target: Path) -> Iterator[Path]:
     """A path next to ``target`` to write to; renamed to it at the end, or removed if anything was raised."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    prefix = f".{target.name}.coconut-"
+    for left in target.parent.glob(f"{escape(prefix)}*"):
+        if left not in _unfinished:  # of a run that was killed
+            left.unlink(missing_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=prefix, dir=target.parent)
     os.close(descriptor)
     temporary = Path(name)
+    _unfinished.add(temporary)
     try:
         yield temporary
         os.replace(temporary, target)  # an error of it names the target too
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        _unfinished.discard(temporary)
+
+
+def discard_unfinished() -> None:
+    """Remove what is being written at this moment: the run ends here, and the threads that write with it."""
+    for temporary in list(_unfinished):
+        temporary.unlink(missing_ok=True)
 
 
 def write_whole(target: Path, content: bytes) -> None:

@@ -19,6 +19,7 @@ from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.step import Command
 
 _OPAQUE = re.compile(r"\$[({]MAKE[)}]|\b(make|cargo)\b")
+_RECURSES = re.compile(r"\$[({]MAKE[)}]|\bmake\b")
 _LOOKS_UP = re.compile(r"\$[({](wildcard|shell|eval|file)\b")
 _DEFERRED = re.compile(r"^\s*(?:override\s+|export\s+)*([\w.-]+)\s*(?:\?=|=(?!=))")
 _SEARCHES = re.compile(r"^\s*(VPATH\s*[:?+]?=|vpath\b)", re.MULTILINE)
@@ -74,6 +75,8 @@ class Knowledge:
     """Of the inputs' files those that make compares with nothing: the makefiles, there or not."""
     ordered: bool = False
     """As in ``Closure``."""
+    recurses: bool = True
+    """A rule calls make again, and what that makes on the way is not known."""
 
 
 def make_knowledge(command: Command, wanted: str, tree: str, environment: Mapping[str, str]) -> Knowledge:
@@ -96,9 +99,9 @@ def make_knowledge(command: Command, wanted: str, tree: str, environment: Mappin
     paths = {path for path in (*sources, *makefiles) if not os.path.isdir(path)}
     complete = found.complete and bool(names) and not _looks_around(texts, found.recipes)
     inputs = Inputs(files=tuple(sorted(paths)), variables=_variables(printed, texts, env), complete=complete)
-    return Knowledge(
-        inputs, tuple(sorted(_absolute(tree, found.made))), tuple(sorted(makefiles - sources)), found.ordered
-    )
+    made = tuple(sorted(_absolute(tree, found.made)))
+    recurses = _RECURSES.search(found.recipes) is not None
+    return Knowledge(inputs, made, tuple(sorted(makefiles - sources)), found.ordered, recurses)
 
 
 def _absolute(tree: str, names: Iterable[str]) -> set[str]:

@@ -7,6 +7,7 @@ import signal
 import sys
 from typing import Any
 
+from coconut_tasks.effects.place import discard_unfinished
 from coconut_tasks.effects.process import stop_all
 
 
@@ -22,6 +23,7 @@ def listen() -> None:
 def end(error: KeyboardInterrupt) -> int:
     """End all children; the result is the exit status that shells expect: 128 and the signal's number."""
     stop_all()
+    discard_unfinished()
     number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
     sys.stderr.write(f"\nended by {number.name}; what was finished is kept\n")
     return 128 + number

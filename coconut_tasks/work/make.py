@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +24,9 @@ def build_make_item(work: MakeItem, key: str, world: World, log: Path) -> Inputs
     """Run make and copy the result with objcopy; the result says what was read.
 
     make looks at times only. What lies there may be of another variant (say, with RELEASE=1), of other variables, of a source that was
-    replaced by an older one, of a run that failed, or of another hand. So make is told to make all anew, unless this very item was the
-    last one that was made in the tree and all that it made is as it was left: then only what changed since and is newer is left to make.
+    replaced by an older one, of a run that failed, or of another hand. So make is told to make all anew, unless there is nothing yet, or
+    this very item was the last one made in the tree and all that it made is as it was left: then only what changed since, and is
+    newer, is left to make.
 
     Raises:
         StepError: make or objcopy failed, or make did not make the file.
@@ -33,7 +35,7 @@ def build_make_item(work: MakeItem, key: str, world: World, log: Path) -> Inputs
     note = world.state / "made.json"
     argv = work.build.argv
     with world.alone_with_cargo():  # a rule may call cargo; and two items may share what they make on the way
-        if not _may_continue(read_object(note), key, world):
+        if not _may_continue(read_object(note), key, world) and not _begins(work, world):
             argv = (argv[0], "--always-make", *argv[1:])
         note.unlink(missing_ok=True)  # first: what a run that fails or is killed leaves is nobody's
         started_ns = time.time_ns()
@@ -44,6 +46,12 @@ def build_make_item(work: MakeItem, key: str, world: World, log: Path) -> Inputs
         knowledge = make_knowledge(work.build, work.made, world.tree, world.environment)
         write_whole(note, json.dumps(_note(knowledge, key, world, started_ns), indent=1, sort_keys=True).encode())
         return knowledge.inputs
+
+
+def _begins(work: MakeItem, world: World) -> bool:
+    """Whether nothing that make makes for the item is there yet."""
+    knowledge = make_knowledge(work.build, work.made, world.tree, world.environment)
+    return not knowledge.recurses and not any(map(os.path.lexists, (*knowledge.made, world.path(work.made))))
 
 
 def _note(knowledge: Knowledge, key: str, world: World, started_ns: int) -> dict[str, Any]:
