@@ -44,6 +44,14 @@ def _extra(count: int) -> list[str]:
     return [f"hello{number:02}" for number in range(count)]
 
 
+def _heavy(number: int) -> str:
+    arms = "".join(f"{i} => x.rotate_left({i % 60}) ^ {number + i}, " for i in range(20))
+    return (
+        f"\npub fn heavy{number}(x: u64) -> u64 {{ match x % 21 {{ {arms}_ => x }} }}\n"
+        f"#[used]\npub static HEAVY{number}: fn(u64) -> u64 = heavy{number};\n"
+    )
+
+
 @dataclass
 class Tree:
     """A copy of the sample, with a dodo.py and the recipes beside it."""
@@ -55,8 +63,8 @@ class Tree:
     def source(self) -> Path:
         return self.folder / "svsm"
 
-    def lay(self, extra_modules: int) -> None:
-        """Make it; further modules are copies of one of the sample's."""
+    def lay(self, extra_modules: int, heavy: int) -> None:
+        """Make it; further modules are copies of one of the sample's, ``heavy`` functions more make the kernel one that takes its time."""
         shutil.copytree(ROOT / "sample", self.source, ignore=LEFT_OUT)
         manifest = self.source / "Cargo.toml"
         for name in _extra(extra_modules):
@@ -65,6 +73,8 @@ class Tree:
             for file in (package / "Cargo.toml", package / "build.rs"):
                 file.write_text(file.read_text().replace('"hello"', f'"{name}"'))
             manifest.write_text(manifest.read_text().replace('"user/hello",', f'"user/hello",\n    "user/{name}",', 1))
+        main = self.source / "kernel" / "src" / "main.rs"
+        main.write_text(main.read_text() + "".join(map(_heavy, range(heavy))))
         (self.folder / "dodo.py").write_text(DODO)
         self.write()
 

@@ -32,11 +32,11 @@ BUILDERS = ("ours", "serial", "cargo", "ninja")
 class Race:
     """All builders, each with its tree."""
 
-    def __init__(self, folder: Path, extra_modules: int = 0) -> None:
+    def __init__(self, folder: Path, extra_modules: int = 0, heavy: int = 0) -> None:
         self.trees = {builder: Tree(folder / builder, recipes(extra_modules)) for builder in (*BUILDERS, "one")}
         for tree in self.trees.values():
             tree.folder.mkdir(parents=True)
-            tree.lay(extra_modules)
+            tree.lay(extra_modules, heavy)
         self.env = environment()
         tree = self.trees["ours"]
         self.triple = open_session(from_words(["RECIPE=a.json", "SVSM=svsm"], os.environ, str(tree.folder))).triple
@@ -129,6 +129,7 @@ def main() -> None:
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--runs", type=int, default=7, help="runs of each case")
     flags.add_argument("--cold-runs", type=int, default=3, help="runs of the cold build")
+    flags.add_argument("--heavy", type=int, default=3000, help="functions more in the kernel that takes its time")
     flags.add_argument("--files", type=int, default=10_000, help="source files of the large trees")
     flags.add_argument("--modules", type=int, nargs="*", default=[10, 100, 1000], help="modules of the large trees")
     given = flags.parse_args()
@@ -160,6 +161,14 @@ def main() -> None:
             race.run(builder)
         print("The sample with 14 modules more:\n\n" + HEAD)
         print(row("no-op", race.case(race.nothing, given.runs)) + "\n", flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        race = Race(Path(name), heavy=given.heavy)
+        for builder in BUILDERS:
+            race.run(builder)
+        timed(one_package("svsm", race.triple), race.trees["one"].source, race.env)
+        print(f"The sample with {given.heavy} functions more in its kernel:\n\n{HEAD}")
+        edited = race.case(race.edit("kernel/src/main.rs"), given.runs, "svsm")
+        print(row("an edited kernel source", edited) + "\n", flush=True)
     scale.table(given.modules, given.files, given.runs)
 
 

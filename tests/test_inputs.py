@@ -67,10 +67,26 @@ def test_a_file_that_changed_just_now_is_recorded_without_a_stat(tmp_path: Path)
     assert Files().state(str(path))[0] is not None
 
 
-def test_a_file_of_the_future_is_recorded_without_a_stat(tmp_path: Path) -> None:
+def test_after_the_clock_was_set_back_files_are_read_and_not_believed_by_their_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a", "1")
+    time.sleep(0.1)
+    assert Files().state(str(path))[0] is not None
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now - 3_600_000_000_000)
+    assert Files().state(str(path))[0] is None
+
+
+def test_a_source_with_a_time_of_the_future_is_like_any_other(tmp_path: Path) -> None:
     path = write(tmp_path / "a", "1")
     os.utime(path, (time.time() + 3600, time.time() + 3600))
-    assert Files().state(str(path))[0] is None
+    time.sleep(0.1)
+    state = Files().state(str(path))
+    assert state[0] is not None
+    path.write_text("2")
+    os.utime(path, ns=(state[0][0], state[0][0]))
+    assert not Files().unchanged(str(path), state)
 
 
 def test_the_executable_bit_counts_as_content(tmp_path: Path) -> None:

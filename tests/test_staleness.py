@@ -405,9 +405,7 @@ def test_names_with_blanks_and_other_letters(site: Site) -> None:
 # Records
 
 
-@pytest.mark.parametrize(
-    "name", ["state.sqlite3", "valid.json", "toolchains.json", "made.json", "lock", "cargo-seen.sqlite3"]
-)
+@pytest.mark.parametrize("name", ["state.sqlite3", "valid.json", "toolchains.json", "made.json", "lock"])
 @pytest.mark.parametrize("content", [b"", b"\x00\xff garbage", b"[]", b"null", b'{"a": 1}'])
 def test_damaged_state_is_no_traceback_and_no_wrong_up_to_date(name: str, content: bytes, site: Site) -> None:
     recipe = site.recipe(MAKE)
@@ -420,6 +418,19 @@ def test_damaged_state_is_no_traceback_and_no_wrong_up_to_date(name: str, conten
     outcome = site.build("kernel:tdx-stage1", recipe)
     assert "kernel:tdx-stage1" in outcome.built
     assert site.build("kernel:tdx-stage1", recipe).built == set()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\xff garbage"])
+def test_damaged_notes_on_cargos_artifacts_cost_a_compilation_and_nothing_else(content: bytes, site: Site) -> None:
+    recipe = site.recipe()
+    first = site.build(recipe)
+    notes = site.target / ".coconut-tasks.sqlite3"
+    notes.write_bytes(content)
+    again = site.build(recipe, "ASK_CARGO=1")
+    assert again.built == {"kernel:svsm", "kernel:bldr", "tool:igvmbuilder", "tool:igvmmeasure"}
+    assert "cargo clean" in (site.bin / ".coconut" / "logs" / "kernel-svsm.log").read_text()
+    assert again.digests == first.digests
+    assert site.build(recipe).built == set()
 
 
 def test_a_full_disk_is_told_and_leaves_no_wrong_record(site: Site, tmp_path: Path) -> None:
