@@ -56,6 +56,70 @@ def test_the_wrapper_names_what_is_missing(tmp_path: Path) -> None:
     assert not (clone / ".venv").exists()
 
 
+PYTHON = """#!/bin/sh
+echo "${0##*/} $*" >> "$CALLS"
+case "$*" in
+"-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+*"require-hashes"*) exit "${PIP_STATUS:-0}" ;;
+esac
+"""
+
+
+class Clone:
+    """A checkout with a stand-in for Python that writes down how it was called."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.calls = folder / "clone", folder / "calls"
+        self.folder.mkdir()
+        for name in ("doitw", "requirements.txt", "pyproject.toml"):
+            shutil.copy(ROOT / name, self.folder / name)
+        self.python = folder / "python3"
+        self.python.write_text(PYTHON)
+        self.python.chmod(0o755)
+
+    def doitw(self, **more: str) -> tuple[int, list[str]]:
+        """The exit status, and how Python was called but for the look at its version."""
+        env = {"PATH": os.environ["PATH"], "PYTHON": str(self.python), "CALLS": str(self.calls), **more}
+        done = subprocess.run(["./doitw", "list"], cwd=self.folder, env=env, capture_output=True, text=True)
+        lines = self.calls.read_text().splitlines()
+        self.calls.unlink()
+        return done.returncode, [line for line in lines if "-c import sys" not in line]
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    return Clone(tmp_path)
+
+
+def test_the_first_call_makes_the_environment_and_the_next_one_uses_it(clone: Clone) -> None:
+    status, calls = clone.doitw()
+    assert status == 0
+    assert calls[0] == f"python3 -m venv {clone.folder}/.venv"
+    assert "install --require-hashes -r requirements.txt" in calls[1]
+    assert calls[-1] == "python -m doit list"
+    assert clone.doitw() == (0, ["python -m doit list"])
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "pyproject.toml"])
+def test_changed_requirements_make_the_environment_anew(name: str, clone: Clone) -> None:
+    clone.doitw()
+    (clone.folder / name).write_text("changed")
+    assert len(clone.doitw()[1]) > 1
+    assert len(clone.doitw()[1]) == 1
+
+
+def test_a_moved_checkout_makes_an_environment_of_its_own(clone: Clone) -> None:
+    clone.doitw()
+    clone.folder = clone.folder.rename(clone.folder.with_name("moved"))
+    assert clone.doitw()[1][0] == f"python3 -m venv {clone.folder}/.venv"
+
+
+def test_an_installation_that_failed_is_done_again(clone: Clone) -> None:
+    assert clone.doitw(PIP_STATUS="1")[0] == 2
+    assert not (clone.folder / ".venv").exists()
+    assert clone.doitw()[0] == 0
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, unpacked as pip does it, away from the checkout."""
