@@ -25,9 +25,9 @@ CARGO = KERNEL | TOOLS | MODULES | TARGETS
 # What the files of a folder can reach; the sample's manifests say so.
 REACH = {
     "kernel": {"kernel:svsm"} | TARGETS,
-    "common": KERNEL | MODULES | TARGETS,
+    "common": {"kernel:svsm", "kernel:bldr"} | MODULES | TARGETS,
     "boot/bldr": {"kernel:bldr"} | TARGETS,
-    "boot/layout": {"kernel:svsm", "kernel:bldr", "tool:igvmbuilder"} | TARGETS,
+    "boot/layout": {"kernel:svsm", "kernel:bldr", "tool:igvmbuilder"} | MODULES | TARGETS,  # common reads it too
     "stage1": {"kernel:tdx-stage1"} | TARGETS,
     "user/userlib": MODULES | TARGETS,
     "user/userinit": {"module:userinit", "fs:image"} | TARGETS,
