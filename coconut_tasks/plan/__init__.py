@@ -67,12 +67,10 @@ def plan_recipes(recipes: Sequence[Recipe], ground: Ground) -> Plan:
         for step in plan_recipe(recipe, ground):
             planned.setdefault(step.record, step)
             label_of.setdefault(step.record, label)
+            publisher |= dict.fromkeys((place for _, place in step.publish), step)
     clashes = list(_clashes(planned.values(), label_of))
     if clashes:
         raise UsageError("\n".join(dict.fromkeys(clashes)))
-    for recipe in recipes:
-        for step in plan_recipe(recipe, ground):
-            publisher |= dict.fromkeys((place for _, place in step.publish), step)
     names = Counter(step.name for step in planned.values())
     taken = set(names)
     steps = []
