@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from doit.exceptions import TaskFailed
 from doit.globals import Globals
 
 from coconut_tasks.effects.place import copy_whole
-from coconut_tasks.errors import CoconutError, user_fault
+from coconut_tasks.errors import CoconutError, UsageError, user_fault
 from coconut_tasks.inputs.files import CLOCK_LAG_NS, State, recorded_state
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.layout import DIGEST_HEX, DIGEST_JSON
@@ -150,7 +151,8 @@ class Node:
             for spelt in values.get(part, {}):
                 if world.path(spelt) in self.verdict.touched:
                     values[part][spelt] = files.state(world.path(spelt))
-        store.write(self.step.name)
+        with suppress(UsageError):  # it only saves time
+            store.write(self.step.name)
 
     def digest(self) -> tuple[str, str] | None:
         """The measured file's place in ``bin/`` and its launch digest, for a measurement."""

@@ -1,0 +1,683 @@
+"""Where cargo's own answer would be wrong, for real: whatever happened before, the result must be that of a clean build.
+
+Most tests build a small package whose build script takes all that lies in its folder ``data`` into the program.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import QEMU, Outcome, Site
+
+OLD = 1_500_000_000
+TASK = "module:tst"
+RECIPE: dict[str, Any] = {"igvm": {}, "kernel": {"svsm": {}}, "fs": {"modules": {"tst": {"path": "/tst"}}}}
+MARK = '\n#[used]\npub static MARK: [u8; 16] = *b"{:16}";\n'
+WATCH_DATA = 'println!("cargo:rerun-if-changed=data");'
+FEATURE = "\n[features]\nff = []\n"
+Environment = dict[str, str | None]
+
+SCRIPT = """use std::{env, fs, path::Path, thread, time::Duration};
+
+fn main() {
+    LINES
+    if Path::new("HOLD").exists() {
+        fs::write("HOLD-reached", "").unwrap();
+    }
+    while Path::new("HOLD").exists() {
+        thread::sleep(Duration::from_millis(10));
+    }
+    let mut text = String::new();
+    read(Path::new("data"), &mut text);
+    fs::write(Path::new(&env::var("OUT_DIR").unwrap()).join("text"), text).unwrap();
+}
+
+fn read(folder: &Path, text: &mut String) {
+    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    for path in paths {
+        text.push_str(&format!("<{}>", path.display()));
+        if path.is_dir() {
+            read(&path, text);
+        } else {
+            text.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+"""
+MAIN = """const MARK: &str = "{}";
+
+fn main() {{
+    println!("{{}} {{}}", MARK, include_str!(concat!(env!("OUT_DIR"), "/text")));
+}}
+"""
+WRAPPER = """#!/bin/sh
+"$@"
+status=$?
+case "$*" in *"--crate-name tst "*)
+    if [ -e HOLD ]; then : > HOLD-reached; fi
+    while [ -e HOLD ]; do sleep 0.02; done
+esac
+exit $status
+"""
+
+
+def programs(bin: Path, task: str) -> set[str]:
+    """Digests of what an output folder has of a task: of each variant one."""
+    name = task.partition(":")[2]
+    found = bin.glob(f".coconut/parts/{name}-*/{name}")
+    return {hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+
+
+def made_from_nothing(
+    site: Site, task: str, *words: str, env: Environment | None = None, recipes: tuple[dict[str, Any], ...]
+) -> set[str]:
+    """What a build with an output folder and a target folder of its own makes, where nobody built before."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        clean = replace(site, target=place / "target")
+        # CARGO_TARGET_DIR is not enough where the configuration has a build folder.
+        fresh = {**(env or {}), "CARGO_TARGET_DIR": str(clean.target), "CARGO_BUILD_BUILD_DIR": str(clean.target)}
+        for recipe in recipes:
+            clean.build(task, site.recipe(recipe, "clean.json"), *words, f"BIN={place / 'bin'}", env=fresh)
+        return programs(place / "bin", task)
+
+
+@contextmanager
+def for_a_while(path: Path, text: str) -> Iterator[None]:
+    """Other content, and then the old one with its old time, as ``cp -p`` and ``mv`` bring it back."""
+    old, found = path.read_text(), path.stat()
+    path.write_text(text)
+    yield
+    path.write_text(old)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def write_as_old(path: Path, text: str) -> None:
+    path.write_text(text)
+    os.utime(path, (OLD, OLD))
+
+
+def replaced(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def wait_for(path: Path, ended: Callable[[], bool]) -> None:
+    """Until a file is there; ``ended`` says whether the run that makes it has ended."""
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert not ended() and time.monotonic() < deadline, f"{path.name} was never made"
+        time.sleep(0.01)
+
+
+@dataclass
+class Package:
+    """A module of a site."""
+
+    site: Site
+    recipe: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        return self.site.tree / "user" / "tst"
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def main(self) -> Path:
+        return self.folder / "src" / "main.rs"
+
+    @property
+    def configuration(self) -> Path:
+        return self.site.tree / ".cargo" / "config.toml"
+
+    def lay(self, *, workspace: bool = False) -> None:
+        """Make its files; either as one of the sample's packages, or as a workspace of its own."""
+        tree = self.site.tree
+        self.data.mkdir(parents=True)
+        self.main.parent.mkdir()
+        manifest = '[package]\nname = "tst"\nversion = "0.1.0"\nedition = "2024"\n'
+        entry = '[[package]]\nname = "tst"\nversion = "0.1.0"\n'
+        # A lock file that cargo need not rewrite, so that nothing changes during a build.
+        if workspace:
+            self.recipe["fs"]["modules"]["tst"]["manifest"] = "user/tst/Cargo.toml"
+            manifest += "[workspace]\n"
+            (self.folder / "Cargo.lock").write_text(f"version = 4\n\n{entry}")
+        else:
+            replaced(tree / "Cargo.toml", '"stage1",', '"stage1",\n    "user/tst",')
+            name = '[[package]]\nname = "typenum"\n'
+            replaced(tree / "Cargo.lock", name, f"{entry}\n{name}")
+        (self.folder / "Cargo.toml").write_text(manifest)
+        self.write_script(WATCH_DATA)
+        self.main.write_text(MAIN.format("ONE"))
+
+    @property
+    def hold(self) -> Path:
+        """While this file is there, the build script waits."""
+        return self.site.folder / "hold"
+
+    def write_script(self, lines: str) -> None:
+        (self.folder / "build.rs").write_text(SCRIPT.replace("LINES", lines).replace("HOLD", str(self.hold)))
+
+    def write_data(self, **files: str) -> None:
+        for name, text in files.items():
+            (self.data / name).write_text(text)
+
+    def say(self, mark: str) -> None:
+        """Give the program another text."""
+        self.main.write_text(MAIN.format(mark))
+
+    def build(self, *words: str, env: Environment | None = None, recipe: dict[str, Any] | None = None) -> Outcome:
+        return self.site.build(TASK, self.site.recipe(recipe or self.recipe), *words, env=env)
+
+    def settle(self, env: Environment | None = None) -> None:
+        """Build until nothing is left to do: what is new may be asked about once more."""
+        for _ in range(2):
+            self.build(env=env)
+        assert self.build(env=env).built == set()
+
+    @property
+    def programs(self) -> set[str]:
+        return programs(self.site.bin, TASK)
+
+    def made_from_nothing(self, env: Environment | None = None) -> set[str]:
+        return made_from_nothing(self.site, TASK, env=env, recipes=(self.recipe,))
+
+    def assert_builds_as_from_nothing(self, env: Environment | None = None) -> None:
+        """One more run brings what a clean build makes, and soon nothing is left to do."""
+        self.build(env=env)
+        assert self.programs == self.made_from_nothing(env)
+        self.settle(env)
+
+    @contextmanager
+    def held(self, *holds: Path) -> Iterator[Callable[[Path], None]]:
+        """A build that waits at each of the files while it is there; call what is given to wait until the build came to one."""
+        for hold in holds:
+            hold.touch()
+        recipe = self.site.recipe(self.recipe)
+        with ThreadPoolExecutor(1) as pool:
+            run = pool.submit(self.site.build, TASK, recipe)
+            try:
+                yield lambda hold: wait_for(hold.with_name(f"{hold.name}-reached"), run.done)
+            finally:
+                for hold in holds:
+                    hold.unlink(missing_ok=True)
+            run.result()
+
+
+@pytest.fixture
+def package(site: Site, tmp_path: Path) -> Package:
+    """One of the sample's packages; its target folder is its own, so that nothing is known of it."""
+    found = Package(replace(site, target=tmp_path / "target"), deepcopy(RECIPE))
+    found.lay()
+    return found
+
+
+@pytest.fixture
+def lone_package(site: Site, tmp_path: Path) -> Package:
+    """A workspace of its own, which needs no registry."""
+    found = Package(replace(site, target=tmp_path / "target"), deepcopy(RECIPE))
+    found.lay(workspace=True)
+    return found
+
+
+# What a build script reads
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a build script says to cargo, what lies in its folder, and a change."""
+
+    name: str
+    lines: str
+    before: Callable[[Path], object]
+    change: Callable[[Path], object]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def write(name: str, text: str) -> Callable[[Path], object]:
+    def do(data: Path) -> None:
+        (data / name).parent.mkdir(exist_ok=True)
+        (data / name).write_text(text)
+
+    return do
+
+
+def two_files(data: Path) -> None:
+    write("a", "1")(data)
+    write("b", "2")(data)
+
+
+def two_links_to_one_folder(data: Path) -> None:
+    write("../real/x", "1")(data)
+    for name in "ab":
+        (data / name).symlink_to("../real")
+
+
+def a_package_inside(data: Path) -> None:
+    write("p/a", "1")(data)
+    write("p/Cargo.toml", "")(data)
+
+
+def another_folder(data: Path) -> None:
+    write("a", "1")(data)
+    write("../../data.old/z", "9")(data)
+
+
+def swap(data: Path) -> None:
+    """The folder that takes its place is older."""
+    data.rename(data.parent.parent / "data.new")
+    (data.parent.parent / "data.old").rename(data)
+
+
+CASES = [
+    Case("a file that is removed", "", two_files, lambda data: (data / "a").unlink()),
+    Case("a new file with an old time", "", write("a", "1"), lambda data: write_as_old(data / "c", "3")),
+    Case(
+        "a file of which cargo is not told",
+        'println!("cargo:rerun-if-changed=build.rs");',
+        write("a", "1"),
+        write("a", "2"),
+    ),
+    Case("a file in a package inside", WATCH_DATA, a_package_inside, write("p/a", "2")),
+    Case("an empty folder", WATCH_DATA, write("a", "1"), lambda data: (data / "new").mkdir()),
+    Case("the first of two links", WATCH_DATA, two_links_to_one_folder, lambda data: (data / "a").unlink()),
+    Case("the second of two links", WATCH_DATA, two_links_to_one_folder, lambda data: (data / "b").unlink()),
+    Case("an older folder in its place", WATCH_DATA, another_folder, swap),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_what_a_build_script_reads_reaches_the_program(case: Case, package: Package) -> None:
+    package.write_script(case.lines)
+    case.before(package.data)
+    package.settle()
+    first = package.programs
+    case.change(package.data)
+    package.assert_builds_as_from_nothing()
+    assert package.programs != first
+
+
+def test_a_file_is_found_through_a_link_as_the_system_finds_it(package: Package) -> None:
+    """``link/../value`` is beside the folder that the link leads to, not beside the link."""
+    line = 'println!("cargo:rerun-if-changed=link/../value");'
+    package.write_script(
+        f'{line} println!("cargo:rustc-env=VALUE={{}}", fs::read_to_string("link/../value").unwrap());'
+    )
+    package.main.write_text('fn main() { println!("{}", env!("VALUE")); }\n')
+    elsewhere = package.site.folder / "elsewhere"
+    (elsewhere / "sub").mkdir(parents=True)
+    (package.folder / "link").symlink_to(elsewhere / "sub")
+    (elsewhere / "value").write_text("value-1")
+    package.settle()
+    first = package.programs
+    (elsewhere / "value").write_text("value-2")
+    package.assert_builds_as_from_nothing()
+    assert package.programs != first
+
+
+def test_a_package_that_is_a_link_has_the_files_beside_its_real_folder(package: Package) -> None:
+    elsewhere = package.site.folder / "elsewhere"
+    elsewhere.mkdir()
+    package.folder.rename(elsewhere / "tst")
+    package.folder.symlink_to(elsewhere / "tst")
+    package.main.write_text('fn main() { println!("{}", include_str!("../../common.txt")); }\n')
+    (elsewhere / "common.txt").write_text("common-1")
+    package.settle()
+    first = package.programs
+    (elsewhere / "common.txt").write_text("common-2")
+    package.assert_builds_as_from_nothing()
+    assert package.programs != first
+
+
+def test_a_file_that_a_test_programs_dependency_reads_reaches_the_program(package: Package) -> None:
+    package.recipe["fs"]["modules"]["tst"]["type"] = "test"
+    tree = package.site.tree
+    library = tree / "ext" / "lib"
+    (library / "src").mkdir(parents=True)
+    (tree / "ext" / "Cargo.toml").write_text('[workspace]\nmembers = ["lib"]\n')
+    (library / "Cargo.toml").write_text('[package]\nname = "elib"\nversion = "1.0.0"\nedition = "2021"\n')
+    (library / "src" / "lib.rs").write_text('pub const V: &str = include_str!("../../shared.txt");\n')
+    manifest = package.folder / "Cargo.toml"
+    manifest.write_text(manifest.read_text() + '[dependencies]\nelib = { path = "../../ext/lib" }\n')
+    replaced(tree / "Cargo.toml", "[workspace]\n", '[workspace]\nexclude = ["ext"]\n')
+    package.main.write_text('fn main() {}\n\n#[test]\nfn x() {\n    println!("{}", elib::V);\n}\n')
+    shared = tree / "ext" / "shared.txt"
+    shared.write_text("shared-1")
+    package.settle()
+    first = package.programs
+    shared.write_text("shared-2")
+    package.assert_builds_as_from_nothing()
+    assert package.programs != first
+
+
+def test_a_source_in_a_vendored_package_reaches_the_program(lone_package: Package) -> None:
+    """cargo takes it for granted that such a package never changes."""
+    vendored = lone_package.site.tree / "vendor" / "foo"
+    (vendored / "src").mkdir(parents=True)
+    (vendored / "Cargo.toml").write_text('[package]\nname = "foo"\nversion = "1.0.0"\nedition = "2021"\n')
+    (vendored / ".cargo-checksum.json").write_text('{"files":{}}')
+    source = vendored / "src" / "lib.rs"
+    source.write_text('pub const V: &str = "foo-1";\n')
+    configuration = lone_package.configuration
+    replacement = '\n[source.crates-io]\nreplace-with = "v"\n[source.v]\ndirectory = "vendor"\n'
+    configuration.write_text(configuration.read_text() + replacement)
+    manifest = lone_package.folder / "Cargo.toml"
+    manifest.write_text(manifest.read_text() + '[dependencies]\nfoo = "1"\n')
+    lone_package.main.write_text('fn main() { println!("{}", foo::V); }\n')
+    lone_package.settle()
+    first = lone_package.programs
+    source.write_text('pub const V: &str = "foo-2";\n')
+    lone_package.assert_builds_as_from_nothing()
+    assert lone_package.programs != first
+
+
+# Configuration
+
+
+def test_the_configuration_of_another_home_reaches_the_program(lone_package: Package) -> None:
+    home = lone_package.site.folder / "home"
+    (home / ".cargo").mkdir(parents=True)
+    (home / ".cargo" / "config.toml").write_text('[build]\nrustflags = ["-Copt-level=3"]\n')
+    # Only cargo's own files are to be looked for in the other home, not the toolchain.
+    rustup = os.environ.get("RUSTUP_HOME", str(Path.home() / ".rustup"))
+    env: Environment = {"CARGO_HOME": None, "RUSTUP_HOME": rustup}
+    lone_package.settle(env)
+    first = lone_package.programs
+    lone_package.assert_builds_as_from_nothing({**env, "HOME": str(home)})
+    assert lone_package.programs != first
+
+
+def test_a_variable_that_is_read_with_a_build_folder_of_its_own_reaches_the_program(package: Package) -> None:
+    configuration = package.configuration
+    configuration.write_text(configuration.read_text() + '\n[build]\nbuild-dir = "build-folder"\n')
+    package.main.write_text('fn main() { println!("{:?}", option_env!("ASKED")); }\n')
+    package.settle()
+    first = package.programs
+    package.assert_builds_as_from_nothing({"ASKED": "two"})
+    assert package.programs != first
+
+
+def test_a_configuration_that_is_included_reaches_the_program(package: Package) -> None:
+    configuration = package.configuration
+    configuration.write_text('include = ["extra.toml"]\n' + configuration.read_text())
+    extra = configuration.with_name("extra.toml")
+    extra.write_text("[profile.dev]\nopt-level = 0\n")
+    package.settle()
+    extra.write_text("[profile.dev]\nopt-level = 3\n")
+    package.assert_builds_as_from_nothing()
+
+
+# What another hand left in the target folder
+
+
+def test_a_checkout_that_was_copied_with_all_that_was_built_is_built_for_itself(
+    package: Package, tmp_path: Path
+) -> None:
+    beside: Environment = {"CARGO_TARGET_DIR": None}
+    package.settle(beside)
+    first = package.programs
+    shutil.copytree(package.site.folder, tmp_path / "copy", symlinks=True)
+    package.site.folder = tmp_path / "copy"
+    package.say("TWO")
+    package.build(env=beside)
+    assert package.programs == package.made_from_nothing()
+    assert package.programs != first
+
+
+def test_two_checkouts_with_one_target_folder_get_programs_of_their_own(package: Package, tmp_path: Path) -> None:
+    shutil.copytree(package.site.folder, tmp_path / "other", symlinks=True)
+    package.say("TWO")
+    package.build()
+    other = Package(replace(package.site, folder=tmp_path / "other"), package.recipe)
+    other.assert_builds_as_from_nothing()
+    package.assert_builds_as_from_nothing()
+
+
+def test_a_source_that_was_another_one_for_another_target_folder_is_built_as_it_is(
+    package: Package, tmp_path: Path
+) -> None:
+    first, second = ({"CARGO_TARGET_DIR": str(tmp_path / name)} for name in ("first", "second"))
+    package.settle({**first})
+    with for_a_while(package.main, MAIN.format("TWO")):
+        package.build(env={**first})
+    package.build(env={**second})
+    package.assert_builds_as_from_nothing({**first})
+
+
+def test_an_older_source_that_one_set_of_features_saw_is_seen_by_the_other(package: Package) -> None:
+    manifest = package.folder / "Cargo.toml"
+    manifest.write_text(manifest.read_text() + FEATURE)
+    other = deepcopy(package.recipe)
+    other["fs"]["modules"]["tst"]["features"] = "ff"
+    package.settle()
+    package.say("TWO")
+    package.build(recipe=other)
+    os.utime(package.main, (OLD, OLD))
+    package.build()
+    assert package.programs == made_from_nothing(package.site, TASK, recipes=(package.recipe, other))
+
+
+@pytest.mark.parametrize("hand", ["cargo", "another output folder"])
+def test_what_another_hand_compiled_of_a_source_that_was_put_back_is_not_used(hand: str, package: Package) -> None:
+    package.settle()
+    with for_a_while(package.main, MAIN.format("TWO")):
+        if hand == "cargo":
+            log = (package.site.bin / ".coconut" / "logs" / "module-tst.log").read_text()
+            command = log.splitlines()[0].removeprefix("$ ").split()
+            assert package.site.run(command, cwd=package.site.tree).status == 0
+        else:
+            package.build(f"BIN={package.site.folder / 'bin2'}")
+    manifest = package.folder / "Cargo.toml"
+    manifest.write_text(manifest.read_text() + "# so that cargo is asked\n")
+    package.assert_builds_as_from_nothing()
+
+
+def kernel_from_nothing(site: Site) -> set[str]:
+    return made_from_nothing(site, "kernel:svsm", recipes=(QEMU,))
+
+
+def test_what_a_failed_build_compiled_of_a_source_that_was_put_back_is_not_used(site: Site) -> None:
+    recipe = site.recipe()
+    kernel, common = site.tree / "kernel" / "src" / "main.rs", site.tree / "common" / "src" / "lib.rs"
+    site.build("kernel:svsm", recipe)
+    with (
+        for_a_while(common, common.read_text() + MARK.format("of the failure")),
+        for_a_while(kernel, f"{kernel.read_text()}this is no Rust\n"),
+    ):
+        assert site.doit("kernel:svsm", recipe).status == 1
+    kernel.write_text(kernel.read_text() + MARK.format("new code"))
+    site.build("kernel:svsm", recipe)
+    assert b"of the failure" not in (site.bin / "svsm").read_bytes()
+    assert programs(site.bin, "kernel:svsm") == kernel_from_nothing(site)
+
+
+def test_what_cargo_compiled_before_the_output_folder_went_is_not_used_for_a_source_that_was_put_back(
+    site: Site,
+) -> None:
+    recipe = site.recipe()
+    kernel = site.tree / "kernel" / "src" / "main.rs"
+    site.build("kernel:svsm", recipe)
+    with for_a_while(kernel, kernel.read_text() + MARK.format("for a while")):
+        site.build("kernel:svsm", recipe)
+    shutil.rmtree(site.bin)
+    site.build("kernel:svsm", recipe)
+    assert b"for a while" not in (site.bin / "svsm").read_bytes()
+    assert programs(site.bin, "kernel:svsm") == kernel_from_nothing(site)
+
+
+def test_a_file_of_another_package_that_was_put_back_is_seen(site: Site) -> None:
+    recipe = site.recipe()
+    kernel, text = site.tree / "kernel" / "src" / "main.rs", site.tree / "user" / "hello" / "text.txt"
+    text.write_text("first content")
+    include = '\n#[used]\nstatic TEXT: &[u8] = include_bytes!("../../user/hello/text.txt");\n'
+    kernel.write_text(kernel.read_text() + include)
+    site.build("kernel:svsm", recipe)
+    with for_a_while(text, "other content"):
+        site.build("kernel:svsm", recipe)
+        assert b"other content" in (site.bin / "svsm").read_bytes()
+    site.build("kernel:svsm", recipe)
+    assert programs(site.bin, "kernel:svsm") == kernel_from_nothing(site)
+
+
+# Packages that cargo no longer knows
+
+
+def test_a_module_of_another_workspace_in_doubt_does_not_stop_the_kernel(lone_package: Package) -> None:
+    """``cargo clean`` fails for a package that the workspace does not have."""
+    site = lone_package.site
+    recipe = site.recipe(lone_package.recipe)
+    lone_package.settle()
+    first = lone_package.programs
+    with for_a_while(lone_package.main, MAIN.format("TWO")):
+        lone_package.build()
+        assert lone_package.programs != first
+    assert site.build("kernel:svsm", recipe).built == {"kernel:svsm"}
+    assert site.build("kernel:svsm", recipe).built == set()
+    lone_package.assert_builds_as_from_nothing()
+
+
+def test_a_package_that_left_the_workspace_does_not_stop_the_kernel(site: Site) -> None:
+    recipe = site.recipe()
+    workspace, manifest = site.tree / "Cargo.toml", site.tree / "kernel" / "Cargo.toml"
+    source = site.tree / "extra" / "src" / "lib.rs"
+    source.parent.mkdir(parents=True)
+    (site.tree / "extra" / "Cargo.toml").write_text('[package]\nname = "extra"\nversion = "0.1.0"\nedition = "2024"\n')
+    source.write_text("#![no_std]\npub const X: u8 = 1;\n")
+    with (
+        for_a_while(workspace, workspace.read_text().replace('"stage1",', '"stage1",\n    "extra",')),
+        for_a_while(
+            manifest, manifest.read_text().replace("[dependencies]", '[dependencies]\nextra.path = "../extra"')
+        ),
+    ):
+        site.build("kernel:svsm", recipe)
+    site.build("kernel:svsm", recipe)
+    write_as_old(source, f"{source.read_text()}// older\n")
+    kernel = site.tree / "kernel" / "src" / "main.rs"
+    kernel.write_text(kernel.read_text() + MARK.format("new code"))
+    assert site.build("kernel:svsm", recipe).built == {"kernel:svsm"}
+    assert b"new code" in (site.bin / "svsm").read_bytes()
+    assert site.build("kernel:svsm", recipe).built == set()
+
+
+# Changes during a build
+
+
+def test_a_source_that_changes_during_the_first_build_and_is_put_back_is_built_as_it_is(package: Package) -> None:
+    with package.held(package.hold) as came_to:
+        came_to(package.hold)
+        old, found = package.main.read_text(), package.main.stat()
+        package.say("TWO")
+    package.main.write_text(old)
+    os.utime(package.main, ns=(found.st_atime_ns, found.st_mtime_ns))
+    package.assert_builds_as_from_nothing()
+
+
+def test_a_change_during_a_build_that_was_undone_before_its_end_is_noticed(
+    package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """rustc read what was there for a moment only."""
+    wrapper, second = package.site.folder / "wrapper.sh", package.site.folder / "hold2"
+    wrapper.write_text(WRAPPER.replace("HOLD", str(second)))
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("RUSTC_WRAPPER", str(wrapper))
+    package.settle()
+    package.say("ZERO")
+    package.build()
+    package.say("ONE")
+    package.write_data(y="2")
+    with package.held(package.hold, second) as came_to:
+        came_to(package.hold)
+        package.say("TWO")
+        package.hold.unlink()
+        came_to(second)
+        package.say("ONE")
+    package.assert_builds_as_from_nothing()
+
+
+def test_a_file_that_vanishes_during_a_build_stops_nothing(package: Package) -> None:
+    package.settle()
+    swap = package.main.with_name(".main.rs.swp")
+    swap.write_text("an editor's")
+    package.write_data(x="1")
+    with package.held(package.hold) as came_to:
+        came_to(package.hold)
+        swap.unlink()
+    package.assert_builds_as_from_nothing()
+
+
+# Not more than is needed
+
+
+def test_a_lock_file_that_cargo_rewrites_for_a_new_version_is_asked_about_once_more(site: Site) -> None:
+    recipe = site.recipe()
+    site.build(recipe)
+    replaced(site.tree / "Cargo.toml", 'version = "0.1.0"', 'version = "0.1.1"')
+    assert "kernel:svsm" in site.build(recipe).built
+    assert 'version = "0.1.1"' in (site.tree / "Cargo.lock").read_text()
+    assert not site.build(recipe).built & {"igvm:qemu", "measure:qemu"}
+    assert site.build(recipe).built == set()
+
+
+def test_a_source_with_a_time_to_come_is_not_built_for_ever(package: Package) -> None:
+    later = time.time() + 7200
+    os.utime(package.main, (later, later))
+    package.build()
+    package.build()
+    assert package.build().built == set()
+
+
+def test_a_variable_that_only_another_set_of_features_reads_makes_nothing_stale(package: Package) -> None:
+    manifest = package.folder / "Cargo.toml"
+    manifest.write_text(manifest.read_text() + FEATURE)
+    source = '#[cfg(feature = "ff")]\npub const ASKED: Option<&str> = option_env!("ASKED");\n'
+    package.main.write_text(source + package.main.read_text())
+    other = deepcopy(package.recipe)
+    other["fs"]["modules"]["tst"]["features"] = "ff"
+    package.build(recipe=other)
+    package.build()
+    assert package.build(env={"ASKED": "1"}).built == set()
+    assert package.build(env={"ASKED": "1"}, recipe=other).built == {TASK}
+
+
+def test_variants_that_differ_in_what_their_build_script_generates_keep_their_programs(package: Package) -> None:
+    package.write_script('println!("cargo:rerun-if-env-changed=FOO");')
+    replaced(package.folder / "build.rs", "String::new()", 'env::var("FOO").unwrap()')
+    one, two = deepcopy(package.recipe), deepcopy(package.recipe)
+    one["fs"]["modules"]["tst"]["env"] = {"FOO": "1"}
+    two["fs"]["modules"]["tst"]["env"] = {"FOO": "2"}
+    for recipe in (one, two, one, two):
+        package.build(recipe=recipe)
+    for recipe in (one, two, one, two):
+        assert package.build(recipe=recipe).built == set()
+    shutil.rmtree(package.site.target)
+    assert package.build(recipe=two).built == set()
+    assert package.programs == made_from_nothing(package.site, TASK, recipes=(one, two))
+
+
+def test_a_target_folder_inside_of_the_package_is_no_input(package: Package) -> None:
+    package.site.target = package.folder / "target"
+    package.build()
+    package.build()
+    assert package.build().built == set()
+    package.site.build("kernel:svsm", package.site.recipe(package.recipe))
+    assert package.build().built == set()
+    package.assert_builds_as_from_nothing()

@@ -1,0 +1,122 @@
+"""Files that may not be read or written, and firmware that the run itself makes."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+from conftest import QEMU, Outcome, Site
+
+# Root may read and write every file, other than those that these tests are for. CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH are taken out
+# of the bounding set (PR_CAPBSET_DROP), so that the next program does not have them.
+WITHOUT_ROOTS_RIGHTS = """
+import ctypes, os, sys
+if os.geteuid() == 0:
+    system = ctypes.CDLL(None, use_errno=True)
+    for capability in (1, 2):
+        if system.prctl(24, capability, 0, 0, 0):
+            sys.exit(f"capability {capability} cannot be dropped: {os.strerror(ctypes.get_errno())}")
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+TASK = "kernel:svsm"
+
+
+def as_a_user(site: Site, *argv: str) -> Outcome:
+    """Run a command without root's right to read and write everything."""
+    return site.run([sys.executable, "-c", WITHOUT_ROOTS_RIGHTS, *argv])
+
+
+def doit_as_a_user(site: Site, *words: str) -> Outcome:
+    return as_a_user(site, sys.executable, "-m", "doit", *words, f"SVSM={site.tree_name}")
+
+
+@contextmanager
+def with_mode(change: Callable[[int], int], *paths: Path) -> Iterator[None]:
+    """Paths with another mode, which is put back so that the folder can be removed."""
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in paths}
+    for path, mode in modes.items():
+        path.chmod(change(mode))
+    try:
+        yield
+    finally:
+        for path, mode in modes.items():
+            path.chmod(mode)
+
+
+def read_only(mode: int) -> int:
+    return mode & ~0o222
+
+
+def put_new_code(site: Site) -> None:
+    source = site.tree / "kernel" / "src" / "main.rs"
+    source.write_text(source.read_text() + '\n#[used]\npub static MARK: [u8; 8] = *b"new code";\n')
+
+
+def test_these_tests_run_without_roots_rights(site: Site) -> None:
+    secret = site.folder / "secret"
+    secret.touch(mode=0)
+    assert as_a_user(site, "cat", str(secret)).status == 1
+
+
+@pytest.mark.parametrize("command", [(), ("list",), ("info",), ("clean",), ("forget",)])
+def test_an_output_folder_that_may_not_be_written_is_told_by_every_command(
+    command: tuple[str, ...], site: Site
+) -> None:
+    recipe = site.recipe()
+    site.build(TASK, recipe)
+    good = site.contents()
+    words = [*command, recipe] if command == ("list",) else [*command, TASK, recipe]
+    with with_mode(read_only, site.bin, *site.bin.rglob("*")):
+        outcome = doit_as_a_user(site, *words)
+        assert (outcome.status, "can the output folder be written?" in outcome.err) == (2, True), outcome.text
+    assert site.contents() == good
+    assert site.build(TASK, recipe).built == set()
+
+
+def test_records_that_may_not_be_written_are_told_and_nothing_is_taken_as_built(site: Site) -> None:
+    recipe = site.recipe()
+    site.build(TASK, recipe)
+    put_new_code(site)
+    with with_mode(read_only, *(site.bin / ".coconut").glob("state.sqlite3*")):
+        outcome = doit_as_a_user(site, TASK, recipe)
+        assert outcome.status == 1
+        assert "the records cannot be written" in outcome.text
+    assert site.build(TASK, recipe).built == {TASK}
+    assert b"new code" in (site.bin / "svsm").read_bytes()
+
+
+def test_records_that_may_not_be_written_are_no_matter_where_nothing_is_to_be_recorded(site: Site) -> None:
+    recipe = site.recipe()
+    site.build(TASK, recipe)
+    (site.tree / "kernel" / "src" / "main.rs").touch()
+    with with_mode(read_only, *(site.bin / ".coconut").glob("state.sqlite3*")):
+        outcome = doit_as_a_user(site, TASK, recipe)
+        assert (outcome.status, outcome.built) == (0, set()), outcome.text
+
+
+def test_a_file_that_may_not_be_read_stops_nothing_and_is_not_asked_about_for_ever(site: Site) -> None:
+    recipe = site.recipe()
+    notes = site.tree / "kernel" / ".notes"
+    notes.write_text("nobody's business")
+    with with_mode(lambda mode: 0, notes):
+        first = doit_as_a_user(site, TASK, recipe)
+        assert (first.status, TASK in first.built) == (0, True), first.text
+        doit_as_a_user(site, TASK, recipe)
+        again = doit_as_a_user(site, TASK, recipe)
+        assert (again.status, again.built) == (0, set()), again.text
+        put_new_code(site)
+        assert doit_as_a_user(site, TASK, recipe).built == {TASK}
+        assert b"new code" in (site.bin / "svsm").read_bytes()
+
+
+def test_firmware_that_the_same_run_makes_is_refused(site: Site) -> None:
+    """It would be taken before it is made anew."""
+    site.build("kernel:bldr", site.recipe())
+    outcome = site.doit(site.recipe({**deepcopy(QEMU), "firmware": {"file": "../bin/bldr"}}))
+    assert outcome.status == 2
+    assert "the firmware is to be taken from there, but this run makes it" in outcome.err
