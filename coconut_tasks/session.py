@@ -52,6 +52,7 @@ def open_session(options: Options) -> Session:
     triple, why = _triple(source, world)
     ground = Ground(options, source.layout, source.tree_name, triple, source.has_version_file)
     plan = plan_recipes(recipes, ground)
+    world.ahead = plan.ahead
     chosen = f"RECIPE={','.join(names)}" + ("" if options.recipes else " (the default)")
     first = f"source: {source.tree}, {source.why}{why}; {chosen}"
     warnings = [f"warning: {warning}" for warning in plan.warnings]

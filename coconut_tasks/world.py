@@ -13,6 +13,7 @@ from coconut_tasks.effects.lock import RunLock, alone_in
 from coconut_tasks.inputs.files import Files, Walker
 from coconut_tasks.inputs.toolchain import Toolchain, find_toolchain, program_identity
 from coconut_tasks.layout import STATE_FOLDER
+from coconut_tasks.step import Command
 
 
 @dataclass(slots=True)
@@ -29,6 +30,8 @@ class World:
     """Of the output folder."""
     ask_cargo: bool = False
     """Whether every cargo item asks cargo, whatever is known of its inputs."""
+    ahead: Command | None = None
+    """Is to be run once before the first host tool is built, and may fail: each tool is built on its own all the same."""
     _cargo_lock: threading.Lock = field(default_factory=threading.Lock)
     _toolchains: dict[str | None, Toolchain | None] = field(default_factory=dict)
     _programs: dict[str, str] = field(default_factory=dict)

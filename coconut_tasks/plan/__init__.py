@@ -13,10 +13,11 @@ from coconut_tasks.plan.firmware import plan_firmware
 from coconut_tasks.plan.fs import plan_fs
 from coconut_tasks.plan.ground import Ground
 from coconut_tasks.plan.igvm import plan_igvm, plan_measurement
-from coconut_tasks.plan.items import plan_tool, plan_version
+from coconut_tasks.plan.items import TOOLS, plan_tool, plan_version
 from coconut_tasks.plan.kernel import plan_kernel
 from coconut_tasks.recipe import BuildType, Component, Recipe
-from coconut_tasks.step import FirmwareImage, MakeItem, Step
+from coconut_tasks.step import Command, FirmwareImage, MakeItem, Step
+from coconut_tasks.tools.cargo import cargo_ahead
 from coconut_tasks.tools.igvmbuilder import Parts
 
 
@@ -26,6 +27,8 @@ class Plan:
 
     steps: tuple[Step, ...]
     warnings: tuple[str, ...] = ()
+    ahead: Command | None = None
+    """Builds all host tools at once, ahead of their steps: worth while where none is there yet."""
 
 
 def plan_recipe(recipe: Recipe, ground: Ground) -> tuple[Step, ...]:
@@ -71,17 +74,20 @@ def plan_recipes(recipes: Sequence[Recipe], ground: Ground) -> Plan:
     clashes = list(_clashes(planned.values(), label_of))
     if clashes:
         raise UsageError("\n".join(dict.fromkeys(clashes)))
-    names = Counter(step.name for step in planned.values())
-    taken = set(names)
+    counts = Counter(step.name for step in planned.values())
+    taken = set(counts)
     steps = []
     for record, step in planned.items():
         shown = tuple(pair for pair in step.publish if publisher[pair[1]].record == record)
-        label = label_of[record] if names[step.name] > 1 else ""
+        label = label_of[record] if counts[step.name] > 1 else ""
         while label and f"{step.name}@{label}" in taken:  # a module may be called so
             label += "'"
         steps.append(replace(step, publish=shown, label=label))
         taken.add(steps[-1].name)
-    return Plan(tuple(steps), tuple(_unused_features(recipes, steps, ground)))
+    names = sorted({step.component for step in steps if step.stage == "tool"})
+    tools = {name: ground.features(name, TOOLS[name].features) for name in names}
+    ahead = cargo_ahead(tools, ground.options) if len(tools) > 1 else None
+    return Plan(tuple(steps), tuple(_unused_features(recipes, steps, ground)), ahead)
 
 
 def _clashes(steps: Iterable[Step], label_of: Mapping[str, str]) -> Iterator[str]:

@@ -70,6 +70,11 @@ class Node:
         self.verdict = judge(self.step, self._record, self._inputs, self.world)
         return not self.verdict.reasons
 
+    @property
+    def is_new(self) -> bool:
+        """Whether there is no good run of the step to go by."""
+        return self._record is None
+
     def reasons(self) -> list[str]:
         """Why the step would run now, a sentence each; none if it is up to date."""
         self._is_up_to_date()

@@ -7,7 +7,7 @@ another reporter (``-r json``), so these things are put in front of the chosen o
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from doit.exceptions import InvalidTask, TaskFailed, UnmetDependency
@@ -36,6 +36,7 @@ class Supervisor:
             listen()
             problems = take_lock(nodes[0].world)
             backend().in_a_run = True
+            _decide_what_to_build_ahead(nodes)
         if problems:
             # doit's way to end a run before its first task; runtime_error gets the text.
             raise InvalidTask("\n".join(problems))
@@ -58,6 +59,15 @@ class Supervisor:
     def runtime_error(self, msg: str) -> None:
         self.internal_error = True
         super().runtime_error(msg)  # type: ignore[misc]
+
+
+def _decide_what_to_build_ahead(nodes: Sequence[Node]) -> None:
+    # Only if it builds nothing but what is asked for, and all of that is missing.
+    world, tools = nodes[0].world, [node for node in nodes if node.step.stage == "tool"]
+    if world.ahead is not None and (
+        world.ahead.argv.count("--package") != len(tools) or not all(node.is_new for node in tools)
+    ):
+        world.ahead = None
 
 
 def supervised(reporter: type) -> type:

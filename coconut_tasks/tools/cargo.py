@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from coconut_tasks.options import Options
 from coconut_tasks.recipe import BuildType, Component
@@ -31,10 +31,27 @@ def cargo_command(component: Component, features: Sequence[str], options: Option
             argv += ["--features", ",".join(features)]
     if component.manifest is not None:
         argv += ["--manifest-path", component.manifest]
-    if options.release:
-        argv.append("--release")
+    return Command((*argv, *_manner(options)), component.env)
+
+
+def cargo_ahead(packages: Mapping[str, Sequence[str]], options: Options) -> Command:
+    """Build host packages, by name with their features, all at once: cargo then keeps every core busy, where one after the other leaves
+    some idle. The result of each is still asked for on its own, as features may differ by what is built together."""
+    argv = ["cargo", "build", MESSAGES]
+    for package in packages:
+        argv += ["--package", package]
+    features = [f"{package}/{feature}" for package, names in packages.items() for feature in names]
+    if options.all_features:
+        argv.append("--all-features")
+    elif features:
+        argv += ["--features", ",".join(features)]
+    return Command((*argv, *_manner(options)))
+
+
+def _manner(options: Options) -> list[str]:
+    argv = ["--release"] if options.release else []
     if options.offline:
         argv += ["--locked", "--offline"]
     if options.verbose:
         argv.append("-vv")
-    return Command(tuple(argv), component.env)
+    return argv

@@ -27,6 +27,9 @@ def build_cargo_item(work: CargoItem, world: World, log: Path) -> Inputs:
         StepError: cargo or objcopy failed, or cargo made no such program.
     """
     with world.alone_with_cargo():
+        if world.ahead is not None and _triple(work) is None:
+            _build_ahead(world.ahead, work, world, log)
+            world.ahead = None
         build, messages = _build(work, world, log)
         # Another item may put a program of the same name in the same place, so it is taken before anyone else may build.
         program = _choose(work, programs(messages), log)
@@ -63,6 +66,16 @@ def _build(work: CargoItem, world: World, log: Path) -> tuple[Build, list[dict[s
             raise failure
         return build, messages
     raise AssertionError("the second run has no doubts")
+
+
+def _build_ahead(command: Command, work: CargoItem, world: World, log: Path) -> None:
+    started_ns = time.time_ns()
+    try:
+        printed = run(command, world.tree, world.environment, log)
+    except CommandFailed as error:
+        printed = error.printed  # the step of the tool that is to blame will tell
+    messages = parse_messages(printed)
+    _settle(read_build(messages, world.tree, None, world.environment), messages, work, world, started_ns, ask=False)
 
 
 def _settle(
