@@ -86,8 +86,12 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_finished(site: Site, kills:
     length = time.monotonic() - began
     good = site.contents()
     dice = random.Random(3)
-    hits = kept = 0
-    for number in range(kills):
+    number = hits = kept = 0
+    # Only kills that came before the end count, and of those enough must have come after a step was finished.
+    while hits < kills or kept < kills / 5:
+        assert number < 5 * kills, (
+            f"{hits} of {number} runs were killed before their end, {kept} after a step was finished"
+        )
         if number % 5 == 0:  # from nothing; else from where the kill before it left things
             forget_what_cargo_made(site)
             shutil.rmtree(site.bin, ignore_errors=True)
@@ -100,8 +104,6 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_finished(site: Site, kills:
             assert not done & after.built, f"kill {number} ({crash})"
             assert site.contents() == good
             assert site.build(recipe).built == set()
+        number += 1
     site.build(recipe)
     assert site.contents() == good
-    # The test means something: most kills came before the end, and some after steps were finished.
-    assert hits > kills / 2
-    assert kept > kills / 10
