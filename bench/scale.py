@@ -23,11 +23,19 @@ if "-V" in sys.argv:
     sys.exit(print("cargo 1.0.0 (stand-in)"))
 name = sys.argv[sys.argv.index("--package") + 1]
 folder = os.path.join(os.getcwd(), "kernel" if name == "svsm" else os.path.join("mods", name))
-out = os.path.join(os.getcwd(), "target", name)
-os.makedirs(os.path.dirname(out), exist_ok=True)
-with open(out, "w") as file:
+deps = os.path.join(os.getcwd(), "target", "debug", "deps")
+os.makedirs(deps, exist_ok=True)
+made, out = os.path.join(deps, name + "-0123456789abcdef"), os.path.join(os.path.dirname(deps), name)
+for path in (made, out):
+    if os.path.exists(path):
+        os.unlink(path)
+with open(made, "w") as file:
     file.write({tool!r} if name in ("igvmbuilder", "igvmmeasure", "packit") else name)
-os.chmod(out, 0o755)
+os.chmod(made, 0o755)
+os.link(made, out)
+sources = [entry.path for entry in os.scandir(os.path.join(folder, "src"))]
+with open(made + ".d", "w") as file:
+    file.write(made + ": " + " ".join(sources) + chr(10))
 print(json.dumps(dict(
     reason="compiler-artifact", package_id="path+file://" + folder + "#" + name + "@0.1.0", manifest_path=folder + "/Cargo.toml",
     target=dict(name=name, kind=["bin"]), profile=dict(test=False), filenames=[out], executable=out, fresh=False)))

@@ -84,7 +84,8 @@ class Verdict:
 
 def input_files(step: Step, inputs: Inputs, world: World) -> set[str]:
     """Every file that the step reads, absolute; of those only found out, the ones that exist."""
-    found = {path for path in inputs.paths(world.walker) if world.files.stat(path) is not None}
+    stat = world.files.stat
+    found = {path for path in inputs.paths(world.walker) if stat(path) is not None}
     return found | {world.path(path) for path in step.inputs}
 
 
@@ -94,7 +95,7 @@ def signature(step: Step, inputs: Inputs, world: World) -> dict[str, Any]:
     tools: dict[str, str] = {}
     work = step.work
     if isinstance(work, CargoItem):
-        environment = cargo_environment(world.environment, inputs.variables)
+        environment = {**world.cargo_variables, **cargo_environment(world.environment, inputs.variables, own=False)}
         name = work.build.argv[1].removeprefix("+") if work.build.argv[1].startswith("+") else None
         toolchain = world.toolchain(name)
         tools["rustc"] = toolchain.rustc if toolchain else "missing"
@@ -164,10 +165,10 @@ def _line(commands: Iterable[tuple[list[str], list[str]]]) -> str:
 def _input_changes(now: Set[str], recorded: Mapping[str, State], world: World, touched: set[str]) -> list[Reason]:
     reasons = [Reason(Cause.INPUT_ADDED, path) for path in sorted(now - recorded.keys())]
     reasons += [Reason(Cause.INPUT_REMOVED, path) for path in sorted(recorded.keys() - now)]
-    for path in sorted(now & recorded.keys()):
-        if not _same(path, recorded[path], world, touched):
-            reasons.append(Reason(Cause.INPUT_CHANGED, path))
-    return reasons
+    stat = world.files.stat
+    looked = [path for path in now & recorded.keys() if (found := stat(path)) is None or found != recorded[path][0]]
+    changed = [path for path in looked if not _same(path, recorded[path], world, touched)]
+    return reasons + [Reason(Cause.INPUT_CHANGED, path) for path in sorted(changed)]
 
 
 def _output_changes(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from coconut_tasks.effects.lock import RunLock, alone_in
+from coconut_tasks.inputs.environment import cargo_environment
 from coconut_tasks.inputs.files import Files, Walker
 from coconut_tasks.inputs.toolchain import Toolchain, find_toolchain, program_identity
 from coconut_tasks.layout import STATE_FOLDER
@@ -35,6 +36,7 @@ class World:
     _cargo_lock: threading.Lock = field(default_factory=threading.Lock)
     _toolchains: dict[str | None, Toolchain | None] = field(default_factory=dict)
     _programs: dict[str, str] = field(default_factory=dict)
+    _cargo_variables: Mapping[str, str | None] | None = None
 
     def path(self, spelt: str) -> str:
         """A step's path, absolute."""
@@ -55,6 +57,13 @@ class World:
         may put a program of the same name in the same place of cargo's target folder."""
         with self._cargo_lock, alone_in(self.path(self.environment.get("CARGO_TARGET_DIR") or ".")):
             yield
+
+    @property
+    def cargo_variables(self) -> Mapping[str, str | None]:
+        """cargo's and rustc's own variables, looked for once."""
+        if self._cargo_variables is None:
+            self._cargo_variables = cargo_environment(self.environment, ())
+        return self._cargo_variables
 
     def toolchain(self, name: str | None = None) -> Toolchain | None:
         """The Rust toolchain that runs in the tree."""

@@ -207,6 +207,20 @@ def test_a_variable_that_a_build_scripts_makefile_reads_reaches_the_program(site
     assert b"profile-debug" in (site.bin / "svsm").read_bytes()
 
 
+def test_another_terminal_is_no_reason_to_build(site: Site) -> None:
+    kernel_with_a_makefile(site)
+    makefile = site.tree / "kernel" / "Makefile"
+    makefile.write_text(makefile.read_text() + "\nPATH := $(PATH):/opt\nX := $$HOME $(SHELL) $(PWD) $(TERM)\n")
+    site.build(site.recipe())
+    env: dict[str, str | None] = {
+        "PATH": f"{os.environ['PATH']}:/nowhere",
+        "TERM": "other",
+        "PWD": "/",
+        "SHELL": "/bin/x",
+    }
+    assert site.build(site.recipe(), env=env).built == set()
+
+
 def test_a_variable_of_the_recipe_that_cargo_does_not_watch_reaches_the_program(site: Site) -> None:
     kernel_with_a_makefile(site)
     content = deepcopy(QEMU)

@@ -23,15 +23,6 @@ from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.inputs.messages import Message, Run, Unit, own_packages, read_text, script_runs, units
 from coconut_tasks.inputs.paths import first_that_exists, joined
 
-CONFIGURATION = (
-    "Cargo.toml",
-    "Cargo.lock",
-    ".cargo/config.toml",
-    ".cargo/config",
-    "rust-toolchain.toml",
-    "rust-toolchain",
-)
-
 
 @dataclass(slots=True)
 class Reads:
@@ -86,12 +77,14 @@ def cargo_inputs(
     every += [] if os.path.basename(os.path.dirname(program)) == "deps" else [_program_reads(program)]
     folders = {folder for reads in every for folder in reads.folders if not build.is_generated(folder)}
     files = {file for reads in every for file in reads.files if not build.is_generated(file)}
-    files |= set(configuration_files([tree, *build.own.values()], environment))
     roots = set(build.own.values())
+    configured = {tree, *roots}
+    files |= set(_configuration_elsewhere(configured, environment, walker))
     walked = {file for root in roots for file in walker.files(root)}
     return Inputs(
         roots=tuple(sorted(roots)),
         folders=tuple(sorted(folders)),
+        configured=tuple(sorted(configured)),
         files=tuple(sorted(files - walked)),
         variables=tuple(sorted({name for reads in every for name in reads.variables})),
         complete=all(reads.complete for reads in every),
@@ -104,18 +97,6 @@ def workspace_root(folder: str) -> str:
         if re.search(r"^\s*\[workspace[\].]", read_text(str(parent / "Cargo.toml")), re.MULTILINE):
             return str(parent)
     return folder
-
-
-def configuration_files(folders: Iterable[str], environment: Mapping[str, str]) -> Iterator[str]:
-    """Manifests, lock files, toolchain files and cargo's configuration on the way up from folders, there or not."""
-    ways_up = {str(parent) for folder in folders for parent in (Path(folder), *Path(folder).parents)}
-    home = cargo_home(environment)
-    candidates = [os.path.join(folder, name) for folder in sorted(ways_up) for name in CONFIGURATION]
-    candidates += [os.path.join(home, name) for name in ("config.toml", "config")]
-    for path in candidates:
-        yield path
-        if os.path.basename(path) in ("config.toml", "config"):
-            yield from _included(path, depth=0)
 
 
 def parse_depfile(text: str) -> tuple[list[str], list[str]]:
@@ -170,6 +151,15 @@ def _run_reads(run: Run, folder: str | None) -> Reads:
             path = joined(folder or "/", value)
             (reads.folders if os.path.isdir(path) else reads.files).add(path)
     return reads
+
+
+def _configuration_elsewhere(folders: Iterable[str], environment: Mapping[str, str], walker: Walker) -> Iterator[str]:
+    """cargo's own configuration, there or not, and what configuration files include."""
+    home = [os.path.join(cargo_home(environment), name) for name in ("config.toml", "config")]
+    yield from home
+    for path in {*home, *(path for folder in folders for path in walker.configuration(folder))}:
+        if os.path.basename(path) in ("config.toml", "config"):
+            yield from _included(path, depth=0)
 
 
 def _included(path: str, depth: int) -> Iterator[str]:

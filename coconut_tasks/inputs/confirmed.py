@@ -11,6 +11,7 @@ The notes lie in cargo's target folder, whose content they are about: all that b
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -95,7 +96,7 @@ class Confirmed:
             changed = any((now := files.look_again(file)) and now[1] >= started_ns - CLOCK_LAG_NS for file in e.files)
             if e.fresh or changed or (identity := e.identity) is None:
                 continue
-            note = json.dumps(_facts(e, files))
+            note = _facts(e, files)
             self._connection.execute("insert or replace into notes values (?, ?, ?)", (identity, e.artifact, note))
             newest = "select rowid from notes where artifact = ? order by rowid desc limit ?"
             self._connection.execute(
@@ -105,7 +106,7 @@ class Confirmed:
 
     def _note(self, e: Evidence) -> object:
         row = self._connection.execute("select note from notes where identity = ?", (e.identity,)).fetchone()
-        return json.loads(row[0]) if row else None
+        return row[0] if row else None
 
     def __enter__(self) -> Confirmed:
         return self
@@ -119,8 +120,9 @@ class Confirmed:
         return StepError(f"what cargo's artifacts were made of cannot be written down: {self._path}: {error}")
 
 
-def _facts(e: Evidence, files: Files) -> object:
-    return {"files": {file: files.digest(file) for file in e.files}, "variables": dict(e.variables)}
+def _facts(e: Evidence, files: Files) -> str:
+    facts = {"files": {file: files.digest(file) for file in e.files}, "variables": dict(e.variables)}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _written_ns(path: str) -> int:

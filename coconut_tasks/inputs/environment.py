@@ -19,10 +19,12 @@ _MAKE_REFERENCE = re.compile(
 _JOBS = re.compile(r"\s*-?-j(observer)?\S*|\s*--jobserver\S*")
 
 
-def cargo_environment(environment: Mapping[str, str], more: Iterable[str]) -> dict[str, str | None]:
-    """What cargo and rustc can see: their own variables, and ``more`` names that a build asked for (None: not set)."""
-    own = {name for name in environment if _CARGO.match(name) and not _NOT_IN_OUTPUT.match(name)}
-    values = {name: _value(name, environment.get(name)) for name in sorted(own | set(more))}
+def cargo_environment(
+    environment: Mapping[str, str], more: Iterable[str], *, own: bool = True
+) -> dict[str, str | None]:
+    """What cargo and rustc can see: their own variables (with ``own``), and ``more`` names that a build asked for (None: not set)."""
+    names = {name for name in environment if _CARGO.match(name) and not _NOT_IN_OUTPUT.match(name)} if own else set()
+    values = {name: _value(name, environment.get(name)) for name in sorted(names.union(more))}
     # Set or not, there is one, with a configuration that counts.
     return values | {"CARGO_HOME": cargo_home(environment)}
 
@@ -35,6 +37,14 @@ def cargo_home(environment: Mapping[str, str]) -> str:
 def asked_environment(environment: Mapping[str, str], names: Iterable[str]) -> dict[str, str | None]:
     """The named variables, where the environment sets them."""
     return {name: _value(name, environment[name]) for name in sorted(set(names)) if name in environment}
+
+
+AMBIENT = frozenset(
+    ("PATH", "HOME", "PWD", "OLDPWD", "SHELL", "USER", "LOGNAME", "TERM", "TMPDIR", "LANG", "LANGUAGE", "_", "SHLVL")
+    + ("MAKE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+)
+"""Variables that every session sets in its own way. The text of makefiles is full of them; as inputs, each new terminal would build
+anew."""
 
 
 def make_references(makefile: str) -> set[str]:

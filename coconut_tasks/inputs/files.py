@@ -63,6 +63,12 @@ class Files:
             self._digests[path, found] = content
         return self._digests[path, found]
 
+    def know(self, path: str, state: State) -> None:
+        """A recorded state: if the file still has that stat, its digest is known without reading it."""
+        found = self.stat(path)
+        if found is not None and found == state[0]:
+            self._digests[path, found] = state[1]
+
     def state(self, path: str) -> State:
         """What to record of a file: a stat that was taken within a clock tick of the last change is left out."""
         found = self.stat(path)
@@ -109,12 +115,19 @@ def _digest(path: str, *, executable: bool) -> str | None:
     return f"sha256{'x' if executable else ''}:{content}"
 
 
+CONFIGURATION = ("Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "rust-toolchain")
+"""Files that cargo and rustup look for on the way up from a folder, beside the two in ``.cargo``."""
+
+
 class Walker:
-    """Lists the files below folders, each folder once in a run."""
+    """Lists the files below and above folders, each folder once in a run."""
 
     def __init__(self, skip: Iterable[str] = ()) -> None:
         self._skip = frozenset(map(os.path.realpath, skip))
         self._known: dict[tuple[str, bool], tuple[list[str], list[str]]] = {}
+        self._names: dict[str, set[str]] = {}
+        self._above: dict[str, tuple[str, ...]] = {}
+        self._reals: dict[str, str] = {}
 
     def files(self, root: str, *, package: bool = True) -> Sequence[str]:
         """Every file below ``root``, sorted; links are followed.
@@ -128,11 +141,40 @@ class Walker:
         """Every folder below ``root``, sorted, by the same rules as for what is no package."""
         return self._walked(root, False)[1]
 
+    def configuration(self, folder: str) -> tuple[str, ...]:
+        """Manifests, lock files, toolchain files and cargo's configuration that are there, from ``folder`` up."""
+        if folder not in self._above:
+            parent = os.path.dirname(folder)
+            above = () if parent == folder else self.configuration(parent)
+            names = self._names_in(folder)
+            here = [name for name in CONFIGURATION if name in names]
+            if ".cargo" in names:
+                here += [f".cargo/{name}" for name in ("config.toml", "config")]
+            found = (os.path.join(folder, name) for name in here)
+            self._above[folder] = (*above, *filter(os.path.isfile, found))
+        return self._above[folder]
+
+    def _names_in(self, folder: str) -> set[str]:
+        if folder not in self._names:
+            try:
+                self._names[folder] = set(os.listdir(folder))
+            except OSError:  # what is in it may be there all the same
+                self._names[folder] = {*CONFIGURATION, ".cargo"}
+        return self._names[folder]
+
+    def _real(self, folder: str) -> str:
+        # As os.path.realpath, but a parent's is looked up once for all that are in it.
+        if folder not in self._reals:
+            parent, name = os.path.split(folder)
+            plain = name and name not in (".", "..") and not os.path.islink(folder)
+            self._reals[folder] = os.path.join(self._real(parent), name) if plain else os.path.realpath(folder)
+        return self._reals[folder]
+
     def _walked(self, root: str, package: bool) -> tuple[list[str], list[str]]:
         if (root, package) not in self._known:
             files: list[str] = []
             folders: list[str] = []
-            self._walk(root, (os.path.realpath(root),), package, files, folders)
+            self._walk(root, (self._real(root),), package, files, folders)
             self._known[root, package] = sorted(files), sorted(folders)
         return self._known[root, package]
 
@@ -143,6 +185,7 @@ class Walker:
         except OSError:
             return
         names = {entry.name for entry in entries}
+        self._names[folder] = names
         if package and len(way) > 1 and ("Cargo.toml" in names or "CACHEDIR.TAG" in names):
             return
         for entry in entries:

@@ -17,6 +17,8 @@ class Inputs:
     """Folders of packages, of which every file counts."""
     folders: tuple[str, ...] = ()
     """Other folders, of which every file and every folder's name counts, whatever package they are in."""
+    configured: tuple[str, ...] = ()
+    """Folders from which cargo's configuration is looked for on the way up."""
     files: tuple[str, ...] = ()
     """Files beyond those. One that does not exist counts too: it must stay away."""
     variables: tuple[str, ...] = ()
@@ -26,8 +28,10 @@ class Inputs:
 
     def paths(self, walker: Walker) -> set[str]:
         """Every file that could be read now."""
-        found = {*self.files, *(file for root in self.roots for file in walker.files(root))}
-        return found.union(*(walker.files(folder, package=False) for folder in self.folders))
+        found = set(self.files)
+        found.update(*map(walker.files, self.roots), *map(walker.configuration, self.configured))
+        found.update(*(walker.files(folder, package=False) for folder in self.folders))
+        return found
 
     def as_json(self) -> dict[str, Any]:
         """For the record."""
@@ -36,5 +40,5 @@ class Inputs:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Inputs:
         """From the record."""
-        lists = {name: tuple(value[name]) for name in ("roots", "folders", "files", "variables")}
+        lists = {name: tuple(value[name]) for name in ("roots", "folders", "configured", "files", "variables")}
         return cls(**lists, complete=bool(value["complete"]))

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from coconut_tasks.inputs.environment import make_references
+from coconut_tasks.inputs.environment import AMBIENT, make_references
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.step import Command
 
@@ -206,4 +206,4 @@ def _variables(printed: str, texts: Iterable[str], environment: Mapping[str, str
     without = re.sub(r"^# environment\n.*\n", "", printed, flags=re.MULTILINE)
     text = "\n".join([without, *texts])
     words = set(re.findall(r"\w+", text))
-    return tuple(sorted({*_ALWAYS_ASKED, *make_references(text), *(environment.keys() & words)} - {"_", "SHLVL"}))
+    return tuple(sorted({*_ALWAYS_ASKED, *make_references(text), *((environment.keys() & words) - AMBIENT)}))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from coconut_tasks.inputs.environment import make_references
+from coconut_tasks.inputs.environment import AMBIENT, make_references
 from coconut_tasks.inputs.files import Walker
 from coconut_tasks.inputs.messages import Run, read_text
 
@@ -24,4 +24,4 @@ def secret_variables(run: Run, folder: str, given: Iterable[str], walker: Walker
     told = {value for kind, value in run.rerun if kind == "env-changed"}
     makefiles = (path for path in walker.files(folder) if _MAKEFILE.fullmatch(path.rpartition("/")[2]))
     names = set(given).union(*(make_references(read_text(path)) for path in makefiles))
-    return {name for name in names - told if not _WATCHED.match(name)}
+    return {name for name in names - told - AMBIENT if not _WATCHED.match(name)}

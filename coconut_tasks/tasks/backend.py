@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     # Imported where it is used: doit loads every backend that is installed, for any dodo.py.
     import sqlite3
 
-FORMAT = 3
+FORMAT = 4
 """Version of the records' meaning; a file of another version is set aside, which makes every step stale once."""
 
 _LAST_OF_A_SUCCESS = "deps:"
@@ -54,7 +54,9 @@ class Backend:
 
     def get(self, task_id: str, dependency: str) -> Any:
         """One value, or None."""
-        return self.row(task_id).get(dependency)
+        # doit asks for each file of each task: without the lock where the row was read before.
+        row = self._rows.get(self._names.get(task_id, task_id))
+        return (self.row(task_id) if row is None else row).get(dependency)
 
     def set(self, task_id: str, dependency: str, value: Any) -> None:
         """Set a value; the row is written with the value that doit sets last."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from doit.dependency import FileChangedChecker
 
-from coconut_tasks.inputs.files import MOVED, Files, Stat, recorded_state
+from coconut_tasks.inputs.files import MOVED, Files, Stat
 
 
 class Checker(FileChangedChecker):  # type: ignore[misc]  # doit has no types
@@ -36,7 +36,10 @@ class Checker(FileChangedChecker):  # type: ignore[misc]  # doit has no types
 
     def check_modified(self, file_path: str, file_stat: Stat, state: Any) -> bool:
         """Whether the file is not as it was recorded."""
-        return not self.files.unchanged(file_path, recorded_state(state))
+        found, digest = state
+        if found is not None and file_stat == tuple(found):
+            return False
+        return not self.files.unchanged(file_path, (None, digest))
 
     def get_state(self, dep: str, current_state: Any) -> Any:
         """What to record of an input after a successful action: its state, or one that never matches if it changed meanwhile.

@@ -101,6 +101,8 @@ class Node:
         else:
             from coconut_tasks.work import perform  # imported here: a run that has nothing to do needs none of it
 
+            for path, state in (self._record.files if self._record else {}).items():
+                world.files.know(path, state)
             # What was looked at before tells what the step saw; the rest is judged by its age.
             before = world.files.seen()
             started_ns = time.time_ns() - CLOCK_LAG_NS
