@@ -40,8 +40,10 @@ def asked_environment(environment: Mapping[str, str], names: Iterable[str]) -> d
 
 
 AMBIENT = frozenset(
-    ("PATH", "HOME", "PWD", "OLDPWD", "SHELL", "USER", "LOGNAME", "TERM", "TMPDIR", "LANG", "LANGUAGE", "_", "SHLVL")
-    + ("MAKE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    {
+        *("PATH", "HOME", "PWD", "OLDPWD", "SHELL", "USER", "LOGNAME", "TERM", "TMPDIR", "LANG", "LANGUAGE"),
+        *("MAKE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "SHLVL", "_"),
+    }
 )
 """Variables that every session sets in its own way. The text of makefiles is full of them; as inputs, each new terminal would build
 anew."""
