@@ -12,7 +12,7 @@ def python(*words):
 
 
 def task_bench():
-    """measure how long builds take, beside what else could make them (20 minutes)"""
+    """measure how long builds take, beside what else could make them (25 minutes)"""
     return {"actions": [python("bench/run.py")], "verbosity": 2}
 
 

@@ -124,12 +124,37 @@ def noop_against_doit(race: Race, folder: Path, runs: int) -> str:
     )
 
 
+def many_modules(extra: int, runs: int) -> None:
+    """The no-op of a tree in which (a) has more to call."""
+    with tempfile.TemporaryDirectory() as name:
+        race = Race(Path(name), extra_modules=extra)
+        for builder in BUILDERS:
+            race.run(builder)
+        print(f"The sample with {extra} modules more:\n\n{HEAD}")
+        print(row("no-op", race.case(race.nothing, runs)) + "\n", flush=True)
+
+
+def heavy_kernel(functions: int, runs: int) -> None:
+    """An edit of a kernel that takes cargo its time."""
+    with tempfile.TemporaryDirectory() as name:
+        race = Race(Path(name), heavy=functions)
+        for builder in BUILDERS:
+            race.run(builder)
+        timed(one_package("svsm", race.triple), race.trees["one"].source, race.env)
+        print(f"The sample with {functions} functions more in its kernel:\n\n{HEAD}")
+        edited = race.case(race.edit("kernel/src/main.rs"), runs, "svsm")
+        print(row("an edited kernel source", edited) + "\n", flush=True)
+
+
 def main() -> None:
     """Print the tables."""
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--runs", type=int, default=7, help="runs of each case")
     flags.add_argument("--cold-runs", type=int, default=3, help="runs of the cold build")
-    flags.add_argument("--heavy", type=int, default=3000, help="functions more in the kernel that takes its time")
+    flags.add_argument("--extra-modules", type=int, default=70, help="modules more in the tree with many")
+    flags.add_argument(
+        "--heavy", type=int, nargs="*", default=[3000, 8000], help="functions more in the kernel that takes its time"
+    )
     flags.add_argument("--files", type=int, default=10_000, help="source files of the large trees")
     flags.add_argument("--modules", type=int, nargs="*", default=[10, 100, 1000], help="modules of the large trees")
     given = flags.parse_args()
@@ -155,20 +180,9 @@ def main() -> None:
             print(row(title, race.case(change, given.runs, package)), flush=True)
         print(row("cold build", cold), flush=True)
         print(f"\n{noop_against_doit(race, Path(name), given.runs)}\n", flush=True)
-    with tempfile.TemporaryDirectory() as name:
-        race = Race(Path(name), extra_modules=14)
-        for builder in BUILDERS:
-            race.run(builder)
-        print("The sample with 14 modules more:\n\n" + HEAD)
-        print(row("no-op", race.case(race.nothing, given.runs)) + "\n", flush=True)
-    with tempfile.TemporaryDirectory() as name:
-        race = Race(Path(name), heavy=given.heavy)
-        for builder in BUILDERS:
-            race.run(builder)
-        timed(one_package("svsm", race.triple), race.trees["one"].source, race.env)
-        print(f"The sample with {given.heavy} functions more in its kernel:\n\n{HEAD}")
-        edited = race.case(race.edit("kernel/src/main.rs"), given.runs, "svsm")
-        print(row("an edited kernel source", edited) + "\n", flush=True)
+    many_modules(given.extra_modules, given.runs)
+    for functions in given.heavy:
+        heavy_kernel(functions, given.runs)
     scale.table(given.modules, given.files, given.runs)
 
 
