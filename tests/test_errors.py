@@ -189,6 +189,16 @@ def test_a_real_tree_needs_the_bare_metal_target(site: Site) -> None:
         )
 
 
+def test_an_item_whose_recipe_builds_the_standard_library_needs_no_installed_target(site: Site) -> None:
+    """cargo itself has the last word on it then."""
+    manifest = site.tree / "Cargo.toml"
+    manifest.write_text(manifest.read_text().replace("sample = true", "sample = false"))
+    content = kernel(env={"CARGO_UNSTABLE_BUILD_STD": "core,alloc"})
+    outcome = site.doit("kernel:svsm", site.recipe(content))
+    assert outcome.status != 2, outcome.text
+    assert "is not installed: rustup target add" not in outcome.err
+
+
 def test_a_compiler_that_rustup_does_not_have_is_named_with_what_installs_it(site: Site) -> None:
     if site.run(["sh", "-c", "command -v rustup"]).status:
         pytest.skip("a cargo without rustup has no toolchains")
