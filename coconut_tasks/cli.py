@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from coconut_tasks import __version__
-from coconut_tasks.errors import EXIT_USAGE, CoconutError, tell, user_fault
+from coconut_tasks.errors import EXIT_USAGE, CoconutError, tell
 from coconut_tasks.options import Options, parse_features, process_environment
 from coconut_tasks.session import open_session
 
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         session = open_session(_options(given))
     except (CoconutError, OSError) as error:
-        tell(error if isinstance(error, CoconutError) else user_fault(error))
+        tell(error)
         return EXIT_USAGE
     except KeyboardInterrupt as error:
         return end(error)

@@ -72,6 +72,8 @@ def user_fault(error: Exception) -> UsageError:
     return UsageError(str(error))
 
 
-def tell(error: CoconutError) -> None:
-    """Print an error as it is; lines that say where they belong stay as they are, for editors to find."""
+def tell(error: Exception) -> None:
+    """Print an error as it is, or as ``user_fault`` words it; lines that say where they belong stay as they are, for editors to find."""
+    if not isinstance(error, CoconutError):
+        error = user_fault(error)
     print(f"error: {error}" if len(str(error).splitlines()) == 1 else str(error), file=sys.stderr)

@@ -43,10 +43,18 @@ class Build:
     """Folders of the packages whose files may change, by package id."""
     units: Sequence[tuple[Unit, Reads]]
     runs: Sequence[tuple[Run, Reads]]
-    """Of the own packages only."""
-    all_runs: Sequence[tuple[Run, Reads]]
     generated: tuple[str, ...]
     """Folders that build scripts write to."""
+
+    @property
+    def own_units(self) -> list[tuple[Unit, Reads]]:
+        """Of the own packages only."""
+        return [(unit, reads) for unit, reads in self.units if unit.package in self.own]
+
+    @property
+    def own_runs(self) -> list[tuple[Run, Reads]]:
+        """Of the own packages only."""
+        return [(run, reads) for run, reads in self.runs if run.package in self.own]
 
     def is_generated(self, path: str) -> bool:
         """Whether a build script made it: then it is made of the inputs, not one of them."""
@@ -60,19 +68,15 @@ def read_build(messages: Sequence[Message], tree: str, manifest: str | None, env
     runs = [(run, _run_reads(run, own.get(run.package))) for run in script_runs(messages)]
     return Build(
         own,
-        [(unit, _unit_reads(unit, own[unit.package], root)) for unit in units(messages) if unit.package in own],
-        [(run, reads) for run, reads in runs if run.package in own],
+        [(unit, _unit_reads(unit, own.get(unit.package), root)) for unit in units(messages)],
         runs,
         tuple(run.out_dir + os.sep for run, _ in runs),
     )
 
 
-def cargo_inputs(
-    build: Build, messages: Sequence[Message], program: str, tree: str, environment: Mapping[str, str], walker: Walker
-) -> Inputs:
+def cargo_inputs(build: Build, program: str, tree: str, environment: Mapping[str, str], walker: Walker) -> Inputs:
     """Everything that a build read; ``program`` is the executable that it made."""
-    every = [reads for _, reads in (*build.units, *build.all_runs)]
-    every += [_fetched_reads(unit) for unit in units(messages) if unit.package not in build.own]
+    every = [reads for _, reads in (*build.units, *build.runs)]
     # A test program has rustc's own dep-info only.
     every += [] if os.path.basename(os.path.dirname(program)) == "deps" else [_program_reads(program)]
     folders = {folder for reads in every for folder in reads.folders if not build.is_generated(folder)}
@@ -116,19 +120,17 @@ def parse_depfile(text: str) -> tuple[list[str], list[str]]:
     return files, variables
 
 
-def _unit_reads(unit: Unit, folder: str, root: str) -> Reads:
+def _unit_reads(unit: Unit, folder: str | None, root: str) -> Reads:
+    # Of a fetched package (no folder) only the variables count: the lock file fixes its files.
+    reads = Reads(complete=bool(unit.depinfo) or folder is None)
     # rustc runs in the workspace's folder, or in the package's where that is elsewhere.
-    bases = list(dict.fromkeys((root, workspace_root(folder), folder)))
-    reads = Reads(complete=bool(unit.depinfo))
+    bases = list(dict.fromkeys((root, workspace_root(folder), folder))) if folder is not None else []
     for depinfo in unit.depinfo:
         files, variables = parse_depfile(read_text(depinfo))
-        reads.files |= {path for file in files for path in first_that_exists(bases, file)}
         reads.variables |= set(variables)
+        if folder is not None:
+            reads.files |= {path for file in files for path in first_that_exists(bases, file)}
     return reads
-
-
-def _fetched_reads(unit: Unit) -> Reads:
-    return Reads(variables={name for depinfo in unit.depinfo for name in parse_depfile(read_text(depinfo))[1]})
 
 
 def _program_reads(program: str) -> Reads:

@@ -59,11 +59,11 @@ def evidence_of(
     build: Build, started_ns: int, given: Iterable[str], environment: Mapping[str, str], walker: Walker
 ) -> Iterator[Evidence]:
     """Of every own unit and script run of a cargo run that began at ``started_ns``; ``given`` are the variables that the recipe sets."""
-    for unit, reads in build.units:
+    for unit, reads in build.own_units:
         if unit.exact:  # else nothing can be said of it, and nobody is asked to clean it for ever
             read = sorted(file for file in reads.files if not build.is_generated(file))
             yield Evidence(unit.package, unit.artifact, unit.fresh, tuple(read), {})
-    for run, reads in build.runs:
+    for run, reads in build.own_runs:
         folder = build.own[run.package]
         files = {file for file in walker.files(folder) if not _PASSING.fullmatch(os.path.basename(file))}
         files |= reads.files | {file for inner in reads.folders for file in walker.files(inner, package=False)}

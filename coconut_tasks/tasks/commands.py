@@ -15,7 +15,7 @@ from doit.cmdparse import CmdParseError
 from doit.dependency import DatabaseException
 from doit.exceptions import InvalidCommand, InvalidTask
 
-from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, CoconutError, UsageError, did_you_mean, tell, user_fault
+from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, CoconutError, UsageError, did_you_mean, tell
 
 # The rest is imported when it is needed: in an environment that has this package, these classes serve any other dodo.py too,
 # and must not make it slower.
@@ -60,7 +60,7 @@ class _Ours:
             return nobody_reads()
         if isinstance(error, CoconutError | OSError | DatabaseException):
             # What the machine refuses is told with the file that it is about.
-            tell(error if isinstance(error, CoconutError) else user_fault(error))
+            tell(error)
             return EXIT_USAGE
         tasks = {task.name for task in getattr(self, "task_list", ())}
         wrong = [word for word in args if word not in tasks]

@@ -10,7 +10,7 @@ from typing import Any
 
 from doit import get_initial_workdir
 
-from coconut_tasks.errors import EXIT_USAGE, CoconutError, tell, user_fault
+from coconut_tasks.errors import EXIT_USAGE, CoconutError, tell
 from coconut_tasks.options import from_words, process_environment
 from coconut_tasks.session import Session, open_session
 from coconut_tasks.tasks.checker import Checker
@@ -38,7 +38,7 @@ def dodo(words: Sequence[str] | None = None) -> dict[str, Any]:
         options = from_words(sys.argv[1:] if words is None else words, process_environment(), _workdir())
         return namespace(open_session(options))
     except (CoconutError, OSError) as error:
-        tell(error if isinstance(error, CoconutError) else user_fault(error))
+        tell(error)
         raise SystemExit(EXIT_USAGE) from error
     except KeyboardInterrupt as error:
         raise SystemExit(end(error)) from error

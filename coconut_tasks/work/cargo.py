@@ -35,13 +35,13 @@ def build_cargo_item(work: CargoItem, world: World, log: Path) -> Inputs:
         program = _choose(work, programs(messages), log)
         built = Path(world.path(work.built))
         copy_whole(Path(program.path), built)
-        inputs = cargo_inputs(build, messages, program.path, world.tree, world.environment, world.walker)
+        inputs = cargo_inputs(build, program.path, world.tree, world.environment, world.walker)
     if work.objcopy is not None:
         objcopy(work.objcopy, built, Path(world.path(work.output)), world, log)
         built.unlink()
     secret = {
         name
-        for run, _ in build.runs
+        for run, _ in build.own_runs
         for name in secret_variables(run, build.own[run.package], dict(work.build.env), world.walker)
     } - dict(work.build.env).keys()
     return replace(inputs, variables=tuple(sorted(secret.union(inputs.variables))))
