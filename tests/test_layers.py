@@ -19,6 +19,7 @@ LAYERS = [
     {"inputs"},
     {"source", "world"},
     {"work", "staleness"},
+    {"reports"},
     {"session"},
     {"tasks"},
     {"cli"},
