@@ -47,6 +47,7 @@ def open_session(options: Options) -> Session:
     source = find_source(options)
     world = open_world(source.tree, source.bin, options.environment, ask_cargo=options.ask_cargo)
     names = options.recipes or (default_recipe(options, source.tree),)
+    world.recipes = names
     notes: list[str] = []
     recipes = _load(names, options, source, world, notes)
     triple, why = _triple(source, world)

@@ -7,12 +7,14 @@ outputs are as its last good run left them.
 from __future__ import annotations
 
 import hashlib
-import shlex
-from collections.abc import Iterable, Mapping, Set
+import os
+import posixpath
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from coconut_tasks.difference import difference
 from coconut_tasks.inputs.environment import asked_environment, cargo_environment
 from coconut_tasks.inputs.files import State
 from coconut_tasks.inputs.known import Inputs
@@ -25,7 +27,8 @@ class Cause(Enum):
     """Why a step is stale: the closed set of reasons, each with its sentence."""
 
     NEW = "it has not been built yet"
-    COMMAND = "its command changed from {old} to {new}"
+    NEW_VARIANT = "it has not been built this way yet: {subject}"
+    COMMAND = "its command changed: {subject}"
     ENVIRONMENT = "the environment variable {subject} changed from {old} to {new}"
     TOOL = "{subject} changed from {old} to {new}"
     INPUT_CHANGED = "{subject} changed"
@@ -106,13 +109,21 @@ def signature(step: Step, inputs: Inputs, world: World) -> dict[str, Any]:
         program = command.argv[0]
         if program in ("make", "objcopy"):
             tools[program] = world.program_identity(program)
-    commands = [[[f"{name}={value}" for name, value in command.env], list(command.argv)] for command in step.commands]
     folders = {folder: _digest_of_names(world.walker.folders(folder)) for folder in inputs.folders}
-    return {"commands": commands, "environment": dict(environment), "tools": tools, "folders": folders}
+    return {"commands": _commands(step), "environment": dict(environment), "tools": tools, "folders": folders}
 
 
-def judge(step: Step, record: Record | None, inputs: Set[str], world: World) -> Verdict:
-    """Why a step must run, or must at least place its outputs in ``bin/`` again; ``inputs`` are its ``input_files``."""
+def judge(
+    step: Step,
+    record: Record | None,
+    inputs: Set[str],
+    world: World,
+    other: Callable[[], Mapping[str, Any] | None] = lambda: None,
+) -> Verdict:
+    """Why a step must run, or must at least place its outputs in ``bin/`` again; ``inputs`` are its ``input_files``.
+
+    ``other`` gives the signature of another variant of the step, to compare one without a record with. It only chooses the words.
+    """
     verdict = Verdict()
     if isinstance(step.work, VersionFile):
         file = world.path(step.work.output)
@@ -120,9 +131,9 @@ def judge(step: Step, record: Record | None, inputs: Set[str], world: World) -> 
             verdict.reasons.append(Reason(Cause.VERSION, step.work.output))
         return verdict
     if record is None:
-        verdict.reasons.append(Reason(Cause.NEW))
+        verdict.reasons.append(_new(step, other()))
         return verdict
-    verdict.reasons += _changes(record.signature, signature(step, record.inputs, world))
+    verdict.reasons += _changes(step, record.signature, signature(step, record.inputs, world))
     verdict.reasons += _input_changes(inputs, record.files, world, verdict.touched)
     verdict.reasons += _output_changes(step.outputs, record.outputs, world, verdict.touched)
     if (asked := _asked_each_time(step, record.inputs, world)) is not None:
@@ -142,10 +153,20 @@ def _asked_each_time(step: Step, inputs: Inputs, world: World) -> str | None:
     return None
 
 
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Reason]:
+def _new(step: Step, other: Mapping[str, Any] | None) -> Reason:
+    told = difference(other["commands"], _commands(step), _own_folders(step)) if other else ""
+    return Reason(Cause.NEW_VARIANT, told) if told else Reason(Cause.NEW)
+
+
+def _own_folders(step: Step) -> list[str]:
+    return [posixpath.dirname(path) for path in step.outputs]
+
+
+def _changes(step: Step, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Reason]:
     reasons = []
     if old["commands"] != new["commands"]:
-        reasons.append(Reason(Cause.COMMAND, "", _line(old["commands"]), _line(new["commands"])))
+        told = difference(old["commands"], new["commands"], _own_folders(step))
+        reasons.append(Reason(Cause.COMMAND, told or "its parts are split in another way"))
     for cause, part in ((Cause.ENVIRONMENT, "environment"), (Cause.TOOL, "tools"), (Cause.FOLDERS, "folders")):
         for name in sorted(old[part].keys() | new[part].keys()):
             before, now = old[part].get(name), new[part].get(name)
@@ -158,17 +179,22 @@ def _digest_of_names(names: Iterable[str]) -> str:
     return hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
-def _line(commands: Iterable[tuple[list[str], list[str]]]) -> str:
-    return " && ".join(shlex.join([*(["env", *env] if env else []), *argv]) for env, argv in commands)
+def _commands(step: Step) -> list[Any]:
+    return [[[f"{name}={value}" for name, value in command.env], list(command.argv)] for command in step.commands]
 
 
 def _input_changes(now: Set[str], recorded: Mapping[str, State], world: World, touched: set[str]) -> list[Reason]:
-    reasons = [Reason(Cause.INPUT_ADDED, path) for path in sorted(now - recorded.keys())]
-    reasons += [Reason(Cause.INPUT_REMOVED, path) for path in sorted(recorded.keys() - now)]
+    reasons = [Reason(Cause.INPUT_ADDED, _seen_from(world, path)) for path in sorted(now - recorded.keys())]
+    reasons += [Reason(Cause.INPUT_REMOVED, _seen_from(world, path)) for path in sorted(recorded.keys() - now)]
     stat = world.files.stat
     looked = [path for path in now & recorded.keys() if (found := stat(path)) is None or found != recorded[path][0]]
     changed = [path for path in looked if not _same(path, recorded[path], world, touched)]
-    return reasons + [Reason(Cause.INPUT_CHANGED, path) for path in sorted(changed)]
+    return reasons + [Reason(Cause.INPUT_CHANGED, _seen_from(world, path)) for path in sorted(changed)]
+
+
+def _seen_from(world: World, path: str) -> str:
+    """As seen from the tree, if it is in there."""
+    return path.removeprefix(world.tree + os.sep)
 
 
 def _output_changes(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from coconut_tasks.effects.lock import RunLock, alone_in
+from coconut_tasks.effects.stopwatch import lap
 from coconut_tasks.inputs.environment import cargo_environment
 from coconut_tasks.inputs.files import Files, Walker
 from coconut_tasks.inputs.toolchain import Toolchain, find_toolchain, program_identity
@@ -29,6 +30,8 @@ class World:
     walker: Walker
     lock: RunLock
     """Of the output folder."""
+    recipes: tuple[str, ...] = ()
+    """What is built, as the user named it."""
     ask_cargo: bool = False
     """Whether every cargo item asks cargo, whatever is known of its inputs."""
     ahead: Command | None = None
@@ -55,7 +58,10 @@ class World:
     def alone_with_cargo(self) -> Iterator[None]:
         """For the time in which cargo builds and its program is taken: another item, or another run with an output folder of its own,
         may put a program of the same name in the same place of cargo's target folder."""
-        with self._cargo_lock, alone_in(self.path(self.environment.get("CARGO_TARGET_DIR") or ".")):
+        with ExitStack() as held:
+            with lap("waiting for cargo's target folder", waiting=True):
+                held.enter_context(self._cargo_lock)
+                held.enter_context(alone_in(self.path(self.environment.get("CARGO_TARGET_DIR") or ".")))
             yield
 
     @property
@@ -92,4 +98,4 @@ class World:
 def open_world(tree: str, bin: str, environment: Mapping[str, str], *, ask_cargo: bool = False) -> World:
     """A world at its first look."""
     lock = RunLock(Path(bin, STATE_FOLDER, "lock"))
-    return World(tree, bin, environment, Files(), Walker(skip=[bin]), lock, ask_cargo)
+    return World(tree, bin, environment, Files(), Walker(skip=[bin]), lock, ask_cargo=ask_cargo)

@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parent.parent / "coconut_tasks"
 # From values to front ends. A module may import its own layer and those before it.
 LAYERS = [
     {"__init__", "errors"},
-    {"options", "recipe", "step", "layout"},
+    {"options", "recipe", "step", "layout", "terminal"},
+    {"difference"},
     {"tools"},
     {"plan"},
     {"jsontext", "schema", "finding", "rules", "load", "reference"},
@@ -19,6 +20,7 @@ LAYERS = [
     {"inputs"},
     {"source", "world"},
     {"work", "staleness"},
+    {"forecast"},
     {"reports"},
     {"session"},
     {"tasks"},

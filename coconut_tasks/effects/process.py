@@ -10,12 +10,15 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from coconut_tasks.effects.stopwatch import lap
 from coconut_tasks.errors import StepError
 from coconut_tasks.step import Command
 
 _TAIL_LINES = 60
 inherited: set[int] = set()
 """Descriptors that every child gets: the run's lock."""
+manner: dict[str, str] = {}
+"""Variables that every child gets unless the user set them: they only change how it talks."""
 _running: set[subprocess.Popen[bytes]] = set()
 _lock = threading.Lock()
 
@@ -45,7 +48,7 @@ def run(command: Command, tree: str, environment: Mapping[str, str], log: Path) 
             process = subprocess.Popen(
                 command.argv,
                 cwd=tree,
-                env={**environment, **dict(command.env)},
+                env={**manner, **environment, **dict(command.env)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=file,
@@ -60,7 +63,8 @@ def run(command: Command, tree: str, environment: Mapping[str, str], log: Path) 
         with _lock:
             _running.add(process)
         try:
-            printed, _ = process.communicate()
+            with lap(str(command)):
+                printed, _ = process.communicate()
         finally:
             with _lock:
                 _running.discard(process)

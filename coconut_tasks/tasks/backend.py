@@ -52,6 +52,15 @@ class Backend:
                 self._rows[record] = self._read(record)
             return self._rows[record]
 
+    def latest(self, prefix: str) -> dict[str, Any]:
+        """What was written last of the records whose key begins so; empty if there is none."""
+        with self._lock:
+            if self._connection is None:
+                return {}
+            query = "select record from records where substr(record, 1, ?) = ? order by rowid desc limit 1"
+            found = self._connection.execute(query, (len(prefix), prefix)).fetchone()
+            return self._read(found[0]) if found else {}
+
     def get(self, task_id: str, dependency: str) -> Any:
         """One value, or None."""
         # doit asks for each file of each task: without the lock where the row was read before.

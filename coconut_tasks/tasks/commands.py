@@ -23,7 +23,7 @@ from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, CoconutError, UsageErr
 _DOIT_ERROR = 2
 
 
-class _Ours:
+class Ours:
     """Fills gaps of doit: it ends with 3 for a wrong command line, has no hint for a misspelt task, and shows tracebacks for Ctrl-C."""
 
     def parse_execute(self, in_args: Any) -> Any:
@@ -72,12 +72,26 @@ class _Ours:
         return None
 
 
-class Run(_Ours, DoitRun):  # type: ignore[misc]
+_QUIET = {
+    "name": "quiet",
+    "short": "q",
+    "long": "quiet",
+    "type": bool,
+    "default": False,
+    "help": "say nothing if nothing is to be done",
+}
+
+
+class Run(Ours, DoitRun):  # type: ignore[misc]
     """``run``: a failed step ends with 1, whatever else could not run because of it."""
 
     name = "run"
+    cmd_options = (*DoitRun.cmd_options, _QUIET)
+    at_work = False
+    """This process runs tasks, and does not only look at them."""
 
     def execute(self, params: Any, args: Any) -> Any:
+        Run.at_work = True
         status = super().execute(params, args)
         if params.get("coconut") and status == _DOIT_ERROR:
             from coconut_tasks.tasks.supervise import Supervisor
@@ -100,11 +114,15 @@ class Run(_Ours, DoitRun):  # type: ignore[misc]
         force_verbosity: Any = False,
         failure_verbosity: Any = 0,
         pdb: Any = False,
+        quiet: bool = False,
     ) -> Any:
         # doit finds out by their names which parameters to pass, so they are all here.
         if any((task.meta or {}).get("coconut") for task in self.task_list):
-            from coconut_tasks.tasks.supervise import supervised
+            from coconut_tasks.tasks.reporter import Reporter
+            from coconut_tasks.tasks.supervise import Supervisor, supervised
 
+            Supervisor.jobs = num_process or 1
+            Reporter.quiet = quiet
             if num_process < 0:
                 raise UsageError(f"-n: {num_process} is not a number of steps at once: 0 or more")
             if num_process and par_type != "thread":
@@ -126,13 +144,13 @@ class Run(_Ours, DoitRun):  # type: ignore[misc]
         )
 
 
-class List(_Ours, DoitList):  # type: ignore[misc]
+class List(Ours, DoitList):  # type: ignore[misc]
     """``list``."""
 
     name = "list"
 
 
-class Info(_Ours, DoitInfo):  # type: ignore[misc]
+class Info(Ours, DoitInfo):  # type: ignore[misc]
     """``info``: the reasons in words, and status 0 for a stale task too, which is no failure."""
 
     name = "info"
@@ -145,13 +163,13 @@ class Info(_Ours, DoitInfo):  # type: ignore[misc]
             return super()._execute(pos_args, hide_status)
         status = super()._execute(pos_args, True)
         if not hide_status:
-            reasons = node.reasons()
+            reasons = node.outlook().reasons
             self.outstream.write(f"\nstatus     : {'run' if reasons else 'up-to-date'}\n")
             self.outstream.write("".join(f" * {reason}\n" for reason in reasons))
         return status
 
 
-class Clean(_Ours, DoitClean):  # type: ignore[misc]
+class Clean(Ours, DoitClean):  # type: ignore[misc]
     """``clean``: not while a run is at work."""
 
     name = "clean"
@@ -166,7 +184,7 @@ class Clean(_Ours, DoitClean):  # type: ignore[misc]
         super().clean_tasks(tasks, dryrun, cleanforget)
 
 
-class Forget(_Ours, DoitForget):  # type: ignore[misc]
+class Forget(Ours, DoitForget):  # type: ignore[misc]
     """``forget``."""
 
     name = "forget"

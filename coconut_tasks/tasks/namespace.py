@@ -14,14 +14,21 @@ from coconut_tasks.errors import EXIT_USAGE, CoconutError, tell
 from coconut_tasks.options import from_words, process_environment
 from coconut_tasks.session import Session, open_session
 from coconut_tasks.tasks.checker import Checker
+from coconut_tasks.tasks.commands import Run
 from coconut_tasks.tasks.interrupt import end
 from coconut_tasks.tasks.node import Node
 from coconut_tasks.tasks.reporter import Reporter
+from coconut_tasks.tasks.supervise import Supervisor
 
-_COMMANDS = "coconut_tasks.tasks.commands"
+_COMMANDS = {
+    "commands": ("run", "list", "info", "clean", "forget"),
+    "report_commands": ("why", "plan", "log", "graph", "timeline", "size"),
+}
 PLUGINS = {
     "BACKEND": {"coconut": "coconut_tasks.tasks.backend:Backend"},
-    "COMMAND": {name: f"{_COMMANDS}:{name.title()}" for name in ("run", "list", "info", "clean", "forget")},
+    "COMMAND": {
+        name: f"coconut_tasks.tasks.{module}:{name.title()}" for module, names in _COMMANDS.items() for name in names
+    },
 }
 """What the entry points of the installed package say, for a front end that does not rely on them."""
 
@@ -46,10 +53,14 @@ def dodo(words: Sequence[str] | None = None) -> dict[str, Any]:
 
 def namespace(session: Session) -> dict[str, Any]:
     """Configuration and task creators for a session."""
-    for note in session.notes:
+    source, *notes = session.notes
+    # A run tells its source itself: with nothing to do, all that it says is two lines.
+    Supervisor.source = source if Run.at_work else ""
+    for note in notes if Run.at_work else session.notes:
         print(note, file=sys.stderr)
     Checker.files = session.world.files
     Reporter.verbose = session.options.verbose
+    Reporter.environment = session.options.environment
     return {
         "DOIT_CONFIG": {
             "backend": "coconut",

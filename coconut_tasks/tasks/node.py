@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from doit.exceptions import TaskFailed
 from doit.globals import Globals
 
 from coconut_tasks.effects.place import copy_whole
+from coconut_tasks.effects.stopwatch import Stopwatch, timed
 from coconut_tasks.errors import CoconutError, UsageError, user_fault
+from coconut_tasks.forecast import Outlook
 from coconut_tasks.inputs.files import CLOCK_LAG_NS, State, recorded_state
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.layout import DIGEST_HEX, DIGEST_JSON
@@ -29,6 +32,18 @@ META = "coconut"
 """The key of a task's ``meta`` under which its node is found."""
 
 
+class Result(Enum):
+    """What became of a step in a run."""
+
+    BUILT = "built"
+    PLACED = "placed again"
+    """Nothing was built; a file was copied to ``bin/``."""
+    FRESH = "up to date"
+    FAILED = "failed"
+    NOT_RUN = "not run, since they need a failed step"
+    IGNORED = "ignored, as `doit ignore` asked"
+
+
 class Node:
     """Joins a step, the world and doit's record of it."""
 
@@ -38,10 +53,11 @@ class Node:
         backend().name_record(step.name, step.record)
         self._record = self._read_record()
         self.verdict: Verdict | None = None
-        self.seconds: float | None = None
-        """How long the action took; None until it ran."""
-        self.placed_only = False
-        """The action only placed files in ``bin/``; nothing was built."""
+        self.watch: Stopwatch | None = None
+        """Of the action; None until it begins."""
+        self.result: Result | None = None
+        """None until the run has dealt with it."""
+        self._placed_only = False
 
     def __repr__(self) -> str:
         return f"<{self.step.name}>"
@@ -75,27 +91,47 @@ class Node:
         """Whether there is no good run of the step to go by."""
         return self._record is None
 
-    def reasons(self) -> list[str]:
-        """Why the step would run now, a sentence each; none if it is up to date."""
-        self._is_up_to_date()
-        return [str(reason) for reason in self.verdict.reasons] if self.verdict else []
+    @property
+    def seconds(self) -> float:
+        """How long its action took so far, without what it waited."""
+        return self.watch.seconds if self.watch else 0.0
+
+    def succeeded(self) -> None:
+        """Its action ended well."""
+        self.result = Result.PLACED if self._placed_only else Result.BUILT
+
+    def outlook(self) -> Outlook:
+        """What is known of the step before a run."""
+        verdict = judge(self.step, self._record, self._inputs, self.world, self._last_variant)
+        found = self._record.inputs if self._record else Inputs()
+        watched = frozenset((*self._inputs, *found.files))  # a file that must stay away counts too
+        roots = (*found.roots, *found.folders)
+        ignored = bool(backend().get(self.step.name, "ignore:"))
+        return Outlook(self.step, tuple(verdict.reasons), watched, roots, len(self._inputs), ignored)
+
+    def _last_variant(self) -> Mapping[str, Any] | None:
+        """What the last good run of another variant of this step had as its signature, where this one has had none."""
+        if self._record is not None:
+            return None
+        values = backend().latest(f"{self.step.stage}:{self.step.component}#").get("_values_:")
+        found = values.get("signature") if isinstance(values, dict) else None
+        return found if isinstance(found, dict) else None
 
     def _run(self, task: Any) -> TaskFailed | None:
-        started = time.monotonic()
-        try:
-            self._build(task)
-        except CoconutError as error:
-            return TaskFailed(str(error))
-        except OSError as error:
-            return TaskFailed(str(user_fault(error)))
-        finally:
-            self.seconds = time.monotonic() - started
+        self.watch = Stopwatch()
+        with timed(self.watch):
+            try:
+                self._build(task)
+            except CoconutError as error:
+                return TaskFailed(str(error))
+            except OSError as error:
+                return TaskFailed(str(user_fault(error)))
         return None
 
     def _build(self, task: Any) -> None:
         step, world = self.step, self.world
         if self._record is not None and self.verdict is not None and self.verdict.only_places:
-            self.placed_only = True
+            self._placed_only = True
             values = {**backend().get(step.name, "_values_:"), "published": self._publish()}
             inputs, before, started_ns = self._inputs, world.files.seen(), 0
         else:

@@ -1,4 +1,4 @@
-"""What a run says while it runs and at its end: plain lines, each written whole."""
+"""What a run says while it runs and at its end: on a terminal a live line with what is done above it, elsewhere plain lines."""
 
 from __future__ import annotations
 
@@ -7,84 +7,93 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import TaskFailed, UnmetDependency
 from doit.reporter import ConsoleReporter
 
-from coconut_tasks.step import Measurement
+from coconut_tasks.forecast import Fate, forecast
+from coconut_tasks.step import IgvmFile
 from coconut_tasks.tasks.interrupt import nobody_reads
-from coconut_tasks.tasks.node import Node, node_of
-from coconut_tasks.tasks.supervise import needed_nodes
+from coconut_tasks.tasks.node import Node, Result, node_of
+from coconut_tasks.tasks.supervise import Supervisor, needed_nodes
+from coconut_tasks.terminal import Terminal, alarming, plain, shown, terminal_of
+
+if TYPE_CHECKING:
+    from coconut_tasks.tasks.live import LiveDisplay  # imported when the first step runs
 
 
 class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
-    """One line when a step starts, one when it is done, and a summary with each launch digest."""
+    """A line for each step that is done, with its duration, and a summary with each IGVM file, its size and its launch digest."""
 
     desc = "coconut-tasks: steps, durations, launch digests"
     verbose = False
+    quiet = False
+    """Nothing is said of a run that has nothing to do."""
+    environment: Mapping[str, str] = {}  # replaced as a whole by each session
+    tells_source = True
 
     def __init__(self, outstream: Any, options: Mapping[str, Any]) -> None:
         super().__init__(outstream, options)
-        self._lock = threading.Lock()
-        self._begun = time.monotonic()
-        self._wanted = self._ignored = 0
-        self._good: dict[str, Node] = {}
-        self._built = self._placed = 0
-        self._failed: list[str] = []
-        self._not_run: list[str] = []
+        self._lock = threading.RLock()
+        self._began = time.monotonic()
+        self._nodes: dict[str, Node] = {}
+        """Every step that this run needs, by name."""
+        self._running: dict[str, Node] = {}
+        self._expected: dict[str, float | None] = {}
+        """How long each step that is to run took last time."""
+        self._terminal: Terminal | None = None
+        """Not looked at before the first step runs."""
+        self._live: LiveDisplay | None = None
         self._broken = False
 
     def write(self, text: str) -> None:
         with self._lock:
             try:
-                self.outstream.write(text)
-                self.outstream.flush()
+                if self._live is not None:
+                    self._live.say(text)
+                else:
+                    self.outstream.write(text)
+                    self.outstream.flush()
             except BrokenPipeError:
                 nobody_reads()  # but the build goes on
 
     def initialize(self, tasks: Mapping[str, Any], selected_tasks: Iterable[str]) -> None:
-        self._wanted = len(needed_nodes(tasks, selected_tasks))
+        self._nodes = {node.step.name: node for node in needed_nodes(tasks, selected_tasks)}
 
     def execute_task(self, task: Any) -> None:
         node = node_of(task)
-        if node is None or (node.verdict is not None and node.verdict.only_places):
+        if node is None:
             return
-        commands = node.step.commands
-        self.write(f"{task.name}: {commands[0] if commands else node.step.doc}\n")
+        with self._lock:
+            if self._terminal is None:
+                self._terminal = self._open()
+            self._running[task.name] = node
+        if (node.verdict is None or not node.verdict.only_places) and (self._live is None or self.verbose):
+            commands = node.step.commands
+            self.write(f"{task.name}: {commands[0] if commands else node.step.doc}\n")
 
     def add_success(self, task: Any) -> None:
         node = node_of(task)
         if node is None:
             return
-        self._good[task.name] = node
-        if node.placed_only:
-            self._placed += 1
-            self.write(
-                f"{task.name}: placed again: {', '.join(_shown(node, place) for _, place in node.step.publish)}\n"
-            )
+        self._ended(task)
+        if node.result is Result.PLACED:
+            places = ", ".join(_from_here(node, place) for _, place in node.step.publish)
+            self.write(f"{task.name}: placed again: {places}\n")
             return
-        self._built += 1
-        said = _worth_saying(node, everything=self.verbose)
-        self.write(f"{said}{task.name}: done in {node.seconds or 0:.1f} s\n")
+        said = self._shown(_worth_saying(node, everything=self.verbose))
+        self.write(f"{said}{task.name}: done in {node.seconds:.1f} s\n")
 
     def skip_uptodate(self, task: Any) -> None:
-        if node := node_of(task):
-            self._good[task.name] = node
-
-    def skip_ignore(self, task: Any) -> None:
-        super().skip_ignore(task)
-        if node_of(task):
-            self._ignored += 1
+        pass
 
     def add_failure(self, task: Any, fail: Any) -> None:
-        if isinstance(fail, UnmetDependency):
-            if node_of(task):  # and not a group
-                self._not_run.append(task.name)
-        elif isinstance(fail, TaskFailed):
-            self._failed.append(task.name)
-            self.write(f"{task.name}: FAILED: {fail.message}\n")
-        else:
+        self._ended(task)
+        if isinstance(fail, TaskFailed):
+            failed = alarming("FAILED", self._terminal or Terminal())
+            self.write(f"{task.name}: {failed}: {self._shown(fail.message)}\n")
+        elif not isinstance(fail, UnmetDependency):
             self._broken = True
             self.write(f"{task.name}: {fail.get_msg()}\n")
 
@@ -93,31 +102,101 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         sys.stderr.write(f"{msg}\n")
 
     def complete_run(self) -> None:
-        if self._broken:
-            return
-        seconds = time.monotonic() - self._begun
-        up_to_date = len(self._good) - self._built - self._placed
-        not_reached = self._wanted - len(self._good) - len(self._failed) - len(self._not_run) - self._ignored
-        counts = [
-            (self._built, "built"),
-            (self._placed, "placed again"),
-            (up_to_date, "up to date"),
-            (len(self._failed), f"FAILED ({', '.join(self._failed)})"),
-            (len(self._not_run), "not run, since they need a failed step"),
-            (not_reached, "not reached"),
-            (self._ignored, "ignored, as `doit ignore` asked"),
+        if self._live is not None:
+            live, self._live = self._live, None
+            live.close()
+        if not self._broken:
+            self._summarise()
+
+    def _open(self) -> Terminal:
+        """The first step runs."""
+        from coconut_tasks.effects.process import manner
+
+        terminal = terminal_of(self.outstream, self.environment)
+        if terminal.colours:
+            # No part of any signature: it changes how cargo talks, never what it makes.
+            manner["CARGO_TERM_COLOR"] = "always"
+        if terminal.live:
+            from coconut_tasks.tasks.live import LiveDisplay
+
+            self._expected = _expected(list(self._nodes.values()))
+            self._live = LiveDisplay(self.outstream, colours=terminal.colours, line=self._line)
+        return terminal
+
+    def _shown(self, text: str) -> str:
+        return shown(text, self._terminal or Terminal())
+
+    def _ended(self, task: Any) -> None:
+        with self._lock:
+            self._running.pop(task.name, None)
+
+    def _line(self) -> str:
+        from coconut_tasks.reports.progress import Running, progress_line, seconds_left
+
+        with self._lock:
+            at_work = [(name, node.watch) for name, node in self._running.items()]
+        running = [Running(name, watch.seconds, watch.waiting) for name, watch in at_work if watch]
+        left = {name: seconds for name, seconds in self._expected.items() if self._nodes[name].result is None}
+        done = sum(node.result is not None for node in self._nodes.values())
+        return progress_line(done, len(self._nodes), running, seconds_left(left, running))
+
+    def _summarise(self) -> None:
+        names: dict[Result | None, list[str]] = {}
+        for name, node in self._nodes.items():
+            names.setdefault(node.result, []).append(name)
+        if set(names) - {Result.FRESH, None}:
+            said = []
+            for result in (*Result, None):
+                if result in names:
+                    what = result.value if result else "not reached"
+                    failed = f"FAILED ({', '.join(names[result])})"
+                    said.append(f"{len(names[result])} {failed if result is Result.FAILED else what}")
+            self.write(f"{', '.join(said)}, in {time.monotonic() - self._began:.1f} s\n")
+            for line in self._images():
+                self.write(line)
+        elif Result.FRESH in names and not self.quiet:
+            source = f"; {Supervisor.source}" if Supervisor.source else ""
+            self.write(f"up to date: all {len(names[Result.FRESH])} steps{source}\n{_in_one_line(self._images())}")
+
+    def _images(self) -> list[str]:
+        """A line for each IGVM file that is there and good."""
+        from coconut_tasks.reports.size import human
+
+        good = [node for node in self._nodes.values() if node.result in (Result.BUILT, Result.PLACED, Result.FRESH)]
+        digests = dict(measured for node in good if (measured := node.digest()))
+        return [
+            f"{_from_here(node, place)}: {human(os.stat(node.world.path(output)).st_size)}, "
+            + (f"launch digest {digests[path]}\n" if (path := node.world.path(place)) in digests else "not measured\n")
+            for node in good
+            if isinstance(node.step.work, IgvmFile)
+            for output, place in node.step.publish
         ]
-        if self._built or self._placed or self._failed or self._ignored:
-            self.write(", ".join(f"{number} {what}" for number, what in counts if number) + f", in {seconds:.1f} s\n")
-        elif self._good:
-            self.write(f"up to date: all {up_to_date} steps\n")
-        for node in self._good.values():
-            if isinstance(node.step.work, Measurement) and (measured := node.digest()):
-                self.write(f"{os.path.relpath(measured[0])}: launch digest {measured[1]}\n")
 
 
-def _shown(node: Node, place: str) -> str:
+def _expected(nodes: list[Node]) -> dict[str, float | None]:
+    """How long each step that will run, or may, took last time."""
+    from coconut_tasks.history import History, expected_seconds
+
+    durations = History(nodes[0].world.state).durations()
+    coming = forecast((node.outlook() for node in nodes), nodes[0].world.path)
+    at_rest = (Fate.RESTS, Fate.PLACES)
+    return {
+        name: expected_seconds(found.step.record, durations)
+        for name, found in coming.items()
+        if found.fate not in at_rest
+    }
+
+
+def _from_here(node: Node, place: str) -> str:
     return os.path.relpath(node.world.path(place))
+
+
+def _in_one_line(lines: list[str]) -> str:
+    """Nothing to do is two lines, however many files there are: the digests in full are in the files."""
+    if len(lines) < 2:
+        return "".join(lines)
+    short = (f"{name} {rest.rpartition(' ')[2][:16]}…" for name, _, rest in (line.partition(": ") for line in lines))
+    return f"launch digests: {', '.join(short)}\n"
 
 
 def _worth_saying(node: Node, *, everything: bool) -> str:
@@ -126,4 +205,4 @@ def _worth_saying(node: Node, *, everything: bool) -> str:
         text = node.world.log(node.step.name).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    return text if everything or "warning:" in text else ""
+    return text if everything or "warning:" in plain(text) else ""

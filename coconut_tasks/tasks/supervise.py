@@ -7,61 +7,106 @@ another reporter (``-r json``), so these things are put in front of the chosen o
 from __future__ import annotations
 
 import gc
+import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from doit.exceptions import InvalidTask, TaskFailed, UnmetDependency
 
+from coconut_tasks.effects.stopwatch import Stopwatch
 from coconut_tasks.tasks.interrupt import listen
-from coconut_tasks.tasks.node import Node, backend, node_of
+from coconut_tasks.tasks.node import Node, Result, backend, node_of
 from coconut_tasks.tasks.preflight import preflight, take_lock
 
 
 class Supervisor:
-    """Comes before a reporter class in the order of bases."""
+    """Comes before a reporter class in the order of bases, so its attributes need names of their own."""
 
     latest: ClassVar[Supervisor | None] = None
     """Of the run that is at work, or was the last one."""
+    source: ClassVar[str] = ""
+    """Which tree is built and which recipes, where that is still to be told."""
+    jobs: ClassVar[int] = 1
+    """How many steps may run at once."""
 
     def __init__(self, outstream: Any, options: Mapping[str, Any]) -> None:
         super().__init__(outstream, options)  # type: ignore[call-arg]
         Supervisor.latest = self
         self.internal_error = False
         """An error that is not a step's own failure."""
+        self._whole = Stopwatch()
+        self._steps: list[Node] = []
+        self._telling = threading.Lock()
 
     def initialize(self, tasks: Mapping[str, Any], selected_tasks: Iterable[str]) -> None:
-        nodes = needed_nodes(tasks, selected_tasks)
+        self._steps = nodes = needed_nodes(tasks, selected_tasks)
+        if not getattr(self, "tells_source", False):
+            self._tell_source()
         problems = preflight(nodes)
         if nodes and not problems:
             listen()
             problems = take_lock(nodes[0].world)
             backend().in_a_run = True
-            _decide_what_to_build_ahead(nodes)
+            decide_what_to_build_ahead(nodes)
         if problems:
+            self._tell_source()
             # doit's way to end a run before its first task; runtime_error gets the text.
             raise InvalidTask("\n".join(problems))
         if start := getattr(super(), "initialize", None):  # not every reporter of doit has it
             start(tasks, selected_tasks)
 
     def execute_task(self, task: Any) -> None:
-        gc.enable()  # a long run begins
+        if task.actions:  # else it is a group, which doit "executes" too
+            gc.enable()  # a long run begins
+            self._tell_source()
         super().execute_task(task)  # type: ignore[misc]
+
+    def add_success(self, task: Any) -> None:
+        if node := node_of(task):
+            node.succeeded()
+        super().add_success(task)  # type: ignore[misc]
 
     def skip_uptodate(self, task: Any) -> None:
         if node := node_of(task):
+            node.result = Result.FRESH
             node.remember_touched()
         super().skip_uptodate(task)  # type: ignore[misc]
 
+    def skip_ignore(self, task: Any) -> None:
+        if node := node_of(task):
+            node.result = Result.IGNORED
+        super().skip_ignore(task)  # type: ignore[misc]
+
     def add_failure(self, task: Any, fail: Any) -> None:
         self.internal_error |= not isinstance(fail, UnmetDependency | TaskFailed)
+        if node := node_of(task):
+            node.result = Result.NOT_RUN if isinstance(fail, UnmetDependency) else Result.FAILED
+        self._tell_source()
         super().add_failure(task, fail)  # type: ignore[misc]
 
     def runtime_error(self, msg: str) -> None:
         self.internal_error = True
         super().runtime_error(msg)  # type: ignore[misc]
 
+    def complete_run(self) -> None:
+        super().complete_run()  # type: ignore[misc]
+        if any(node.result in _AT_WORK for node in self._steps):
+            from coconut_tasks.tasks.remember import remember  # a run that had nothing to do needs none of it
 
-def _decide_what_to_build_ahead(nodes: Sequence[Node]) -> None:
+            remember(self._steps, self._whole, self.jobs)
+
+    def _tell_source(self) -> None:
+        with self._telling:
+            line, Supervisor.source = Supervisor.source, ""
+        if line:
+            print(line, file=sys.stderr, flush=True)
+
+
+_AT_WORK = (Result.BUILT, Result.PLACED, Result.FAILED)
+
+
+def decide_what_to_build_ahead(nodes: Sequence[Node]) -> None:
     # Only if it builds nothing but what is asked for, and all of that is missing.
     world, tools = nodes[0].world, [node for node in nodes if node.step.stage == "tool"]
     if world.ahead is not None and (
@@ -76,11 +121,12 @@ def supervised(reporter: type) -> type:
 
 
 def needed_nodes(tasks: Mapping[str, Any], selected: Iterable[str]) -> list[Node]:
-    """The steps that the selected tasks need, themselves included."""
-    left, seen = list(selected), {}
+    """The steps that the selected tasks need, themselves included, each after those that it needs."""
+    left, seen = list(selected), set()
     while left:
         name = left.pop()
         if name not in seen:
-            seen[name] = tasks[name]
+            seen.add(name)
             left += tasks[name].task_dep
-    return [node for task in seen.values() if (node := node_of(task))]
+    # The tasks are in the plan's order.
+    return [node for name, task in tasks.items() if name in seen and (node := node_of(task))]

@@ -1,0 +1,65 @@
+"""Where a step's time goes: its commands, and what it waited for. A step has a thread, so a thread's stopwatch is its step's."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Lap:
+    """A part of the time, by ``time.monotonic``."""
+
+    what: str
+    waiting: bool
+    start: float
+    end: float
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Runs from when it is made."""
+
+    start: float = field(default_factory=time.monotonic)
+    end: float | None = None
+    laps: list[Lap] = field(default_factory=list)
+    waiting: bool = False
+    """At this moment."""
+
+    @property
+    def seconds(self) -> float:
+        """The time until now, or until it ended, without what was waited."""
+        whole = (self.end if self.end is not None else time.monotonic()) - self.start
+        return whole - sum(lap.end - lap.start for lap in self.laps if lap.waiting)
+
+
+_current = threading.local()
+
+
+@contextmanager
+def timed(watch: Stopwatch) -> Iterator[None]:
+    """What this thread does from here on belongs to the stopwatch."""
+    _current.watch = watch
+    try:
+        yield
+    finally:
+        watch.end = time.monotonic()
+        _current.watch = None
+
+
+@contextmanager
+def lap(what: str, *, waiting: bool = False) -> Iterator[None]:
+    """A part of the current step's time; nothing where no step is timed."""
+    watch: Stopwatch | None = getattr(_current, "watch", None)
+    start = time.monotonic()
+    if watch is not None:
+        watch.waiting = waiting
+    try:
+        yield
+    finally:
+        if watch is not None:
+            watch.waiting = False
+            watch.laps.append(Lap(what, waiting, start, time.monotonic()))

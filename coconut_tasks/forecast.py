@@ -1,0 +1,100 @@
+"""What a run would do, without running: which steps run for certain, and which do if another one makes something new."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from coconut_tasks.staleness import Reason
+from coconut_tasks.step import MakeItem, Measurement, Step, VersionFile
+
+
+class Fate(Enum):
+    """What becomes of a step in a run."""
+
+    RUNS = "runs"
+    PLACES = "is placed again"
+    """Nothing is built; a file is only copied to ``bin/`` again."""
+    MAYBE = "may run"
+    """Whether it runs depends on what another step makes: nobody knows before whether that is another file than last time."""
+    RESTS = "is up to date"
+    IGNORED = "is ignored, as `doit ignore` asked"
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is known of a step before a run."""
+
+    step: Step
+    reasons: tuple[Reason, ...]
+    """By ``staleness.judge``; none if it is up to date as things are."""
+    inputs: frozenset[str]
+    """Every file that it reads or looks for, absolute."""
+    roots: tuple[str, ...]
+    """Folders of which every file is an input, also one that is not there yet."""
+    count: int
+    """Of the inputs that are there."""
+    ignored: bool = False
+    """``doit ignore`` was said of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What will become of a step."""
+
+    step: Step
+    fate: Fate
+    reasons: tuple[str, ...]
+    """A sentence each: why it runs, or may run."""
+    inputs: int
+    """How many files it reads."""
+    because: tuple[str, ...] = ()
+    """Names of the steps whose files it reads and that run, or may run, before it."""
+
+
+def forecast(outlooks: Iterable[Outlook], absolute: Callable[[str], str]) -> dict[str, Forecast]:
+    """By the task's name; ``outlooks`` are in an order in which each step comes after those that it needs.
+
+    ``absolute`` is ``World.path``.
+    """
+    found: dict[str, Forecast] = {}
+    moving: dict[str, Forecast] = {}
+    for outlook in outlooks:
+        coming = _forecast(outlook, moving)
+        found[outlook.step.name] = coming
+        if coming.fate is not Fate.RESTS:  # what needs an ignored step is ignored, too
+            moving |= {absolute(path): coming for path in _makes(outlook.step)}
+    return found
+
+
+def _forecast(outlook: Outlook, moving: Mapping[str, Forecast]) -> Forecast:
+    step, reads = outlook.step, outlook.count
+    ahead = [source for path, source in moving.items() if _reads(outlook, path)]
+    if outlook.ignored or any(source.fate is Fate.IGNORED for source in ahead):
+        return Forecast(step, Fate.IGNORED, (), reads)
+    sources = {source.step.name: source for source in ahead if source.fate is not Fate.PLACES}
+    because = tuple(sources)
+    sentences = [str(reason) for reason in outlook.reasons]
+    builds = any(not reason.only_places for reason in outlook.reasons)
+    # Its text is known to be another one: it would not be written otherwise.
+    written = [source for source in sources.values() if isinstance(source.step.work, VersionFile)]
+    if builds or written:
+        sentences += [f"{source.step.outputs[0]} is written anew by {source.step.name}" for source in written]
+        return Forecast(step, Fate.RUNS, tuple(sentences), reads, because)
+    if sources:
+        sentences.insert(0, f"if what it reads of {', '.join(because)} is not as it was")
+        return Forecast(step, Fate.MAYBE, tuple(sentences), reads, because)
+    if not sentences and isinstance(step.work, Measurement):
+        # Where an IGVM file is placed, the measurement beside it goes first.
+        sentences = [f"{source.step.name} is placed again" for source in ahead]
+    return Forecast(step, Fate.PLACES if sentences else Fate.RESTS, tuple(sentences), reads)
+
+
+def _makes(step: Step) -> tuple[str, ...]:
+    return (*step.outputs, *((step.work.made,) if isinstance(step.work, MakeItem) else ()))
+
+
+def _reads(outlook: Outlook, path: str) -> bool:
+    return path in outlook.inputs or any(path.startswith(root + os.sep) for root in outlook.roots)

@@ -1,0 +1,20 @@
+"""Which logs there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from coconut_tasks.reports.size import human
+
+
+def list_of_logs(logs: Sequence[tuple[str, float, int]]) -> str:
+    """A line for each log, the latest last; of each the step's name, when it was written (seconds since the epoch), and its bytes."""
+    if not logs:
+        return "no step has run yet\n"
+    width = max(len(name) for name, _, _ in logs)
+    lines = [
+        f"{datetime.fromtimestamp(when):%Y-%m-%d %H:%M:%S}  {name:<{width}}  {human(size)}"
+        for name, when, size in sorted(logs, key=lambda log: log[1])
+    ]
+    return "\n".join(lines) + "\n"

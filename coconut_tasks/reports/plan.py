@@ -1,0 +1,83 @@
+"""What a run would run: as lines that can be copied into a shell, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from coconut_tasks.finding import printable
+from coconut_tasks.forecast import Fate, Forecast
+from coconut_tasks.step import CargoItem, Command, FirmwareImage, FsImage, Measurement, Step, VersionFile
+
+FORMAT = 1
+"""Version of the JSON; a change of meaning raises it."""
+_NOT_SHOWN = (Fate.RESTS, Fate.IGNORED)
+
+
+def plan_text(tree: str, forecasts: Sequence[Forecast], ahead: Command | None) -> str:
+    """A shell script: the commands as they will be run, and what this program does between them as comments."""
+    coming = [found for found in forecasts if found.fate not in _NOT_SHOWN]
+    if not coming:
+        return f"# nothing to do: all {len(forecasts)} steps are up to date\n"
+    lines = [str(Command(("cd", tree)))]
+    if ahead is not None:
+        lines += [
+            "",
+            "# all host tools at once, ahead of their steps; each is then taken by its own command",
+            str(ahead),
+        ]
+    for found in coming:
+        why = "; ".join(printable(reason) for reason in found.reasons)
+        lines += ["", f"# {found.step.name} {found.fate.value}: {why}"]
+        if found.fate is not Fate.PLACES:
+            lines += _lines(found.step)
+        lines += [f"# copied to {place}" for _, place in found.step.publish]
+    resting = len(forecasts) - len(coming)
+    lines += ["", f"# up to date: {resting}"] if resting else []
+    return "".join(f"{line}\n" for line in lines)
+
+
+def plan_json(
+    tree: str, recipes: Iterable[str], forecasts: Sequence[Forecast], ahead: Command | None
+) -> dict[str, Any]:
+    """The same for programs; ``fate`` is ``runs``, ``is placed again``, ``may run`` or ``is up to date``."""
+    return {
+        "format": FORMAT,
+        "tree": tree,
+        "recipes": list(recipes),
+        "ahead": _command(ahead) if ahead else None,
+        "steps": [
+            {
+                "name": found.step.name,
+                "fate": found.fate.value,
+                "reasons": list(found.reasons),
+                "because_of": list(found.because),
+                "commands": [_command(command) for command in found.step.commands],
+                "outputs": list(found.step.outputs),
+                "places": [place for _, place in found.step.publish],
+            }
+            for found in forecasts
+        ],
+    }
+
+
+def _command(command: Command) -> dict[str, Any]:
+    return {"argv": list(command.argv), "env": dict(command.env), "line": str(command)}
+
+
+def _lines(step: Step) -> list[str]:
+    """A step's commands, and between them what is done without a process of its own."""
+    commands = [str(command) for command in step.commands]
+    match step.work:
+        case VersionFile() as work:
+            return [f"# {work.output} is written"]
+        case CargoItem() as work:
+            return [commands[0], f"# the program that cargo names is copied to {work.built}", *commands[1:]]
+        case FsImage() as work:
+            return [*(f"# {file} is copied to {work.root}/{path}" for path, file in work.files), *commands]
+        case FirmwareImage() as work:
+            return [*commands, *([f"# {work.source} is copied to {work.output}"] if work.source else [])]
+        case Measurement() as work:
+            return [*commands, f"# the digest is written to {work.hex} and {work.json}"]
+        case _:
+            return commands

@@ -1,0 +1,46 @@
+"""What the live line says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A step that is at work."""
+
+    name: str
+    seconds: float
+    """Since it began, without what it waited."""
+    waiting: bool = False
+
+
+def progress_line(done: int, total: int, running: Iterable[Running], left: float | None) -> str:
+    """As ``[3/11] kernel:svsm 4.2 s; 1 waits; about 12 s left``. The longest runs first; ``left`` None: nobody knows."""
+    at_work = sorted((step for step in running if not step.waiting), key=lambda step: -step.seconds)
+    waiting = sum(step.waiting for step in running)
+    parts = [", ".join(f"{step.name} {step.seconds:.1f} s" for step in at_work)]
+    parts += [f"{waiting} {'waits' if waiting == 1 else 'wait'}"] if waiting else []
+    parts += [f"about {seconds_in_words(left)} left"] if left else []
+    return f"[{done}/{total}] " + "; ".join(filter(None, parts))
+
+
+def seconds_left(expected: Mapping[str, float | None], running: Iterable[Running]) -> float | None:
+    """How long the rest takes, by last time; ``expected`` are the steps to come and those at work, None for one that has no last time.
+
+    One after the other: nearly all of the time is cargo's, and one cargo runs at a time.
+    """
+    gone = {step.name: step.seconds for step in running}
+    left = 0.0
+    for name, seconds in expected.items():
+        if seconds is None:
+            return None
+        left += max(seconds - gone.get(name, 0.0), 0.0)
+    return left
+
+
+def seconds_in_words(seconds: float) -> str:
+    """``4 s``, ``2 min 5 s``."""
+    whole = max(round(seconds), 1)
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"

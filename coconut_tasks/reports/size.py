@@ -1,0 +1,84 @@
+"""How large the parts of an IGVM file are, and what changed since the build before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """One IGVM file as it was built once; all numbers are bytes."""
+
+    digest: str
+    """Of the file's content: two builds of one digest are the same."""
+    whole: int
+    parts: Mapping[str, int]
+    """The files that were put into it, by the name of the step that made each; pages of zeroes take no room in the file."""
+    modules: Mapping[str, int]
+    """The programs in the file-system image, by their path in it."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For the record."""
+        return {
+            "digest": self.digest,
+            "whole": self.whole,
+            "parts": dict(self.parts),
+            "modules": dict(self.modules),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Sizes:
+        """From the record."""
+        return cls(str(value["digest"]), int(value["whole"]), dict(value["parts"]), dict(value["modules"]))
+
+
+def human(size: int) -> str:
+    """``512 B``, ``1.2 KiB``, ``3.4 MiB``."""
+    if size < 1024:
+        return f"{size} B"
+    value, unit = size / 1024, "KiB"
+    if value >= 1024:
+        value, unit = value / 1024, "MiB"
+    return f"{value:.1f} {unit}"
+
+
+def size_table(place: str, now: Sizes, before: Sizes | None) -> str:
+    """The report of one file: a row for each part, the bytes, and the change since the build before."""
+    rows = [(place, now.whole, before.whole if before else None)]
+    known: Mapping[str, int] = before.parts if before else {}
+    for name in dict.fromkeys((*now.parts, *known)):
+        rows.append((f"  {name}", now.parts.get(name, 0), known.get(name, 0) if before else None))
+        if name.startswith("fs:"):
+            inside: Mapping[str, int] = before.modules if before else {}
+            rows += [
+                (f"    /{path}", now.modules.get(path, 0), inside.get(path, 0) if before else None)
+                for path in sorted(now.modules.keys() | inside.keys())
+            ]
+    texts = [(name, f"{size:,}", _change(size, old)) for name, size, old in rows]
+    widths = [max(len(text[column]) for text in texts) for column in range(3)]
+    lines = [
+        f"{name:<{widths[0]}}  {size:>{widths[1]}} bytes  {change:>{widths[2]}}".rstrip()
+        for name, size, change in texts
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def size_json(files: Sequence[tuple[str, Sizes, Sizes | None]]) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "format": 1,
+        "files": [
+            {"file": place, "now": now.as_json(), "before": before.as_json() if before else None}
+            for place, now, before in files
+        ],
+    }
+
+
+def _change(now: int, before: int | None) -> str:
+    if before is None:
+        return ""
+    if now == before:
+        return "="
+    return f"{now - before:+,}"

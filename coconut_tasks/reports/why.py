@@ -1,0 +1,49 @@
+"""What a run would do and why, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from coconut_tasks.finding import printable
+from coconut_tasks.forecast import Fate, Forecast
+
+_MOST = 10
+"""Reasons that are shown of a step that was not asked for by name."""
+
+
+def why_text(forecasts: Iterable[Forecast], asked: Iterable[str] = ()) -> str:
+    """A line or more for each step that runs or may run, and the others together; those ``asked`` for by name in full."""
+    named = set(asked)
+    lines: list[str] = []
+    resting: list[str] = []
+    for found in forecasts:
+        name = found.step.name
+        if found.fate is Fate.RESTS:
+            inputs = f"{found.inputs} input{'' if found.inputs == 1 else 's'}"
+            if name in named:
+                lines.append(f"{name} is up to date: {_AS_IT_WAS} ({inputs})")
+            else:
+                resting.append(name)
+        elif found.fate is Fate.IGNORED:
+            lines.append(f"{name} {found.fate.value}")
+        else:
+            lines += _reasons(found, everything=name in named)
+    if resting:
+        what = "1 other" if len(resting) == 1 else f"{len(resting)} others" if lines else f"all {len(resting)} steps"
+        lines.append(
+            f"up to date: {what if lines else f'all {len(resting)} steps'}: {_AS_IT_WAS}: {', '.join(resting)}"
+        )
+    return "".join(f"{line}\n" for line in lines)
+
+
+_AS_IT_WAS = "command, tools, environment, inputs and outputs are as its last good run left them"
+
+
+def _reasons(found: Forecast, *, everything: bool) -> list[str]:
+    reasons = [printable(reason) for reason in found.reasons]
+    head = f"{found.step.name} {found.fate.value}"
+    if len(reasons) == 1:
+        return [f"{head}: {reasons[0]}"]
+    shown = reasons if everything else reasons[:_MOST]
+    rest = [f"  and {len(reasons) - len(shown)} more: doit why {found.step.name}"] if len(shown) < len(reasons) else []
+    return [f"{head}:", *(f"  {reason}" for reason in shown), *rest]

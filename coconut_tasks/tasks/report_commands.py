@@ -1,0 +1,251 @@
+"""doit commands that tell about builds and build nothing: why, plan, log, graph, timeline, size."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from doit.cmd_base import DoitCmdBase
+from doit.control import TaskControl
+
+from coconut_tasks.errors import UsageError, did_you_mean
+from coconut_tasks.tasks.commands import Ours
+
+# The rest is imported when it is needed: doit loads these classes for its own help, for any dodo.py.
+
+
+def _switch(name: str, help: str, short: str = "") -> dict[str, Any]:
+    return {"name": name, "short": short, "long": name, "type": bool, "default": False, "help": help}
+
+
+def _text(name: str, help: str, short: str = "") -> dict[str, Any]:
+    return {"name": name, "short": short, "long": name, "type": str, "default": "", "help": help}
+
+
+class _Report(Ours, DoitCmdBase):  # type: ignore[misc]
+    """What these commands share: the steps that are asked for, and all that those need."""
+
+    doc_usage = "[TASK ...] [VARIABLE=value ...]"
+    asked: Sequence[str] = ()
+
+    def execute(self, params: Any, args: Any) -> Any:
+        self.asked = args
+        return super().execute(params, args)
+
+    @cached_property
+    def nodes(self) -> list[Any]:
+        """The steps in the order of the plan."""
+        from coconut_tasks.tasks.supervise import needed_nodes
+
+        control = TaskControl(self.task_list)
+        control.process(self.sel_tasks)
+        found = needed_nodes(control.tasks, control.selected_tasks)
+        if not found:
+            raise UsageError(f"{self.name}: no step of a recipe was asked for: doit list --all shows them")
+        return found
+
+    def forecasts(self) -> dict[str, Any]:
+        """What would become of each step, by name."""
+        from coconut_tasks.forecast import forecast
+
+        nodes = self.nodes
+        return forecast((node.outlook() for node in nodes), nodes[0].world.path)
+
+
+class Why(_Report):
+    """``why``."""
+
+    name = "why"
+    doc_purpose = "say why each step would run, or why not"
+    examples: ClassVar = ("doit why", "doit why RECIPE=config/qemu.json igvm:qemu")
+
+    def _execute(self) -> int:
+        from coconut_tasks.reports.why import why_text
+
+        self.outstream.write(why_text(self.forecasts().values(), self.asked))
+        return 0
+
+
+class Plan(_Report):
+    """``plan``."""
+
+    name = "plan"
+    doc_purpose = "show what would run, as commands that can be copied, and run nothing"
+    cmd_options = (_switch("json", "for programs"),)
+    examples: ClassVar = ("doit plan", "doit plan --json RELEASE=1 igvm:qemu")
+
+    def _execute(self, json: bool) -> int:
+        from coconut_tasks.reports.plan import plan_json, plan_text
+        from coconut_tasks.tasks.supervise import decide_what_to_build_ahead
+
+        nodes = self.nodes
+        world = nodes[0].world
+        decide_what_to_build_ahead(nodes)
+        forecasts = list(self.forecasts().values())
+        if json:
+            self.outstream.write(_pretty(plan_json(world.tree, world.recipes, forecasts, world.ahead)))
+        else:
+            self.outstream.write(plan_text(world.tree, forecasts, world.ahead))
+        return 0
+
+
+class Log(_Report):
+    """``log``."""
+
+    name = "log"
+    doc_purpose = "show all that a step's last run printed"
+    examples: ClassVar = ("doit log kernel:svsm", "doit log")
+
+    def _execute(self) -> int:
+        from coconut_tasks.reports.logs import list_of_logs
+        from coconut_tasks.terminal import shown, terminal_of
+
+        nodes = self.nodes
+        if not self.asked:
+            logs = [(node.step.name, node.world.log(node.step.name)) for node in nodes]
+            stats = [(name, path.stat()) for name, path in logs if path.exists()]
+            self.outstream.write(list_of_logs([(name, stat.st_mtime, stat.st_size) for name, stat in stats]))
+            return 0
+        terminal = terminal_of(self.outstream, nodes[0].world.environment)
+        chosen = self._chosen(nodes)
+        for node in chosen:
+            path = node.world.log(node.step.name)
+            if not path.exists():
+                raise UsageError(f"log: {node.step.name} has not run yet, or not since {path.parent} was removed")
+            head = f"==> {node.step.name} <==\n" if len(chosen) > 1 else ""
+            self.outstream.write(head + shown(path.read_text(encoding="utf-8", errors="replace"), terminal))
+        return 0
+
+    def _chosen(self, nodes: Sequence[Any]) -> list[Any]:
+        """The steps that were named, alone or by their group, and not what they need."""
+        names = set(self.asked)
+        return [node for node in nodes if names & {node.step.name, node.step.stage, node.step.name.partition("@")[0]}]
+
+
+class Graph(_Report):
+    """``graph``."""
+
+    name = "graph"
+    doc_purpose = "draw the steps and what needs what, the stale ones marked"
+    cmd_options = (
+        _text("format", "svg, dot or mermaid (default: by the output file's name, else svg)"),
+        _text(
+            "output",
+            "the file to write, - for standard output (default: bin/graph.svg; text goes to standard output)",
+            "o",
+        ),
+        _switch("all", "draw each module, however many there are", "a"),
+    )
+    examples: ClassVar = ("doit graph", "doit graph --format=mermaid", "doit graph -o build.dot")
+
+    def _execute(self, format: str, output: str, all: bool) -> int:
+        from coconut_tasks.forecast import Fate
+        from coconut_tasks.reports import graph
+
+        kinds = {".svg": "svg", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".mermaid": "mermaid"}
+        kind = format or kinds.get(os.path.splitext(output)[1], "svg")
+        if kind not in kinds.values():
+            raise UsageError(
+                f"graph --format: '{kind}' is none of svg, dot, mermaid{did_you_mean(kind, kinds.values())}"
+            )
+        states = {Fate.RUNS: graph.State.STALE, Fate.PLACES: graph.State.STALE, Fate.MAYBE: graph.State.MAYBE}
+        nodes = self.nodes
+        makers = {path: node.step.name for node in nodes for path in node.step.outputs}
+        drawn = [
+            graph.GraphNode(
+                found.step.name,
+                found.step.stage,
+                found.step.doc,
+                states.get(found.fate, graph.State.FRESH),
+                "; ".join(found.reasons),
+                tuple(
+                    dict.fromkeys(makers[path] for path in (*found.step.inputs, *found.step.after) if path in makers)
+                ),
+            )
+            for found in self.forecasts().values()
+        ]
+        group = False if all else None
+        if kind == "svg":
+            title = ", ".join(nodes[0].world.recipes)
+            text = graph.render_svg(drawn, title=title, group=group)
+        else:
+            text = (graph.render_dot if kind == "dot" else graph.render_mermaid)(drawn, group=group)
+        self.put(text, output or ("-" if kind != "svg" else str(Path(nodes[0].world.bin, "graph.svg"))))
+        return 0
+
+    def put(self, text: str, output: str) -> None:
+        """Write to a file, which is named then, or to standard output."""
+        put(text, output, self.outstream)
+
+
+class Timeline(_Report):
+    """``timeline``."""
+
+    name = "timeline"
+    doc_purpose = "show where the time of the last run went"
+    doc_usage = "[VARIABLE=value ...]"
+    cmd_options = (_text("output", "the page to write (default: bin/timeline.html; the trace goes beside it)", "o"),)
+    examples: ClassVar = ("doit timeline", "doit timeline -o /tmp/build.html")
+
+    def _execute(self, output: str) -> int:
+        from coconut_tasks.history import History
+        from coconut_tasks.reports import timeline
+
+        world = self.nodes[0].world
+        found = History(world.state).last_run()
+        if found is None:
+            raise UsageError(f"timeline: nothing was built yet in {world.bin}")
+        page = Path(output or Path(world.bin, "timeline.html"))
+        put(timeline.html(found), str(page), self.outstream)
+        put(json.dumps(timeline.chrome_trace(found)), str(page.with_suffix(".json")), self.outstream)
+        path = timeline.critical_path(found)
+        seconds = {step.name: step.end - step.start for step in found.steps}
+        chain = " → ".join(f"{name} {seconds[name]:.1f} s" for name in path)
+        self.outstream.write(f"{found.command}: {found.seconds:.1f} s; the longest chain: {chain}\n")
+        return 0
+
+
+class Size(_Report):
+    """``size``."""
+
+    name = "size"
+    doc_purpose = "show the parts of each IGVM file in bytes, and what changed since the build before"
+    cmd_options = (_switch("json", "for programs"),)
+    examples: ClassVar = ("doit size", "doit size --json RECIPE=config/qemu.json")
+
+    def _execute(self, json: bool) -> int:
+        from coconut_tasks.history import History
+        from coconut_tasks.reports.size import size_json, size_table
+        from coconut_tasks.tasks.remember import sizes_of
+
+        nodes = self.nodes
+        world = nodes[0].world
+        history = History(world.state)
+        files = [(name, now, history.before(name, now)) for name, now in sizes_of(nodes)]
+        if not files:
+            raise UsageError(f"size: no IGVM file of these recipes has been built yet in {world.bin}")
+        shown = [(os.path.relpath(os.path.join(world.bin, name)), now, before) for name, now, before in files]
+        if json:
+            self.outstream.write(_pretty(size_json(shown)))
+        else:
+            self.outstream.write("".join(size_table(*file) for file in shown))
+        return 0
+
+
+def put(text: str, output: str, stream: Any) -> None:
+    """Write to a file, which is named then, or for ``-`` to the stream."""
+    from coconut_tasks.effects.place import write_whole
+
+    if output == "-":
+        stream.write(text)
+        return
+    write_whole(Path(output), text.encode())
+    stream.write(f"{os.path.relpath(output)}: written\n")
+
+
+def _pretty(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=2) + "\n"

@@ -1,0 +1,231 @@
+"""What a person sees while a build runs and at its end: on a terminal (a pseudo-terminal here), and in a log."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+from conftest import Site, environment
+
+from coconut_tasks.terminal import Terminal, plain, terminal_of
+
+UP_AND_CLEAR = "\x1b[2K"
+
+
+def on_a_terminal(site: Site, *words: str, act: Callable[[int], None] | None = None, **env: str) -> tuple[int, str]:
+    """Run doit with its standard streams on a terminal; the exit status, and every byte that was sent to it."""
+    ours, theirs = pty.openpty()
+    variables = {**environment(site.target), "TERM": "xterm-256color", "COLUMNS": "100", **env}
+    for name in ("NO_COLOR", "FORCE_COLOR", "CI"):
+        if name not in env:
+            variables.pop(name, None)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "doit", *words, f"SVSM={site.tree_name}"],
+        cwd=site.folder, env=variables, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    got = b""
+    until = time.monotonic() + 300
+    while time.monotonic() < until:
+        if act is not None and b"[" in got:
+            act(process.pid)
+            act = None
+        try:
+            if select.select([ours], [], [], 0.1)[0]:
+                data = os.read(ours, 65536)
+                if not data:
+                    break
+                got += data
+        except OSError:
+            break
+        if process.poll() is not None and not select.select([ours], [], [], 0)[0]:
+            break
+    os.close(ours)
+    return process.wait(timeout=30), got.decode().replace("\r\n", "\n")
+
+
+class Screen:
+    """A terminal as far as this output goes: what stands on it in the end."""
+
+    def __init__(self, sent: str) -> None:
+        self.lines = [""]
+        self.row = 0
+        for part in re.findall(r"\x1b\[\d*[A-Za-z]|\x1b\[[\d;]*m|\r|\n|[^\x1b\r\n]+", sent):
+            if part == "\n":
+                self.row += 1
+                self.lines += [""] * (self.row + 1 - len(self.lines))
+            elif part.endswith("A"):
+                self.row -= int(part[2:-1] or 1)
+            elif part.endswith("K"):
+                self.lines[self.row] = ""
+            elif part != "\r" and not part.startswith("\x1b"):
+                self.lines[self.row] += part
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+def test_a_terminal_has_one_line_that_lives_and_what_is_done_stays_above_it(site: Site) -> None:
+    recipe = site.recipe()
+    status, sent = on_a_terminal(site, recipe)
+    assert status == 0, sent
+    assert re.search(r"\[\d+/7\] .*kernel:svsm \d+\.\d s", sent), sent
+    assert UP_AND_CLEAR in sent
+    # In the end only what is done, and the summary.
+    lines = [line for line in Screen(sent).text.splitlines() if line]
+    assert lines[0].startswith(f"source: {site.tree}")
+    assert re.fullmatch(r"7 built, in \d+\.\d s", lines[-2])
+    assert re.fullmatch(r"bin/q\.igvm: [\d.]+ KiB, launch digest [0-9a-f]{96}", lines[-1])
+    done = [line for line in lines[1:-2] if re.fullmatch(r"\S+: done in \d+\.\d s", line)]
+    assert len(done) == 7 and len(lines) == 10
+
+
+def test_the_live_line_tells_how_long_it_takes_by_the_last_run(site: Site) -> None:
+    recipe = site.recipe()
+    first = on_a_terminal(site, recipe)[1]
+    assert " left" not in first  # there is no last run yet
+    main = site.tree / "kernel" / "src" / "main.rs"
+    main.write_text(main.read_text() + "\n#[used]\nstatic MORE: [u8; 3] = [1, 2, 3];\n")
+    sent = on_a_terminal(site, recipe)[1]
+    # Five of seven are known to stay; what is to come are the edited part, its image and its measurement.
+    assert re.search(r"\[\d/7\] kernel:svsm \d+\.\d s; about \d+ s left", sent), sent
+
+
+def test_a_failure_comes_through_whole_with_its_step_and_its_colours(site: Site) -> None:
+    main = site.tree / "kernel" / "src" / "main.rs"
+    main.write_text(main.read_text() + '\nfn wrong() -> u8 { "text" }\n')
+    status, sent = on_a_terminal(site, site.recipe())
+    assert status == 1
+    assert "kernel:svsm: \x1b[1;31mFAILED\x1b[0m: exit status 101" in sent
+    assert re.search(r"\x1b\[[\d;]*m.*error\[E0308\]", sent)
+    after = plain(sent).split("FAILED", 1)[1]
+    for line in ("error[E0308]: mismatched types", "expected `u8`, found `&str`", "could not compile `svsm`"):
+        assert line in after
+    log = site.bin / ".coconut" / "logs" / "kernel-svsm.log"
+    assert f"log: {log}" in after
+    # Every line that cargo wrote stands on the screen, in one piece.
+    screen = Screen(sent).text
+    said = plain(log.read_text()).split("\n", 1)[1].strip("\n")
+    assert said in "\n".join(line.rstrip() for line in screen.splitlines()) or said in screen
+
+
+@pytest.mark.parametrize(
+    ("env", "live"), [({"NO_COLOR": "1"}, True), ({"TERM": "dumb"}, False), ({"TERM": ""}, False)]
+)  # fmt: skip
+def test_no_colour_is_sent_where_none_is_wanted(env: dict[str, str], live: bool, site: Site) -> None:
+    main = site.tree / "kernel" / "src" / "main.rs"
+    main.write_text(main.read_text() + '\nfn wrong() -> u8 { "text" }\n')
+    status, sent = on_a_terminal(site, site.recipe(), **env)
+    assert status == 1
+    assert not re.search(r"\x1b\[[\d;]*m", sent)
+    assert (UP_AND_CLEAR in sent) == live
+    assert "error[E0308]: mismatched types" in sent
+
+
+def test_what_is_no_terminal_gets_plain_lines(site: Site) -> None:
+    main = site.tree / "kernel" / "src" / "main.rs"
+    main.write_text(main.read_text() + "\nfn unused() {}\n")
+    outcome = site.build(site.recipe(), env={"CARGO_TERM_COLOR": "always", "TERM": "xterm"})
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", outcome.text)
+    assert "warning: function `unused` is never used" in outcome.out
+    # The command first, then what it said in one piece, then that it is done.
+    assert re.search(r"^kernel:svsm: cargo build .*--package svsm", outcome.out, re.MULTILINE)
+    told = outcome.out.split("warning: function", 1)[1]
+    assert re.search(r"\nkernel:svsm: done in \d+\.\d s\n", told)
+
+
+def test_colours_can_be_asked_for_where_there_is_no_terminal(site: Site) -> None:
+    main = site.tree / "kernel" / "src" / "main.rs"
+    main.write_text(main.read_text() + "\nfn unused() {}\n")
+    outcome = site.build(site.recipe(), env={"FORCE_COLOR": "1"})
+    assert re.search(r"\x1b\[[\d;]*mwarning", outcome.out)
+
+
+def test_nothing_to_do_is_two_lines_on_a_terminal_too(site: Site) -> None:
+    recipe = site.recipe()
+    site.build(recipe)
+    status, sent = on_a_terminal(site, recipe)
+    assert status == 0
+    assert len(sent.splitlines()) == 2 and "\x1b" not in sent
+    assert sent.startswith(f"up to date: all 7 steps; source: {site.tree}, named by SVSM; {recipe}\n")
+    assert site.build("run", "--quiet", recipe).text.strip() == ""
+
+
+def test_ctrl_c_takes_the_live_line_away(site: Site) -> None:
+    status, sent = on_a_terminal(site, site.recipe(), act=lambda pid: os.killpg(pid, signal.SIGINT))
+    assert status == 130
+    assert "ended by SIGINT; what was finished is kept" in sent
+    assert not re.search(r"^\[\d+/\d+\]", Screen(sent).text, re.MULTILINE)
+    assert "\x1b[?25l" not in sent  # the cursor was never hidden, so a killed run leaves none behind
+
+
+def test_output_of_steps_that_run_at_once_does_not_mix(site: Site) -> None:
+    """Both parts warn at length; each one's warnings stand together, before its own last line."""
+    for part, crate in (("kernel", "svsm"), ("boot/bldr", "bldr")):
+        main = site.tree / part / "src" / "main.rs"
+        lines = "".join(f"fn {crate}_unused_{i}() {{}}\n" for i in range(40))
+        main.write_text(main.read_text() + "\n" + lines)
+    outcome = site.build(site.recipe())
+    own = {"svsm": "kernel:svsm: done", "bldr": "kernel:bldr: done"}
+    for crate, end in own.items():
+        places = [match.start() for match in re.finditer(rf"`{crate}_unused_\d+`", outcome.out)]
+        between = outcome.out[places[0] : places[-1]]
+        assert len(places) == 40
+        assert not re.search(r"^\S+:\S+: (done|cargo)", between, re.MULTILINE)
+        rest = outcome.out[places[-1] :]
+        assert re.search(r"^\S+: done in", rest, re.MULTILINE).group().startswith(end.split(": done")[0])  # type: ignore[union-attr]
+
+
+# Units
+
+
+class Stream:
+    def __init__(self, tty: bool) -> None:
+        self.tty = tty
+
+    def isatty(self) -> bool:
+        return self.tty
+
+
+@pytest.mark.parametrize(
+    ("tty", "env", "expected"),
+    [
+        (True, {"TERM": "xterm"}, Terminal(live=True, colours=True)),
+        (True, {"TERM": "xterm", "NO_COLOR": "1"}, Terminal(live=True, colours=False)),
+        (True, {"TERM": "xterm", "NO_COLOR": ""}, Terminal(live=True, colours=True)),
+        (True, {"TERM": "dumb"}, Terminal()),
+        (True, {}, Terminal()),
+        (False, {"TERM": "xterm"}, Terminal()),
+        (False, {"FORCE_COLOR": "1"}, Terminal(colours=True)),
+        (False, {"FORCE_COLOR": "0"}, Terminal()),
+        (False, {"FORCE_COLOR": "1", "NO_COLOR": "1"}, Terminal()),
+    ],
+)
+def test_a_terminal_is_what_the_stream_and_the_environment_say(
+    tty: bool, env: dict[str, str], expected: Terminal
+) -> None:
+    assert terminal_of(Stream(tty), env) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\x1b[1m\x1b[31merror\x1b[0m: x\n", "error: x\n"),
+        ("\x1b]8;;https://e.org\x1b\\E0308\x1b]8;;\x1b\\\n", "E0308\n"),
+        ("\x1b]0;title\x07a", "a"),
+        ("10 %\r50 %\r100 %\ndone\r\n", "100 %\ndone\n"),
+        ("a\tb\x08\x00\x9b", "a\tb"),
+        ("\x1b", ""),
+    ],
+)
+def test_plain_text_has_no_control_characters(text: str, expected: str) -> None:
+    assert plain(text) == expected
