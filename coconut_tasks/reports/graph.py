@@ -76,7 +76,7 @@ def render_svg(nodes: Sequence[GraphNode], *, title: str, group: bool | None = N
 def render_dot(nodes: Sequence[GraphNode], *, group: bool | None = None) -> str:
     """The graph for Graphviz."""
     shown = _shown(nodes, group)
-    lines = ["digraph steps {", "  rankdir=LR;", '  node [shape=box, style=filled, fontname="monospace"];']
+    lines = ["digraph steps {", "  rankdir=LR;", '  node [shape=box, style=filled, fontname="Courier"];']
     for stage, members in _by_stage(shown):
         indent = "    " if stage else "  "
         if stage:
@@ -205,7 +205,9 @@ def _dot_id(one: _Shown) -> str:
 
 def _mermaid(text: str) -> str:
     """Text between quotes. All but letters, digits and a few signs is written as a number, which no syntax reads as its own."""
-    return "".join(char if char.isalnum() or char in " :-_@.,…" else f"#{ord(char)};" for char in one_line(text))
+    # Mermaid breaks the line at a backslash and an n, also where they are numbers: so a joiner without width goes between.
+    safe = one_line(text).replace("\\n", "\\\u2060n")
+    return "".join(char if char.isalnum() or char in " :-_@.,…" else f"#{ord(char)};" for char in safe)
 
 
 _LARGE, _SMALL = 13, 11.5

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from graphlib import TopologicalSorter
+from typing import Any
+
+from coconut_tasks.reports.timings import Bar, Part, page
+
+FORMAT = 1
+"""Of ``as_json``; a file with another one is not understood."""
+_RESULTS = ("built", "placed", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +58,238 @@ class Timeline:
     """Steps that did not have to run."""
     steps: tuple[StepTime, ...]
     """In the order in which they began."""
+
+
+def as_json(timeline: Timeline) -> dict[str, Any]:
+    """The value as JSON has it; ``from_json`` reads it."""
+    return {"format": FORMAT, **asdict(timeline)}
+
+
+def from_json(value: object) -> Timeline:
+    """The value that ``as_json`` wrote, also after a way through a file.
+
+    Raises:
+        ValueError: it is not one, or one of another version of this program.
+    """
+    record = _record(value, "the timeline")
+    if record.get("format") != FORMAT:
+        raise ValueError(f"format {record.get('format')!r} is not {FORMAT}")
+    steps = tuple(_step(item) for item in _list(record, "steps"))
+    if len({step.name for step in steps}) < len(steps):
+        raise ValueError("two steps have one name")
+    TopologicalSorter({step.name: step.needs for step in steps}).prepare()  # its error about a circle is a ValueError
+    return Timeline(
+        _text(record, "command"),
+        _number(record, "began"),
+        _number(record, "seconds"),
+        _count(record, "jobs"),
+        _count(record, "up_to_date"),
+        steps,
+    )
+
+
+def critical_path(timeline: Timeline) -> tuple[str, ...]:
+    """The steps that ran, each needing the one before it, whose durations have the largest sum.
+
+    ``needs`` must also hold what is needed through steps that did not run.
+    """
+    by_name = {step.name: step for step in timeline.steps}
+    ran_before = {step.name: [need for need in step.needs if need in by_name] for step in timeline.steps}
+    before: dict[str, str | None] = {}
+    total: dict[str, float] = {}
+    for name in TopologicalSorter(ran_before).static_order():
+        last = max(ran_before[name], key=total.__getitem__, default=None)
+        before[name] = last
+        total[name] = _seconds(by_name[name]) + (total[last] if last is not None else 0.0)
+    path: list[str] = []
+    at = max((step.name for step in timeline.steps), key=total.__getitem__, default=None)
+    while at is not None:
+        path.append(at)
+        at = before[at]
+    return tuple(reversed(path))
+
+
+def chrome_trace(timeline: Timeline) -> dict[str, Any]:
+    """The run in the Trace Event Format: for ui.perfetto.dev and chrome://tracing. Steps that overlap are in different lanes."""
+    lanes = _lanes(timeline.steps)
+    critical = frozenset(critical_path(timeline))
+    events: list[dict[str, Any]] = [_meta("process_name", 0, name=timeline.command)]
+    for lane in sorted(set(lanes.values())):
+        events += [_meta("thread_name", lane, name=f"job {lane}"), _meta("thread_sort_index", lane, sort_index=lane)]
+    for step in timeline.steps:
+        args = {
+            "result": step.result,
+            "needs": list(step.needs),
+            "waiting": round(_waiting(step), 6),
+            "critical path": step.name in critical,
+        }
+        events.append(_event(step.name, step.stage, step.start, step.end, lanes[step.name], args))
+        for span in _in_turn(step):
+            name, category = (f"waiting: {span.what}", "waiting") if span.waiting else (span.what, "command")
+            args = {"waiting": span.waiting, "step": step.name}
+            events.append(_event(name, category, span.start, span.end, lanes[step.name], args))
+    for second, at_work, waiting in _at_once(timeline.steps):
+        events.append(
+            {"name": "steps at once", "ph": "C", "ts": _micros(second), "pid": 1, "tid": 0}
+            | {"args": {"at work": at_work, "waiting": waiting}}
+        )
+    other = {
+        "command": timeline.command,
+        "began": timeline.began,
+        "jobs": timeline.jobs,
+        "up to date": timeline.up_to_date,
+    }
+    return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": other}
+
+
+def html(timeline: Timeline) -> str:
+    """The run as one page that needs nothing else, no network and no JavaScript."""
+    path = critical_path(timeline)
+    critical = frozenset(path)
+    bars = [
+        Bar(
+            step.name,
+            step.result,
+            step.start,
+            step.end,
+            tuple(Part(span.what, span.waiting, span.start, span.end) for span in _in_turn(step)),
+            step.name in critical,
+        )
+        for step in sorted(timeline.steps, key=lambda step: step.start)
+    ]
+    return page(
+        timeline.command,
+        timeline.began,
+        timeline.seconds,
+        bars,
+        path,
+        jobs=timeline.jobs,
+        up_to_date=timeline.up_to_date,
+        at_once=_at_once(timeline.steps),
+    )
+
+
+def _seconds(step: StepTime | Span) -> float:
+    return max(0.0, step.end - step.start)
+
+
+def _waiting(step: StepTime) -> float:
+    return sum(_seconds(span) for span in step.spans if span.waiting)
+
+
+def _in_turn(step: StepTime) -> list[Span]:
+    """The step's spans, within the step and one after the other whatever the clock said, as both pictures need them."""
+    spans, at = [], step.start
+    for span in sorted(step.spans, key=lambda span: span.start):
+        start = min(max(span.start, at), max(step.end, at))
+        at = min(max(span.end, start), max(step.end, start))
+        spans.append(replace(span, start=start, end=at))
+    return spans
+
+
+def _lanes(steps: Iterable[StepTime]) -> dict[str, int]:
+    """A lane for each step, from 1: the first that is free when it begins."""
+    free_at: list[float] = []
+    lanes = {}
+    for step in sorted(steps, key=lambda step: step.start):
+        lane = next((at for at, free in enumerate(free_at) if free <= step.start), len(free_at))
+        free_at[lane : lane + 1] = [max(step.start, step.end)]
+        lanes[step.name] = lane + 1
+    return lanes
+
+
+def _at_once(steps: Sequence[StepTime]) -> list[tuple[float, int, int]]:
+    """From which moment on how many steps are at work, and how many stand still."""
+    changes: dict[float, list[int]] = {}
+    for step in steps:
+        waits = [(span.start, span.end, -1, 1) for span in _in_turn(step) if span.waiting]
+        for start, end, work, wait in [(step.start, step.end, 1, 0), *waits]:
+            for second, sign in ((start, 1), (max(start, end), -1)):
+                change = changes.setdefault(second, [0, 0])
+                change[0] += sign * work
+                change[1] += sign * wait
+    at_work = waiting = 0
+    course = []
+    for second, (work, wait) in sorted(changes.items()):
+        at_work, waiting = at_work + work, waiting + wait
+        course.append((second, at_work, waiting))
+    return course
+
+
+def _micros(seconds: float) -> int:
+    return round(seconds * 1_000_000)
+
+
+def _event(name: str, category: str, start: float, end: float, lane: int, args: Mapping[str, Any]) -> dict[str, Any]:
+    # The end is rounded, not the duration: so events that touch still touch, and none reaches into the next one.
+    times = {"ts": _micros(start), "dur": max(0, _micros(end) - _micros(start))}
+    return {"name": name, "cat": category, "ph": "X", **times, "pid": 1, "tid": lane, "args": dict(args)}
+
+
+def _meta(what: str, lane: int, **args: str | int) -> dict[str, Any]:
+    return {"name": what, "ph": "M", "ts": 0, "pid": 1, "tid": lane, "args": args}
+
+
+def _step(value: object) -> StepTime:
+    record = _record(value, "a step")
+    if record.get("result") not in _RESULTS:
+        raise ValueError(f"result {record.get('result')!r} is none of {', '.join(_RESULTS)}")
+    needs = tuple(_list(record, "needs"))
+    if not all(isinstance(need, str) for need in needs):
+        raise ValueError("needs: not all are texts")
+    return StepTime(
+        _text(record, "name"),
+        _text(record, "stage"),
+        record["result"],
+        _number(record, "start"),
+        _number(record, "end"),
+        needs,
+        tuple(_span(item) for item in _list(record, "spans")),
+    )
+
+
+def _span(value: object) -> Span:
+    record = _record(value, "a span")
+    if not isinstance(record.get("waiting"), bool):
+        raise ValueError("waiting: neither true nor false")
+    return Span(_text(record, "what"), record["waiting"], _number(record, "start"), _number(record, "end"))
+
+
+def _record(value: object, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is no object")
+    return value
+
+
+def _list(record: Mapping[str, Any], name: str) -> Sequence[Any]:
+    value = record.get(name)
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{name}: no list")
+    return value
+
+
+def _text(record: Mapping[str, Any], name: str) -> str:
+    value = record.get(name)
+    if not isinstance(value, str):
+        raise ValueError(f"{name}: no text")
+    return value
+
+
+def _number(record: Mapping[str, Any], name: str) -> float:
+    value = record.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{name}: no number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{name}: no number that can be reckoned with")
+    return number
+
+
+def _count(record: Mapping[str, Any], name: str) -> int:
+    value = record.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{name}: no count")
+    return value
