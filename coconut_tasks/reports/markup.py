@@ -16,8 +16,8 @@ def sayable(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    """For text between tags and for values between quotes, in XML and in HTML."""
-    return html.escape(sayable(text), quote=True)
+    """For text between tags and for values between quotes, in XML and in HTML; line breaks are kept in both."""
+    return html.escape(sayable(text), quote=True).replace("\n", "&#10;")
 
 
 def one_line(text: str) -> str:

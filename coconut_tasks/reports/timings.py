@@ -281,6 +281,7 @@ text-align: right; }
 .axis { position: sticky; top: 0; background: var(--ground); z-index: 2; border-bottom: 1px solid var(--line); }
 .axis .lane span { position: absolute; bottom: 1px; transform: translateX(-50%); color: var(--soft); white-space: nowrap; }
 .axis .lane span:first-child { transform: none; }
+@media (max-width: 760px) { .axis .lane span:nth-child(even) { visibility: hidden; } }
 .rows { position: relative; }
 .grid { position: absolute; inset: 0; align-items: stretch; pointer-events: none; }
 .grid .lane { height: auto; }
