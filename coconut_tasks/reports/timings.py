@@ -77,7 +77,7 @@ def page(
     if bars:
         body += [*_chart(bars, axis), *_strip(at_once, axis, jobs), *_path(bars, path), *_table(bars, seconds)]
     else:
-        body.append("<p>No step had to run.</p>")
+        body.append("<h2>No step had to run.</h2>")
     head = [
         '<meta charset="utf-8"/>',
         '<meta name="viewport" content="width=device-width, initial-scale=1"/>',
