@@ -22,6 +22,7 @@ LAYERS = [
     {"work", "staleness"},
     {"forecast"},
     {"reports"},
+    {"history"},
     {"session"},
     {"tasks"},
     {"cli"},

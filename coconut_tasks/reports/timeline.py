@@ -89,7 +89,7 @@ def from_json(value: object) -> Timeline:
 
 
 def critical_path(timeline: Timeline) -> tuple[str, ...]:
-    """The steps that ran, each needing the one before it, whose durations have the largest sum.
+    """The steps that ran, each needing the one before it, whose work has the largest sum: what was waited is another step's work.
 
     ``needs`` must also hold what is needed through steps that did not run.
     """
@@ -100,7 +100,7 @@ def critical_path(timeline: Timeline) -> tuple[str, ...]:
     for name in TopologicalSorter(ran_before).static_order():
         last = max(ran_before[name], key=total.__getitem__, default=None)
         before[name] = last
-        total[name] = _seconds(by_name[name]) + (total[last] if last is not None else 0.0)
+        total[name] = work_seconds(by_name[name]) + (total[last] if last is not None else 0.0)
     path: list[str] = []
     at = max((step.name for step in timeline.steps), key=total.__getitem__, default=None)
     while at is not None:
@@ -173,8 +173,13 @@ def _seconds(step: StepTime | Span) -> float:
     return max(0.0, step.end - step.start)
 
 
+def work_seconds(step: StepTime) -> float:
+    """How long a step took, without what it waited."""
+    return max(0.0, _seconds(step) - _waiting(step))
+
+
 def _waiting(step: StepTime) -> float:
-    return sum(_seconds(span) for span in step.spans if span.waiting)
+    return sum(_seconds(span) for span in _in_turn(step) if span.waiting)
 
 
 def _in_turn(step: StepTime) -> list[Span]:

@@ -40,8 +40,13 @@ class Bar:
     critical: bool
 
     @property
-    def seconds(self) -> float:
+    def length(self) -> float:
         return max(0.0, self.end - self.start)
+
+    @property
+    def seconds(self) -> float:
+        """Of work: what was waited is another step's time."""
+        return max(0.0, self.length - self.waiting)
 
     @property
     def waiting(self) -> float:
@@ -183,7 +188,7 @@ def _row(bar: Bar, axis: float) -> Iterator[str]:
     yield f'<div class="row step{critical}"><span class="name" title="{name}">{mark}{name}</span><div class="lane">'
     yield f'<div class="bar {escape(bar.result)}" style="left:{left};width:{width}" title="{escape(hint)}">'
     for part in bar.parts:
-        long = bar.seconds or 1.0
+        long = bar.length or 1.0
         place = f"left:{_percent(part.start - bar.start, long)};width:{_percent(part.end - part.start, long)}"
         what = f"{'waiting: ' if part.waiting else ''}{sayable(part.what)}\n{duration(part.end - part.start)}"
         yield f'<i class="{"waiting" if part.waiting else "command"}" style="{place}" title="{escape(what)}"></i>'
@@ -222,7 +227,7 @@ def _path(bars: Sequence[Bar], path: Sequence[str]) -> Iterator[str]:
     took = {bar.name: bar.seconds for bar in bars}
     yield "<section>"
     yield "<h2>Critical path</h2>"
-    yield "<p>Each of these needed the one before it, and no other such chain took longer.</p>"
+    yield "<p>Each of these needed the one before it, and no other such chain worked longer. Waiting does not count.</p>"
     yield '<ol class="path">'
     yield from (f"<li><b>{escape(one_line(name))}</b> {duration(took[name])}</li>" for name in path)
     yield "</ol>"

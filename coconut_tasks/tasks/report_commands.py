@@ -203,7 +203,7 @@ class Timeline(_Report):
         put(timeline.html(found), str(page), self.outstream)
         put(json.dumps(timeline.chrome_trace(found)), str(page.with_suffix(".json")), self.outstream)
         path = timeline.critical_path(found)
-        seconds = {step.name: step.end - step.start for step in found.steps}
+        seconds = {step.name: timeline.work_seconds(step) for step in found.steps}
         chain = " → ".join(f"{name} {seconds[name]:.1f} s" for name in path)
         self.outstream.write(f"{found.command}: {found.seconds:.1f} s; the longest chain: {chain}\n")
         return 0
