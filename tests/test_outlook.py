@@ -1,0 +1,302 @@
+"""`doit why`, `plan` and `graph` before a run, compared with what the run then does; and what they say."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from conftest import QEMU, Outcome, Site
+
+from coconut_tasks.difference import difference
+
+MODULES: dict[str, Any] = {**deepcopy(QEMU), "fs": {"modules": {"userinit": {"path": "/init"}}}}
+MAKE: dict[str, Any] = {"type": "make", "output_file": "bin/stage1-trampoline", "objcopy": "binary"}
+
+
+def edit(site: Site, name: str, text: str = "\n// edited\n") -> None:
+    path = site.tree / name
+    path.write_text(path.read_text() + text)
+
+
+def no_change(site: Site) -> None:
+    pass
+
+
+def comment(site: Site) -> None:
+    edit(site, "kernel/src/main.rs")
+
+
+def other_code(site: Site) -> None:
+    edit(site, "kernel/src/main.rs", '\n#[used]\nstatic MORE: [u8; 5] = *b"12345";\n')
+
+
+def shared_code(site: Site) -> None:
+    edit(site, "common/src/lib.rs")
+
+
+def module_code(site: Site) -> None:
+    edit(site, "user/init/src/main.rs", '\n#[used]\nstatic MORE: [u8; 5] = *b"12345";\n')
+
+
+def tool_code(site: Site) -> None:
+    edit(site, "tools/igvmmeasure/src/main.rs")
+
+
+def make_source(site: Site) -> None:
+    edit(site, "stage1/trampoline.c")
+
+
+def features(site: Site) -> None:
+    content = deepcopy(MODULES)
+    content["kernel"]["svsm"]["features"] = "vtpm,enable-gdb"
+    content["kernel"]["tdx-stage1"] = MAKE
+    site.recipe(content)
+
+
+def policy(site: Site) -> None:
+    content = deepcopy(MODULES)
+    content["igvm"]["qemu"]["policy"] = "0x30001"
+    content["kernel"]["tdx-stage1"] = MAKE
+    site.recipe(content)
+
+
+def another_module(site: Site) -> None:
+    content = deepcopy(MODULES)
+    content["fs"]["modules"]["hello"] = {"path": "/bin/hello"}
+    content["kernel"]["tdx-stage1"] = MAKE
+    site.recipe(content)
+
+
+def published_file_gone(site: Site) -> None:
+    (site.bin / "svsm").unlink()
+
+
+def image_gone(site: Site) -> None:
+    (site.bin / "q.igvm").unlink()
+
+
+def digest_gone(site: Site) -> None:
+    (site.bin / "q.igvm.launch-digest.hex").unlink()
+
+
+def part_damaged(site: Site) -> None:
+    (part,) = (site.bin / ".coconut" / "parts").glob("bldr-*/bldr")
+    part.write_bytes(b"damaged")
+
+
+def version_file_gone(site: Site) -> None:
+    (site.tree / "release" / "src" / "git_version.rs").unlink()
+
+
+def all_gone(site: Site) -> None:
+    shutil.rmtree(site.bin)
+
+
+def forgotten(site: Site) -> None:
+    site.build("forget", "kernel:bldr", "RECIPE=r.json")
+
+
+def ignored(site: Site) -> None:
+    edit(site, "kernel/src/main.rs")
+    site.build("ignore", "kernel:svsm", "RECIPE=r.json")
+
+
+CHANGES: list[Callable[[Site], None]] = [
+    no_change, comment, other_code, shared_code, module_code, tool_code, make_source, features, policy, another_module,
+    published_file_gone, image_gone, digest_gone, part_damaged, version_file_gone, all_gone, forgotten, ignored,
+]  # fmt: skip
+
+
+def prepared(site: Site) -> str:
+    content = deepcopy(MODULES)
+    content["kernel"]["tdx-stage1"] = MAKE
+    recipe = site.recipe(content)
+    site.build(recipe)
+    return recipe
+
+
+def fates(site: Site, recipe: str, *words: str) -> dict[str, str]:
+    """What `doit plan --json` says of each step."""
+    return {
+        step["name"]: step["fate"] for step in json.loads(site.build("plan", "--json", recipe, *words).out)["steps"]
+    }
+
+
+def told_by_why(outcome: Outcome) -> dict[str, str]:
+    """What `doit why` says of each step, in the words of the plan."""
+    found = re.findall(r"^(\S+) (runs|may run|is placed again|is ignored)(?=[:,])", outcome.out, re.MULTILINE)
+    told = {name: {"is ignored": "is ignored, as `doit ignore` asked"}.get(fate, fate) for name, fate in found}
+    for line in outcome.out.splitlines():
+        if line.startswith("up to date: "):
+            told |= dict.fromkeys(line.rpartition(": ")[2].split(", "), "is up to date")
+    return told
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_why_and_plan_agree_with_each_other_and_with_the_run(change: Callable[[Site], None], site: Site) -> None:
+    recipe = prepared(site)
+    change(site)
+    before = site.contents()
+    planned = fates(site, recipe)
+    assert told_by_why(site.build("why", recipe)) == planned
+    script = site.build("plan", recipe).out
+    assert site.contents() == before  # neither of them ran anything
+    commands = planned_commands(json.loads(site.build("plan", "--json", recipe).out))
+    shown = [line for line in script.splitlines() if line and not line.startswith("#")]
+    assert shown[1:] == [line for lines in commands.values() for line in lines] or not commands
+
+    outcome = site.build("run", recipe)
+    certain = {name for name, fate in planned.items() if fate == "runs"}
+    perhaps = {name for name, fate in planned.items() if fate == "may run"}
+    placed = {name for name, fate in planned.items() if fate == "is placed again"}
+    assert certain <= outcome.built <= certain | perhaps
+    assert placed <= outcome.placed <= placed | perhaps
+    if change is other_code:
+        assert outcome.built == {"kernel:svsm", "igvm:qemu", "measure:qemu"}
+        assert certain == {"kernel:svsm"} and perhaps == {"igvm:qemu", "measure:qemu"}
+    if change is comment:
+        assert outcome.built == {"kernel:svsm"}  # what may run need not
+    for name in outcome.built:
+        assert ran(site, name) == commands[name], name
+    # After the run nothing is left to do.
+    rest = "is ignored, as `doit ignore` asked" if change is ignored else "is up to date"
+    assert {"is up to date"} <= set(fates(site, recipe).values()) <= {"is up to date", rest}
+
+
+def planned_commands(plan: dict[str, Any]) -> dict[str, list[str]]:
+    """Of the steps that are shown; what is built ahead comes first, under its own name."""
+    ahead = {"ahead": [plan["ahead"]["line"]]} if plan["ahead"] else {}
+    silent = ("is up to date", "is placed again", "is ignored, as `doit ignore` asked")
+    steps = [step for step in plan["steps"] if step["fate"] not in silent]
+    return ahead | {step["name"]: [command["line"] for command in step["commands"]] for step in steps}
+
+
+def ran(site: Site, name: str) -> list[str]:
+    """The commands that the step's log names, without what no plan can know: what was cleaned in doubt, what was built ahead, and that
+    objcopy writes beside its output first."""
+    log = site.bin / ".coconut" / "logs" / f"{name.replace(':', '-')}.log"
+    lines = [line[2:] for line in log.read_text().splitlines() if line.startswith("$ ")] if log.exists() else []
+    lines = [re.sub(r" --always-make", "", line) for line in lines]
+    lines = [line for line in lines if " clean " not in line and line.count("--package") < 2]
+    lines = [re.sub(r"^(objcopy .* )(/\S+)/\.(\S+)\.coconut-\S+$", r"\1\2/\3", line) for line in lines]
+    return list(dict.fromkeys(line.replace(f"{site.bin}/", "../bin/") for line in lines))
+
+
+def test_a_plan_can_be_copied_into_a_shell(site: Site) -> None:
+    """All that it leaves out is what the comments between say."""
+    recipe = site.recipe()
+    script = site.build("plan", recipe, "kernel:svsm").out
+    first = script.split("# the program that cargo names")[0]
+    site.run(["bash", "-euc", first])
+    assert (site.target / "x86_64-unknown-linux-gnu" / "debug" / "svsm").exists()
+    assert subprocess.run(["bash", "-n", "-c", script]).returncode == 0
+
+
+def test_a_plan_of_nothing_says_so(site: Site) -> None:
+    recipe = prepared(site)
+    assert site.build("plan", recipe).out == "# nothing to do: all 10 steps are up to date\n"
+    plan = json.loads(site.build("plan", "--json", recipe).out)
+    assert plan["format"] == 1 and plan["tree"] == str(site.tree) and plan["recipes"] == ["r.json"]
+
+
+def test_why_names_what_changed_as_old_and_new(site: Site) -> None:
+    recipe = prepared(site)
+    features(site)
+    why = site.build("why", recipe).out
+    assert "kernel:svsm runs: it has not been built this way yet: --features 'vtpm' → 'vtpm,enable-gdb'\n" in why
+    assert "igvm:qemu runs: it has not been built this way yet: another svsm\n" in why
+    edit(site, "kernel/src/main.rs")
+    assert "kernel:svsm runs: it has not been built this way yet" in site.build("why", recipe, "kernel:svsm").out
+    prepared(site)
+    (site.bin / "svsm").write_bytes(b"mine")
+    edit(site, "boot/bldr/src/main.rs")
+    edit(site, "common/src/lib.rs")
+    why = site.build("why", recipe).out
+    assert "kernel:bldr runs:\n  boot/bldr/src/main.rs changed\n  common/src/lib.rs changed\n" in why
+    assert "igvm:qemu may run: if what it reads of kernel:svsm, kernel:bldr, fs:image is not as it was\n" in why
+
+
+def test_why_of_one_task_says_why_it_is_not_stale_and_looks_at_what_it_needs(site: Site) -> None:
+    recipe = prepared(site)
+    why = site.build("why", recipe, "measure:qemu").out
+    assert re.search(
+        r"^measure:qemu is up to date: command, tools, environment, inputs and outputs are as its last good run left "
+        r"them \(2 inputs\)$",
+        why,
+        re.MULTILINE,
+    )
+    edit(site, "kernel/src/main.rs")
+    why = site.build("why", recipe, "measure:qemu").out
+    assert "kernel:svsm runs: kernel/src/main.rs changed\n" in why
+    assert "module:userinit" in site.build("why", recipe, "module:userinit").out
+    assert "kernel:svsm" not in site.build("why", recipe, "module:userinit").out
+
+
+def test_an_environment_variable_and_a_tool_are_told_with_both_values(site: Site) -> None:
+    recipe = prepared(site)
+    why = site.doit("why", recipe, env={"RUSTFLAGS": "-Cdebuginfo=0"}).out
+    assert "the environment variable RUSTFLAGS changed from nothing to '-Cdebuginfo=0'" in why
+
+
+def test_many_reasons_are_cut_unless_the_step_is_named(site: Site) -> None:
+    for i in range(15):
+        (site.tree / "kernel" / "src" / f"new{i}.rs").write_text("")
+    recipe = prepared(site)
+    for i in range(15):
+        (site.tree / "kernel" / "src" / f"new{i}.rs").write_text("// x")
+    assert "  and 5 more: doit why kernel:svsm\n" in site.build("why", recipe).out
+    assert "kernel/src/new14.rs changed" not in site.build("why", recipe).out.split("and 5 more")[0].split("new13")[0]
+    assert site.build("why", recipe, "kernel:svsm").out.count(".rs changed") == 15
+
+
+@pytest.mark.parametrize("command", ["why", "plan", "log", "graph", "size", "timeline"])
+def test_a_task_that_is_none_and_a_wrong_variable_are_told(command: str, site: Site) -> None:
+    recipe = site.recipe()
+    if command != "timeline":
+        outcome = site.doit(command, recipe, "kernel:svms")
+        assert outcome.status == 2
+        assert "error: 'kernel:svms' is not a task (did you mean 'kernel:svsm'?)" in outcome.err
+    outcome = site.doit(command, recipe, "RELAESE=1")
+    assert outcome.status == 2 and "did you mean 'RELEASE'" in outcome.err
+    assert not site.bin.exists()
+
+
+# What differs, in words
+
+
+def command(*argv: str, env: tuple[str, ...] = ()) -> list[tuple[list[str], list[str]]]:
+    return [(list(env), list(argv))]
+
+
+def variant(name: str, key: str, file: str) -> str:
+    return f"../bin/.coconut/parts/{name}-{key * 12}/{file}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (command("cargo", "build"), command("cargo", "build"), ""),
+        (command("cargo", "build"), command("cargo", "build", "--release"), "'--release' is new"),
+        (command("cargo", "-v", "build"), command("cargo", "build"), "'-v' is gone"),
+        (command("c", "--features", "a"), command("c", "--features", "a,b"), "--features 'a' → 'a,b'"),
+        (command("make", env=("FEATURES=a",)), command("make", env=("FEATURES=b",)), "'FEATURES=a' → 'FEATURES=b'"),
+        (
+            command("igvmbuilder", "--kernel", variant("svsm", "a", "svsm")),
+            command("igvmbuilder", "--kernel", variant("svsm", "b", "svsm")),
+            "another svsm",
+        ),
+        (
+            command("igvmbuilder", "--policy", "0x1", "-o", variant("qemu", "a", "q.igvm")),
+            command("igvmbuilder", "--policy", "0x2", "-o", variant("qemu", "b", "q.igvm")),
+            "--policy '0x1' → '0x2'",
+        ),
+    ],
+)  # fmt: skip
+def test_only_what_differs_is_said(old: Any, new: Any, said: str) -> None:
+    assert difference(old, new, [variant("qemu", "b", "q.igvm").rpartition("/")[0]]) == said
