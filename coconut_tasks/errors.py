@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 EXIT_FAILED = 1
 """A step failed."""
@@ -32,6 +32,8 @@ class Problem:
     """What was found there."""
     allowed: str
     """What would be right, with the nearest right word where there is one."""
+    rule: str = field(default="rule", compare=False)
+    """A stable word for the kind of problem, for programs that sort problems: one of ``reports.problems.RULES``."""
 
     def __str__(self) -> str:
         return f"{self.place}: {self.pointer or '/'}: {self.wrong}: {self.allowed}"

@@ -264,4 +264,4 @@ class _Reader:
         text = "".join(c if c.isprintable() else " " for c in text[begin : begin + 100])
         where = f"{self.source}:{line}:{column}"
         picture = f"\n    {text}\n    {' ' * (column - 1 - begin)}^" if text.strip() else ""
-        raise RecipeError([Problem(where, printable(pointer), wrong, allowed + picture)])
+        raise RecipeError([Problem(where, printable(pointer), wrong, allowed + picture, "json-syntax")])

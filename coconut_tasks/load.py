@@ -51,20 +51,24 @@ def check(source: str, data: bytes, *, lenient: bool = False, warn: Callable[[Pr
     def place(position: Position) -> str:
         return f"{source}:{position.line}:{position.column}"
 
-    def sort_in(finding: Finding) -> None:
+    def sort_in(finding: Finding, rule: str) -> None:
         pointer = ""
         for part in finding.path:
             pointer = child(pointer, part)
         position = (document.keys if finding.at_key else document.values)[pointer]
         harmless = finding.warning or (finding.unknown and lenient)
-        found = Problem(place(position), printable(pointer), finding.wrong, finding.allowed)
+        rule = "unknown-field" if finding.unknown else rule
+        found = Problem(place(position), printable(pointer), finding.wrong, finding.allowed, rule)
         (warnings if harmless else errors).append((position, found))
 
-    for finding in [*schema_findings(document.value), *rule_findings(document.value)]:
-        sort_in(finding)
+    for finding in schema_findings(document.value):
+        sort_in(finding, "schema")
+    for finding in rule_findings(document.value):
+        sort_in(finding, "rule")
     for pointer, first, again in document.duplicates:
         wrong = f"the same name is already on line {first.line}, column {first.column}"
-        errors.append((again, Problem(place(again), printable(pointer), wrong, "each name once in an object")))
+        allowed = "each name once in an object"
+        errors.append((again, Problem(place(again), printable(pointer), wrong, allowed, "duplicate-name")))
     for _, problem in sorted(warnings, key=lambda pair: pair[0]):
         warn(problem)
     if errors:

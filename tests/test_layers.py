@@ -11,11 +11,11 @@ PACKAGE = Path(__file__).parent.parent / "coconut_tasks"
 # From values to front ends. A module may import its own layer and those before it.
 LAYERS = [
     {"__init__", "errors"},
-    {"options", "recipe", "step", "layout", "terminal"},
+    {"options", "recipe", "step", "layout", "flags", "terminal"},
     {"difference"},
     {"tools"},
     {"plan"},
-    {"jsontext", "schema", "finding", "rules", "load", "reference"},
+    {"jsontext", "schema", "finding", "rules", "load", "reference", "starter"},
     {"effects"},
     {"inputs"},
     {"source", "world"},
@@ -23,7 +23,7 @@ LAYERS = [
     {"forecast"},
     {"reports"},
     {"history"},
-    {"session"},
+    {"session", "completion"},
     {"tasks"},
     {"cli"},
 ]

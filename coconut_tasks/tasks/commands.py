@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 from doit.cmd_clean import Clean as DoitClean
@@ -26,14 +25,35 @@ _DOIT_ERROR = 2
 class Ours:
     """Fills gaps of doit: it ends with 3 for a wrong command line, has no hint for a misspelt task, and shows tracebacks for Ctrl-C."""
 
+    examples: tuple[str, ...] = ()
+    """Whole command lines, and behind ``  # `` what one is for."""
+
     def parse_execute(self, in_args: Any) -> Any:
+        if ("--help" in in_args or "-h" in in_args) and self._is_for_us(in_args):
+            sys.stdout.write(f"{self.help()}\n")
+            return 0
         try:
             return super().parse_execute(in_args)  # type: ignore[misc]
         except CmdParseError as error:
-            if not _is_our_dodo(Path("dodo.py")):
+            if not self._is_for_us(in_args):
                 raise
-            sys.stderr.write(f"error: {str(error).partition(' (parsing options')[0]}\n")
+            from coconut_tasks.tasks.help import parse_error
+
+            command: Any = self
+            sys.stderr.write(f"error: {parse_error(error, command.name, command.cmdparser)}\n")
             return EXIT_USAGE
+
+    def help(self) -> Any:
+        from coconut_tasks.options import VARIABLES
+        from coconut_tasks.tasks.help import help_text
+
+        return help_text(self, VARIABLES) if self._is_for_us(()) else super().help()  # type: ignore[misc]
+
+    def _is_for_us(self, in_args: Any) -> bool:
+        from coconut_tasks.tasks.dodo_file import dodo_file, is_ours
+
+        # Where there is no dodo.py, the next words are ours to say; a named one (-f) may be anybody's.
+        return is_ours(dodo_file()) or (not dodo_file().exists() and in_args[:1] in (["--help"], ["-h"]))
 
     def execute(self, params: Any, args: Any) -> Any:
         try:
@@ -89,6 +109,11 @@ class Run(Ours, DoitRun):  # type: ignore[misc]
     cmd_options = (*DoitRun.cmd_options, _QUIET)
     at_work = False
     """This process runs tasks, and does not only look at them."""
+    examples = (
+        "doit RECIPE=config/qemu.json  # builds and measures",
+        "doit igvm:qemu RELEASE=1  # just what that needs",
+        "doit -n 1 -c kernel  # one step at a time, and on after a failure",
+    )
 
     def execute(self, params: Any, args: Any) -> Any:
         Run.at_work = True
@@ -148,12 +173,14 @@ class List(Ours, DoitList):  # type: ignore[misc]
     """``list``."""
 
     name = "list"
+    examples = ("doit list --all  # the steps too", "doit list --all --status RECIPE=config/hyperv.json")
 
 
 class Info(Ours, DoitInfo):  # type: ignore[misc]
     """``info``: the reasons in words, and status 0 for a stale task too, which is no failure."""
 
     name = "info"
+    examples = ("doit info igvm:qemu  # what it needs, and why it is stale",)
 
     def _execute(self, pos_args: Any, hide_status: bool = False) -> Any:
         from coconut_tasks.tasks.node import node_of
@@ -173,6 +200,7 @@ class Clean(Ours, DoitClean):  # type: ignore[misc]
     """``clean``: not while a run is at work."""
 
     name = "clean"
+    examples = ("doit clean  # what the tasks made", "doit clean --dry-run igvm:qemu")
 
     def clean_tasks(self, tasks: Any, dryrun: bool, cleanforget: bool) -> None:
         from coconut_tasks.tasks.node import node_of
@@ -188,10 +216,4 @@ class Forget(Ours, DoitForget):  # type: ignore[misc]
     """``forget``."""
 
     name = "forget"
-
-
-def _is_our_dodo(dodo: Path) -> bool:
-    try:
-        return "coconut_tasks" in dodo.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
+    examples = ("doit forget igvm:qemu  # build it next time",)

@@ -23,6 +23,9 @@ from coconut_tasks.tasks.supervise import Supervisor
 _COMMANDS = {
     "commands": ("run", "list", "info", "clean", "forget"),
     "report_commands": ("why", "plan", "log", "graph", "timeline", "size"),
+    "help": ("help",),
+    "recipe_commands": ("validate", "new"),
+    "completion_command": ("completion",),
 }
 PLUGINS = {
     "BACKEND": {"coconut": "coconut_tasks.tasks.backend:Backend"},

@@ -1,0 +1,20 @@
+"""Which dodo.py doit loads, without loading it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from coconut_tasks.options import process_environment
+
+
+def dodo_file() -> Path:
+    """The file that doit loads where no option says another one; it need not be there."""
+    return Path(process_environment().get("DOIT_FILE") or "dodo.py")
+
+
+def is_ours(dodo: Path) -> bool:
+    """Whether a dodo.py makes tasks of this project."""
+    try:
+        return "coconut_tasks" in dodo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
