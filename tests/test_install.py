@@ -96,8 +96,8 @@ def test_the_first_call_makes_the_environment_and_the_next_one_uses_it(clone: Cl
     assert status == 0
     assert calls[0] == f"python3 -m venv {clone.folder}/.venv"
     assert "install --require-hashes -r requirements.txt" in calls[1]
-    assert calls[-1] == "python -m doit list"
-    assert clone.doitw() == (0, ["python -m doit list"])
+    assert calls[-1] == f"python {clone.folder}/.venv/bin/doit list"
+    assert clone.doitw() == (0, [calls[-1]])
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "pyproject.toml"])

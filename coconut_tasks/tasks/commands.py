@@ -29,13 +29,13 @@ class Ours:
     """Whole command lines, and behind ``  # `` what one is for."""
 
     def parse_execute(self, in_args: Any) -> Any:
-        if ("--help" in in_args or "-h" in in_args) and self._is_for_us(in_args):
+        if ("--help" in in_args or "-h" in in_args) and (_has_our_tasks() or in_args[0] in ("--help", "-h")):
             sys.stdout.write(f"{self.help()}\n")
             return 0
         try:
             return super().parse_execute(in_args)  # type: ignore[misc]
         except CmdParseError as error:
-            if not self._is_for_us(in_args):
+            if not _has_our_tasks():
                 raise
             from coconut_tasks.tasks.help import parse_error
 
@@ -45,15 +45,12 @@ class Ours:
 
     def help(self) -> Any:
         from coconut_tasks.options import VARIABLES
+        from coconut_tasks.tasks.dodo_file import dodo_file
         from coconut_tasks.tasks.help import help_text
 
-        return help_text(self, VARIABLES) if self._is_for_us(()) else super().help()  # type: ignore[misc]
-
-    def _is_for_us(self, in_args: Any) -> bool:
-        from coconut_tasks.tasks.dodo_file import dodo_file, is_ours
-
-        # Where there is no dodo.py, the next words are ours to say; a named one (-f) may be anybody's.
-        return is_ours(dodo_file()) or (not dodo_file().exists() and in_args[:1] in (["--help"], ["-h"]))
+        if _has_our_tasks() or not dodo_file().exists():
+            return help_text(self, VARIABLES)
+        return super().help()  # type: ignore[misc]
 
     def execute(self, params: Any, args: Any) -> Any:
         try:
@@ -217,3 +214,9 @@ class Forget(Ours, DoitForget):  # type: ignore[misc]
 
     name = "forget"
     examples = ("doit forget igvm:qemu  # build it next time",)
+
+
+def _has_our_tasks() -> bool:
+    from coconut_tasks.tasks.dodo_file import dodo_file, is_ours
+
+    return is_ours(dodo_file())

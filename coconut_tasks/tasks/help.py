@@ -211,7 +211,7 @@ def _table(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
     width = min(24, max(len(left) for left, _ in rows))
     for left, right in rows:
         indent = " " * (width + 4)
-        wrapped = textwrap.wrap(right, _WIDTH, initial_indent=indent, subsequent_indent=indent) or [indent]
+        wrapped = _wrap(right, indent) or [indent]
         if len(left) > width:
             yield f"  {left}"
         else:
@@ -224,4 +224,11 @@ def _wrapped(text: str) -> Iterator[str]:
         if paragraph.startswith(" "):
             yield f"  {paragraph}"
         else:
-            yield from textwrap.wrap(paragraph, _WIDTH) or [""]
+            yield from _wrap(paragraph) or [""]
+
+
+def _wrap(text: str, indent: str = "") -> list[str]:
+    # Names of options and files stay whole, to be copied.
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+    )

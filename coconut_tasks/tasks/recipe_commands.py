@@ -126,7 +126,7 @@ class New(OwnCommand):
             "default": "bldr",
             "metavar": "WORD",
             "choices": [("bldr", ""), ("stage2", ""), ("none", "")],
-            "help": "what loads the kernel; stage2 in older trees [default: bldr]",
+            "help": "what loads the kernel, which is stage2 in older trees [default: bldr]",
         },
         {
             "name": "tdx",

@@ -1,0 +1,82 @@
+"""A program on a pseudo-terminal, driven as a user drives it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]|\r")
+
+
+class Terminal:
+    """``with Terminal(argv, folder, env) as it: it.type("x\\n"); it.see("answer")``."""
+
+    def __init__(self, argv: Sequence[str], folder: Path, env: Mapping[str, str]) -> None:
+        self._ours, theirs = pty.openpty()
+        self._process = subprocess.Popen(
+            argv,
+            cwd=folder,
+            env={**env, "TERM": "xterm", "COLUMNS": "200"},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            preexec_fn=lambda: _begin(theirs),
+        )
+        os.close(theirs)
+        self.text = ""
+        """All that was shown, without colours and cursor movements."""
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        os.close(self._ours)
+
+    def type(self, keys: str) -> None:
+        """Press keys: ``\\t`` is TAB, ``\\x03`` Ctrl-C, ``\\x04`` Ctrl-D."""
+        os.write(self._ours, keys.encode())
+
+    def see(self, pattern: str, seconds: float = 30) -> re.Match[str]:
+        """Wait until a regular expression is on the screen, from where the last one ended."""
+        end = time.monotonic() + seconds
+        while True:
+            if found := re.search(pattern, self.text, re.MULTILINE):
+                self.text = self.text[found.end() :]
+                return found
+            assert time.monotonic() < end and self._read(), f"no {pattern!r} in {self.text!r}"
+
+    def status(self, seconds: float = 30) -> int:
+        """Wait for the end; the result is the exit status."""
+        while self._read(seconds):
+            pass
+        return self._process.wait(seconds)
+
+    def _read(self, seconds: float = 1) -> bool:
+        """Take in what is shown next; False at the end of the program."""
+        if not select.select([self._ours], [], [], seconds)[0]:
+            return self._process.poll() is None
+        try:
+            data = os.read(self._ours, 65536)
+        except OSError:  # Linux's way to say that nobody is at the other end.
+            return False
+        self.text += _CONTROL.sub("", data.decode(errors="replace"))
+        return bool(data)
+
+
+def _begin(terminal: int) -> None:
+    # A test run in the background may have Ctrl-C ignored, which its children would keep.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.login_tty(terminal)

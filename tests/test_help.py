@@ -1,0 +1,124 @@
+"""Each command of ours says what it is for, how it is used, and shows an example that works."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import DODO, Outcome, environment
+from doit.cmd_base import get_loader
+from doit.doit_cmd import DoitMain
+
+from coconut_tasks.options import VARIABLES, from_words
+from coconut_tasks.tasks.help import OwnCommand, options_first
+from coconut_tasks.tasks.namespace import PLUGINS
+
+OURS = {name: place.partition(":") for name, place in PLUGINS["COMMAND"].items()}
+
+
+def doit(folder: Path, *words: str) -> Outcome:
+    argv = [sys.executable, "-m", "doit", *words]
+    done = subprocess.run(argv, cwd=folder, env=environment(folder), capture_output=True, text=True)
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "dodo.py").write_text(DODO)
+    return tmp_path
+
+
+def command_class(name: str) -> Any:
+    module, _, attribute = OURS[name]
+    return getattr(import_module(module), attribute)
+
+
+def command(name: str) -> Any:
+    main = DoitMain(config_filenames=())
+    commands = main.get_cmds()
+    return command_class(name)(task_loader=get_loader({}, None, commands), cmds=commands, config={}, bin_name="doit")
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_help_says_purpose_usage_options_and_an_example(name: str, folder: Path) -> None:
+    asked = doit(folder, name, "--help")
+    assert (asked.status, asked.err) == (0, "")
+    assert asked.out.startswith(f"doit {name}: ")
+    for heading in ("\nusage\n", "\noptions\n", "\nexamples\n  "):
+        assert heading in asked.out
+    assert "config: " not in asked.out
+    assert max(map(len, asked.out.splitlines())) <= 120
+    assert doit(folder, "help", name).out == asked.out
+    assert doit(folder, name, "-h").out == asked.out
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_each_example_is_a_command_line_that_is_understood(name: str) -> None:
+    examples = command_class(name).examples
+    assert examples
+    for example in examples:
+        line, _, _ = example.partition("  # ")
+        line = line.removeprefix("source <(").removesuffix(")").partition(" > ")[0]
+        program, *words = shlex.split(line)
+        assert program == "doit"
+        variables = [word for word in words if "=" in word and not word.startswith("-")]
+        from_words(variables, {}, "/")
+        words = [word for word in words if word not in variables]
+        spoken = words.pop(0) if words and words[0] in OURS else "run"
+        assert spoken == name
+        one = command(name)
+        one.cmdparser.parse(options_first(words, one.cmdparser) if isinstance(one, OwnCommand) else words)
+
+
+@pytest.mark.parametrize("name", ["run", "list", "info", "clean", "forget"])
+def test_commands_on_tasks_list_the_variables(name: str, folder: Path) -> None:
+    text = doit(folder, name, "--help").out
+    assert [variable for variable in VARIABLES if f"  {variable}=…" not in text] == []
+
+
+def test_help_is_given_behind_other_words_too(folder: Path) -> None:
+    for words in (["igvm:qemu", "--help"], ["RECIPE=no-such.json", "--help"], ["run", "kernel", "-h"]):
+        outcome = doit(folder, *words)
+        assert (outcome.status, outcome.out.partition("\n")[0]) == (0, "doit run: run tasks")
+    assert doit(folder, "validate", "x.json", "--help").out.startswith("doit validate: ")
+
+
+def test_the_list_of_commands_has_ours_and_says_how_to_read_on(folder: Path) -> None:
+    text = doit(folder, "--help").out
+    assert [name for name in OURS if f" {name} " not in text] == []
+    assert "'doit COMMAND --help'" in text
+
+
+def test_help_is_given_where_no_dodo_file_is(tmp_path: Path) -> None:
+    assert doit(tmp_path, "run", "--help").out.startswith("doit run: ")
+    assert doit(tmp_path, "validate", "--help").status == 0
+
+
+def test_a_dodo_file_of_others_keeps_the_help_of_doit(tmp_path: Path) -> None:
+    (tmp_path / "dodo.py").write_text(
+        "def task_x():\n"
+        "    params = [{'name': 'host', 'short': 'h', 'default': ''}]\n"
+        "    return {'actions': ['echo %(host)s'], 'params': params, 'verbosity': 2}\n"
+    )
+    assert doit(tmp_path, "help", "run").out.startswith("PURPOSE\n")
+    assert doit(tmp_path, "run", "--help").out.startswith("PURPOSE\n")
+    assert doit(tmp_path, "run", "--hlp").status == 3
+    assert doit(tmp_path, "x", "-h", "there").out.endswith("there\n")
+
+
+def test_a_misspelt_option_is_told_with_the_right_one(folder: Path) -> None:
+    outcome = doit(folder, "list", "--al1")
+    assert outcome.status == 2
+    assert outcome.err == (
+        "error: list has no option --al1 (did you mean '--all'?): 'doit list --help' shows what there is\n"
+    )
+
+
+def test_the_installed_commands_are_those_of_other_front_ends() -> None:
+    installed = DoitMain(config_filenames=()).get_cmds()
+    assert {name: getattr(installed[name], "location", None) for name in OURS} == PLUGINS["COMMAND"]
