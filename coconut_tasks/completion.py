@@ -196,7 +196,7 @@ def _flags(flags: Iterable[Flag], current: str, options: Options) -> Iterator[Ca
     for flag in flags:
         if equals and name in flag.names:
             yield from _flag_values(flag, value, options, f"{name}=")
-        for spelt in flag.names:
+        for spelt in flag.names if not equals else ():
             yield Candidate(f"{spelt}=" if flag.value and spelt.startswith("--") else spelt, flag.about)
 
 
