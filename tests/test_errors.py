@@ -107,7 +107,7 @@ def test_unknown_fields_are_warnings_on_demand(site: Site) -> None:
         (["list", "kernel:svms", "RECIPE=r.json"], "'kernel:svms' is not a task (did you mean 'kernel:svsm'?)"),
         (["forget", "kernel:svms", "RECIPE=r.json"], "'kernel:svms' is not a task (did you mean 'kernel:svsm'?)"),
         (["clean", "kernel:svms", "RECIPE=r.json"], "'kernel:svms' is not a task (did you mean 'kernel:svsm'?)"),
-        (["run", "--no-such-option"], "option --no-such-option not recognized"),
+        (["run", "--no-such-option"], "run has no option --no-such-option: 'doit run --help' shows what there is"),
         (["BIN=."], "is or holds the source tree"),
         (["RECIPE=" + "r" * 300], "File name too long"),
         (["RECIPE=r.json", "BIN=" + "b" * 300], "File name too long"),

@@ -119,6 +119,12 @@ def test_a_misspelt_option_is_told_with_the_right_one(folder: Path) -> None:
     )
 
 
+def test_a_misspelt_command_is_told_with_the_right_one(folder: Path) -> None:
+    outcome = doit(folder, "validat", "BIN=bin")
+    assert outcome.status == 2
+    assert outcome.err.endswith("error: 'validat' is not a task (did you mean 'validate'?)\n")
+
+
 def test_the_installed_commands_are_those_of_other_front_ends() -> None:
     installed = DoitMain(config_filenames=()).get_cmds()
     assert {name: getattr(installed[name], "location", None) for name in OURS} == PLUGINS["COMMAND"]

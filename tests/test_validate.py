@@ -68,7 +68,10 @@ def test_all_problems_of_all_files_are_told_at_once(folder: Path) -> None:
         "none.json",
     ]
     assert lines[0].endswith("/igvn: 'igvn' is not a field: igvm, kernel, firmware, fs (did you mean 'igvm'?)")
-    assert lines[-2] == "none.json:1:1: /: the file cannot be read: No such file or directory: the path of a recipe"
+    assert (
+        lines[-2]
+        == "none.json:1:1: /: the file cannot be read: No such file or directory: the path of a recipe, as config/*.json"
+    )
     assert lines[-1] == "5 problems in 4 of 5 recipes"
 
 

@@ -83,7 +83,11 @@ class Ours:
         wrong = [word for word in args if word not in tasks]
         # `info` of an unknown task ends in a KeyError, and others do not name it.
         if isinstance(error, InvalidCommand | InvalidTask) or (isinstance(error, KeyError) and wrong):
-            lines = [f"'{word}' is not a task{did_you_mean(word, tasks)}" for word in wrong] or [str(error)]
+            # The first word of a run may have been meant as a command.
+            commands = self.loader.cmd_names if isinstance(self, DoitRun) else ()
+            lines = [f"'{word}' is not a task{did_you_mean(word, {*tasks, *commands})}" for word in wrong] or [
+                str(error)
+            ]
             sys.stderr.write("".join(f"error: {line}\n" for line in lines))
             return EXIT_USAGE
         return None

@@ -185,7 +185,7 @@ def help_text(command: Command, variables: Mapping[str, str] | None = None) -> s
         lines += ["", "variables, anywhere on the line", *_table([(f"{n}=…", text) for n, text in variables.items()])]
     examples = [example.partition("  # ") for example in getattr(command, "examples", ())]
     if examples:
-        width = max(len(line) for line, _, what in examples)
+        width = max((len(line) for line, _, what in examples if what), default=0)
         shown = [f"  {line:{width}}  # {what}" if what else f"  {line}" for line, _, what in examples]
         lines += ["", "examples", *shown]
     lines += ["", "'doit --help' lists all commands"]

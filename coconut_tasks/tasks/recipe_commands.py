@@ -85,7 +85,9 @@ def _problems(file: str, lenient: bool) -> list[Any]:
         errors = error.problems
     except OSError as error:
         wrong = f"the file cannot be read: {error.strerror}"
-        errors = (Problem(f"{name}:1:1", "", wrong, "the path of a recipe", "unreadable-file"),)
+        if isinstance(error, IsADirectoryError):
+            wrong = "this is a folder"
+        errors = (Problem(f"{name}:1:1", "", wrong, "the path of a recipe, as config/*.json", "unreadable-file"),)
     found = [*(Reported(problem) for problem in errors), *(Reported(problem, "warning") for problem in warnings)]
     return sorted(found, key=lambda one: one.where[1:])
 
