@@ -120,15 +120,25 @@ def test_an_installation_that_failed_is_done_again(clone: Clone) -> None:
     assert clone.doitw()[0] == 0
 
 
+PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
+
+
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, unpacked as pip does it, away from the checkout."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What users install, built from this checkout."""
     folder = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, ROOT], check=True)
-    (wheel,) = folder.glob("*.whl")
-    subprocess.run([*pip, "install", "--no-deps", "--target", folder / "site", wheel], check=True)
-    return folder / "site"
+    words = [sys.executable, *PIP, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(ROOT)]
+    subprocess.run(words, check=True)
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path) -> Path:
+    """The wheel, unpacked as pip does it, away from the checkout."""
+    site = wheel.parent / "site"
+    subprocess.run([sys.executable, *PIP, "install", "--no-deps", "--target", site, wheel], check=True)
+    return site
 
 
 def test_the_wheel_has_all_that_it_needs_and_builds_in_no_installed_folder(
@@ -150,3 +160,31 @@ def test_the_wheel_has_all_that_it_needs_and_builds_in_no_installed_folder(
     assert f"source: {tmp_path}/coconut-sample-" in done.stderr
     assert (tmp_path / "bin" / "bldr").exists()
     assert sorted(path for path in installed.rglob("*") if path.suffix != ".pyc") == before
+
+
+def test_a_clean_environment_needs_nothing_but_the_wheel_and_an_index(wheel: Path, tmp_path: Path) -> None:
+    venv, home, empty = tmp_path / "venv", tmp_path / "home", tmp_path / "empty"
+    home.mkdir()
+    empty.mkdir()
+    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    # The user's pip settings say where the index is; from here on there is nothing of the user.
+    subprocess.run([venv / "bin" / "python", *PIP, "install", wheel], check=True)
+    names = ("PATH", "LANG", "RUSTUP_HOME", "CARGO_HOME")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
+    # rustup's programs look below HOME for the toolchains, and here is another HOME.
+    kept.setdefault("RUSTUP_HOME", str(Path.home() / ".rustup"))
+    env = {**kept, "HOME": str(home), "PYTHONWARNINGS": "error"}
+
+    def run(*words: str) -> str:
+        argv = [str(venv / "bin" / words[0]), *words[1:]]
+        done = subprocess.run(argv, cwd=empty, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr + done.stdout
+        assert not any(word in done.stderr for word in ("Warning", "Traceback", "error:")), done.stderr
+        return done.stdout
+
+    assert "RECIPE" in run("coconut-build", "--help")
+    assert list(empty.iterdir()) == []
+    (empty / "dodo.py").write_text(DODO)
+    listed = run("doit", "list", "--all")
+    assert {"igvm:qemu", "measure:qemu", "kernel:svsm"} <= {line.split()[0] for line in listed.splitlines()}
+    assert list(home.iterdir()) == []
