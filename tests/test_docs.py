@@ -129,8 +129,10 @@ class Checkout:
 def _checkout(tmp_path_factory: pytest.TempPathFactory, cargo_target: Path) -> Checkout:
     base = tmp_path_factory.mktemp("docs")
     pristine, folder, programs = base / "pristine", base / "coconut-tasks", base / "programs"
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for name in filter(None, tracked.split("\0")):
+    # Also what is to be committed yet.
+    list_files = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(list_files, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file() and not name.startswith(("tests/", "bench/")):
             (pristine / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, pristine / name)
@@ -200,6 +202,10 @@ def test_every_link_of_the_readme_and_of_contributing_leads_somewhere() -> None:
         assert not missing, f"{name}: {missing}"
 
 
+def test_the_readme_stays_on_one_screen() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 75
+
+
 def test_prose_keeps_to_140_characters() -> None:
     long = []
     # The reference's lines are the schema's descriptions; the two others are older than this rule, and nearly keep to it.
@@ -258,6 +264,9 @@ def test_the_examples_print_what_the_page_shows(page: Path, request: pytest.Fixt
         (["a"], "a\nb\n", False),
         (["a.b"], "axb\n", False),
         ([], "a\n", False),
+        (["...", "up to date: all 11 steps…"], "source: x\nup to date: all 11 steps\n", True),
+        (["...", "up to date: all 11 steps…"], "up to date: all 11 steps; source: x\n", True),
+        (["x.igvm: …launch digest …"], "x.igvm: 1.2 MiB, launch digest ab\n", True),
     ],
 )
 def test_how_output_is_compared(shown: list[str], printed: str, same: bool) -> None:
@@ -287,7 +296,9 @@ def test_contributing_names_files_that_are_there_and_every_test() -> None:
     assert len(paths) > 20
     assert not [path for path in paths if "NAME" not in path and not list(ROOT.glob(path))]
     named, there = set(re.findall(r"`(test_\w+)`", page)), {path.stem for path in (ROOT / "tests").glob("test_*.py")}
-    assert named == there, f"CONTRIBUTING.md, How the tests are organised: not the same: {', '.join(sorted(named ^ there))}"
+    assert named == there, (
+        f"CONTRIBUTING.md, How the tests are organised: not the same: {', '.join(sorted(named ^ there))}"
+    )
 
 
 ELSEWHERE = re.compile(r"rustup |pip install|/pip install|apt-get |cp /path/to/|python3 -m venv /opt/|export PATH=")
@@ -331,6 +342,8 @@ def test_both_files_cache_and_keep_the_same() -> None:
     cached = {path.replace("~/.cargo", ".cargo-home") for path in uses["cache"]["path"].split()}
     assert cached == set(gitlab["cache"]["paths"]) >= {"target", "bin/.coconut"}
     assert set(uses["upload-artifact"]["path"].split()) == set(gitlab["artifacts"]["paths"]) - {"launch-digests.txt"}
+    page = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+    assert all(f'--8<-- "docs/ci/{name}.yml"' in page for name in ("github", "gitlab"))
     assert uses["checkout"]["fetch-depth"] == 0 and ci_file("gitlab.yml")["variables"]["GIT_DEPTH"] == "0"
 
 
