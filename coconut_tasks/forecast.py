@@ -76,15 +76,17 @@ def _forecast(outlook: Outlook, moving: Mapping[str, Forecast]) -> Forecast:
         return Forecast(step, Fate.IGNORED, (), reads)
     sources = {source.step.name: source for source in ahead if source.fate is not Fate.PLACES}
     because = tuple(sources)
+    remade = {path for path, source in moving.items() if source.step.name in sources}
     sentences = [str(reason) for reason in outlook.reasons]
-    builds = any(not reason.only_places for reason in outlook.reasons)
+    # A file that is not as it was, and that is made anew before, may well be as it was then.
+    builds = any(not reason.only_places and reason.file not in remade for reason in outlook.reasons)
     # Its text is known to be another one: it would not be written otherwise.
     written = [source for source in sources.values() if isinstance(source.step.work, VersionFile)]
     if builds or written:
         sentences += [f"{source.step.outputs[0]} is written anew by {source.step.name}" for source in written]
         return Forecast(step, Fate.RUNS, tuple(sentences), reads, because)
     if sources:
-        sentences.insert(0, f"if what it reads of {', '.join(because)} is not as it was")
+        sentences = [f"if what it reads of {', '.join(because)} is not as it was"]
         return Forecast(step, Fate.MAYBE, tuple(sentences), reads, because)
     if not sentences and isinstance(step.work, Measurement):
         # Where an IGVM file is placed, the measurement beside it goes first.

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 STATE_FOLDER = ".coconut"
+RECORDS = "state.sqlite3"
+"""In the state folder: what each step's last good run left."""
 FS_IMAGE = "svsm-fs.bin"
 DIGEST_HEX = ".launch-digest.hex"
 DIGEST_JSON = ".launch-digest.json"

@@ -50,6 +50,8 @@ class Reason:
     subject: str = ""
     old: str | None = None
     new: str | None = None
+    file: str = ""
+    """The input or output that it is about, absolute; empty where it is about none."""
 
     def __str__(self) -> str:
         return self.cause.value.format(subject=self.subject, old=_shown(self.old), new=_shown(self.new))
@@ -184,17 +186,19 @@ def _commands(step: Step) -> list[Any]:
 
 
 def _input_changes(now: Set[str], recorded: Mapping[str, State], world: World, touched: set[str]) -> list[Reason]:
-    reasons = [Reason(Cause.INPUT_ADDED, _seen_from(world, path)) for path in sorted(now - recorded.keys())]
-    reasons += [Reason(Cause.INPUT_REMOVED, _seen_from(world, path)) for path in sorted(recorded.keys() - now)]
+    reasons = [_of_file(Cause.INPUT_ADDED, path, world) for path in sorted(now - recorded.keys())]
+    reasons += [_of_file(Cause.INPUT_REMOVED, path, world) for path in sorted(recorded.keys() - now)]
     stat = world.files.stat
     looked = [path for path in now & recorded.keys() if (found := stat(path)) is None or found != recorded[path][0]]
     changed = [path for path in looked if not _same(path, recorded[path], world, touched)]
-    return reasons + [Reason(Cause.INPUT_CHANGED, _seen_from(world, path)) for path in sorted(changed)]
+    return reasons + [_of_file(Cause.INPUT_CHANGED, path, world) for path in sorted(changed)]
 
 
-def _seen_from(world: World, path: str) -> str:
-    """As seen from the tree, if it is in there."""
-    return path.removeprefix(world.tree + os.sep)
+def _of_file(cause: Cause, path: str, world: World) -> Reason:
+    """Named as one would from the tree, or, for what is below it, from beside the output folder."""
+    near = next((base for base in (world.bin, world.tree) if path.startswith(base + os.sep)), None)
+    shown = path if near is None else os.path.relpath(path, os.path.dirname(near) if near == world.bin else near)
+    return Reason(cause, shown, file=path)
 
 
 def _output_changes(
@@ -204,9 +208,9 @@ def _output_changes(
     for output in outputs:
         path = world.path(output)
         if world.files.stat(path) is None:
-            reasons.append(Reason(Cause.OUTPUT_MISSING, output))
+            reasons.append(_of_file(Cause.OUTPUT_MISSING, path, world))
         elif output not in recorded or not _same(path, recorded[output], world, touched):
-            reasons.append(Reason(Cause.OUTPUT_CHANGED, output))
+            reasons.append(_of_file(Cause.OUTPUT_CHANGED, path, world))
     return reasons
 
 
@@ -218,7 +222,7 @@ def _unpublished(step: Step, record: Record, world: World, touched: set[str]) ->
         if known is not None and known[0] is not None and known[0] == world.files.stat(path):
             continue
         if world.files.digest(path) != record.outputs.get(output, (None, ""))[1]:
-            reasons.append(Reason(Cause.NOT_PUBLISHED, place))
+            reasons.append(_of_file(Cause.NOT_PUBLISHED, path, world))
         else:
             touched.add(path)
     return reasons

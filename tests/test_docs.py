@@ -21,7 +21,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from conftest import bring_back, environment
 
-from coconut_tasks.cli import parser
+from coconut_tasks.flags import parser
 from coconut_tasks.options import VARIABLES
 from coconut_tasks.tasks.namespace import PLUGINS
 
@@ -145,7 +145,7 @@ def _checkout(tmp_path_factory: pytest.TempPathFactory, cargo_target: Path) -> C
     for script, words in (
         (pristine / ".venv" / "bin" / "python", '"$@"'),
         (programs / "doit", '-m doit "$@"'),
-        (programs / "coconut-build", '-c "import sys; from coconut_tasks.cli import main; sys.exit(main())" "$@"'),
+        (programs / "coconut-build", '-c "import sys; from coconut_tasks.flags import main; sys.exit(main())" "$@"'),
     ):
         script.write_text(f"{python}{words}\n")
         script.chmod(0o755)

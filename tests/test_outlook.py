@@ -41,7 +41,7 @@ def shared_code(site: Site) -> None:
 
 
 def module_code(site: Site) -> None:
-    edit(site, "user/init/src/main.rs", '\n#[used]\nstatic MORE: [u8; 5] = *b"12345";\n')
+    edit(site, "user/userinit/src/main.rs", '\n#[used]\nstatic MORE: [u8; 5] = *b"12345";\n')
 
 
 def tool_code(site: Site) -> None:
@@ -49,7 +49,7 @@ def tool_code(site: Site) -> None:
 
 
 def make_source(site: Site) -> None:
-    edit(site, "stage1/trampoline.c")
+    edit(site, "stage1/stage1.S", "\n/* edited */\n")
 
 
 def features(site: Site) -> None:
@@ -200,7 +200,7 @@ def test_a_plan_can_be_copied_into_a_shell(site: Site) -> None:
 
 def test_a_plan_of_nothing_says_so(site: Site) -> None:
     recipe = prepared(site)
-    assert site.build("plan", recipe).out == "# nothing to do: all 10 steps are up to date\n"
+    assert site.build("plan", recipe).out == "# nothing to do: all 11 steps are up to date\n"
     plan = json.loads(site.build("plan", "--json", recipe).out)
     assert plan["format"] == 1 and plan["tree"] == str(site.tree) and plan["recipes"] == ["r.json"]
 

@@ -192,6 +192,20 @@ class Backend:
         return self._open()
 
 
+def recorded_inputs(file: Path) -> set[str]:
+    """Every file that any record names as an input, as things are now; nothing where no records can be read."""
+    import json
+    import sqlite3
+    from contextlib import closing
+
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+            rows = [json.loads(data) for (data,) in connection.execute("select data from records")]
+            return {path for row in rows for path in row.get("deps:", ())}
+    except (sqlite3.Error, ValueError, TypeError, AttributeError):
+        return set()
+
+
 def _is_damage(error: sqlite3.DatabaseError) -> bool:
     text = str(error)
     return "not a database" in text or "malformed" in text or "encrypted" in text

@@ -11,6 +11,7 @@ from typing import Any
 from doit import get_initial_workdir
 
 from coconut_tasks.errors import EXIT_USAGE, CoconutError, tell
+from coconut_tasks.layout import RECORDS
 from coconut_tasks.options import from_words, process_environment
 from coconut_tasks.session import Session, open_session
 from coconut_tasks.tasks.checker import Checker
@@ -26,6 +27,7 @@ _COMMANDS = {
     "help": ("help",),
     "recipe_commands": ("validate", "new"),
     "completion_command": ("completion",),
+    "watch_command": ("watch",),
 }
 PLUGINS = {
     "BACKEND": {"coconut": "coconut_tasks.tasks.backend:Backend"},
@@ -67,7 +69,7 @@ def namespace(session: Session) -> dict[str, Any]:
     return {
         "DOIT_CONFIG": {
             "backend": "coconut",
-            "dep_file": str(session.world.state / "state.sqlite3"),
+            "dep_file": str(session.world.state / RECORDS),
             "check_file_uptodate": Checker,
             "reporter": Reporter,
             "num_process": os.cpu_count() or 1,

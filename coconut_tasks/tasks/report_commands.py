@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from doit.cmd_base import DoitCmdBase
 from doit.control import TaskControl
@@ -26,7 +26,7 @@ def _text(name: str, help: str, short: str = "") -> dict[str, Any]:
     return {"name": name, "short": short, "long": name, "type": str, "default": "", "help": help}
 
 
-class _Report(Ours, DoitCmdBase):  # type: ignore[misc]
+class Report(Ours, DoitCmdBase):  # type: ignore[misc]
     """What these commands share: the steps that are asked for, and all that those need."""
 
     doc_usage = "[TASK ...] [VARIABLE=value ...]"
@@ -56,12 +56,12 @@ class _Report(Ours, DoitCmdBase):  # type: ignore[misc]
         return forecast((node.outlook() for node in nodes), nodes[0].world.path)
 
 
-class Why(_Report):
+class Why(Report):
     """``why``."""
 
     name = "why"
     doc_purpose = "say why each step would run, or why not"
-    examples: ClassVar = ("doit why", "doit why RECIPE=config/qemu.json igvm:qemu")
+    examples = ("doit why", "doit why RECIPE=config/qemu.json igvm:qemu")
 
     def _execute(self) -> int:
         from coconut_tasks.reports.why import why_text
@@ -70,13 +70,13 @@ class Why(_Report):
         return 0
 
 
-class Plan(_Report):
+class Plan(Report):
     """``plan``."""
 
     name = "plan"
     doc_purpose = "show what would run, as commands that can be copied, and run nothing"
     cmd_options = (_switch("json", "for programs"),)
-    examples: ClassVar = ("doit plan", "doit plan --json RELEASE=1 igvm:qemu")
+    examples = ("doit plan", "doit plan --json RELEASE=1 igvm:qemu")
 
     def _execute(self, json: bool) -> int:
         from coconut_tasks.reports.plan import plan_json, plan_text
@@ -93,12 +93,12 @@ class Plan(_Report):
         return 0
 
 
-class Log(_Report):
+class Log(Report):
     """``log``."""
 
     name = "log"
     doc_purpose = "show all that a step's last run printed"
-    examples: ClassVar = ("doit log kernel:svsm", "doit log")
+    examples = ("doit log kernel:svsm", "doit log")
 
     def _execute(self) -> int:
         from coconut_tasks.reports.logs import list_of_logs
@@ -126,7 +126,7 @@ class Log(_Report):
         return [node for node in nodes if names & {node.step.name, node.step.stage, node.step.name.partition("@")[0]}]
 
 
-class Graph(_Report):
+class Graph(Report):
     """``graph``."""
 
     name = "graph"
@@ -140,7 +140,7 @@ class Graph(_Report):
         ),
         _switch("all", "draw each module, however many there are", "a"),
     )
-    examples: ClassVar = ("doit graph", "doit graph --format=mermaid", "doit graph -o build.dot")
+    examples = ("doit graph", "doit graph --format=mermaid", "doit graph -o build.dot")
 
     def _execute(self, format: str, output: str, all: bool) -> int:
         from coconut_tasks.forecast import Fate
@@ -182,14 +182,14 @@ class Graph(_Report):
         put(text, output, self.outstream)
 
 
-class Timeline(_Report):
+class Timeline(Report):
     """``timeline``."""
 
     name = "timeline"
     doc_purpose = "show where the time of the last run went"
     doc_usage = "[VARIABLE=value ...]"
     cmd_options = (_text("output", "the page to write (default: bin/timeline.html; the trace goes beside it)", "o"),)
-    examples: ClassVar = ("doit timeline", "doit timeline -o /tmp/build.html")
+    examples = ("doit timeline", "doit timeline -o /tmp/build.html")
 
     def _execute(self, output: str) -> int:
         from coconut_tasks.history import History
@@ -209,13 +209,13 @@ class Timeline(_Report):
         return 0
 
 
-class Size(_Report):
+class Size(Report):
     """``size``."""
 
     name = "size"
     doc_purpose = "show the parts of each IGVM file in bytes, and what changed since the build before"
     cmd_options = (_switch("json", "for programs"),)
-    examples: ClassVar = ("doit size", "doit size --json RECIPE=config/qemu.json")
+    examples = ("doit size", "doit size --json RECIPE=config/qemu.json")
 
     def _execute(self, json: bool) -> int:
         from coconut_tasks.history import History

@@ -1,0 +1,141 @@
+"""``doit watch``: build again whenever something changed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from doit import get_initial_workdir
+
+from coconut_tasks.errors import UsageError
+from coconut_tasks.layout import DIGEST_HEX, RECORDS
+from coconut_tasks.tasks.backend import recorded_inputs
+from coconut_tasks.tasks.report_commands import Report
+
+_QUIET_MS = 100
+"""A burst of changes is over when nothing happened for this long."""
+_NAMED = 3
+"""How many of the changed files are named."""
+
+
+class Watch(Report):
+    """``watch``."""
+
+    name = "watch"
+    doc_purpose = "build, and build again on each change of an input, until Ctrl-C"
+    examples = ("doit watch", "doit watch RECIPE=config/qemu.json RELEASE=1", "doit watch kernel:svsm  # just that")
+
+    def _execute(self) -> int:
+        nodes = self.nodes
+        world = nodes[0].world
+        digests = _digests(nodes)
+        told = False
+        while True:
+            # Watched first, then built: a change during the build is seen, and built after it. A build of its own for each time, as
+            # if it had been typed: what it looks up is of that moment, and what is wrong with a recipe ends it, not the watch.
+            folders = sorted(_folders(nodes))
+            with closing(_changes(folders, world.bin)) as changes:
+                next(changes)
+                if not told:
+                    self._say(f"watching {len(folders)} folders of {world.tree}; Ctrl-C ends it")
+                    told = True
+                before = _last_run(world.state)
+                status = subprocess.run(_run_command(), cwd=get_initial_workdir() or os.getcwd()).returncode
+                if status < 0:
+                    return 128 - status
+                for name, digest in _digests(nodes).items():
+                    if digests.get(name) not in (None, digest):
+                        self._say(f"{name}: the launch digest changed: {digests[name]} → {digest}")
+                    digests[name] = digest
+                if status == 0 and _last_run(world.state) == before and told:
+                    self._say("nothing to build; waiting for changes")
+                found: set[str] = set()
+                while more := next(changes) or (set() if found else {""}):
+                    found |= more - {""}
+            names = sorted(os.path.relpath(path, world.tree) for path in found)
+            others = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            self._say(f"{', '.join(names[:_NAMED])}{others} changed")
+
+    def _say(self, text: str) -> None:
+        self.outstream.write(f"[{datetime.now():%H:%M:%S}] {text}\n")
+        self.outstream.flush()
+
+
+def _changes(folders: Sequence[str], bin: str) -> Generator[set[str], None, None]:
+    """The paths that changed in the folders, not below them; an empty set each time that nothing happened for a while."""
+    from watchfiles import DefaultFilter, watch
+
+    left_out = (*DefaultFilter.ignore_entity_patterns, r"^\..*\.coconut-", r"^4913$")
+    plain = DefaultFilter(ignore_dirs=(), ignore_entity_patterns=left_out, ignore_paths=[bin])
+
+    def wanted(change: Any, path: str) -> bool:
+        # git writes its index and locks whenever it looks; what a commit or checkout changes is HEAD and its log.
+        return plain(change, path) and (f"{os.sep}.git{os.sep}" not in path or os.path.basename(path) == "HEAD")
+
+    try:
+        for found in watch(
+            *folders,
+            watch_filter=wanted,
+            recursive=False,
+            step=_QUIET_MS // 2,
+            debounce=2000,
+            rust_timeout=_QUIET_MS,
+            yield_on_timeout=True,
+        ):
+            yield {path for _, path in found}
+    except OSError as error:
+        raise UsageError(f"watch: the operating system cannot watch {len(folders)} folders: {error}") from error
+
+
+def _folders(nodes: Sequence[Any]) -> set[str]:
+    """Every folder in which something could change that a build reads; what is an input is then for the build to decide."""
+    world = nodes[0].world
+    found = {world.tree, os.getcwd(), *_below(world.tree, world.bin)}
+    home = get_initial_workdir() or os.getcwd()
+    recipes = [os.path.join(base, name) for name in world.recipes for base in (home, world.tree)]
+    read = {world.path(path) for node in nodes for path in node.step.inputs}
+    read |= recorded_inputs(world.state / RECORDS)
+    found |= {os.path.dirname(os.path.normpath(path)) for path in (*recipes, *read)}
+    git = next((path for up in (Path(world.tree), *Path(world.tree).parents) if (path := up / ".git").is_dir()), None)
+    found |= {str(git), str(git / "logs")} if git else set()
+    return {
+        folder for folder in found if os.path.isdir(folder) and not f"{folder}{os.sep}".startswith(world.bin + os.sep)
+    }
+
+
+def _below(root: str, bin: str) -> Iterator[str]:
+    for folder, names, files in os.walk(root):
+        if folder != root and "CACHEDIR.TAG" in files:
+            names.clear()  # cargo's target folder
+            continue
+        names[:] = [name for name in names if name not in (".git", ".hg", ".svn") and os.path.join(folder, name) != bin]
+        yield folder
+
+
+def _run_command() -> list[str]:
+    """This very command line, with ``run --quiet`` for ``watch``."""
+    words = sys.argv[1:]
+    at = words.index(Watch.name)
+    start = sys.orig_argv[: len(sys.orig_argv) - len(words)]
+    return [sys.executable, *start[1:], *words[:at], "run", "--quiet", *words[at + 1 :]]
+
+
+def _digests(nodes: Sequence[Any]) -> dict[str, str]:
+    """The launch digest of each measured file that is there."""
+    files = {
+        Path(node.world.path(place)) for node in nodes for _, place in node.step.publish if place.endswith(DIGEST_HEX)
+    }
+    return {os.path.relpath(file).removesuffix(DIGEST_HEX): file.read_text().strip() for file in files if file.exists()}
+
+
+def _last_run(state: Path) -> int:
+    try:
+        return (state / "last-run.json").stat().st_mtime_ns
+    except OSError:
+        return 0
