@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,3 +113,42 @@ def test_a_torn_row_is_no_record(tmp_path: Path, capsys: pytest.CaptureFixture[s
     connection.close()
     assert not backend(tmp_path).in_("a")
     assert "set aside" in capsys.readouterr().err
+
+
+ENDED_AT_WORK = """
+import sys, threading, time
+from coconut_tasks.errors import CoconutError
+from coconut_tasks.tasks.backend import Backend
+from doit.dependency import JSONCodec
+
+store = Backend(sys.argv[1], JSONCodec())
+for i in range(50):
+    store.set(f"t:{i}", "deps:", ["x" * 5000])
+refused = []
+
+def work() -> None:
+    try:
+        while True:
+            for i in range(50):
+                store.drop(f"t:{i}")
+    except CoconutError as error:
+        refused.append(str(error))
+
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+time.sleep(0.05)
+store.dump()
+for thread in threads:
+    thread.join(timeout=10)
+assert refused == ["the run is over"] * 4, refused
+"""
+
+
+def test_the_end_of_a_run_does_not_pull_the_records_away_from_steps_at_work(tmp_path: Path) -> None:
+    """Ctrl-C: doit closes the store while worker threads are about to drop a record. That crashed the interpreter."""
+    for i in range(10):
+        done = subprocess.run(
+            [sys.executable, "-c", ENDED_AT_WORK, str(tmp_path / f"{i}.sqlite3")], capture_output=True, text=True
+        )
+        assert done.returncode == 0, (done.returncode, done.stderr)

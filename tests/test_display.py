@@ -165,7 +165,7 @@ def test_nothing_to_do_is_two_lines_on_a_terminal_too(site: Site) -> None:
 
 def test_ctrl_c_takes_the_live_line_away(site: Site) -> None:
     status, sent = on_a_terminal(site, site.recipe(), act=lambda pid: os.killpg(pid, signal.SIGINT))
-    assert status == 130
+    assert status == 130, sent
     assert "ended by SIGINT; what was finished is kept" in sent
     assert not re.search(r"^\[\d+/\d+\]", Screen(sent).text, re.MULTILINE)
     assert "\x1b[?25l" not in sent  # the cursor was never hidden, so a killed run leaves none behind

@@ -20,6 +20,7 @@ inherited: set[int] = set()
 manner: dict[str, str] = {}
 """Variables that every child gets unless the user set them: they only change how it talks."""
 _running: set[subprocess.Popen[bytes]] = set()
+_over = threading.Event()
 _lock = threading.Lock()
 
 
@@ -45,23 +46,25 @@ def run(command: Command, tree: str, environment: Mapping[str, str], log: Path) 
         file.flush()
         start = file.tell()
         try:
-            process = subprocess.Popen(
-                command.argv,
-                cwd=tree,
-                env={**manner, **environment, **dict(command.env)},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=file,
-                pass_fds=tuple(inherited),
-                # A group of its own, so that what the command started can be ended with it.
-                process_group=0,
-            )
+            with _lock:  # of two, the end of the run and a new process, one sees the other
+                if _over.is_set():
+                    raise StepError("the run is over")
+                process = subprocess.Popen(
+                    command.argv,
+                    cwd=tree,
+                    env={**manner, **environment, **dict(command.env)},
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=file,
+                    pass_fds=tuple(inherited),
+                    # A group of its own, so that what the command started can be ended with it.
+                    process_group=0,
+                )
+                _running.add(process)
         except OSError as error:
             raise StepError(
                 f"cannot run it: {error.strerror}: {error.filename}\n  command: {command}\n  in: {tree}"
             ) from error
-        with _lock:
-            _running.add(process)
         try:
             with lap(str(command)):
                 printed, _ = process.communicate()
@@ -82,6 +85,7 @@ def run(command: Command, tree: str, environment: Mapping[str, str], log: Path) 
 def stop_all() -> None:
     """End every process that still runs, and wait for it: this run is over, and nothing of it may write any longer."""
     with _lock:
+        _over.set()
         left = list(_running)
     for process in left:
         _signal_group(process, signal.SIGTERM)

@@ -36,6 +36,7 @@ class Backend:
         self._lock = threading.RLock()  # a task's record is dropped from its worker thread
         self._names: dict[str, str] = {}
         self._rows: dict[str, dict[str, Any]] = {}
+        self._over = False
         self.in_a_run = False
         """True while steps run: then only a step that starts loses its record (``drop``)."""
         self._connection = self._open() if Path(name).exists() else None
@@ -96,6 +97,8 @@ class Backend:
     def drop(self, task_id: str) -> None:
         """Forget a task, whatever is going on."""
         with self._lock:
+            if self._over:
+                raise UsageError("the run is over")
             record = self._record(task_id)
             self._rows[record] = {}
             if self._connection is not None:
@@ -109,10 +112,15 @@ class Backend:
                 self._change("delete from records")
 
     def dump(self) -> None:
-        """End of the run; everything is written already."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        """End of the run; everything is written already.
+
+        After Ctrl-C steps may still be at work: they must not have the connection closed under them, and must not begin anything more.
+        """
+        with self._lock:
+            self._over = True
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
     def _record(self, task_id: str) -> str:
         return self._names.get(task_id, task_id)
