@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from difflib import SequenceMatcher
 from itertools import zip_longest
 
 from coconut_tasks.layout import STATE_FOLDER
@@ -20,6 +19,8 @@ def difference(old: Commands, new: Commands, own: Sequence[str]) -> str:
     A file of another variant is named by its part (``another svsm``), and those of the step itself, which are in the folders ``own``, are
     left out: they differ because something else does.
     """
+    from difflib import SequenceMatcher  # imported here: a run that has nothing to do explains nothing
+
     before, after = list(_words(old)), list(_words(new))
     mine = {found["name"] for path in own if (found := _VARIANT.search(f"{path}/"))}
     said: list[str] = []

@@ -11,8 +11,9 @@ from typing import Any
 
 from conftest import QEMU, Site
 
-from coconut_tasks.reports.progress import Running, progress_line, seconds_in_words, seconds_left
-from coconut_tasks.reports.size import Sizes, human, size_table
+from coconut_tasks.reports.progress import Running, progress_line, seconds_left
+from coconut_tasks.reports.size import Sizes, size_table
+from coconut_tasks.reports.words import human, seconds_in_words
 
 MODULES: dict[str, Any] = {**deepcopy(QEMU), "fs": {"modules": {"userinit": {"path": "/init"}}}}
 

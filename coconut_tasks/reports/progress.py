@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from coconut_tasks.reports.words import seconds_in_words
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -38,9 +40,3 @@ def seconds_left(expected: Mapping[str, float | None], running: Iterable[Running
             return None
         left += max(seconds - gone.get(name, 0.0), 0.0)
     return left
-
-
-def seconds_in_words(seconds: float) -> str:
-    """``4 s``, ``2 min 5 s``."""
-    whole = max(round(seconds), 1)
-    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"

@@ -34,16 +34,6 @@ class Sizes:
         return cls(str(value["digest"]), int(value["whole"]), dict(value["parts"]), dict(value["modules"]))
 
 
-def human(size: int) -> str:
-    """``512 B``, ``1.2 KiB``, ``3.4 MiB``."""
-    if size < 1024:
-        return f"{size} B"
-    value, unit = size / 1024, "KiB"
-    if value >= 1024:
-        value, unit = value / 1024, "MiB"
-    return f"{value:.1f} {unit}"
-
-
 def size_table(place: str, now: Sizes, before: Sizes | None) -> str:
     """The report of one file: a row for each part, the bytes, and the change since the build before."""
     rows = [(place, now.whole, before.whole if before else None)]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import TaskFailed
 from doit.globals import Globals
@@ -18,7 +18,6 @@ from doit.globals import Globals
 from coconut_tasks.effects.place import copy_whole
 from coconut_tasks.effects.stopwatch import Stopwatch, timed
 from coconut_tasks.errors import CoconutError, UsageError, user_fault
-from coconut_tasks.forecast import Outlook
 from coconut_tasks.inputs.files import CLOCK_LAG_NS, State, recorded_state
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.layout import DIGEST_HEX, DIGEST_JSON
@@ -27,6 +26,9 @@ from coconut_tasks.step import FsImage, IgvmFile, MakeItem, Measurement, Step, V
 from coconut_tasks.tasks.backend import Backend
 from coconut_tasks.tasks.checker import Checker
 from coconut_tasks.world import World
+
+if TYPE_CHECKING:
+    from coconut_tasks.forecast import Outlook
 
 META = "coconut"
 """The key of a task's ``meta`` under which its node is found."""
@@ -102,6 +104,8 @@ class Node:
 
     def outlook(self) -> Outlook:
         """What is known of the step before a run."""
+        from coconut_tasks.forecast import Outlook  # imported here: a run that has nothing to do tells nothing
+
         verdict = judge(self.step, self._record, self._inputs, self.world, self._last_variant)
         found = self._record.inputs if self._record else Inputs()
         watched = frozenset((*self._inputs, *found.files))  # a file that must stay away counts too

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from doit.exceptions import TaskFailed, UnmetDependency
 from doit.reporter import ConsoleReporter
 
-from coconut_tasks.forecast import Fate, forecast
 from coconut_tasks.step import IgvmFile
 from coconut_tasks.tasks.interrupt import nobody_reads
 from coconut_tasks.tasks.node import Node, Result, node_of
@@ -160,7 +159,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     def _images(self) -> list[str]:
         """A line for each IGVM file that is there and good."""
-        from coconut_tasks.reports.size import human
+        from coconut_tasks.reports.words import human
 
         good = [node for node in self._nodes.values() if node.result in (Result.BUILT, Result.PLACED, Result.FRESH)]
         digests = dict(measured for node in good if (measured := node.digest()))
@@ -175,6 +174,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
 def _expected(nodes: list[Node]) -> dict[str, float | None]:
     """How long each step that will run, or may, took last time."""
+    from coconut_tasks.forecast import Fate, forecast
     from coconut_tasks.history import History, expected_seconds
 
     durations = History(nodes[0].world.state).durations()
