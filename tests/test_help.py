@@ -119,6 +119,12 @@ def test_a_misspelt_option_is_told_with_the_right_one(folder: Path) -> None:
     )
 
 
+def test_what_is_no_number_is_told_by_the_options_own_name(folder: Path) -> None:
+    outcome = doit(folder, "run", "-n", "many")
+    assert outcome.status == 2
+    assert outcome.err == "error: -n: 'many' is not a whole number: 'doit run --help' shows what there is\n"
+
+
 def test_a_misspelt_command_is_told_with_the_right_one(folder: Path) -> None:
     outcome = doit(folder, "validat", "BIN=bin")
     assert outcome.status == 2

@@ -438,6 +438,33 @@ def test_info_of_a_stale_task_says_why_and_is_no_failure(site: Site) -> None:
     (site.tree / "kernel" / "src" / "main.rs").write_text("// other")
     found = site.build("info", "kernel:svsm", recipe).out
     assert "status     : run\n * kernel/src/main.rs changed\n" in found
+    assert "module" not in found.split("meta", 1)[1].split("status", 1)[0]  # nothing but the commands
+    files = [
+        line for line in found.split("file_dep", 1)[1].split("task_dep", 1)[0].splitlines() if line.startswith(" - ")
+    ]
+    assert files == sorted(files) and len(files) > 5
+    # A stage says what its steps would say.
+    stage = site.build("info", "kernel", recipe).out
+    told = " * kernel:svsm: kernel/src/main.rs changed\n * kernel:bldr: it has not been built yet\n"
+    assert f"status     : run\n{told}" in stage
+
+
+def test_what_clean_would_remove_is_told_in_words(site: Site) -> None:
+    recipe = site.recipe()
+    site.build("kernel:bldr", recipe)
+    told = site.build("clean", "-n", "kernel:bldr", recipe).out
+    assert told.startswith("kernel:bldr - executing 'Python: remove what it made'\nkernel:bldr - removing bin/bldr\n")
+    assert (site.bin / "bldr").exists()
+
+
+def test_an_ignored_step_is_left_out_until_it_is_forgotten(site: Site) -> None:
+    recipe = site.recipe()
+    site.build(recipe)
+    (site.tree / "kernel" / "src" / "main.rs").write_text("// other")
+    site.build("ignore", "kernel:svsm", recipe)
+    assert "3 ignored, as `doit ignore` asked" in site.build(recipe).out
+    site.build("forget", "kernel:svsm", recipe)
+    assert site.doit(recipe).status == 1
 
 
 def test_a_recipe_that_comes_with_the_package_is_not_mistaken_for_the_trees(site: Site) -> None:

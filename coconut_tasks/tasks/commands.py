@@ -7,6 +7,7 @@ from typing import Any
 
 from doit.cmd_clean import Clean as DoitClean
 from doit.cmd_forget import Forget as DoitForget
+from doit.cmd_ignore import Ignore as DoitIgnore
 from doit.cmd_info import Info as DoitInfo
 from doit.cmd_list import List as DoitList
 from doit.cmd_run import Run as DoitRun
@@ -184,14 +185,20 @@ class Info(Ours, DoitInfo):  # type: ignore[misc]
     examples = ("doit info igvm:qemu  # what it needs, and why it is stale",)
 
     def _execute(self, pos_args: Any, hide_status: bool = False) -> Any:
-        from coconut_tasks.tasks.node import node_of
+        from coconut_tasks.tasks.node import META, node_of
 
-        node = next((node_of(task) for task in self.task_list if [task.name] == list(pos_args)), None)
-        if node is None:
+        task = next((task for task in self.task_list if [task.name] == list(pos_args)), None)
+        node = node_of(task) if task else None
+        members = [task for task in self.task_list if node_of(task) and task.subtask_of in pos_args]
+        if task is None or not (node or members):
             return super()._execute(pos_args, hide_status)
+        task.file_dep = sorted(task.file_dep)
+        task.meta = {key: value for key, value in (task.meta or {}).items() if key != META}
         status = super()._execute(pos_args, True)
         if not hide_status:
-            reasons = node.outlook().reasons
+            named = {f"{member.name}: ": found for member in members if (found := node_of(member))}
+            named |= {"": node} if node else {}
+            reasons = [f"{name}{reason}" for name, found in named.items() for reason in found.outlook().reasons]
             self.outstream.write(f"\nstatus     : {'run' if reasons else 'up-to-date'}\n")
             self.outstream.write("".join(f" * {reason}\n" for reason in reasons))
         return status
@@ -218,6 +225,13 @@ class Forget(Ours, DoitForget):  # type: ignore[misc]
 
     name = "forget"
     examples = ("doit forget igvm:qemu  # build it next time",)
+
+
+class Ignore(Ours, DoitIgnore):  # type: ignore[misc]
+    """``ignore``."""
+
+    name = "ignore"
+    examples = ("doit ignore module:hello  # until doit forget module:hello",)
 
 
 def _has_our_tasks() -> bool:

@@ -163,6 +163,10 @@ def parse_error(error: CmdParseError, command: str, parser: CmdParse) -> str:
     if unknown:
         longs = [f"--{option.long}" for option in parser.options if option.long]
         said = f"{command} has no option {unknown[1]}{did_you_mean(unknown[1], longs)}"
+    no_number = re.search(r"parameter '(\w+)' <class 'int'>.*: '(.*)'$", said, re.DOTALL)
+    if no_number:
+        wanted = next(option for option in parser.options if option.name == no_number[1])
+        said = f"-{wanted.short or '-' + wanted.long}: '{no_number[2]}' is not a whole number"
     return f"{said}: 'doit {command} --help' shows what there is"
 
 

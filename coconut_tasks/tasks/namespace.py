@@ -22,7 +22,7 @@ from coconut_tasks.tasks.reporter import Reporter
 from coconut_tasks.tasks.supervise import Supervisor
 
 _COMMANDS = {
-    "commands": ("run", "list", "info", "clean", "forget"),
+    "commands": ("run", "list", "info", "clean", "forget", "ignore"),
     "report_commands": ("why", "plan", "log", "graph", "timeline", "size"),
     "help": ("help",),
     "recipe_commands": ("validate", "new"),

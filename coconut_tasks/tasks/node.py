@@ -77,7 +77,7 @@ class Node:
             "targets": [world.path(output) for output in step.outputs],
             "task_dep": [after[path] for path in step.after if path in after],
             "uptodate": [self._is_up_to_date],
-            "clean": [self._clean],
+            "clean": [_Removal(self)],
             # Output goes to a log of the step's own: doit's capture replaces sys.stdout, which threads share.
             "io": {"capture": False},
             "title": lambda task: f"{task.name}  {step.doc}",
@@ -225,7 +225,8 @@ class Node:
         except (KeyError, TypeError, ValueError, AttributeError):
             return None  # no record, or one that is not of this program
 
-    def _clean(self, dryrun: bool) -> None:
+    def clean(self, dryrun: bool) -> None:
+        """Remove what the step made, or only say what that is."""
         step, world = self.step, self.world
         if isinstance(step.work, VersionFile):
             return  # part of the source as far as cargo is concerned: without it, a plain `cargo build` of the tree could fail
@@ -270,6 +271,19 @@ class Node:
                 except OSError:
                     break
                 folder = os.path.dirname(folder)
+
+
+class _Removal:
+    """The action of ``clean``; doit shows its text, without the first character."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def __call__(self, dryrun: bool) -> None:
+        self._node.clean(dryrun)
+
+    def __str__(self) -> str:
+        return "<remove what it made"
 
 
 def node_of(task: Any) -> Node | None:
