@@ -7,6 +7,7 @@ what they print. A line of ``...`` stands for any number of lines, ``…`` for a
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -332,8 +333,8 @@ def svsm(checkout: Checkout) -> Path:
 def test_actions_are_pinned_by_commit_and_say_their_version() -> None:
     text = (ROOT / "docs" / "ci" / "github.yml").read_text(encoding="utf-8")
     used = re.findall(r"uses: (.*)", text)
-    assert len(used) == 5
-    assert all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action) for action in used)
+    assert len(used) == 6
+    assert all(re.fullmatch(r"[\w-]+/[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action) for action in used)
 
 
 def test_both_files_cache_and_keep_the_same() -> None:
@@ -341,7 +342,10 @@ def test_both_files_cache_and_keep_the_same() -> None:
     uses = {step.get("uses", "").split("@")[0].removeprefix("actions/"): step.get("with", {}) for step in github[:-1]}
     cached = {path.replace("~/.cargo", ".cargo-home") for path in uses["cache"]["path"].split()}
     assert cached == set(gitlab["cache"]["paths"]) >= {"target", "bin/.coconut"}
-    assert set(uses["upload-artifact"]["path"].split()) == set(gitlab["artifacts"]["paths"]) - {"launch-digests.txt"}
+    assert set(uses["upload-artifact"]["path"].split()) == set(gitlab["artifacts"]["paths"]) - {
+        "launch-digests.txt",
+        "recipes.sarif",
+    }
     page = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
     assert all(f'--8<-- "docs/ci/{name}.yml"' in page for name in ("github", "gitlab"))
     assert uses["checkout"]["fetch-depth"] == 0 and ci_file("gitlab.yml")["variables"]["GIT_DEPTH"] == "0"
@@ -357,11 +361,29 @@ def test_the_github_file_builds_the_sample(checkout: Checkout, svsm: Path) -> No
             status, printed, _ = checkout.sh(step["run"], svsm, **given)
             assert status == 0, printed
             ran.append(step["name"])
-    assert ran == ["Build", "Summary"]
+    assert ran == ["Recipes", "Recipes for code scanning", "Build", "Summary"]
+    assert json.loads((svsm / "recipes.sarif").read_text())["runs"][0]["results"] == []
     (digest,) = svsm.glob("bin/*.launch-digest.hex")
     assert summary.read_text().splitlines()[2:] == [f"| coconut-qemu.igvm | `{digest.read_text().strip()}` |"]
     git = ["git", "describe", "--always", "--dirty=+"]
     assert not subprocess.run(git, cwd=svsm, capture_output=True, text=True).stdout.strip().endswith("+")
+
+
+def test_a_wrong_recipe_fails_the_job_and_is_in_the_file_for_code_scanning(checkout: Checkout, svsm: Path) -> None:
+    recipe = svsm / "configs" / "qemu-target.json"
+    recipe.write_text(recipe.read_text().replace('"policy"', '"polcy"'))
+    github = {step["name"]: step for step in github_steps() if "name" in step}
+    status, printed, _ = checkout.sh(github["Recipes"]["run"], svsm)
+    assert status == 2
+    assert printed.startswith("::error file=configs/qemu-target.json,line=")
+    scanning = github["Recipes for code scanning"]
+    script: list[str] = ci_file("gitlab.yml")["igvm"]["script"]
+    for line, expected in ((scanning["run"], 0), (script[0], 0), (script[1], 2)):
+        if "sarif" in line:
+            (svsm / "recipes.sarif").unlink(missing_ok=True)
+        assert checkout.sh(line, svsm)[0] == expected
+    assert len(json.loads((svsm / "recipes.sarif").read_text())["runs"][0]["results"]) == 1
+    assert scanning["if"] == "${{ !cancelled() }}"
 
 
 def test_the_gitlab_file_builds_the_sample(checkout: Checkout, svsm: Path) -> None:
@@ -375,6 +397,7 @@ def test_the_gitlab_file_builds_the_sample(checkout: Checkout, svsm: Path) -> No
     assert (svsm / "launch-digests.txt").read_text() == f"coconut-qemu.igvm {digest.read_text()}"
     kept = [path for pattern in job["artifacts"]["paths"] for path in svsm.glob(pattern)]
     assert {path.name.partition(".")[2] for path in kept} == {
+        "sarif",
         "txt",
         "igvm",
         "igvm.launch-digest.hex",
