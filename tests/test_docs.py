@@ -145,11 +145,12 @@ def _checkout(tmp_path_factory: pytest.TempPathFactory, cargo_target: Path) -> C
     programs.mkdir()
     for script, words in (
         (pristine / ".venv" / "bin" / "python", '"$@"'),
-        (programs / "doit", '-m doit "$@"'),
+        (programs / "doit", f'"{folder}/.venv/bin/doit" "$@"'),
         (programs / "coconut-build", '-c "import sys; from coconut_tasks.cli import main; sys.exit(main())" "$@"'),
     ):
         script.write_text(f"{python}{words}\n")
         script.chmod(0o755)
+    (pristine / ".venv" / "bin" / "doit").write_text("import sys\nfrom doit.__main__ import main\nsys.exit(main())\n")
     for name in ("requirements.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, pristine / ".venv" / name)
     (pristine / ".venv" / "made-in").write_text(f"{folder}\n")
