@@ -65,7 +65,7 @@ def forecast(outlooks: Iterable[Outlook], absolute: Callable[[str], str]) -> dic
         coming = _forecast(outlook, moving)
         found[outlook.step.name] = coming
         if coming.fate is not Fate.RESTS:  # what needs an ignored step is ignored, too
-            moving |= {absolute(path): coming for path in _makes(outlook.step)}
+            moving |= {absolute(path): coming for path in makes(outlook.step)}
     return found
 
 
@@ -94,7 +94,8 @@ def _forecast(outlook: Outlook, moving: Mapping[str, Forecast]) -> Forecast:
     return Forecast(step, Fate.PLACES if sentences else Fate.RESTS, tuple(sentences), reads)
 
 
-def _makes(step: Step) -> tuple[str, ...]:
+def makes(step: Step) -> tuple[str, ...]:
+    """Every file that a step writes, as the commands spell it."""
     return (*step.outputs, *((step.work.made,) if isinstance(step.work, MakeItem) else ()))
 
 

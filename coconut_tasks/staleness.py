@@ -26,8 +26,8 @@ from coconut_tasks.world import World
 class Cause(Enum):
     """Why a step is stale: the closed set of reasons, each with its sentence."""
 
-    NEW = "it has not been built yet"
-    NEW_VARIANT = "it has not been built this way yet: {subject}"
+    NEW = "it has no good run on record"
+    NEW_VARIANT = "it has no good run on record like this: {subject}"
     COMMAND = "its command changed: {subject}"
     ENVIRONMENT = "the environment variable {subject} changed from {old} to {new}"
     TOOL = "{subject} changed from {old} to {new}"

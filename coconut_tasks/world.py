@@ -15,7 +15,7 @@ from coconut_tasks.inputs.environment import cargo_environment
 from coconut_tasks.inputs.files import Files, Walker
 from coconut_tasks.inputs.toolchain import Toolchain, find_toolchain, program_identity
 from coconut_tasks.layout import STATE_FOLDER
-from coconut_tasks.step import Command
+from coconut_tasks.step import Command, Step
 
 
 @dataclass(slots=True)
@@ -36,6 +36,8 @@ class World:
     """Whether every cargo item asks cargo, whatever is known of its inputs."""
     ahead: Command | None = None
     """Is to be run once before the first host tool is built, and may fail: each tool is built on its own all the same."""
+    built_ahead: Command | None = None
+    """The same command, once it was run."""
     _cargo_lock: threading.Lock = field(default_factory=threading.Lock)
     _toolchains: dict[str | None, Toolchain | None] = field(default_factory=dict)
     _programs: dict[str, str] = field(default_factory=dict)
@@ -50,9 +52,9 @@ class World:
         """The state folder."""
         return Path(self.bin, STATE_FOLDER)
 
-    def log(self, step_name: str) -> Path:
-        """The log of a step's last run."""
-        return self.state / "logs" / f"{step_name.replace(':', '-').replace('/', '-')}.log"
+    def log(self, step: Step) -> Path:
+        """The log of a step's last run; each variant has one of its own."""
+        return self.state / "logs" / f"{step.stage}-{step.component}-{step.key}.log".replace("/", "-")
 
     @contextmanager
     def alone_with_cargo(self) -> Iterator[None]:

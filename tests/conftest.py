@@ -107,6 +107,11 @@ class Site:
         assert outcome.status == 0, outcome.text
         return outcome
 
+    def log(self, step: str) -> str:
+        """What the last run of a step wrote, whatever its variant."""
+        logs = (self.bin / ".coconut" / "logs").glob(f"{step.replace(':', '-')}-*.log")
+        return max(logs, key=lambda log: log.stat().st_mtime_ns).read_text()
+
     def contents(self) -> dict[str, bytes]:
         """Every file below bin/ that is for the user."""
         files = (path for path in self.bin.rglob("*") if path.is_file())

@@ -124,7 +124,7 @@ def all_messages() -> list[Message]:
     return sorted(found, key=lambda message: (message.place, message.text))
 
 
-NO_MESSAGES: set[str] = set()
+NO_MESSAGES = {"delete from records where record = ?"}
 """Texts that are collected and are no messages."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -180,8 +181,8 @@ def planned_commands(plan: dict[str, Any]) -> dict[str, list[str]]:
 def ran(site: Site, name: str) -> list[str]:
     """The commands that the step's log names, without what no plan can know: what was cleaned in doubt, what was built ahead, and that
     objcopy writes beside its output first."""
-    log = site.bin / ".coconut" / "logs" / f"{name.replace(':', '-')}.log"
-    lines = [line[2:] for line in log.read_text().splitlines() if line.startswith("$ ")] if log.exists() else []
+    logs = sorted((site.bin / ".coconut" / "logs").glob(f"{name.replace(':', '-')}-*.log"), key=os.path.getmtime)
+    lines = [line[2:] for log in logs[-1:] for line in log.read_text().splitlines() if line.startswith("$ ")]
     lines = [re.sub(r" --always-make", "", line) for line in lines]
     lines = [line for line in lines if " clean " not in line and line.count("--package") < 2]
     lines = [re.sub(r"^(objcopy .* )(/\S+)/\.(\S+)\.coconut-\S+$", r"\1\2/\3", line) for line in lines]
@@ -209,10 +210,10 @@ def test_why_names_what_changed_as_old_and_new(site: Site) -> None:
     recipe = prepared(site)
     features(site)
     why = site.build("why", recipe).out
-    assert "kernel:svsm runs: it has not been built this way yet: --features 'vtpm' → 'vtpm,enable-gdb'\n" in why
-    assert "igvm:qemu runs: it has not been built this way yet: another svsm\n" in why
+    assert "kernel:svsm runs: it has no good run on record like this: --features 'vtpm' → 'vtpm,enable-gdb'\n" in why
+    assert "igvm:qemu runs: it has no good run on record like this: another svsm\n" in why
     edit(site, "kernel/src/main.rs")
-    assert "kernel:svsm runs: it has not been built this way yet" in site.build("why", recipe, "kernel:svsm").out
+    assert "kernel:svsm runs: it has no good run on record like this" in site.build("why", recipe, "kernel:svsm").out
     prepared(site)
     (site.bin / "svsm").write_bytes(b"mine")
     edit(site, "boot/bldr/src/main.rs")

@@ -235,7 +235,7 @@ def test_a_variable_of_the_recipe_that_cargo_does_not_watch_reaches_the_program(
 def test_what_a_build_script_made_for_another_hand_is_not_taken_as_ours(site: Site) -> None:
     kernel_with_a_makefile(site)
     site.build(site.recipe())
-    log = (site.bin / ".coconut" / "logs" / "kernel-svsm.log").read_text()
+    log = site.log("kernel:svsm")
     command = log.splitlines()[0].removeprefix("$ ").split()
     shutil.rmtree(site.bin)
     (site.tree / "kernel" / "build.rs").touch()
@@ -442,7 +442,7 @@ def test_damaged_notes_on_cargos_artifacts_cost_a_compilation_and_nothing_else(c
     notes.write_bytes(content)
     again = site.build(recipe, "ASK_CARGO=1")
     assert again.built == {"kernel:svsm", "kernel:bldr", "tool:igvmbuilder", "tool:igvmmeasure"}
-    assert "cargo clean" in (site.bin / ".coconut" / "logs" / "kernel-svsm.log").read_text()
+    assert "cargo clean" in site.log("kernel:svsm")
     assert again.digests == first.digests
     assert site.build(recipe).built == set()
 

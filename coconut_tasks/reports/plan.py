@@ -18,7 +18,8 @@ def plan_text(tree: str, forecasts: Sequence[Forecast], ahead: Command | None) -
     """A shell script: the commands as they will be run, and what this program does between them as comments."""
     coming = [found for found in forecasts if found.fate not in _NOT_SHOWN]
     if not coming:
-        return f"# nothing to do: all {len(forecasts)} steps are up to date\n"
+        what = f"all {len(forecasts)} steps are" if len(forecasts) > 1 else "the one step is"
+        return f"# nothing to do: {what} up to date\n"
     lines = [str(Command(("cd", tree)))]
     if ahead is not None:
         lines += [

@@ -59,7 +59,7 @@ class Ours:
             sys.stdout.flush()  # here, where a closed pipe can be told from an error
             return status
         except (Exception, KeyboardInterrupt) as error:
-            if not params.get("coconut"):
+            if not params.get("coconut") and not isinstance(error, CoconutError):
                 raise
             status = self._told(error, args, params)
             if status is None:
@@ -72,7 +72,7 @@ class Ours:
 
         if isinstance(error, KeyboardInterrupt):
             return end(error)
-        if params.get("backend") != "coconut":
+        if params.get("backend") != "coconut" and params.get("coconut"):
             error = UsageError("--backend: the records of these tasks are kept by 'coconut', which is the default")
         if isinstance(error, BrokenPipeError):
             return nobody_reads()

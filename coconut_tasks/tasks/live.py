@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TextIO
 
@@ -30,22 +31,30 @@ class LiveDisplay:
             legacy_windows=False,
         )
         self._line = line
-        self._live = Live(
-            get_renderable=self._rendered,
-            console=console,
-            transient=True,
-            refresh_per_second=_PER_SECOND,
-            redirect_stdout=False,  # doit keeps the stream that it had; sys.stderr is what others print to
-        )
+        # rich's own refreshing thread can write between what another thread looks up and what it writes: here, all is under one lock.
+        self._lock = threading.Lock()
+        self._live = Live(Text(), console=console, transient=True, auto_refresh=False, redirect_stdout=False)
         self._live.start()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._keep_fresh, daemon=True)
+        self._thread.start()
 
     def say(self, text: str) -> None:
         """Write whole lines above the live one, with the colours that they have."""
-        self._live.console.out(text.removesuffix("\n"), highlight=False)
+        with self._lock:
+            self._live.console.out(text.removesuffix("\n"), highlight=False)
 
     def close(self) -> None:
         """The live line goes; what was said stays."""
+        self._closing.set()
+        self._thread.join()
         self._live.stop()
 
-    def _rendered(self) -> Text:
-        return Text(self._line(), style="bold", no_wrap=True, overflow="ellipsis")
+    def _keep_fresh(self) -> None:
+        pause = 0.0  # the first line at once
+        while not self._closing.wait(pause):
+            pause = 1 / _PER_SECOND
+            # Asked for before the lock is taken: who says something may hold the lock that the line needs.
+            line = Text(self._line(), style="bold", no_wrap=True, overflow="ellipsis")
+            with self._lock:
+                self._live.update(line, refresh=True)

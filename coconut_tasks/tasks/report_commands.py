@@ -106,14 +106,16 @@ class Log(Report):
 
         nodes = self.nodes
         if not self.asked:
-            logs = [(node.step.name, node.world.log(node.step.name)) for node in nodes]
+            logs = [(node.step.name, node.world.log(node.step)) for node in nodes]
             stats = [(name, path.stat()) for name, path in logs if path.exists()]
             self.outstream.write(list_of_logs([(name, stat.st_mtime, stat.st_size) for name, stat in stats]))
             return 0
         terminal = terminal_of(self.outstream, nodes[0].world.environment)
         chosen = self._chosen(nodes)
         for node in chosen:
-            path = node.world.log(node.step.name)
+            path = node.world.log(node.step)
+            if not node.step.commands:
+                raise UsageError(f"log: {node.step.name} starts no process, so it has no log")
             if not path.exists():
                 raise UsageError(f"log: {node.step.name} has not run yet, or not since {path.parent} was removed")
             head = f"==> {node.step.name} <==\n" if len(chosen) > 1 else ""

@@ -82,7 +82,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             self.write(f"{task.name}: placed again: {places}\n")
             return
         said = self._shown(_worth_saying(node, everything=self.verbose))
-        self.write(f"{said}{task.name}: done in {node.seconds:.1f} s\n")
+        self.write(f"{said}{task.name}: done in {node.seconds:.1f} s{_ahead(node)}\n")
 
     def skip_uptodate(self, task: Any) -> None:
         pass
@@ -134,7 +134,9 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
         with self._lock:
             at_work = [(name, node.watch) for name, node in self._running.items()]
-        running = [Running(name, watch.seconds, watch.waiting) for name, watch in at_work if watch]
+        running = [
+            Running(name, watch.seconds if watch else 0.0, bool(watch and watch.waiting)) for name, watch in at_work
+        ]
         left = {name: seconds for name, seconds in self._expected.items() if self._nodes[name].result is None}
         done = sum(node.result is not None for node in self._nodes.values())
         return progress_line(done, len(self._nodes), running, seconds_left(left, running))
@@ -155,7 +157,9 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
                 self.write(line)
         elif Result.FRESH in names and not self.quiet:
             source = f"; {Supervisor.source}" if Supervisor.source else ""
-            self.write(f"up to date: all {len(names[Result.FRESH])} steps{source}\n{_in_one_line(self._images())}")
+            count = len(names[Result.FRESH])
+            what = f"all {count} steps" if count > 1 else names[Result.FRESH][0]
+            self.write(f"up to date: {what}{source}\n{_in_one_line(self._images())}")
 
     def _images(self) -> list[str]:
         """A line for each IGVM file that is there and good."""
@@ -165,7 +169,11 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         digests = dict(measured for node in good if (measured := node.digest()))
         return [
             f"{_from_here(node, place)}: {human(os.stat(node.world.path(output)).st_size)}, "
-            + (f"launch digest {digests[path]}\n" if (path := node.world.path(place)) in digests else "not measured\n")
+            + (
+                f"launch digest {digests[path]}\n"
+                if (path := node.world.path(place)) in digests
+                else "not measured in this run\n"
+            )
             for node in good
             if isinstance(node.step.work, IgvmFile)
             for output, place in node.step.publish
@@ -187,6 +195,13 @@ def _expected(nodes: list[Node]) -> dict[str, float | None]:
     }
 
 
+def _ahead(node: Node) -> str:
+    """What of a step's time is not its own: the first host tool to be built begins with building all that are missing."""
+    command, laps = node.world.built_ahead, node.watch.laps if node.watch else []
+    seconds = sum(lap.end - lap.start for lap in laps if command is not None and lap.what == str(command))
+    return f", {seconds:.1f} s of it for all host tools at once" if seconds else ""
+
+
 def _from_here(node: Node, place: str) -> str:
     return os.path.relpath(node.world.path(place))
 
@@ -202,7 +217,7 @@ def _in_one_line(lines: list[str]) -> str:
 def _worth_saying(node: Node, *, everything: bool) -> str:
     # A tool's warnings are for the user even if all went well; the rest of what it says is in the log.
     try:
-        text = node.world.log(node.step.name).read_text(encoding="utf-8", errors="replace")
+        text = node.world.log(node.step).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
     return text if everything or "warning:" in plain(text) else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence, Set
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Any
 from doit import get_initial_workdir
 
 from coconut_tasks.errors import UsageError
-from coconut_tasks.layout import DIGEST_HEX, RECORDS
+from coconut_tasks.forecast import makes
+from coconut_tasks.layout import DIGEST_HEX, RECORDS, STATE_FOLDER
 from coconut_tasks.tasks.backend import recorded_inputs
 from coconut_tasks.tasks.report_commands import Report
 
@@ -34,13 +35,15 @@ class Watch(Report):
     def _execute(self) -> int:
         nodes = self.nodes
         world = nodes[0].world
-        digests = _digests(nodes)
+        digests = _digests(world.bin)
+        # What a build writes into the tree is no news, as far as that is known.
+        made = {world.path(path) for node in nodes for path in makes(node.step)}
         told = False
         while True:
             # Watched first, then built: a change during the build is seen, and built after it. A build of its own for each time, as
             # if it had been typed: what it looks up is of that moment, and what is wrong with a recipe ends it, not the watch.
             folders = sorted(_folders(nodes))
-            with closing(_changes(folders, world.bin)) as changes:
+            with closing(_changes(folders, world.bin, made)) as changes:
                 next(changes)
                 if not told:
                     self._say(f"watching {len(folders)} folders of {world.tree}; Ctrl-C ends it")
@@ -49,16 +52,20 @@ class Watch(Report):
                 status = subprocess.run(_run_command(), cwd=get_initial_workdir() or os.getcwd()).returncode
                 if status < 0:
                     return 128 - status
-                for name, digest in _digests(nodes).items():
+                for name, digest in _digests(world.bin).items():
                     if digests.get(name) not in (None, digest):
                         self._say(f"{name}: the launch digest changed: {digests[name]} → {digest}")
                     digests[name] = digest
-                if status == 0 and _last_run(world.state) == before and told:
+                if status:
+                    self._say("it failed; waiting for changes")
+                elif _last_run(world.state) == before:
                     self._say("nothing to build; waiting for changes")
                 found: set[str] = set()
                 while more := next(changes) or (set() if found else {""}):
                     found |= more - {""}
-            names = sorted(os.path.relpath(path, world.tree) for path in found)
+            # Files that came and went are an editor's; all that went may be what is meant.
+            there = {path for path in found if os.path.exists(path)} or found
+            names = sorted(os.path.relpath(path, world.tree) for path in there)
             others = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             self._say(f"{', '.join(names[:_NAMED])}{others} changed")
 
@@ -67,14 +74,16 @@ class Watch(Report):
         self.outstream.flush()
 
 
-def _changes(folders: Sequence[str], bin: str) -> Generator[set[str], None, None]:
+def _changes(folders: Sequence[str], bin: str, made: Set[str]) -> Generator[set[str], None, None]:
     """The paths that changed in the folders, not below them; an empty set each time that nothing happened for a while."""
-    from watchfiles import DefaultFilter, watch
+    from watchfiles import Change, DefaultFilter, watch
 
     left_out = (*DefaultFilter.ignore_entity_patterns, r"^\..*\.coconut-", r"^4913$")
     plain = DefaultFilter(ignore_dirs=(), ignore_entity_patterns=left_out, ignore_paths=[bin])
 
-    def wanted(change: Any, path: str) -> bool:
+    def wanted(change: Change, path: str) -> bool:
+        if path in made or (change is Change.modified and os.path.isdir(path)):
+            return False
         # git writes its index and locks whenever it looks; what a commit or checkout changes is HEAD and its log.
         return plain(change, path) and (f"{os.sep}.git{os.sep}" not in path or os.path.basename(path) == "HEAD")
 
@@ -126,12 +135,16 @@ def _run_command() -> list[str]:
     return [sys.executable, *start[1:], *words[:at], "run", "--quiet", *words[at + 1 :]]
 
 
-def _digests(nodes: Sequence[Any]) -> dict[str, str]:
+def _digests(bin: str) -> dict[str, str]:
     """The launch digest of each measured file that is there."""
-    files = {
-        Path(node.world.path(place)) for node in nodes for _, place in node.step.publish if place.endswith(DIGEST_HEX)
-    }
-    return {os.path.relpath(file).removesuffix(DIGEST_HEX): file.read_text().strip() for file in files if file.exists()}
+    found = {}
+    for folder, names, files in os.walk(bin):
+        names[:] = [name for name in names if name != STATE_FOLDER]
+        for file in files:
+            if file.endswith(DIGEST_HEX):
+                path = os.path.join(folder, file)
+                found[os.path.relpath(path).removesuffix(DIGEST_HEX)] = Path(path).read_text().strip()
+    return found
 
 
 def _last_run(state: Path) -> int:

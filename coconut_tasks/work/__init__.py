@@ -21,7 +21,7 @@ def perform(step: Step, world: World) -> Inputs:
     Raises:
         StepError: a command failed, or did not make what it should have.
     """
-    log = world.log(step.name)
+    log = world.log(step)
     log.unlink(missing_ok=True)
     found = Inputs()
     match step.work:

@@ -29,7 +29,7 @@ def build_cargo_item(work: CargoItem, world: World, log: Path) -> Inputs:
     with world.alone_with_cargo():
         if world.ahead is not None and _triple(work) is None:
             _build_ahead(world.ahead, work, world, log)
-            world.ahead = None
+            world.ahead, world.built_ahead = None, world.ahead
         build, messages = _build(work, world, log)
         # Another item may put a program of the same name in the same place, so it is taken before anyone else may build.
         program = _choose(work, programs(messages), log)
