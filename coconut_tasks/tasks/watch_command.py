@@ -60,9 +60,7 @@ class Watch(Report):
                     self._say("it failed; waiting for changes")
                 elif _last_run(world.state) == before:
                     self._say("nothing to build; waiting for changes")
-                found: set[str] = set()
-                while more := next(changes) or (set() if found else {""}):
-                    found |= more - {""}
+                found = _burst(changes)
             # Files that came and went are an editor's; all that went may be what is meant.
             there = {path for path in found if os.path.exists(path)} or found
             names = sorted(os.path.relpath(path, world.tree) for path in there)
@@ -100,6 +98,16 @@ def _changes(folders: Sequence[str], bin: str, made: Set[str]) -> Generator[set[
             yield {path for _, path in found}
     except OSError as error:
         raise UsageError(f"watch: the operating system cannot watch {len(folders)} folders: {error}") from error
+
+
+def _burst(changes: Iterator[set[str]]) -> set[str]:
+    """Wait for a change; all that changed until it is quiet again."""
+    found: set[str] = set()
+    for more in changes:
+        found |= more
+        if found and not more:
+            break
+    return found
 
 
 def _folders(nodes: Sequence[Any]) -> set[str]:
