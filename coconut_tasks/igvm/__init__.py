@@ -1,0 +1,1 @@
+"""IGVM files: what is in them, and what SEV-SNP measures of them. Bytes → values; nothing here knows files, processes or the build."""

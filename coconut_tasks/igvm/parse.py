@@ -1,0 +1,360 @@
+"""The bytes of an IGVM file → values, header by header: nothing is copied but what a value holds.
+
+What each header must be by itself is looked at here, by the IGVM specification (crate ``igvm_defs`` 0.5); what headers must be together, in
+``rules``. Padding behind a header should be zero; no loader looks at it, so neither is it looked at here.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from coconut_tasks.igvm.error import IgvmError
+from coconut_tasks.igvm.values import (
+    ARCHITECTURES,
+    NAMES,
+    OPTIONAL,
+    PAGE_DATA_TYPES,
+    PARAMETERS,
+    CcaPolicy,
+    CorimData,
+    ErrorRange,
+    FixedHeader,
+    GuestPolicy,
+    Header,
+    OptionalHeader,
+    PageData,
+    PageTableRelocation,
+    Parameter,
+    ParameterArea,
+    ParameterInsert,
+    RelocatableRegion,
+    RequiredMemory,
+    SnpIdBlock,
+    SupportedPlatform,
+    VbsMeasurement,
+    VersionString,
+    VpContext,
+)
+
+FIXED_SIZE = 24
+"""Bytes of ``IGVM_FIXED_HEADER``."""
+_FIXED = struct.Struct("<4s5I")
+_FIXED_V2 = struct.Struct("<2I")
+_TYPE_AND_LENGTH = struct.Struct("<2I")
+_SECTIONS = (("platform", 0x1, 0x100), ("initialization", 0x101, 0x200), ("directive", 0x301, 0x400))
+"""``IGVM_VHT_RANGE_*``, in the order that a file must have."""
+_VERSION_STRING = 0x107
+_VTLS = (0, 1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class IgvmFile:
+    """A file whose fixed header, length and checksum are right."""
+
+    fixed: FixedHeader
+    data: memoryview
+    """The whole file."""
+
+    def headers(self) -> Iterator[Header]:
+        """The variable headers in the file's order: platforms, then initialization headers, then directives.
+
+        Raises:
+            IgvmError: a header that no loader may take. What was yielded before is right.
+        """
+        data, fixed = self.data, self.fixed
+        at, end, section = fixed.variable_header_offset, fixed.file_data_offset, 0
+        while at < end:
+            if end - at < 8:
+                raise IgvmError(at, f"{end - at} bytes of a header", "a type and a length, 8 bytes")
+            header_type, length = _TYPE_AND_LENGTH.unpack_from(data, at)
+            if length > end - at - 8:
+                raise IgvmError(
+                    at + 4,
+                    f"a header of {length} bytes",
+                    f"at most {end - at - 8} bytes, where the variable headers end",
+                )
+            following = at + 8 + (length + 7 & ~7)
+            if following > end:
+                raise IgvmError(at + 4, f"a header of {length} bytes that ends the headers", "padding to 8 bytes")
+            if header_type & OPTIONAL:
+                yield OptionalHeader(at, header_type, length)
+            else:
+                known = _READERS.get(header_type)
+                if known is None:
+                    raise IgvmError(at, f"a header of type {header_type:#x}", _known_types(header_type))
+                own, size, read = known
+                if own < section:
+                    raise IgvmError(
+                        at,
+                        f"a {_SECTIONS[own][0]} header ({NAMES[header_type]}) behind {_SECTIONS[section][0]} headers",
+                        "platforms, then initialization headers, then directives",
+                    )
+                section = own
+                if size is not None and length != size:
+                    raise IgvmError(at + 4, f"a {NAMES[header_type]} of {length} bytes", f"{size} bytes")
+                yield read(self, at, at + 8, length)
+            at = following
+
+    def content(self, offset: int, file_offset: int, size: int, what: str) -> memoryview:
+        """``size`` bytes of file data.
+
+        Raises:
+            IgvmError: they are not all behind the headers and inside the file. ``offset`` is that of the header that wants them.
+        """
+        first, total = self.fixed.file_data_offset, self.fixed.total_file_size
+        if file_offset < first or file_offset + size > total:
+            raise IgvmError(
+                offset,
+                f"{what}: {size} bytes of data at {file_offset:#x}",
+                f"file data is from {first:#x} to {total:#x}",
+            )
+        return self.data[file_offset : file_offset + size]
+
+
+def parse(data: bytes | bytearray | memoryview) -> IgvmFile:
+    """A file; its variable headers are read when they are asked for.
+
+    Raises:
+        IgvmError: the fixed header is not that of a file of this length and content.
+    """
+    view = memoryview(data).cast("B")
+    size = len(view)
+    fixed = fixed_header(view)
+    fixed_size = FIXED_SIZE if fixed.format_version == 1 else FIXED_SIZE + _FIXED_V2.size
+    start, end = fixed.variable_header_offset, fixed.file_data_offset
+    if fixed.total_file_size != size:
+        raise IgvmError(16, f"a file size of {fixed.total_file_size} bytes", f"{size} bytes, what the file has")
+    if start < fixed_size or start % 8:
+        raise IgvmError(
+            8,
+            f"variable headers at {start:#x}",
+            f"a multiple of 8 behind the fixed header, from {fixed_size:#x} on",
+        )
+    if end > size:
+        raise IgvmError(
+            12,
+            f"variable headers of {fixed.variable_header_size} bytes",
+            f"at most {max(size - start, 0)}: the file ends",
+        )
+    with_zero = bytes(view[:20]) + bytes(4) + bytes(view[24:fixed_size])
+    checksum = zlib.crc32(view[start:end], zlib.crc32(with_zero))
+    if fixed.checksum != checksum:
+        raise IgvmError(20, f"checksum {fixed.checksum:#010x}", f"{checksum:#010x}, the CRC32 of the headers")
+    return IgvmFile(fixed, view)
+
+
+def fixed_header(data: bytes | memoryview) -> FixedHeader:
+    """What the first bytes say.
+
+    Raises:
+        IgvmError: they are not those of an IGVM file of version 1 or 2.
+    """
+    if len(data) < FIXED_SIZE:
+        raise IgvmError(0, f"a file of {len(data)} bytes", f"an IGVM file has a fixed header of {FIXED_SIZE} bytes")
+    magic, version, offset, size, total, checksum = _FIXED.unpack_from(data, 0)
+    if magic != b"IGVM":
+        raise IgvmError(0, f"{magic!r}", "an IGVM file begins with b'IGVM'")
+    if version == 1:
+        return FixedHeader(version, offset, size, total, checksum)
+    if version != 2:
+        raise IgvmError(4, f"format version {version}", "1 or 2")
+    if len(data) < FIXED_SIZE + _FIXED_V2.size:
+        raise IgvmError(0, f"a file of {len(data)} bytes", "the fixed header of version 2 has 32 bytes")
+    architecture, page_size = _FIXED_V2.unpack_from(data, FIXED_SIZE)
+    if architecture not in ARCHITECTURES:
+        raise IgvmError(24, f"architecture {architecture}", "0 (x64) or 1 (AArch64)")
+    if page_size < 4096 or page_size & page_size - 1:
+        raise IgvmError(28, f"a page size of {page_size} bytes", "a power of 2 from 4096 on")
+    return FixedHeader(version, offset, size, total, checksum, architecture, page_size)
+
+
+# One function for each structure. ``offset`` is that of the header, ``at`` that of the structure in it.
+
+
+def _supported_platform(file: IgvmFile, offset: int, at: int, length: int) -> SupportedPlatform:
+    return SupportedPlatform(offset, *_PLATFORM.unpack_from(file.data, at))
+
+
+def _guest_policy(file: IgvmFile, offset: int, at: int, length: int) -> GuestPolicy:
+    policy, mask, reserved = _POLICY.unpack_from(file.data, at)
+    _zero(offset, "guest policy", reserved)
+    return GuestPolicy(offset, policy, mask)
+
+
+def _relocatable_region(file: IgvmFile, offset: int, at: int, length: int) -> RelocatableRegion:
+    region = RelocatableRegion(offset, *_REGION.unpack_from(file.data, at))
+    _aligned(offset, "relocatable region", "size", region.relocation_region_size)
+    _aligned(offset, "relocatable region", "alignment", region.relocation_alignment)
+    if not region.relocation_alignment:
+        raise IgvmError(offset, "relocatable region: alignment 0", "a multiple of 0x1000")
+    for gpa in (region.relocation_region_gpa, region.minimum_relocation_gpa, region.maximum_relocation_gpa):
+        _aligned(offset, "relocatable region", "address", gpa, region.relocation_alignment)
+    _vtl(offset, "relocatable region", region.vtl)
+    return region
+
+
+def _page_table_relocation(file: IgvmFile, offset: int, at: int, length: int) -> PageTableRelocation:
+    mask, vp_index, vtl, reserved, gpa, size, used_size = _PAGE_TABLE.unpack_from(file.data, at)
+    what = "page table relocation region"
+    _zero(offset, what, reserved)
+    _vtl(offset, what, vtl)
+    for name, value in (("address", gpa), ("size", size), ("used size", used_size)):
+        _aligned(offset, what, name, value)
+    if used_size > size:
+        raise IgvmError(offset, f"{what}: {used_size:#x} bytes are used", f"at most its size, {size:#x}")
+    return PageTableRelocation(offset, mask, vp_index, vtl, gpa, size, used_size)
+
+
+def _corim(header_type: int) -> Callable[[IgvmFile, int, int, int], CorimData]:
+    def read(file: IgvmFile, offset: int, at: int, length: int) -> CorimData:
+        mask, file_offset, size, reserved = _CORIM.unpack_from(file.data, at)
+        _zero(offset, NAMES[header_type], reserved)
+        if file_offset:
+            file.content(offset, file_offset, size, NAMES[header_type])
+        return CorimData(offset, header_type, mask, file_offset, size)
+
+    return read
+
+
+def _cca_policy(file: IgvmFile, offset: int, at: int, length: int) -> CcaPolicy:
+    mask, reserved, zeroes, ones, algorithm, lfa, reserved2 = _CCA.unpack_from(file.data, at)
+    _zero(offset, "CCA policy", reserved)
+    _zero(offset, "CCA policy", int.from_bytes(reserved2))
+    if zeroes & ones:
+        raise IgvmError(
+            offset, f"CCA policy: bits {zeroes & ones:#x} must be both 0 and 1", "each attribute is one of them"
+        )
+    return CcaPolicy(offset, mask, zeroes, ones, algorithm, lfa)
+
+
+def _version_string(file: IgvmFile, offset: int, at: int, length: int) -> VersionString:
+    try:
+        return VersionString(offset, str(file.data[at : at + length], "utf-8"))
+    except UnicodeDecodeError as error:
+        raise IgvmError(offset, f"version string: no UTF-8 at byte {error.start}", "UTF-8") from error
+
+
+def _parameter_area(file: IgvmFile, offset: int, at: int, length: int) -> ParameterArea:
+    size, index, file_offset = _AREA.unpack_from(file.data, at)
+    _aligned(offset, "parameter area", "size", size, file.fixed.page_size)
+    if file_offset:
+        file.content(offset, file_offset, size, "parameter area")
+    return ParameterArea(offset, size, index, file_offset)
+
+
+def _page_data(file: IgvmFile, offset: int, at: int, length: int) -> PageData:
+    gpa, mask, file_offset, flags, data_type, reserved = _PAGE.unpack_from(file.data, at)
+    page_size = file.fixed.page_size
+    if gpa % page_size:
+        _aligned(offset, "page data", "address", gpa, page_size)
+    if file_offset:
+        # Also of a page of 2 MiB: loaders read the first 4 KiB.
+        file.content(offset, file_offset, page_size, "page data")
+    if data_type not in PAGE_DATA_TYPES:
+        raise IgvmError(offset, f"page data of type {data_type}", "0 to 3")
+    if reserved:
+        _zero(offset, "page data", reserved)
+    return PageData(offset, gpa, mask, file_offset, flags, data_type)
+
+
+def _parameter_insert(file: IgvmFile, offset: int, at: int, length: int) -> ParameterInsert:
+    insert = ParameterInsert(offset, *_INSERT.unpack_from(file.data, at))
+    _aligned(offset, "parameter insert", "address", insert.gpa, file.fixed.page_size)
+    return insert
+
+
+def _parameter(header_type: int) -> Callable[[IgvmFile, int, int, int], Parameter]:
+    def read(file: IgvmFile, offset: int, at: int, length: int) -> Parameter:
+        return Parameter(offset, header_type, *_PARAMETER.unpack_from(file.data, at))
+
+    return read
+
+
+def _vp_context(file: IgvmFile, offset: int, at: int, length: int) -> VpContext:
+    gpa, mask, file_offset, vp_index, _ = _VP_CONTEXT.unpack_from(file.data, at)
+    return VpContext(offset, gpa, mask, file_offset, vp_index)
+
+
+def _required_memory(file: IgvmFile, offset: int, at: int, length: int) -> RequiredMemory:
+    gpa, mask, size, flags, reserved = _MEMORY.unpack_from(file.data, at)
+    _zero(offset, "required memory", reserved)
+    _aligned(offset, "required memory", "address", gpa, file.fixed.page_size)
+    _aligned(offset, "required memory", "size", size, file.fixed.page_size)
+    return RequiredMemory(offset, gpa, mask, size, flags)
+
+
+def _error_range(file: IgvmFile, offset: int, at: int, length: int) -> ErrorRange:
+    gpa, mask, size = _ERROR_RANGE.unpack_from(file.data, at)
+    _aligned(offset, "error range", "address", gpa, file.fixed.page_size)
+    return ErrorRange(offset, gpa, mask, size)
+
+
+def _snp_id_block(file: IgvmFile, offset: int, at: int, length: int) -> SnpIdBlock:
+    return SnpIdBlock(offset, *_ID_BLOCK.unpack_from(file.data, at))
+
+
+def _vbs_measurement(file: IgvmFile, offset: int, at: int, length: int) -> VbsMeasurement:
+    return VbsMeasurement(offset, *_VBS.unpack_from(file.data, at))
+
+
+_PLATFORM = struct.Struct("<IBBHQ")
+_POLICY = struct.Struct("<QII")
+_REGION = struct.Struct("<IHBB5Q")
+_PAGE_TABLE = struct.Struct("<IHBB3Q")
+_CORIM = struct.Struct("<4I")
+_CCA = struct.Struct("<IIQQBB6s")
+_AREA = struct.Struct("<QII")
+_PAGE = struct.Struct("<QIIIHH")
+_INSERT = struct.Struct("<QII")
+_PARAMETER = struct.Struct("<II")
+_VP_CONTEXT = struct.Struct("<QIIHH")
+_MEMORY = struct.Struct("<QIIII")
+_ERROR_RANGE = struct.Struct("<QII")
+_ID_BLOCK = struct.Struct("<IB3x48s16s16s4I")
+_VBS = struct.Struct("<8I64s")
+_READERS: dict[int, tuple[int, int | None, Callable[[IgvmFile, int, int, int], Header]]] = {
+    0x001: (0, 16, _supported_platform),
+    0x101: (1, 16, _guest_policy),
+    0x102: (1, 48, _relocatable_region),
+    0x103: (1, 32, _page_table_relocation),
+    0x104: (1, 16, _corim(0x104)),
+    0x105: (1, 16, _corim(0x105)),
+    0x106: (1, 32, _cca_policy),
+    _VERSION_STRING: (1, None, _version_string),
+    0x301: (2, 16, _parameter_area),
+    0x302: (2, 24, _page_data),
+    0x303: (2, 16, _parameter_insert),
+    0x304: (2, 20, _vp_context),
+    0x305: (2, 24, _required_memory),
+    0x30B: (2, 696, _snp_id_block),
+    0x30D: (2, 16, _error_range),
+    0x311: (2, 864, _vbs_measurement),
+    **{header_type: (2, 8, _parameter(header_type)) for header_type in PARAMETERS},
+}
+"""Header type → its section, the size of its structure in bytes (None: any), and what reads it."""
+
+
+def _known_types(header_type: int) -> str:
+    for name, first, last in _SECTIONS:
+        if first <= header_type <= last:
+            known = ", ".join(f"{one:#x}" for one in sorted(_READERS) if first <= one <= last)
+            return f"a {name} header that is known ({known}), or one with bit 31, which may be passed over"
+    return "a type from 0x1 to 0x200 or from 0x301 to 0x400, or one with bit 31, which may be passed over"
+
+
+def _aligned(offset: int, what: str, name: str, value: int, alignment: int = 4096) -> None:
+    if value % alignment:
+        raise IgvmError(offset, f"{what}: {name} {value:#x}", f"a multiple of {alignment:#x}")
+
+
+def _zero(offset: int, what: str, reserved: int) -> None:
+    if reserved:
+        raise IgvmError(offset, f"{what}: {reserved:#x} in a reserved field", "0")
+
+
+def _vtl(offset: int, what: str, vtl: int) -> None:
+    if vtl not in _VTLS:
+        raise IgvmError(offset, f"{what}: VTL {vtl}", "0, 1 or 2")
