@@ -115,6 +115,8 @@ def _positionals(
         yield from (Candidate(name, one.about) for name, one in known.commands.items())
     if "NEW_FILE" in usage:
         yield from _folders(current, options)
+    elif "FILE.igvm" in usage:
+        yield from (one for one in _paths(current, options) if one.value.endswith(("/", ".igvm")))
     elif "FILE" in usage:
         yield from _recipes(current, options)
     for words in re.findall(r"\S+(?:\|\S+)+", usage):

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "coconut_tasks"
 LAYERS = [
     {"__init__", "errors"},
     {"options", "recipe", "step", "layout", "flags", "terminal"},
+    {"igvm"},
     {"difference"},
     {"tools"},
     {"plan"},
@@ -25,7 +26,7 @@ LAYERS = [
     {"history"},
     {"session", "completion"},
     {"tasks"},
-    {"cli"},
+    {"cli", "measure_cli"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(PACKAGE.rglob("*.py"))

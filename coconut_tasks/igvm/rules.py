@@ -135,12 +135,18 @@ class Rules:
                         "an index that is new",
                     )
                 self._areas[header.parameter_area_index] = True
-            case Parameter() | ParameterInsert():
+            case Parameter():
                 self._use(header)
             case VpContext():
                 self._vp_context(header)
             case SupportedPlatform():
                 self._platform(header)
+            case ParameterInsert() | PageTableRelocation() | RelocatableRegion() | CcaPolicy() if (
+                not header.compatibility_mask
+            ):
+                pass  # the crate drops what is for no platform, before it looks at what goes together
+            case ParameterInsert():
+                self._use(header)
             case PageTableRelocation() | RelocatableRegion():
                 self._relocation(header)
             case CcaPolicy():
@@ -209,8 +215,7 @@ class Rules:
                     f"one region a platform; there are some for {self._page_tables_mask:#x}",
                 )
             self._page_tables_mask |= header.compatibility_mask
-            if header.compatibility_mask:
-                self._page_tables.append(header)
+            self._page_tables.append(header)
         else:
             start, size = header.relocation_region_gpa, header.relocation_region_size
         if not size or start + size >= _ADDRESS_LIMIT:

@@ -28,6 +28,7 @@ _COMMANDS = {
     "recipe_commands": ("validate", "new"),
     "completion_command": ("completion",),
     "watch_command": ("watch",),
+    "inspect_command": ("inspect",),
 }
 PLUGINS = {
     "BACKEND": {"coconut": "coconut_tasks.tasks.backend:Backend"},

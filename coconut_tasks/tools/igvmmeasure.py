@@ -20,7 +20,7 @@ def igvmmeasure_command(igvmmeasure: str, target: Target, igvm: str) -> Command:
     return Command((*argv, igvm, "measure"))
 
 
-def launch_digest(printed: str) -> str | None:
+def printed_digest(printed: str) -> str | None:
     """The SEV-SNP launch digest that igvmmeasure printed, as 96 lower-case hex digits; None where there is not exactly one."""
     found: list[str] = _DIGEST.findall(printed)
     return found[0].lower() if len(found) == 1 else None

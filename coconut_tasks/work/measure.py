@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from coconut_tasks import __version__
 from coconut_tasks.effects.place import write_whole
 from coconut_tasks.effects.process import run
 from coconut_tasks.errors import StepError
-from coconut_tasks.step import Measurement
-from coconut_tasks.tools.igvmmeasure import launch_digest
+from coconut_tasks.step import Command, Measurement
+from coconut_tasks.tools.igvmmeasure import printed_digest
 from coconut_tasks.world import World
 
 FORMAT = 1
@@ -18,19 +19,20 @@ FORMAT = 1
 
 
 def measure(work: Measurement, world: World, log: Path) -> None:
-    """Run igvmmeasure and write the digest as hex text and as JSON.
+    """Run igvmmeasure, compute the digest once more, and write it as hex text and as JSON.
 
     Raises:
-        StepError: it failed, or printed no launch digest.
+        StepError: igvmmeasure failed, or printed no launch digest, or another one than we have.
     """
     printed = run(work.measure, world.tree, world.environment, log)
-    digest = launch_digest(printed)
+    digest = printed_digest(printed)
     if digest is None:
         shown = printed.strip() or "nothing"
         raise StepError(
             "igvmmeasure ended well, but printed no single line 'Launch Digest: <96 hex digits>'\n"
             f"  command: {work.measure}\n  log: {log}\n  it printed: {shown}"
         )
+    _check(work, digest, world, log)
     write_whole(Path(world.path(work.hex)), f"{digest}\n".encode())
     text = json.dumps(measurement(work, digest, world), indent=2) + "\n"
     write_whole(Path(world.path(work.json)), text.encode())
@@ -51,8 +53,33 @@ def measurement(work: Measurement, digest: str, world: World) -> dict[str, Any]:
         "check_kvm": work.check_kvm,
         "measure_native_zeroes": work.native_zero,
         "tool": {"name": "igvmmeasure", "command": list(work.measure.argv), "sha256": _sha256(work.tool, world)},
+        "checked_by": {"name": "coconut-tasks", "version": __version__},
         "igvm": {"file": work.shown, "size": Path(igvm).stat().st_size, "sha256": _sha256(work.igvm, world)},
     }
+
+
+def _check(work: Measurement, digest: str, world: World, log: Path) -> None:
+    """Raises StepError unless our own digest is the same: a wrong one would be found only when a guest is refused its secrets."""
+    # A run that measures nothing need not wait for these.
+    from coconut_tasks.igvm.error import IgvmError
+    from coconut_tasks.igvm.snp import launch_digest
+
+    file = Path(world.path(work.igvm))
+    flags = [flag for flag, on in (("--check-kvm", work.check_kvm), ("--native-zero", work.native_zero)) if on]
+    try:
+        # The tree's igvmmeasure took the file: headers that a newer one reads are no fault.
+        ours = launch_digest(
+            file.read_bytes(), check_kvm=work.check_kvm, native_zero=work.native_zero, tolerant=True
+        ).hex()
+    except IgvmError as error:
+        ours = f"none: {error}"
+    if ours != digest:
+        raise StepError(
+            f"two ways to compute the launch digest disagree; none was written (docs/measurement.md says where they may)\n"
+            f"  igvmmeasure:   {digest}\n    command: {work.measure}\n"
+            f"  coconut-tasks: {ours}\n    command: {Command(('coconut-measure', *flags, str(file)))}\n"
+            f"  file: {file}\n  log: {log}"
+        )
 
 
 def _sha256(spelt: str, world: World) -> str:

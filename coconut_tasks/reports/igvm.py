@@ -1,0 +1,314 @@
+"""What is in an IGVM file: one line for each header or run of pages, or JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from hashlib import sha384
+from typing import Any
+
+from coconut_tasks.igvm.parse import IgvmFile
+from coconut_tasks.igvm.values import (
+    ARCHITECTURES,
+    IS_2MB_PAGE,
+    NAMES,
+    NORMAL,
+    OPTIONAL,
+    PAGE_DATA_TYPES,
+    PAGE_SIZE,
+    PLATFORMS,
+    SEV_ES,
+    SEV_SNP,
+    SHARED,
+    UNMEASURED,
+    CcaPolicy,
+    CorimData,
+    Directive,
+    ErrorRange,
+    GuestPolicy,
+    Header,
+    OptionalHeader,
+    PageData,
+    PageTableRelocation,
+    Parameter,
+    ParameterArea,
+    ParameterInsert,
+    RelocatableRegion,
+    RequiredMemory,
+    SnpIdBlock,
+    SupportedPlatform,
+    VbsMeasurement,
+    VersionString,
+    VpContext,
+)
+from coconut_tasks.reports.words import human
+
+FORMAT = 1
+"""Version of the JSON; a change of meaning raises it."""
+_FLAGS = {IS_2MB_PAGE: "2 MiB", UNMEASURED: "unmeasured", SHARED: "shared"}
+_2MB = 2 << 20
+_SECTIONS = ("platforms", "initialization headers", "directives")
+_HEX = {
+    "offset", "file_offset", "compatibility_mask", "gpa", "flags", "policy", "shared_gpa_boundary", "header_type",
+    "relocation_alignment", "relocation_region_gpa", "minimum_relocation_gpa", "maximum_relocation_gpa",
+    "attributes_required_zeroes", "attributes_required_ones", "policy_flags",
+}  # fmt: skip
+"""Fields that are addresses or bits: hexadecimal text in the JSON, where numbers of 64 bits are not safe."""
+_TYPES: dict[type[Header], int] = {
+    SupportedPlatform: 0x001,
+    GuestPolicy: 0x101,
+    RelocatableRegion: 0x102,
+    PageTableRelocation: 0x103,
+    CcaPolicy: 0x106,
+    VersionString: 0x107,
+    ParameterArea: 0x301,
+    PageData: 0x302,
+    ParameterInsert: 0x303,
+    VpContext: 0x304,
+    RequiredMemory: 0x305,
+    SnpIdBlock: 0x30B,
+    ErrorRange: 0x30D,
+    VbsMeasurement: 0x311,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """The SEV-SNP launch digests of a file, as hex text; or why it has none."""
+
+    plain: str = ""
+    native_zero: str = ""
+    wrong: str = ""
+
+
+def as_text(name: str, file: IgvmFile, digests: Digests | None, *, every: bool = False) -> Iterator[str]:
+    """Lines. ``every``: one for each page. ``digests``: None where the file is not for SEV-SNP.
+
+    Raises:
+        IgvmError: a header that no loader may take; the lines before it were right.
+    """
+    fixed = file.fixed
+    yield (
+        f"{name}: IGVM version {fixed.format_version}, {ARCHITECTURES[fixed.architecture]}, pages of {human(fixed.page_size)}, "
+        f"{fixed.total_file_size} bytes, {fixed.variable_header_size} of them headers, checksum {fixed.checksum:#010x}"
+    )
+    section = ""
+    kinds: dict[int, int] = {}
+    for header, pages, content in _runs(file, every):
+        now = _section(header) or section
+        if now != section:
+            section = now
+            yield f"{section}:"
+        if isinstance(header, SupportedPlatform):
+            kinds[header.compatibility_mask] = header.platform_type
+        yield "  " + _line(file, header, pages, content, kinds)
+    if digests is not None:
+        if digests.wrong:
+            yield f"no SEV-SNP launch digest: {digests.wrong}"
+        else:
+            yield f"SEV-SNP launch digest: {digests.plain}"
+            yield f"  with native zero pages: {digests.native_zero}"
+
+
+def as_json(name: str, file: IgvmFile, digests: Digests | None) -> Iterator[str]:
+    """Pieces of one JSON object, so that a file with very many headers needs no more memory than one with few.
+
+    Raises:
+        IgvmError: a header that no loader may take; read the file through before.
+    """
+    header = asdict(file.fixed) | {"architecture": ARCHITECTURES[file.fixed.architecture]}
+    yield f'{{"file": {json.dumps(name)}, "header": {json.dumps(header)}'
+    section, kinds, missing = "", dict[int, int](), dict.fromkeys(_SECTIONS)
+    for one in file.headers():
+        now = _section(one) or section or "platforms"
+        if now == section:
+            yield ", "
+        else:
+            missing.pop(now)
+            yield f"{']' if section else ''}, {json.dumps(now.replace(' ', '_'))}: ["
+        section = now
+        if isinstance(one, SupportedPlatform):
+            kinds[one.compatibility_mask] = one.platform_type
+        yield json.dumps(_fields(file, one, kinds))
+    yield "]" if section else ""
+    yield "".join(f", {json.dumps(one.replace(' ', '_'))}: []" for one in missing)
+    digest = None
+    if digests is not None:
+        shown = {"algorithm": "sha384", "digest": digests.plain, "native_zero_digest": digests.native_zero}
+        digest = {"error": digests.wrong} if digests.wrong else shown
+    yield f', "launch_digest": {json.dumps(digest)}}}'
+
+
+def header_name(header: Header) -> str:
+    """As the specification calls it, in words."""
+    if isinstance(header, OptionalHeader):
+        known = header.header_type & ~OPTIONAL
+        return f"optional {NAMES.get(known, f'header {known:#x}')}"
+    if isinstance(header, (CorimData, Parameter)):
+        return NAMES[header.header_type]
+    return NAMES[_TYPES[type(header)]]
+
+
+def _section(header: Header) -> str:
+    if isinstance(header, SupportedPlatform):
+        return "platforms"
+    if isinstance(header, Directive):
+        return "directives"
+    # An optional header can be anywhere.
+    return "" if isinstance(header, OptionalHeader) else "initialization headers"
+
+
+def _runs(file: IgvmFile, every: bool) -> Iterator[tuple[Header, int, Any]]:
+    """Each header, but of pages that follow each other in memory and are of one kind the first; how many they are; and the SHA-384 of their
+    content, where it is measured."""
+    first: PageData | None = None
+    pages, content, following = 0, None, 0
+    for header in file.headers():
+        if isinstance(header, PageData):
+            if first and not every and header.gpa == following and _kind(header) == _kind(first):
+                pages += 1
+                following += _page_size(file, header)
+                if content:
+                    content.update(_content(file, header))
+                continue
+            if first:
+                yield first, pages, content
+            first, pages, following = header, 1, header.gpa + _page_size(file, header)
+            content = sha384(_content(file, header)) if _is_measured(header) else None
+            continue
+        if first:
+            yield first, pages, content
+            first = None
+        yield header, 1, None
+    if first:
+        yield first, pages, content
+
+
+def _kind(page: PageData) -> tuple[int, int, int, bool]:
+    return page.compatibility_mask, page.flags, page.data_type, bool(page.file_offset)
+
+
+def _page_size(file: IgvmFile, page: PageData) -> int:
+    return _2MB if page.flags & IS_2MB_PAGE else file.fixed.page_size
+
+
+def _is_measured(page: PageData) -> bool:
+    """Whether its content is part of a measurement, on platforms that have one."""
+    return page.data_type == NORMAL and not page.flags & (UNMEASURED | SHARED | IS_2MB_PAGE)
+
+
+def _content(file: IgvmFile, page: PageData) -> bytes | memoryview:
+    size = file.fixed.page_size
+    return file.data[page.file_offset : page.file_offset + size] if page.file_offset else bytes(size)
+
+
+def _vmsa(file: IgvmFile, context: VpContext, kinds: dict[int, int]) -> str:
+    """SHA-384 of a VMSA, as hex text; empty for contexts that are none."""
+    start = context.file_offset
+    if kinds.get(context.compatibility_mask) not in (SEV_SNP, SEV_ES) or start + PAGE_SIZE > len(file.data):
+        return ""
+    return sha384(file.data[start : start + PAGE_SIZE]).hexdigest()
+
+
+def _flags(flags: int) -> list[str]:
+    named = [name for bit, name in _FLAGS.items() if flags & bit]
+    rest = flags & ~sum(_FLAGS)
+    return [*named, f"flags {rest:#x}"] if rest else named
+
+
+def _line(file: IgvmFile, header: Header, pages: int, content: Any, kinds: dict[int, int]) -> str:
+    words: Iterable[str]
+    match header:
+        case SupportedPlatform():
+            kind = PLATFORMS.get(header.platform_type, f"type {header.platform_type}")
+            words = (
+                kind,
+                f"version {header.platform_version}",
+                f"highest VTL {header.highest_vtl}",
+                f"shared GPA boundary {header.shared_gpa_boundary:#x}",
+            )
+        case GuestPolicy():
+            words = (f"{header.policy:#x}",)
+        case RelocatableRegion():
+            words = (
+                f"{header.relocation_region_gpa:#x} {human(header.relocation_region_size)}",
+                f"to {header.minimum_relocation_gpa:#x} … {header.maximum_relocation_gpa:#x}",
+                f"alignment {header.relocation_alignment:#x}",
+                f"processor {header.vp_index} VTL {header.vtl} flags {header.flags:#x}",
+            )
+        case PageTableRelocation():
+            words = (
+                f"{header.gpa:#x} {human(header.size)}, {human(header.used_size)} used",
+                f"processor {header.vp_index} VTL {header.vtl}",
+            )
+        case CorimData():
+            words = (human(header.size_bytes),)
+        case CcaPolicy():
+            words = (f"zeroes {header.attributes_required_zeroes:#x} ones {header.attributes_required_ones:#x}",)
+        case VersionString():
+            words = (json.dumps(header.text),)
+        case ParameterArea():
+            words = (f"{header.parameter_area_index}", human(header.number_of_bytes))
+        case PageData():
+            kind = PAGE_DATA_TYPES[header.data_type]
+            what = kind if header.data_type != NORMAL else "data" if header.file_offset else "zeroes"
+            words = (
+                f"{header.gpa:#x} {human(pages * _page_size(file, header))}",
+                *((f"{pages} pages",) if pages > 1 else ()),
+                what,
+                *_flags(header.flags),
+            )
+        case ParameterInsert():
+            words = (f"{header.gpa:#x}", f"area {header.parameter_area_index}")
+        case Parameter():
+            words = (f"area {header.parameter_area_index}", f"byte {header.byte_offset}")
+        case VpContext():
+            digest = _vmsa(file, header, kinds)
+            words = (
+                f"{header.gpa:#x}",
+                f"processor {header.vp_index}",
+                PLATFORMS.get(kinds.get(header.compatibility_mask, -1), "of no platform"),
+                *((f"sha384 {digest[:16]}…",) if digest else ()),
+            )
+        case RequiredMemory():
+            protectable = ("VTL2 protectable",) if header.flags & 1 else ()
+            words = (f"{header.gpa:#x} {human(header.number_of_bytes)}", *protectable)
+        case ErrorRange():
+            words = (f"{header.gpa:#x} {human(header.size_bytes)}",)
+        case SnpIdBlock():
+            words = (f"launch digest {header.ld.hex()}", f"version {header.version}", f"SVN {header.guest_svn}")
+        case VbsMeasurement():
+            words = (f"version {header.version}", f"boot digest {header.boot_measurement_digest.hex()[:16]}…")
+        case OptionalHeader():
+            words = (f"{header.length} bytes", "loaders may pass it over")
+    mask = getattr(header, "compatibility_mask", None)
+    shown = [header_name(header), *words, *(() if mask is None else (f"mask {mask:#x}",))]
+    if content is not None and (not isinstance(header, PageData) or header.file_offset):
+        shown.append(f"sha384 {content.hexdigest()[:16]}…")
+    return "  ".join(shown)
+
+
+def _fields(file: IgvmFile, header: Header, kinds: dict[int, int]) -> dict[str, Any]:
+    found: dict[str, Any] = {"type": header_name(header)}
+    for name, value in asdict(header).items():
+        if isinstance(value, bytes):
+            found[name] = value.hex()
+        else:
+            found[name] = hex(value) if name in _HEX else value
+    match header:
+        case SupportedPlatform():
+            found["platform"] = PLATFORMS.get(header.platform_type)
+        case PageData():
+            found["data_type"] = PAGE_DATA_TYPES[header.data_type]
+            found["size"] = _page_size(file, header)
+            found["flag_names"] = _flags(header.flags)
+            if _is_measured(header):
+                found["sha384"] = sha384(_content(file, header)).hexdigest()
+        case VpContext():
+            found["platform"] = PLATFORMS.get(kinds.get(header.compatibility_mask, -1))
+            if digest := _vmsa(file, header, kinds):
+                found["sha384"] = digest
+        case _:
+            pass
+    return found

@@ -1,0 +1,319 @@
+"""IGVM files: golden digests, what is refused and how it is told, hostile files, and how long it all may take."""
+
+from __future__ import annotations
+
+import random
+import struct
+import subprocess
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from conftest import Site
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from igvm_files import (
+    GOLDEN,
+    MODES,
+    SNP,
+    TDX,
+    VSM,
+    answers,
+    area,
+    data_at,
+    header,
+    igvm,
+    insert,
+    page,
+    platform,
+    vp_context,
+    with_checksum,
+)
+
+from coconut_tasks.errors import CoconutError
+from coconut_tasks.igvm.error import IgvmError
+from coconut_tasks.igvm.parse import parse
+from coconut_tasks.igvm.snp import MOST_PARAMETER_PAGES, Options, launch_digest, measure
+from coconut_tasks.igvm.values import PageData
+from coconut_tasks.reports.igvm import as_json, as_text
+
+GOLDEN_ANSWERS = {name: rest for name, *rest in map(str.split, (GOLDEN / "answers.txt").read_text().splitlines())}
+KVM_VMSA = 0xFFFF_FFFF_F000
+
+
+@pytest.mark.parametrize("name", GOLDEN_ANSWERS)
+def test_golden_files_have_the_digests_of_igvmmeasure(name: str) -> None:
+    assert answers((GOLDEN / name).read_bytes()) == GOLDEN_ANSWERS[name]
+
+
+def test_golden_answers_are_of_all_kinds() -> None:
+    assert any("refused" not in rest for rest in GOLDEN_ANSWERS.values())
+    assert any(rest[0] != rest[2] for rest in GOLDEN_ANSWERS.values()), "native zero pages"
+    assert any(rest[0] != rest[4] for rest in GOLDEN_ANSWERS.values()), "the KVM check"
+    assert any(rest[0] != rest[1] for rest in GOLDEN_ANSWERS.values()), "the ID block"
+
+
+def digest(data: bytes, **options: bool) -> str:
+    return measure(data, Options(**options)).digest.hex()
+
+
+def test_the_digest_is_that_of_another_implementation() -> None:
+    # The files and constants of sample/tools/igvmmeasure/src/digest.rs, which come from tests/launch_digest.py there.
+    headers = [platform(1, 2), platform(4, 3), area(0, 8192), page(0x1000, 0, mask=5), page(0x2000)]
+    headers += [page(0x3000, 1, mask=4), page(0x4000, data_type=1), page(0x5000, 1, data_type=2), insert(0, 0x6000, 5)]
+    headers += [vp_context(KVM_VMSA, 1)]
+    first = data_at(*headers)
+    headers[3] = page(0x1000, first, mask=5)
+    headers[5], headers[7] = page(0x3000, first, mask=4), page(0x5000, first, data_type=2)
+    headers[9] = vp_context(KVM_VMSA, first + 4096)
+    vmsa = bytearray(4096)
+    vmsa[0x158:0x160] = (0x31).to_bytes(8, "little")
+    data = igvm(*headers, data=b"hello".ljust(4096, b"\0") + vmsa)
+    assert digest(data, check_kvm=True) == (
+        "5a193b30a5526922b904079178138c8615daf0a515d8723f4459bd80f69d33821a9a4ab5101ef0ce34879cc63160c8cb"
+    )
+    assert digest(data, native_zero=True) == (
+        "0377ac7c8c94a14470cb723ef41102144b2ca2468dd5432e868c1869a718936621cca54ec2b774604fed349a031455db"
+    )
+
+
+# What each thing does to the digest
+
+PLAIN = (platform(), page(0x1000), page(0x2000))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (platform(), page(0x1000), page(0x3000)),
+        (platform(), page(0x2000), page(0x1000)),
+        (platform(), page(0x1000), page(0x2000, flags=2)),
+        (platform(), page(0x1000), page(0x2000, data_type=1)),
+        (platform(), page(0x1000), page(0x2000, data_type=2)),
+        (platform(), page(0x1000), page(0x2000, mask=TDX)),
+        (platform(), page(0x1000), page(0x2000, flags=4)),
+        (platform(), page(0x1000), page(0x2000), area(0, 4096), insert(0, 0x3000)),
+    ],
+)
+def test_address_order_type_flags_and_mask_of_a_page_are_measured(headers: tuple[bytes, ...]) -> None:
+    assert digest(igvm(*headers)) != digest(igvm(*PLAIN))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (*PLAIN, page(0x9000, flags=4)),
+        (*PLAIN, page(0x9000, mask=TDX)),
+        (*PLAIN, area(7, 1 << 40)),
+        (*PLAIN, insert(7, 0x9000, mask=0)),
+        (*PLAIN, area(0, 4096), insert(0, 0x9000, mask=TDX)),
+        (platform(), header(0x101, struct.pack("<QII", 0x30000, SNP, 0)), *PLAIN[1:]),
+    ],
+)
+def test_shared_pages_other_platforms_areas_that_are_not_inserted_and_the_policy_are_not_measured(
+    headers: tuple[bytes, ...],
+) -> None:
+    assert digest(igvm(*headers)) == digest(igvm(*PLAIN))
+
+
+def test_an_area_counts_as_each_of_its_pages() -> None:
+    one_by_one = [part for at in range(3) for part in (area(at, 4096), insert(at, 0x1000 * (at + 1)))]
+    assert digest(igvm(platform(), area(0, 3 * 4096), insert(0, 0x1000))) == digest(igvm(platform(), *one_by_one))
+
+
+def test_each_byte_of_a_measured_page_of_the_sample_changes_the_digest(site: Site) -> None:
+    outcome = site.build(site.recipe())
+    data = (site.bin / "q.igvm").read_bytes()
+    plain = launch_digest(data, check_kvm=True, native_zero=False)
+    assert plain.hex() == outcome.digests["q.igvm"]
+    pages = [one for one in parse(data).headers() if isinstance(one, PageData) and one.compatibility_mask & 2]
+    places = {one.file_offset for one in pages if one.file_offset and not one.flags and not one.data_type}
+    assert len(places) > 10
+    chance = random.Random(1)
+    for place in places:
+        for at in (0, chance.randrange(4096), 4095):
+            changed = bytearray(data)
+            changed[place + at] ^= 1
+            assert launch_digest(changed, check_kvm=True, native_zero=False) != plain
+
+
+# What is refused
+
+MESSAGES = [
+    (b"", "at 0x0: a file of 0 bytes: an IGVM file has a fixed header of 24 bytes"),
+    (b"\x7fELF" + bytes(100), "at 0x0: b'\\x7fELF': an IGVM file begins with b'IGVM'"),
+    (struct.pack("<4s5I", b"IGVM", 3, 24, 0, 24, 0), "at 0x4: format version 3: 1 or 2"),
+    (igvm(*PLAIN)[:-1], "at 0x10: a file size of 4208 bytes: 4207 bytes, what the file has"),
+    (igvm(*PLAIN) + b"x", "at 0x10: a file size of 4208 bytes: 4209 bytes, what the file has"),
+    (igvm(*PLAIN, offset=28), "at 0x8: variable headers at 0x1c: a multiple of 8 behind the fixed header, from 0x18 on"),
+    (bytes(igvm(*PLAIN)[:20]) + b"\0\0\0\0" + igvm(*PLAIN)[24:], "at 0x14: checksum 0x00000000: "),
+    (igvm(platform(), b"\2\3\0\0"), "at 0x30: 4 bytes of a header: a type and a length, 8 bytes"),
+    (igvm(platform(), header(0x302, bytes(25))), "at 0x34: a page data of 25 bytes: 24 bytes"),
+    (igvm(platform(), struct.pack("<II", 0x302, 1 << 31)), "a header of 2147483648 bytes: at most 0 bytes"),
+    (igvm(platform(), header(0x306, bytes(8))), "at 0x30: a header of type 0x306: a directive header that is known (0x301"),
+    (igvm(platform(), header(0x999, bytes(8))), "at 0x30: a header of type 0x999: a type from 0x1 to 0x200"),
+    (igvm(platform(), header(0x80000302, bytes(24))), "at 0x30: a header of type 0x80000302: crate igvm reads no optional"),
+    (igvm(platform(), page(0), platform(TDX, 3)), "a platform header (supported platform) behind directive headers"),
+    (igvm(platform(), page(0x1001)), "at 0x30: page data: address 0x1001: a multiple of 0x1000"),
+    (igvm(platform(), page(0x1000, 1)), "at 0x30: page data: 4096 bytes of data at 0x1: file data is from 0x50 to 0x1050"),
+    (igvm(platform(), page(0x1000, 0x51)), "page data: 4096 bytes of data at 0x51: file data is from 0x50 to 0x1050"),
+    (igvm(platform(), page(0x1000, data_type=4)), "page data of type 4: 0 to 3"),
+    (igvm(platform(), page(0x200000, flags=1)), "a page of 2 MiB at 0x200000: pages of 4 KiB; no others are measured"),
+    (igvm(page(0)), "no platform: at least one"),
+    (igvm(platform(TDX, 3), page(0)), "no platform SEV-SNP: a launch digest needs it"),
+    (igvm(platform(), platform(TDX)), "platform SEV-SNP is declared again: each platform once"),
+    (igvm(platform(3)), "platform: compatibility mask 0x3: one bit"),
+    (igvm(platform(vtl=1)), "platform: highest VTL 1: 0 or 2"),
+    (igvm(platform(kind=9)), "platform type 9: 0 (native), 1 (VSM isolation)"),
+    (igvm(platform(version=2)), "platform SEV-SNP: version 2: 1"),
+    (igvm(platform(), platform(TDX, 6)), "platform CCA in a file for x64"),
+    (igvm(platform(), area(1, 4096), area(1, 4096)), "parameter area 1 is declared again: an index that is new"),
+    (igvm(platform(), area(1, 4097)), "parameter area: size 0x1001: a multiple of 0x1000"),
+    (igvm(platform(), area(1, 4096), insert(1, 0), insert(1, 0x1000)), "parameter area 1 was inserted before"),
+    (igvm(platform(), insert(5, 0)), "parameter area 5 is not declared"),
+    (igvm(platform(), area(1, 1 << 63), insert(1, 0)), "at most 262144 in a file"),
+    (igvm(platform(), area(1, 1 << 32), insert(1, 0)), "at 0x48: parameter areas of 1048576 pages: at most 262144 in a file"),
+    (igvm(platform(), area(1, 8192), insert(1, (1 << 64) - 4096)), "0x2000 bytes of parameters at 0xfffffffffffff000"),
+    (igvm(platform(), vp_context(0, 0)), "VP context: 4096 bytes of data at 0x0"),
+    (igvm(platform(), vp_context(0, 80, mask=3)), "a VP context with mask 0x3, of no single platform"),
+    (igvm(platform(VSM, 1), vp_context(0, 80, mask=VSM)), "a VSM context without registers: at least one"),
+    (igvm(platform(), data=b""), "no file data"),
+    (igvm(platform(), header(0x107, b"1.0")), "a version string: crate igvm 0.5 does not read it"),
+    (igvm(platform(), header(0x107, b"\xff")), "version string: no UTF-8 at byte 0: UTF-8"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "message"), MESSAGES)
+def test_a_wrong_file_is_told_with_place_what_is_there_and_what_could_be(data: bytes, message: str) -> None:
+    with pytest.raises(IgvmError) as raised:
+        measure(data, Options())
+    assert isinstance(raised.value, CoconutError)
+    assert message in str(raised.value)
+    assert str(raised.value) == f"at {raised.value.offset:#x}: {raised.value.found}: {raised.value.allowed}"
+
+
+def test_what_the_format_allows_and_igvmmeasure_does_not_read_can_be_tolerated() -> None:
+    more = (header(0x107, b"1.0"), header(0x80000999, b"x"), *PLAIN[1:])
+    data = igvm(platform(), *more, data=b"")
+    tolerant = launch_digest(data, check_kvm=False, native_zero=False, tolerant=True)
+    assert tolerant.hex() == digest(igvm(*PLAIN))
+    with pytest.raises(IgvmError):
+        launch_digest(data, check_kvm=False, native_zero=False)
+    # But never one that could be measured.
+    with pytest.raises(IgvmError):
+        launch_digest(
+            igvm(platform(), header(0x80000302, bytes(24))), check_kvm=False, native_zero=False, tolerant=True
+        )
+
+
+# Hostile files
+
+SEEDS = [path.read_bytes() for path in sorted(GOLDEN.glob("*.igvm"))] + [
+    igvm(*PLAIN),
+    igvm(*PLAIN, offset=32, version=2),
+]
+NUMBERS = st.sampled_from([0, 1, 7, 0xFFF, 0x1000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]) | st.integers(0, 0xFFFFFFFF)
+
+
+@st.composite
+def hostile(draw: st.DrawFn) -> bytes:
+    data = bytearray(draw(st.sampled_from(SEEDS)))
+    for _ in range(draw(st.integers(1, 3))):
+        match draw(st.integers(0, 3)):
+            case 0:
+                data[draw(st.integers(0, min(len(data), 1500) - 1))] ^= 1 << draw(st.integers(0, 7))
+            case 1:
+                struct.pack_into("<I", data, 4 * draw(st.integers(0, min(len(data), 1500) // 4 - 1)), draw(NUMBERS))
+            case 2:
+                del data[draw(st.integers(32, len(data))) :]
+                struct.pack_into("<I", data, 16, len(data))
+            case 3:
+                at = 24 + 8 * draw(st.integers(0, min(len(data), 1500) // 8 - 4))
+                data[at : at + 8] = struct.pack("<II", draw(st.sampled_from([0x1, 0x101, 0x103, 0x301, 0x304])), 16)
+    return with_checksum(data) if draw(st.booleans()) else bytes(data)
+
+
+@settings(max_examples=1500, deadline=2000)
+@given(hostile() | st.binary(max_size=200) | st.binary(max_size=300).map(lambda more: igvm(platform(), more)))
+def test_any_bytes_end_in_a_digest_or_an_igvm_error(data: bytes) -> None:
+    for options in MODES[::3]:
+        try:
+            assert len(measure(data, options).digest) == 48
+        except IgvmError as error:
+            assert 0 <= error.offset <= max(len(data), 28)
+    try:
+        file = parse(data)
+        list(file.headers())
+    except IgvmError:
+        return
+    list(as_text("x", file, None))
+    list(as_json("x", file, None))
+
+
+def bounded(data: bytes, seconds: float, bytes_per_byte: float | None = None) -> str:
+    """How measuring ended; in so many seconds of the processor's time, and in so much memory for each byte of the file."""
+    if bytes_per_byte:
+        tracemalloc.start()
+    started = time.process_time()
+    try:
+        end = measure(data, Options()).digest.hex()
+    except IgvmError as error:
+        end = str(error)
+    assert time.process_time() - started < seconds
+    if bytes_per_byte:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < bytes_per_byte * len(data) + (30 << 20)
+    return end
+
+
+# What is traced is many times slower, so there is less of it.
+@pytest.mark.parametrize(("count", "memory"), [(1_000_000, None), (100_000, 1)])
+def test_a_million_directives_take_bounded_time_and_memory(count: int, memory: float | None) -> None:
+    # Pages that each have content of their own would be hashed one by one, as igvmmeasure does too: here they are in 64 places.
+    first = data_at(platform()) + count * 32
+    pages = b"".join(page(at << 12, first + at % 64) for at in range(count))
+    assert len(bounded(igvm(platform(), pages, data=bytes(8192)), 30, memory)) == 96
+
+
+@pytest.mark.parametrize(("count", "memory"), [(1_000_000, None), (100_000, 12)])
+def test_a_million_parameter_areas_take_bounded_time_and_memory(count: int, memory: float | None) -> None:
+    areas = b"".join(area(at, 4096) for at in range(count))
+    assert len(bounded(igvm(platform(), areas), 30, memory)) == 96
+
+
+def test_many_relocations_and_contexts_that_share_their_data_take_bounded_time() -> None:
+    region = [struct.pack("<IHBB5Q", VSM, 0, 2, 0, 4096, at << 13, 4096, 0, 0) for at in range(20_000)]
+    registers = 20_000
+    headers = [platform(VSM, 1), *(header(0x102, one) for one in region)]
+    headers += [vp_context(0, 1, mask=VSM)] * 2000
+    first = data_at(*headers)
+    headers[-2000:] = [vp_context(0, first, mask=VSM)] * 2000
+    data = struct.pack("<I", registers) + registers * struct.pack("<BI11x16x", 2, 0x40000)
+    assert "VSM contexts of 1060000 registers: at most 1048576 in a file" in bounded(igvm(*headers, data=data), 20, 20)
+
+
+def test_the_largest_parameter_area_takes_bounded_time() -> None:
+    area_size = MOST_PARAMETER_PAGES * 4096
+    assert len(bounded(igvm(platform(), area(0, area_size), insert(0, 0)), 20, 1)) == 96
+
+
+# Speed
+
+
+def test_an_image_of_16_mib_is_measured_in_a_third_of_a_second_with_the_start_of_python(tmp_path: Path) -> None:
+    count = 4096
+    first = data_at(platform()) + count * 32
+    pages = [page((at + 256) << 12, first + at * 4096) for at in range(count)]
+    file = tmp_path / "large.igvm"
+    file.write_bytes(igvm(platform(), *pages, data=random.Random(1).randbytes(count * 4096)))
+
+    def seconds() -> float:
+        started = time.perf_counter()
+        command = [sys.executable, "-m", "coconut_tasks.measure_cli", "--bare", str(file)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - started
+
+    assert min(seconds() for _ in range(5)) < 0.3
