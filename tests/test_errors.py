@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import shutil
 import sys
 from copy import deepcopy
 from pathlib import Path
@@ -365,6 +367,12 @@ def source_of_tool(site: Site, name: str) -> Path:
             "measure:qemu",
             "it printed: Launch Digest: 12",
         ),
+        (
+            "igvmmeasure",
+            'fn main() { println!("Launch Digest: {}", "0A".repeat(48)); }',
+            "measure:qemu",
+            "igvmmeasure and coconut-tasks disagree on what is measured",
+        ),
         ("packit", "fn main() {}", "fs:image", "the command ended well, but made no "),
     ],
 )  # fmt: skip
@@ -385,6 +393,28 @@ def test_a_tool_that_does_not_do_its_work_fails_its_step_and_the_last_good_files
     again = site.doit(recipe)
     assert again.status == 1
     assert f"{task}: FAILED: " in again.out
+
+
+def test_two_digests_that_disagree_are_both_told_with_their_commands_file_and_log(site: Site) -> None:
+    recipe = site.recipe()
+    right = site.build(recipe).digests["q.igvm"]
+    source_of_tool(site, "igvmmeasure").write_text('fn main() { println!("Launch Digest: {}", "0A".repeat(48)); }')
+    shutil.rmtree(site.bin)
+    outcome = site.doit(recipe)
+    assert outcome.status == 1
+    lines = [line.strip() for line in outcome.out.splitlines()]
+    assert f"igvmmeasure:   {'0a' * 48}" in lines
+    assert f"coconut-tasks: {right}" in lines
+    for name in ("file: ", "log: "):
+        named = next(line.removeprefix(name) for line in lines if line.startswith(name))
+        assert Path(named).is_file()
+    theirs, ours = (shlex.split(line.removeprefix("command: ")) for line in lines if line.startswith("command: "))
+    assert theirs[1:] == ["--check-kvm", theirs[2], "measure"]
+    # Who runs ours by hand gets the same.
+    assert ours[0] == "coconut-measure"
+    done = site.run([sys.executable, "-m", "coconut_tasks.measure_cli", *ours[1:], "--bare"])
+    assert done.out == f"{right}\n"
+    assert not [name for name in site.contents() if "launch-digest" in name]
 
 
 def test_a_failed_build_leaves_no_measurement_that_looks_new(site: Site) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from conftest import DODO, QEMU, Outcome, Site, copy_sample
 
+from coconut_tasks import __version__
 from coconut_tasks.options import from_words
 from coconut_tasks.session import open_session
 from coconut_tasks.source import shipped
@@ -114,6 +115,7 @@ def test_the_measurement_is_on_disk_with_all_that_it_depends_on(site: Site) -> N
         "policy": "0x30001",
         "check_kvm": True,
         "measure_native_zeroes": True,
+        "checked_by": {"name": "coconut-tasks", "version": __version__},
         "igvm": {
             "file": "q.igvm",
             "size": igvm.stat().st_size,

@@ -72,7 +72,7 @@ class Options:
     check_kvm: bool = False
     """Refuse what KVM would measure otherwise than it stands in the file."""
     native_zero: bool = False
-    """Pages without data are of type zero, as QEMU adds them; else normal pages full of zeroes."""
+    """Pages without data are of type zero, as the IGVM loader of QEMU marks them; else normal pages full of zeroes."""
     check_id_block: bool = True
     """Refuse a file whose ID block has another digest."""
     tolerant: bool = False

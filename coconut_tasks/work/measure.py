@@ -75,7 +75,7 @@ def _check(work: Measurement, digest: str, world: World, log: Path) -> None:
         ours = f"none: {error}"
     if ours != digest:
         raise StepError(
-            f"two ways to compute the launch digest disagree; none was written (docs/measurement.md says where they may)\n"
+            f"igvmmeasure and coconut-tasks disagree on what is measured; nothing was written (docs/measurement.md: where they may)\n"
             f"  igvmmeasure:   {digest}\n    command: {work.measure}\n"
             f"  coconut-tasks: {ours}\n    command: {Command(('coconut-measure', *flags, str(file)))}\n"
             f"  file: {file}\n  log: {log}"
