@@ -19,9 +19,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from doit.cmd_base import ModuleTaskLoader
     from doit.doit_cmd import DoitMain
 
-    from coconut_tasks.tasks.interrupt import end
+    from coconut_tasks.tasks.interrupt import end, mend_streams
     from coconut_tasks.tasks.namespace import PLUGINS, namespace
 
+    mend_streams()
     given = parser().parse_args(argv)
     try:
         session = open_session(_options(given))

@@ -21,6 +21,8 @@ def difference(old: Commands, new: Commands, own: Sequence[str]) -> str:
     """
     from difflib import SequenceMatcher  # imported here: a run that has nothing to do explains nothing
 
+    if [argv[:1] for _, argv in old] != [argv[:1] for _, argv in new] and not _programs_are_variants(old, new):
+        return "another command"
     before, after = list(_words(old)), list(_words(new))
     mine = {found["name"] for path in own if (found := _VARIANT.search(f"{path}/"))}
     said: list[str] = []
@@ -28,6 +30,15 @@ def difference(old: Commands, new: Commands, own: Sequence[str]) -> str:
         if tag != "equal":
             said += _phrases(before[i:j], after[k:m], before[i - 1] if i else "", mine)
     return ", ".join(dict.fromkeys(said))
+
+
+def _programs_are_variants(old: Commands, new: Commands) -> bool:
+    """Whether the programs are the same but for the variant: host tools lie in folders of their own."""
+
+    def programs(commands: Commands) -> list[str]:
+        return [_VARIANT.sub("", argv[0]) for _, argv in commands if argv]
+
+    return programs(old) == programs(new)
 
 
 def _words(commands: Commands) -> Iterator[str]:
@@ -43,12 +54,11 @@ def _phrases(old: Sequence[str], new: Sequence[str], before: str, mine: set[str]
             yield from (f"another {name}" for name in sorted(parts - mine))
             continue
         option = f"{before} " if before.startswith("-") else ""
-        if gone and come:
+        if gone and come and gone.startswith("-") == come.startswith("-"):
             yield f"{option}'{gone}' → '{come}'"
-        elif come:
-            yield f"'{come}' is new"
         else:
-            yield f"'{gone}' is gone"
+            yield from [f"'{gone}' is gone"] if gone and not _VARIANT.search(gone) else []
+            yield from [f"'{come}' is new"] if come and not _VARIANT.search(come) else []
         before = ""
 
 

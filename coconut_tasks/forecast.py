@@ -62,17 +62,20 @@ def forecast(outlooks: Iterable[Outlook], absolute: Callable[[str], str]) -> dic
     found: dict[str, Forecast] = {}
     moving: dict[str, Forecast] = {}
     for outlook in outlooks:
-        coming = _forecast(outlook, moving)
+        after = [absolute(path) for path in outlook.step.after]
+        coming = _forecast(outlook, moving, after)
         found[outlook.step.name] = coming
         if coming.fate is not Fate.RESTS:  # what needs an ignored step is ignored, too
             moving |= {absolute(path): coming for path in makes(outlook.step)}
     return found
 
 
-def _forecast(outlook: Outlook, moving: Mapping[str, Forecast]) -> Forecast:
+def _forecast(outlook: Outlook, moving: Mapping[str, Forecast], after: Iterable[str]) -> Forecast:
     step, reads = outlook.step, outlook.count
     ahead = [source for path, source in moving.items() if _reads(outlook, path)]
-    if outlook.ignored or any(source.fate is Fate.IGNORED for source in ahead):
+    # doit passes it on to whatever comes after the step, read or not.
+    waited = [moving[path] for path in after if path in moving]
+    if outlook.ignored or any(source.fate is Fate.IGNORED for source in (*ahead, *waited)):
         return Forecast(step, Fate.IGNORED, (), reads)
     sources = {source.step.name: source for source in ahead if source.fate is not Fate.PLACES}
     because = tuple(sources)

@@ -131,9 +131,10 @@ def find_recipe(name: str, options: Options, tree: str) -> Path:
     for place in places:
         if place.is_file():
             return place
-    near = sorted(
-        {os.path.join(os.path.dirname(name), path.name) for place in places for path in _json_files(place.parent)}
-    )
+    folders = {place: name for place in places if place.is_dir()} or {
+        place.parent: os.path.dirname(name) for place in places
+    }
+    near = sorted({os.path.join(spelt, path.name) for folder, spelt in folders.items() for path in _json_files(folder)})
     tried = ", ".join(map(str, places[:2]))
     hint = did_you_mean(name, near) or (f" (there are: {', '.join(near)})" if near else "")
     what = "is a folder, not a recipe" if any(place.is_dir() for place in places) else "there is no such recipe"

@@ -39,7 +39,7 @@ class Cause(Enum):
     OUTPUT_CHANGED = "{subject} is not as it was built"
     UNKNOWN_INPUTS = "what it reads cannot be known, so {subject} is asked each time"
     VERSION = "the version changed"
-    NOT_PUBLISHED = "{subject} is missing, or another variant's"
+    NOT_PUBLISHED = "{subject} is not there, or not as it was built"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +156,11 @@ def _asked_each_time(step: Step, inputs: Inputs, world: World) -> str | None:
 
 
 def _new(step: Step, other: Mapping[str, Any] | None) -> Reason:
-    told = difference(other["commands"], _commands(step), _own_folders(step)) if other else ""
-    return Reason(Cause.NEW_VARIANT, told) if told else Reason(Cause.NEW)
+    if other is None:
+        return Reason(Cause.NEW)
+    return Reason(
+        Cause.NEW_VARIANT, difference(other["commands"], _commands(step), _own_folders(step)) or "other files"
+    )
 
 
 def _own_folders(step: Step) -> list[str]:

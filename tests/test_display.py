@@ -168,6 +168,32 @@ def test_nothing_to_do_is_two_lines_on_a_terminal_too(site: Site) -> None:
     assert site.build("run", "--quiet", recipe).text.strip() == ""
 
 
+def test_a_run_that_was_ended_does_not_say_that_all_is_up_to_date(site: Site) -> None:
+    """Nothing was built when it was ended: all that it had dealt with was up to date."""
+    recipe = site.recipe()
+    site.build(recipe)
+    site.build("forget", "kernel", recipe)
+    script = site.tree / "kernel" / "build.rs"
+    wait = "    std::thread::sleep(std::time::Duration::from_secs(20));"
+    script.write_text(script.read_text().replace("fn main() {", f"fn main() {{\n{wait}"))
+    words = ("-n", "1", "kernel:svsm", recipe)
+    status, sent = on_a_terminal(site, *words, act=lambda pid: os.killpg(pid, signal.SIGTERM))
+    assert status == 143
+    assert re.search(r"^1 up to date, 1 not reached, in ", Screen(sent).text, re.MULTILINE), sent
+    assert "all" not in Screen(sent).text.splitlines()[-2]
+
+
+def test_a_closed_output_and_a_poor_encoding_are_no_errors(site: Site) -> None:
+    recipe = site.recipe()
+    doit = f"{sys.executable} -m doit"
+    words = f"{recipe} SVSM={site.tree_name}"
+    assert site.run(["sh", "-c", f"{doit} {words} >&-"]).status == 0
+    assert site.run(["sh", "-c", f"{doit} why {words} >&-"]).status == 0
+    assert site.run(["sh", "-c", f"{doit} {words} >&- 2>&-"]).status == 0
+    outcome = site.build("why", recipe, "FEATURES=enable-gdb", env={"PYTHONIOENCODING": "ascii"})
+    assert "'vtpm' ? 'vtpm,enable-gdb'" in outcome.out
+
+
 def test_ctrl_c_takes_the_live_line_away(site: Site) -> None:
     status, sent = on_a_terminal(site, site.recipe(), act=lambda pid: os.killpg(pid, signal.SIGINT))
     assert status == 130, sent

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coconut_tasks.reports import graph
 from coconut_tasks.reports.graph import GraphNode, State, render_dot, render_mermaid, render_svg
 from coconut_tasks.reports.layered import Box, lay_out
 from coconut_tasks.reports.wires import wire_path
@@ -130,7 +131,8 @@ def test_every_step_is_a_box_with_its_state_in_words_and_as_a_class() -> None:
 def test_states_differ_in_shape_not_only_in_colour() -> None:
     marks = {name: box.find(f"{SVG}path[@class='mark']") for name, box in boxes(drawn(TYPICAL)).items()}
     shapes = {mark.get("d") for mark in marks.values() if mark is not None}
-    assert len(shapes) == len(State)
+    assert len(shapes) == len({node.state for node in TYPICAL}) == 3
+    assert len(set(graph._MARK.values())) == len(State)
 
 
 def test_the_legend_counts_the_states() -> None:

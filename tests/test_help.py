@@ -16,9 +16,9 @@ from doit.doit_cmd import DoitMain
 
 from coconut_tasks.options import VARIABLES, from_words
 from coconut_tasks.tasks.help import OwnCommand, options_first
-from coconut_tasks.tasks.namespace import PLUGINS
+from coconut_tasks.tasks.namespace import PLUGINS, REFUSED
 
-OURS = {name: place.partition(":") for name, place in PLUGINS["COMMAND"].items()}
+OURS = {name: place.partition(":") for name, place in PLUGINS["COMMAND"].items() if name not in REFUSED}
 
 
 def doit(folder: Path, *words: str) -> Outcome:
@@ -133,4 +133,14 @@ def test_a_misspelt_command_is_told_with_the_right_one(folder: Path) -> None:
 
 def test_the_installed_commands_are_those_of_other_front_ends() -> None:
     installed = DoitMain(config_filenames=()).get_cmds()
-    assert {name: getattr(installed[name], "location", None) for name in OURS} == PLUGINS["COMMAND"]
+    assert {name: getattr(installed[name], "location", None) for name in PLUGINS["COMMAND"]} == PLUGINS["COMMAND"]
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_commands_of_doit_that_do_not_fit_these_tasks_are_refused(name: str, folder: Path, tmp_path: Path) -> None:
+    for words in ((name,), (name, "--help")):
+        outcome = doit(folder, *words)
+        assert outcome.status == 2
+        assert outcome.err.startswith(f"error: {name} is not for tasks of coconut-tasks: 'doit ")
+    (tmp_path / "dodo.py").write_text("def task_x():\n    return {'actions': ['true']}\n")
+    assert "is not for tasks of coconut-tasks" not in doit(tmp_path, name).err  # on the tasks of others it is doit's

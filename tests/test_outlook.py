@@ -103,6 +103,11 @@ def forgotten(site: Site) -> None:
     site.build("forget", "kernel:bldr", "RECIPE=r.json")
 
 
+def all_ignored(site: Site) -> None:
+    edit(site, "kernel/src/main.rs")
+    site.build("ignore", "version:git", "RECIPE=r.json")
+
+
 def ignored(site: Site) -> None:
     edit(site, "kernel/src/main.rs")
     site.build("ignore", "kernel:svsm", "RECIPE=r.json")
@@ -110,7 +115,7 @@ def ignored(site: Site) -> None:
 
 CHANGES: list[Callable[[Site], None]] = [
     no_change, comment, other_code, shared_code, module_code, tool_code, make_source, features, policy, another_module,
-    published_file_gone, image_gone, digest_gone, part_damaged, version_file_gone, all_gone, forgotten, ignored,
+    published_file_gone, image_gone, digest_gone, part_damaged, version_file_gone, all_gone, forgotten, ignored, all_ignored,
 ]  # fmt: skip
 
 
@@ -166,8 +171,10 @@ def test_why_and_plan_agree_with_each_other_and_with_the_run(change: Callable[[S
     for name in outcome.built:
         assert ran(site, name) == commands[name], name
     # After the run nothing is left to do.
-    rest = "is ignored, as `doit ignore` asked" if change is ignored else "is up to date"
-    assert {"is up to date"} <= set(fates(site, recipe).values()) <= {"is up to date", rest}
+    if change in (ignored, all_ignored):
+        assert f"{sum(fate.startswith('is ignored') for fate in planned.values())} ignored" in outcome.out
+    rest = {"is ignored, as `doit ignore` asked"} if change in (ignored, all_ignored) else set()
+    assert set(fates(site, recipe).values()) <= {"is up to date", *rest}
 
 
 def planned_commands(plan: dict[str, Any]) -> dict[str, list[str]]:
@@ -221,6 +228,39 @@ def test_why_names_what_changed_as_old_and_new(site: Site) -> None:
     why = site.build("why", recipe).out
     assert "kernel:bldr runs:\n  boot/bldr/src/main.rs changed\n  common/src/lib.rs changed\n" in why
     assert "igvm:qemu may run: if what it reads of kernel:svsm, kernel:bldr, fs:image is not as it was\n" in why
+
+
+def test_ignored_steps_are_told_as_such(site: Site) -> None:
+    recipe = prepared(site)
+    site.build("ignore", "kernel:svsm", recipe)
+    assert site.build("plan", recipe).out == "# nothing to do\n# up to date: 8\n# ignored, as `doit ignore` asked: 3\n"
+    assert site.build("graph", "--format=mermaid", recipe).out.count("<br/>ignored") == 3
+    assert len(site.build(recipe).out.splitlines()) == 1
+
+
+def test_what_would_end_a_run_at_once_is_told_before(site: Site) -> None:
+    recipe = site.recipe({**QEMU, "firmware": {"env": "FW_FILE"}})
+    for command in ("why", "plan"):
+        outcome = site.build(command, recipe)
+        assert "note: a run would end at once: firmware:guest: the variable FW_FILE is not set" in outcome.err
+    assert site.doit(recipe).status == 2
+
+
+def test_a_failed_or_forgotten_step_is_not_compared_with_another_variant(site: Site) -> None:
+    recipe = prepared(site)
+    site.build("kernel:bldr", "ALL_FEATURES=1", recipe)
+    site.build("forget", "kernel:bldr", recipe)
+    edit(site, "kernel/src/main.rs", "this is no Rust")
+    assert site.doit("kernel:svsm", recipe).status == 1
+    why = site.build("why", recipe).out
+    assert "kernel:bldr runs: it has no good run on record\n" in why
+    assert "kernel:svsm runs: it has no good run on record\n" in why
+
+
+def test_an_image_of_other_modules_is_told_as_such(site: Site) -> None:
+    recipe = prepared(site)
+    another_module(site)
+    assert "fs:image runs: it has no good run on record like this: other files\n" in site.build("why", recipe).out
 
 
 def test_why_of_one_task_says_why_it_is_not_stale_and_looks_at_what_it_needs(site: Site) -> None:
@@ -296,6 +336,14 @@ def variant(name: str, key: str, file: str) -> str:
             command("igvmbuilder", "--policy", "0x1", "-o", variant("qemu", "a", "q.igvm")),
             command("igvmbuilder", "--policy", "0x2", "-o", variant("qemu", "b", "q.igvm")),
             "--policy '0x1' → '0x2'",
+        ),
+        (command("cargo", "build"), command("make", "x", env=("FEATURES=",)), "another command"),
+        (command("i", "--native", "--snp", "q"), command("i", "--tdp", "q"), "'--native' → '--tdp', '--snp' is gone"),
+        (command("i", "q.igvm"), command("i", "--check-kvm", "q.igvm"), "'--check-kvm' is new"),
+        (
+            command("i", variant("m", "a", "q.igvm"), "measure"),
+            command("i", "--check-kvm", variant("q", "b", "q.igvm"), "measure"),
+            "'--check-kvm' is new",
         ),
     ],
 )  # fmt: skip

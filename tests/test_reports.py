@@ -113,6 +113,14 @@ def test_sizes_are_those_of_the_files_with_the_change_since_the_build_before(sit
     assert file["before"]["modules"] == {"init": rows["/init"]}
 
 
+def test_sizes_are_told_to_be_another_variants_where_bin_shows_one(site: Site) -> None:
+    recipe = site.recipe()
+    site.build(recipe)
+    assert site.build("size", recipe).out.startswith("bin/q.igvm  ")
+    site.build("RELEASE=1", recipe)
+    assert site.build("size", recipe).out.startswith("bin/q.igvm (as built last; bin/ holds another one)  ")
+
+
 def test_there_is_no_size_of_what_was_not_built(site: Site) -> None:
     outcome = site.doit("size", site.recipe())
     assert outcome.status == 2 and "error: size: no IGVM file of these recipes has been built yet" in outcome.err
@@ -153,6 +161,7 @@ def test_the_graph_shows_the_steps_and_marks_the_stale_ones(site: Site) -> None:
     assert (site.folder / "build.dot").read_text() == dot
     part = site.build("graph", "--format=dot", recipe, "kernel:svsm").out
     assert "kernel:svsm" in part and "igvm" not in part
+    assert "no format has that ending: .svg, " in site.doit("graph", "-o", "build.png", recipe).err
     wrong = site.doit("graph", "--format=sgv", recipe)
     assert wrong.status == 2 and "none of svg, dot, mermaid (did you mean 'svg'?)" in wrong.err
 
@@ -181,6 +190,8 @@ def test_the_timeline_shows_the_last_run_that_did_something(site: Site) -> None:
     for before, after in (("kernel:svsm", "igvm:qemu"), ("fs:image", "igvm:qemu"), ("igvm:qemu", "measure:qemu")):
         assert steps[before]["ts"] + steps[before]["dur"] <= steps[after]["ts"]
     page = (site.bin / "timeline.html").read_text()
+    assert site.build("timeline", "-o", "-", recipe).out == page
+    assert not list(site.folder.glob("-*"))
     assert all(name in page for name in built)
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", page)
 
@@ -240,6 +251,6 @@ def test_the_live_line_names_what_runs_longest_first() -> None:
 
 def test_what_is_left_is_what_the_last_run_took_less_what_is_done() -> None:
     assert seconds_left({"a:a": 5.0, "b:b": 2.0}, [Running("a:a", 3.0)]) == 4.0
-    assert seconds_left({"a:a": 5.0, "b:b": 2.0}, [Running("a:a", 30.0)]) == 2.0  # it takes longer this time
+    assert seconds_left({"a:a": 5.0, "b:b": 2.0}, [Running("a:a", 30.0)]) is None  # it takes longer this time
     assert seconds_left({"a:a": 5.0, "b:b": None}, []) is None
     assert [seconds_in_words(s) for s in (0.2, 59.4, 59.6, 125)] == ["1 s", "59 s", "1 min 0 s", "2 min 5 s"]

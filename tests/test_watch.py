@@ -20,6 +20,7 @@ from conftest import QEMU, Site, environment
 
 BUILT = re.compile(r"^\d+ built", re.MULTILINE)
 QUIET = "nothing to build; waiting for changes"
+WAITING = r"^\[\d\d:\d\d:\d\d\] waiting for changes$"
 
 
 class Watching:
@@ -98,6 +99,7 @@ def test_a_change_is_built_and_a_changed_digest_is_shown(site: Site) -> None:
         said = watching.said[at:]
         assert re.search(r"^\[.*\] kernel/src/main\.rs changed$", said, re.MULTILINE)
         assert re.search(r"^3 built, 4 up to date", said, re.MULTILINE)
+        watching.wait(WAITING, at)
         assert f"bin/q.igvm: the launch digest changed: {first} → {second}\n" in said and first != second
 
         at = watching.settle()
@@ -187,6 +189,25 @@ def test_a_file_outside_of_the_tree_is_watched_and_so_is_a_new_folder(site: Site
         at = watching.settle()
         (site.tree / "kernel" / "data" / "table").write_text("x")
         watching.wait(BUILT.pattern, at)
+
+
+def test_sigterm_leaves_no_build_behind(site: Site) -> None:
+    with watch(site, site.recipe()) as watching:
+        watching.wait(r"^7 built")
+        at = watching.settle()
+        script = site.tree / "kernel" / "build.rs"
+        wait = "    std::thread::sleep(std::time::Duration::from_secs(30));"
+        script.write_text(script.read_text().replace("fn main() {", f"fn main() {{\n{wait}"))
+        watching.wait(r"^kernel:svsm: cargo build", at)
+        time.sleep(0.5)
+        watching.process.terminate()
+        assert watching.process.wait(timeout=20) == 143
+        pgrep = ["pgrep", "-s", str(watching.process.pid)]
+        until = time.monotonic() + 5
+        while subprocess.run(pgrep, capture_output=True).returncode == 0 and time.monotonic() < until:
+            time.sleep(0.1)  # what was told to end is about to
+        assert subprocess.run(pgrep, capture_output=True).returncode == 1
+        assert "ended by SIGTERM; what was finished is kept" in watching.said[at:]
 
 
 def test_watching_nothing_is_told(site: Site) -> None:

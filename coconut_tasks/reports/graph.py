@@ -28,6 +28,8 @@ class State(StrEnum):
     MAYBE = "may run"
     """It would run if a step that it needs makes something else than last time."""
     FRESH = "up to date"
+    IGNORED = "ignored"
+    """`doit ignore` was said of it, or of what it needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +183,20 @@ _DOT_STYLE = {
     State.STALE: 'fillcolor="#ffd9b8", color="#b34700", fontcolor=black, penwidth=3',
     State.MAYBE: 'fillcolor="#d6eaf8", color="#0063a0", fontcolor=black, style="filled,dashed", penwidth=2',
     State.FRESH: 'fillcolor="#f2f3f5", color="#6b7280", fontcolor=black',
+    State.IGNORED: 'fillcolor="#f2f3f5", color="#6b7280", fontcolor="#6b7280", style="filled,dotted"',
 }
 _MERMAID_STYLE = {
     State.STALE: "fill:#ffd9b8,stroke:#b34700,color:#000,stroke-width:3px",
     State.MAYBE: "fill:#d6eaf8,stroke:#0063a0,color:#000,stroke-width:2px,stroke-dasharray:6 4",
     State.FRESH: "fill:#f2f3f5,stroke:#6b7280,color:#000",
+    State.IGNORED: "fill:#f2f3f5,stroke:#6b7280,color:#6b7280,stroke-dasharray:2 4",
 }
-_MERMAID_SHAPE = {State.STALE: ("{{", "}}"), State.MAYBE: ("([", "])"), State.FRESH: ("[", "]")}
+_MERMAID_SHAPE = {
+    State.STALE: ("{{", "}}"),
+    State.MAYBE: ("([", "])"),
+    State.FRESH: ("[", "]"),
+    State.IGNORED: ("[/", "/]"),
+}
 
 
 def _dot(text: str) -> str:
@@ -231,6 +240,8 @@ text { fill: #1c2026; font-size: 13px; }
 .maybe .mark { stroke: #0069ab; stroke-width: 3.6; }
 .fresh .box { fill: #f7f8f9; stroke: #9aa1ad; }
 .fresh .mark { stroke: #5b6472; }
+.ignored .box { fill: #f7f8f9; stroke: #9aa1ad; stroke-dasharray: 2 4; }
+.ignored .mark { stroke: #9aa1ad; }
 @media (prefers-color-scheme: dark) {
 svg { background: #15181d; }
 .ground { fill: #15181d; }
@@ -246,14 +257,17 @@ text { fill: #e8eaee; }
 .maybe .mark { stroke: #5bb5f0; }
 .fresh .box { fill: #1f242b; stroke: #5d6675; }
 .fresh .mark { stroke: #98a1af; }
+.ignored .box { fill: #1f242b; stroke: #5d6675; stroke-dasharray: 2 4; }
+.ignored .mark { stroke: #5d6675; }
 }
 """
 _MARK = {
     State.STALE: "M-5 -5.5L5.5 0L-5 5.5z",
     State.MAYBE: "M-5 0h.01M0 0h.01M5 0h.01",
     State.FRESH: "M-5 0L-1.5 4L5 -4.5",
+    State.IGNORED: "M-4.5 -4.5L4.5 4.5M-4.5 4.5L4.5 -4.5",
 }
-"""A triangle as of a play button, three dots, a tick."""
+"""A triangle as of a play button, three dots, a tick, a cross."""
 _MARGIN, _TOP = 24, 84
 
 
@@ -262,7 +276,8 @@ def _text_width(text: str, size: float) -> int:
 
 
 def _svg(shown: Sequence[_Shown], drawing: Drawing, title: str, count: Counter[State]) -> str:
-    legend = [f"{count[state]} {state}" for state in State]
+    states = [state for state in State if count[state] or state is not State.IGNORED]
+    legend = [f"{count[state]} {state}" for state in states]
     width = max(drawing.width, 10 * cells(title), 24 * len(legend) + 9 * sum(map(len, legend))) + 2 * _MARGIN
     height = _TOP + drawing.height + _MARGIN
     number = {one.node.name: at for at, one in enumerate(shown)}
@@ -274,7 +289,7 @@ def _svg(shown: Sequence[_Shown], drawing: Drawing, title: str, count: Counter[S
         f'<text class="title" x="{_MARGIN}" y="36">{escape(one_line(title))}</text>',
     ]
     x = _MARGIN + 6
-    for state, text in zip(State, legend, strict=True):
+    for state, text in zip(states, legend, strict=True):
         lines.append(
             f'<g class="{state.name.lower()}"><path class="mark" transform="translate({x} 58)" d="{_MARK[state]}"/>'
             f'<text class="legend" x="{x + 14}" y="62.5">{text}</text></g>'

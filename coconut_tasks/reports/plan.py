@@ -17,6 +17,12 @@ _NOT_SHOWN = (Fate.RESTS, Fate.IGNORED)
 def plan_text(tree: str, forecasts: Sequence[Forecast], ahead: Command | None) -> str:
     """A shell script: the commands as they will be run, and what this program does between them as comments."""
     coming = [found for found in forecasts if found.fate not in _NOT_SHOWN]
+    ignored = sum(found.fate is Fate.IGNORED for found in forecasts)
+    resting = len(forecasts) - len(coming) - ignored
+    rest = [f"# up to date: {resting}"] if resting else []
+    rest += [f"# ignored, as `doit ignore` asked: {ignored}"] if ignored else []
+    if not coming and ignored:
+        return "# nothing to do\n" + "".join(f"{line}\n" for line in rest)
     if not coming:
         what = f"all {len(forecasts)} steps are" if len(forecasts) > 1 else "the one step is"
         return f"# nothing to do: {what} up to date\n"
@@ -33,8 +39,7 @@ def plan_text(tree: str, forecasts: Sequence[Forecast], ahead: Command | None) -
         if found.fate is not Fate.PLACES:
             lines += _lines(found.step)
         lines += [f"# copied to {place}" for _, place in found.step.publish]
-    resting = len(forecasts) - len(coming)
-    lines += ["", f"# up to date: {resting}"] if resting else []
+    lines += ["", *rest] if rest else []
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -38,5 +38,7 @@ def seconds_left(expected: Mapping[str, float | None], running: Iterable[Running
     for name, seconds in expected.items():
         if seconds is None:
             return None
-        left += max(seconds - gone.get(name, 0.0), 0.0)
+        if gone.get(name, 0.0) > seconds:
+            return None  # it takes longer this time, nobody knows how much
+        left += seconds - gone.get(name, 0.0)
     return left

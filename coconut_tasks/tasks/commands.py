@@ -6,11 +6,15 @@ import sys
 from typing import Any
 
 from doit.cmd_clean import Clean as DoitClean
+from doit.cmd_completion import TabCompletion as DoitTabCompletion
+from doit.cmd_dumpdb import DumpDB as DoitDumpDB
 from doit.cmd_forget import Forget as DoitForget
 from doit.cmd_ignore import Ignore as DoitIgnore
 from doit.cmd_info import Info as DoitInfo
 from doit.cmd_list import List as DoitList
+from doit.cmd_resetdep import ResetDep as DoitResetDep
 from doit.cmd_run import Run as DoitRun
+from doit.cmd_strace import Strace as DoitStrace
 from doit.cmdparse import CmdParseError
 from doit.dependency import DatabaseException
 from doit.exceptions import InvalidCommand, InvalidTask
@@ -28,6 +32,12 @@ class Ours:
 
     examples: tuple[str, ...] = ()
     """Whole command lines, and behind ``  # `` what one is for."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        from coconut_tasks.tasks.interrupt import mend_streams
+
+        mend_streams()  # before doit takes hold of one
+        super().__init__(*args, **kwargs)
 
     def parse_execute(self, in_args: Any) -> Any:
         if ("--help" in in_args or "-h" in in_args) and (_has_our_tasks() or in_args[0] in ("--help", "-h")):
@@ -108,6 +118,7 @@ class Run(Ours, DoitRun):  # type: ignore[misc]
     """``run``: a failed step ends with 1, whatever else could not run because of it."""
 
     name = "run"
+    doc_usage = "[TASK ...] [VARIABLE=value ...]"
     cmd_options = (*DoitRun.cmd_options, _QUIET)
     at_work = False
     """This process runs tasks, and does not only look at them."""
@@ -148,6 +159,9 @@ class Run(Ours, DoitRun):  # type: ignore[misc]
             from coconut_tasks.tasks.reporter import Reporter
             from coconut_tasks.tasks.supervise import Supervisor, supervised
 
+            outfile = (
+                sys.stdout if outfile is None else outfile
+            )  # doit's default is of the start, when it may have been closed
             Supervisor.jobs = num_process or 1
             Reporter.quiet = quiet
             if num_process < 0:
@@ -232,6 +246,53 @@ class Ignore(Ours, DoitIgnore):  # type: ignore[misc]
 
     name = "ignore"
     examples = ("doit ignore module:hello  # until doit forget module:hello",)
+
+    def execute(self, params: Any, args: Any) -> Any:
+        if not args and _has_our_tasks():
+            sys.stderr.write("error: ignore: name the steps, as module:hello: not all can be left out\n")
+            return EXIT_USAGE
+        return super().execute(params, args)
+
+
+class _Refused(Ours):
+    """A command of doit that would spoil these tasks' records, or cannot read them."""
+
+    instead = ""
+
+    def parse_execute(self, in_args: Any) -> Any:
+        if not _has_our_tasks():
+            return super().parse_execute(in_args)
+        command: Any = self
+        sys.stderr.write(f"error: {command.name} is not for tasks of coconut-tasks: {self.instead}\n")
+        return EXIT_USAGE
+
+
+class ResetDep(_Refused, DoitResetDep):  # type: ignore[misc]
+    """``reset-dep``: it would record files that nothing was built from."""
+
+    name = "reset-dep"
+    instead = "'doit forget' makes steps run again, 'doit why' says what is stale"
+
+
+class DumpDB(_Refused, DoitDumpDB):  # type: ignore[misc]
+    """``dumpdb``: it reads doit's own files only."""
+
+    name = "dumpdb"
+    instead = "'doit info TASK' and 'doit why' say what is known of a step"
+
+
+class Strace(_Refused, DoitStrace):  # type: ignore[misc]
+    """``strace``: it runs shell actions only."""
+
+    name = "strace"
+    instead = "'doit info TASK' names all that a step reads"
+
+
+class TabCompletion(_Refused, DoitTabCompletion):  # type: ignore[misc]
+    """``tabcompletion``: it knows no variables."""
+
+    name = "tabcompletion"
+    instead = "'doit completion bash|zsh|fish'"
 
 
 def _has_our_tasks() -> bool:

@@ -31,7 +31,6 @@ _TEXTS = {
     "cwdPath": "the folder to run in [default: that of the dodo.py]",
     "seek_file": "look for dodo.py in the folders above too",
     "subtasks": "show each step too",
-    "quiet": "just the names",
     "status": "show the state: R would run, U is up to date, I is ignored",
     "private": "show tasks whose names begin with _ too",
 }
@@ -74,8 +73,9 @@ class OwnCommand(Command):  # type: ignore[misc]
         return help_text(self, {name: VARIABLES[name] for name in self.variables})
 
     def parse_execute(self, in_args: Sequence[str]) -> int:
-        from coconut_tasks.tasks.interrupt import end, nobody_reads
+        from coconut_tasks.tasks.interrupt import end, mend_streams, nobody_reads
 
+        mend_streams()
         try:
             if asks_for_help(in_args):
                 print(self.help())

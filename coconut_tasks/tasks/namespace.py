@@ -21,6 +21,7 @@ from coconut_tasks.tasks.node import Node
 from coconut_tasks.tasks.reporter import Reporter
 from coconut_tasks.tasks.supervise import Supervisor
 
+REFUSED = {"reset-dep": "ResetDep", "dumpdb": "DumpDB", "strace": "Strace", "tabcompletion": "TabCompletion"}
 _COMMANDS = {
     "commands": ("run", "list", "info", "clean", "forget", "ignore"),
     "report_commands": ("why", "plan", "log", "graph", "timeline", "size"),
@@ -34,7 +35,8 @@ PLUGINS = {
     "BACKEND": {"coconut": "coconut_tasks.tasks.backend:Backend"},
     "COMMAND": {
         name: f"coconut_tasks.tasks.{module}:{name.title()}" for module, names in _COMMANDS.items() for name in names
-    },
+    }
+    | {name: f"coconut_tasks.tasks.commands:{kind}" for name, kind in REFUSED.items()},
 }
 """What the entry points of the installed package say, for a front end that does not rely on them."""
 

@@ -114,8 +114,9 @@ class Node:
         return Outlook(self.step, tuple(verdict.reasons), watched, roots, len(self._inputs), ignored)
 
     def _last_variant(self) -> Mapping[str, Any] | None:
-        """What the last good run of another variant of this step had as its signature, where this one has had none."""
-        if self._record is not None:
+        """What the last good run of another variant of this step had as its signature, where this one never ran."""
+        ran = self.world.log(self.step).exists() or any(map(os.path.exists, map(self.world.path, self.step.outputs)))
+        if self._record is not None or ran:
             return None
         values = backend().latest(f"{self.step.stage}:{self.step.component}#").get("_values_:")
         found = values.get("signature") if isinstance(values, dict) else None

@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -231,6 +232,9 @@ _ANSWERS = {"loader", "tdx", "features", "firmware"}
 def _asked(name: str | None) -> tuple[Answers, str]:
     """The answers of who sits at the terminal, and the file."""
     from coconut_tasks import starter
+
+    with suppress(ImportError):
+        import readline  # noqa: F401  # input() has line editing by it
 
     answers = starter.Answers()
     print("A first recipe. An empty answer takes what stands in brackets; Ctrl-C ends.")

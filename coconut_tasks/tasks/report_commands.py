@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +49,13 @@ class Report(Ours, DoitCmdBase):  # type: ignore[misc]
             raise UsageError(f"{self.name}: no step of a recipe was asked for: doit list --all shows them")
         return found
 
+    def tell_what_is_missing(self) -> None:
+        """What would end a run before its first step is told, on standard error."""
+        from coconut_tasks.tasks.preflight import preflight
+
+        for problem in preflight(self.nodes):
+            print(f"note: a run would end at once: {problem}", file=sys.stderr)
+
     def forecasts(self) -> dict[str, Any]:
         """What would become of each step, by name."""
         from coconut_tasks.forecast import forecast
@@ -66,6 +74,7 @@ class Why(Report):
     def _execute(self) -> int:
         from coconut_tasks.reports.why import why_text
 
+        self.tell_what_is_missing()
         self.outstream.write(why_text(self.forecasts().values(), self.asked))
         return 0
 
@@ -82,6 +91,7 @@ class Plan(Report):
         from coconut_tasks.reports.plan import plan_json, plan_text
         from coconut_tasks.tasks.supervise import decide_what_to_build_ahead
 
+        self.tell_what_is_missing()
         nodes = self.nodes
         world = nodes[0].world
         decide_what_to_build_ahead(nodes)
@@ -149,12 +159,16 @@ class Graph(Report):
         from coconut_tasks.reports import graph
 
         kinds = {".svg": "svg", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".mermaid": "mermaid"}
-        kind = format or kinds.get(os.path.splitext(output)[1], "svg")
+        ending = os.path.splitext(output)[1]
+        kind = format or kinds.get(ending, "" if ending else "svg")
+        if not kind:
+            raise UsageError(f"graph: '{output}': no format has that ending: {', '.join(kinds)}; or --format names one")
         if kind not in kinds.values():
             raise UsageError(
                 f"graph --format: '{kind}' is none of svg, dot, mermaid{did_you_mean(kind, kinds.values())}"
             )
         states = {Fate.RUNS: graph.State.STALE, Fate.PLACES: graph.State.STALE, Fate.MAYBE: graph.State.MAYBE}
+        states[Fate.IGNORED] = graph.State.IGNORED
         nodes = self.nodes
         makers = {path: node.step.name for node in nodes for path in node.step.outputs}
         drawn = [
@@ -201,6 +215,9 @@ class Timeline(Report):
         found = History(world.state).last_run()
         if found is None:
             raise UsageError(f"timeline: nothing was built yet in {world.bin}")
+        if output == "-":
+            self.outstream.write(timeline.html(found))
+            return 0
         page = Path(output or Path(world.bin, "timeline.html"))
         put(timeline.html(found), str(page), self.outstream)
         put(json.dumps(timeline.chrome_trace(found)), str(page.with_suffix(".json")), self.outstream)
@@ -230,12 +247,17 @@ class Size(Report):
         files = [(name, now, history.before(name, now)) for name, now in sizes_of(nodes)]
         if not files:
             raise UsageError(f"size: no IGVM file of these recipes has been built yet in {world.bin}")
-        shown = [(os.path.relpath(os.path.join(world.bin, name)), now, before) for name, now, before in files]
+        shown = [(self._place(world, name, now), now, before) for name, now, before in files]
         if json:
             self.outstream.write(_pretty(size_json(shown)))
         else:
             self.outstream.write("".join(size_table(*file) for file in shown))
         return 0
+
+    def _place(self, world: Any, name: str, now: Any) -> str:
+        place = os.path.join(world.bin, name)
+        is_there = world.files.digest(place) == now.digest
+        return os.path.relpath(place) + ("" if is_there else " (as built last; bin/ holds another one)")
 
 
 def put(text: str, output: str, stream: Any) -> None:

@@ -87,6 +87,9 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
     def skip_uptodate(self, task: Any) -> None:
         pass
 
+    def skip_ignore(self, task: Any) -> None:
+        pass  # doit has a line for each; the summary counts them
+
     def add_failure(self, task: Any, fail: Any) -> None:
         self._ended(task)
         if isinstance(fail, TaskFailed):
@@ -145,7 +148,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         names: dict[Result | None, list[str]] = {}
         for name, node in self._nodes.items():
             names.setdefault(node.result, []).append(name)
-        if set(names) - {Result.FRESH, None}:
+        if set(names) - {Result.FRESH}:
             said = []
             for result in (*Result, None):
                 if result in names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Generator, Iterator, Sequence, Set
@@ -17,6 +18,7 @@ from coconut_tasks.errors import UsageError
 from coconut_tasks.forecast import makes
 from coconut_tasks.layout import DIGEST_HEX, RECORDS, STATE_FOLDER
 from coconut_tasks.tasks.backend import recorded_inputs
+from coconut_tasks.tasks.interrupt import Terminated, listen
 from coconut_tasks.tasks.report_commands import Report
 
 _QUIET_MS = 100
@@ -39,6 +41,7 @@ class Watch(Report):
         # What a build writes into the tree is no news, as far as that is known.
         made = {world.path(path) for node in nodes for path in makes(node.step)}
         told = False
+        listen()
         while True:
             # Watched first, then built: a change during the build is seen, and built after it. A build of its own for each time, as
             # if it had been typed: what it looks up is of that moment, and what is wrong with a recipe ends it, not the watch.
@@ -49,17 +52,15 @@ class Watch(Report):
                     self._say(f"watching {len(folders)} folders of {world.tree}; Ctrl-C ends it")
                     told = True
                 before = _last_run(world.state)
-                status = subprocess.run(_run_command(), cwd=get_initial_workdir() or os.getcwd()).returncode
-                if status < 0:
-                    return 128 - status
+                status = _build()
+                if status > 128:
+                    return status  # it was ended, and said so
                 for name, digest in _digests(world.bin).items():
                     if digests.get(name) not in (None, digest):
                         self._say(f"{name}: the launch digest changed: {digests[name]} → {digest}")
                     digests[name] = digest
-                if status:
-                    self._say("it failed; waiting for changes")
-                elif _last_run(world.state) == before:
-                    self._say("nothing to build; waiting for changes")
+                idle = "nothing to build; " if _last_run(world.state) == before else ""
+                self._say(f"{'it failed; ' if status else idle}waiting for changes")
                 found = _burst(changes)
             # Files that came and went are an editor's; all that went may be what is meant.
             there = {path for path in found if os.path.exists(path)} or found
@@ -133,6 +134,20 @@ def _below(root: str, bin: str) -> Iterator[str]:
             continue
         names[:] = [name for name in names if name not in (".git", ".hg", ".svn") and os.path.join(folder, name) != bin]
         yield folder
+
+
+def _build() -> int:
+    """Its exit status; as in shells, 128 and the signal's number if it was ended."""
+    process = subprocess.Popen(_run_command(), cwd=get_initial_workdir() or os.getcwd())
+    try:
+        status = process.wait()
+    except KeyboardInterrupt as error:
+        # Ctrl-C reaches it too; SIGTERM is for this process alone, and must not leave a build behind.
+        if isinstance(error, Terminated):
+            process.terminate()
+        status = process.wait()
+        return status if status > 128 else 128 + signal.SIGINT
+    return 128 - status if status < 0 else status
 
 
 def _run_command() -> list[str]:
