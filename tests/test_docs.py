@@ -147,6 +147,10 @@ def _checkout(tmp_path_factory: pytest.TempPathFactory, cargo_target: Path) -> C
         (pristine / ".venv" / "bin" / "python", '"$@"'),
         (programs / "doit", f'"{folder}/.venv/bin/doit" "$@"'),
         (programs / "coconut-build", '-c "import sys; from coconut_tasks.cli import main; sys.exit(main())" "$@"'),
+        (
+            programs / "coconut-measure",
+            '-c "import sys; from coconut_tasks.measure_cli import main; sys.exit(main())" "$@"',
+        ),
     ):
         script.write_text(f"{python}{words}\n")
         script.chmod(0o755)

@@ -249,7 +249,7 @@ class Ignore(Ours, DoitIgnore):  # type: ignore[misc]
 
     def execute(self, params: Any, args: Any) -> Any:
         if not args and _has_our_tasks():
-            sys.stderr.write("error: ignore: name the steps, as module:hello: not all can be left out\n")
+            tell(UsageError("ignore: name the steps, as module:hello: not all can be left out"))
             return EXIT_USAGE
         return super().execute(params, args)
 
