@@ -50,6 +50,7 @@ def _options(given: argparse.Namespace) -> Options:
         all_features=given.all_features,
         offline=given.offline,
         verbose=given.verbose,
+        reproducible=given.reproducible,
         lenient=given.lenient,
         environment=environment,
         workdir=os.getcwd(),

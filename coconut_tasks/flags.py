@@ -39,6 +39,11 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--svsm", metavar="PATH", help="the source tree (default: $SVSM, the checkout that one stands in, the sample)")
     add("--bin", metavar="PATH", help="the output folder")
+    add(
+        "--reproducible",
+        action="store_true",
+        help="bytes that do not depend on where, when and by whom they are built",
+    )
     add("--lenient", action="store_true", help="unknown fields of a recipe are warnings")
     add("--version", action="version", version=f"coconut-build {__version__}")
     add("recipes", nargs="+", metavar="RECIPE", help="JSON build recipes")

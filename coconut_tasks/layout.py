@@ -16,6 +16,10 @@ from typing import Any
 STATE_FOLDER = ".coconut"
 RECORDS = "state.sqlite3"
 """In the state folder: what each step's last good run left."""
+REPRODUCIBLE = "reproducible"
+"""In the state folder, of reproducible builds: cargo's target folder, and with ``.toml`` behind it the configuration that they add."""
+REPRODUCE = "reproduce"
+"""In the state folder: where ``doit reproduce`` builds."""
 FS_IMAGE = "svsm-fs.bin"
 DIGEST_HEX = ".launch-digest.hex"
 DIGEST_JSON = ".launch-digest.json"
@@ -51,6 +55,11 @@ class Layout:
     def published(self, name: str) -> str:
         """``bin/<name>``: where users find it."""
         return posixpath.join(self.bin, name)
+
+    @property
+    def cargo_config(self) -> str:
+        """cargo's configuration that reproducible builds add."""
+        return posixpath.join(self.bin, STATE_FOLDER, f"{REPRODUCIBLE}.toml")
 
     def variant(self, name: str, key: str, *parts: str) -> str:
         """A path in the folder of one variant of a step."""

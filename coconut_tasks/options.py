@@ -26,9 +26,11 @@ VARIABLES: Mapping[str, str] = {
     "ALL_FEATURES": "1: all features of every cargo item, instead of the recipe's",
     "OFFLINE": "1: cargo --locked --offline",
     "VERBOSE": "1: commands and tools say more",
+    "REPRODUCIBLE": "1: bytes that do not depend on where, when and by whom they are built",
     "LENIENT": "1: unknown fields of a recipe are warnings",
     "ASK_CARGO": "1: every cargo item asks cargo, whatever is known of its inputs",
 }
+_SWITCH_NAMES = ("RELEASE", "ALL_FEATURES", "OFFLINE", "VERBOSE", "REPRODUCIBLE", "LENIENT", "ASK_CARGO")
 _SEPARATORS = re.compile(r"[,\s]+", re.ASCII)
 _SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
@@ -56,6 +58,7 @@ class Options:
     all_features: bool = False
     offline: bool = False
     verbose: bool = False
+    reproducible: bool = False
     lenient: bool = False
     ask_cargo: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -135,9 +138,7 @@ def from_words(words: Sequence[str], environment: Mapping[str, str], workdir: st
             wrong.append(str(error))
             return False
 
-    switches = {
-        name.lower(): switch(name) for name in ("RELEASE", "ALL_FEATURES", "OFFLINE", "VERBOSE", "LENIENT", "ASK_CARGO")
-    }
+    switches = {name.lower(): switch(name) for name in _SWITCH_NAMES}
     features: tuple[ExtraFeature, ...] = ()
     try:
         features = parse_features(given.get("FEATURES", ""))

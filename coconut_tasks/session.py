@@ -8,20 +8,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coconut_tasks import __version__
 from coconut_tasks.effects.place import write_cache
 from coconut_tasks.errors import Problem, RecipeError, UsageError
-from coconut_tasks.layout import BARE_METAL
+from coconut_tasks.inputs.environment import reproducible_environment
+from coconut_tasks.inputs.remap import by_length, machine_prefixes
+from coconut_tasks.inputs.version import commit_time
+from coconut_tasks.layout import BARE_METAL, REPRODUCIBLE
 from coconut_tasks.load import load_recipe
 from coconut_tasks.options import Options
 from coconut_tasks.plan import Plan, plan_recipes
 from coconut_tasks.plan.ground import Ground
 from coconut_tasks.recipe import Recipe
 from coconut_tasks.source import Source, default_recipe, find_recipe, find_source, shipped
-from coconut_tasks.world import World, open_world
+from coconut_tasks.step import CargoItem
+from coconut_tasks.world import Reproducible, World, open_world
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +54,14 @@ def open_session(options: Options) -> Session:
     world.recipes = names
     notes: list[str] = []
     recipes = _load(names, options, source, world, notes)
+    if options.reproducible:
+        _make_reproducible(world, source, recipes)
     triple, why = _triple(source, world)
     ground = Ground(options, source.layout, source.tree_name, triple, source.has_version_file)
     plan = plan_recipes(recipes, ground)
     world.ahead = plan.ahead
+    if world.reproducible is not None:
+        world.reproducible = replace(world.reproducible, toolchains=_toolchains(plan))
     chosen = f"RECIPE={','.join(names)}" + ("" if options.recipes else " (the default)")
     first = f"source: {source.tree}, {source.why}{why}; {chosen}"
     warnings = [f"warning: {warning}" for warning in plan.warnings]
@@ -93,6 +101,20 @@ def _load(
         raise RecipeError(problems)
     known.save()
     return tuple(recipes.values())
+
+
+def _make_reproducible(world: World, source: Source, recipes: tuple[Recipe, ...]) -> None:
+    given = world.environment
+    target = str(world.state / REPRODUCIBLE)
+    prefixes = tuple(by_length(machine_prefixes(world.tree, world.bin, target, given)))
+    firmware = {recipe.firmware.env for recipe in recipes if recipe.firmware is not None and recipe.firmware.env}
+    world.environment = reproducible_environment(given, firmware, commit_time(world.tree, given), prefixes)
+    world.reproducible = Reproducible(source.layout.cargo_config, target, prefixes, (None,))
+
+
+def _toolchains(plan: Plan) -> tuple[str | None, ...]:
+    words = {step.work.build.argv[1] for step in plan.steps if isinstance(step.work, CargoItem)}
+    return (None, *sorted(word[1:] for word in words if word.startswith("+")))
 
 
 def _triple(source: Source, world: World) -> tuple[str, str]:

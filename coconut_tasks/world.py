@@ -10,12 +10,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from coconut_tasks.effects.lock import RunLock, alone_in
+from coconut_tasks.effects.process import run
 from coconut_tasks.effects.stopwatch import lap
 from coconut_tasks.inputs.environment import cargo_environment
 from coconut_tasks.inputs.files import Files, Walker
 from coconut_tasks.inputs.toolchain import Toolchain, find_toolchain, program_identity
 from coconut_tasks.layout import STATE_FOLDER
 from coconut_tasks.step import Command, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Reproducible:
+    """What a reproducible build adds to the commands' own words."""
+
+    config: str
+    """The file of cargo's configuration, spelt as in the commands."""
+    target: str
+    """cargo's target folder, absolute."""
+    prefixes: tuple[tuple[str, str], ...]
+    """Pairs of a path of this machine and what it is called in what is built."""
+    toolchains: tuple[str | None, ...]
+    """The names of all toolchains that the items use; None is the tree's own."""
 
 
 @dataclass(slots=True)
@@ -34,6 +49,8 @@ class World:
     """What is built, as the user named it."""
     ask_cargo: bool = False
     """Whether every cargo item asks cargo, whatever is known of its inputs."""
+    reproducible: Reproducible | None = None
+    """What holds for a reproducible build; None for any other."""
     ahead: Command | None = None
     """Is to be run once before the first host tool is built, and may fail: each tool is built on its own all the same."""
     built_ahead: Command | None = None
@@ -55,6 +72,11 @@ class World:
     def log(self, step: Step) -> Path:
         """The log of a step's last run; each variant has one of its own."""
         return self.state / "logs" / f"{step.stage}-{step.component}-{step.key}.log".replace("/", "-")
+
+    def run(self, command: Command, log: Path) -> str:
+        """Run a command in the tree; as ``effects.process.run``."""
+        umask = -1 if self.reproducible is None else 0o022
+        return run(command, self.tree, self.environment, log, umask=umask)
 
     @contextmanager
     def alone_with_cargo(self) -> Iterator[None]:

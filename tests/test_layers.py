@@ -25,6 +25,7 @@ LAYERS = [
     {"reports"},
     {"history"},
     {"session", "completion"},
+    {"reproduce"},
     {"tasks"},
     {"cli", "measure_cli"},
 ]

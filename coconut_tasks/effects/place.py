@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
@@ -63,6 +63,25 @@ def copy_whole(source: Path, target: Path) -> None:
         shutil.copyfile(source, temporary)
         executable = stat.S_IMODE(source.stat().st_mode) & 0o111
         temporary.chmod((0o777 if executable else 0o666) & ~_umask())
+
+
+def lay_down(files: Iterable[tuple[Path, str]], root: Path) -> None:
+    """Make a folder anew that holds these files, each at its path in it, and that is the same for everybody.
+
+    Files are laid down in the order in which they are given, with the mode 0644, or 0755 where they are programs, whatever the umask;
+    folders have 0755, and all have the time 0.
+    """
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    for source, path in files:
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        target.chmod(0o755 if stat.S_IMODE(source.stat().st_mode) & 0o111 else 0o644)
+        os.utime(target, (0, 0))
+    for folder, _, _ in os.walk(root, topdown=False):
+        os.chmod(folder, 0o755)
+        os.utime(folder, (0, 0))
 
 
 def read_object(path: Path) -> dict[str, Any]:

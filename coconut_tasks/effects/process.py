@@ -33,8 +33,9 @@ class CommandFailed(StepError):
         """What was on standard output until then."""
 
 
-def run(command: Command, tree: str, environment: Mapping[str, str], log: Path) -> str:
-    """Run in the tree and return what was printed on standard output; both streams go to the log.
+def run(command: Command, tree: str, environment: Mapping[str, str], log: Path, *, umask: int = -1) -> str:
+    """Run in the tree and return what was printed on standard output; both streams go to the log. ``umask`` is what the
+    child gets; -1 for the one of this process.
 
     Raises:
         CommandFailed: the program ended with another status than 0: the exact command, the status, the end of the output.
@@ -57,6 +58,7 @@ def run(command: Command, tree: str, environment: Mapping[str, str], log: Path) 
                     stdout=subprocess.PIPE,
                     stderr=file,
                     pass_fds=tuple(inherited),
+                    umask=umask,
                     # A group of its own, so that what the command started can be ended with it.
                     process_group=0,
                 )

@@ -161,10 +161,10 @@ def _configuration_elsewhere(folders: Iterable[str], environment: Mapping[str, s
     yield from home
     for path in {*home, *(path for folder in folders for path in walker.configuration(folder))}:
         if os.path.basename(path) in ("config.toml", "config"):
-            yield from _included(path, depth=0)
+            yield from included_configurations(path)
 
 
-def _included(path: str, depth: int) -> Iterator[str]:
+def included_configurations(path: str, depth: int = 0) -> Iterator[str]:
     """The files that a configuration file includes (``include``, in cargo since 1.94)."""
     text = read_text(path)
     if "include" not in text or depth > 10:
@@ -180,4 +180,4 @@ def _included(path: str, depth: int) -> Iterator[str]:
         if isinstance(name, str):
             included = joined(os.path.dirname(path), name)
             yield included
-            yield from _included(included, depth + 1)
+            yield from included_configurations(included, depth + 1)

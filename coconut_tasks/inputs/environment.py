@@ -34,6 +34,34 @@ def cargo_home(environment: Mapping[str, str]) -> str:
     return environment.get("CARGO_HOME") or os.path.join(environment.get("HOME", ""), ".cargo")
 
 
+_KEPT = re.compile(
+    r"PATH|HOME|USER|LOGNAME|TMPDIR|CARGO_HOME|RUSTUP_.*|CARGO_(HTTP|NET|REGISTRY|REGISTRIES|TERM)_.*"
+    r"|(?i:(https?|ftp|all|no)_proxy)|SSL_CERT_(FILE|DIR)|CURL_CA_BUNDLE|NIX_SSL_CERT_FILE|SSH_AUTH_SOCK"
+    r"|GIT_(DIR|WORK_TREE|COMMON_DIR|CEILING_DIRECTORIES|SSH|SSH_COMMAND|SSL_CAINFO|CONFIG.*)|SOURCE_DATE_EPOCH"
+)
+"""What a reproducible build may see of the user's environment: where programs are, and how things are fetched."""
+_NO_COMMIT = 315532800
+"""1980-01-01, the first day that every archive format can express."""
+
+
+def reproducible_environment(
+    environment: Mapping[str, str], also: Iterable[str], commit: int | None, prefixes: Iterable[tuple[str, str]]
+) -> dict[str, str]:
+    """The environment of a reproducible build.
+
+    ``also`` are more names of the user's environment that are kept, ``commit`` is when the tree's commit was made (seconds since 1970),
+    and ``prefixes`` are pairs of a path and what the C compiler is to call it. Those reach the cc crate only: a CFLAGS variable takes the
+    place of the one that a makefile sets with ``?=``, and nobody wants to lose the flags in there.
+    """
+    names = {name for name in environment if _KEPT.fullmatch(name)} | (set(also) & environment.keys())
+    kept = {name: environment[name] for name in sorted(names)}
+    epoch = kept.get("SOURCE_DATE_EPOCH") or str(_NO_COMMIT if commit is None else commit)
+    fixed = {"LC_ALL": "C", "TZ": "UTC", "SOURCE_DATE_EPOCH": epoch, "CARGO_INCREMENTAL": "0"}
+    flags = [f"-ffile-prefix-map={path}={name}" for path, name in prefixes if not re.search(r"\s", path)]
+    variables = [f"{side}_{language}FLAGS" for side in ("HOST", "TARGET") for language in ("C", "CXX")]
+    return {**kept, **fixed, **dict.fromkeys(variables, " ".join(flags))}
+
+
 def asked_environment(environment: Mapping[str, str], names: Iterable[str]) -> dict[str, str | None]:
     """The named variables, where the environment sets them."""
     return {name: _value(name, environment[name]) for name in sorted(set(names)) if name in environment}

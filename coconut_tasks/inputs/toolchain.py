@@ -30,6 +30,12 @@ class Toolchain:
     sysroot: str
 
     @property
+    def commit(self) -> str:
+        """The commit that rustc was built from; empty for a compiler that does not know it."""
+        found = next((line[13:] for line in self.rustc.splitlines() if line.startswith("commit-hash: ")), "")
+        return "" if found == "unknown" else found
+
+    @property
     def host(self) -> str:
         """The host's target triple."""
         return next((line[6:] for line in self.rustc.splitlines() if line.startswith("host: ")), "")
@@ -127,7 +133,7 @@ def _rustc(tree: str, environment: Mapping[str, str]) -> str:
         return named
     import tomllib
 
-    for path in _configurations(tree, environment):
+    for path in configurations(tree, environment):
         try:
             rustc = tomllib.loads(path.read_text(encoding="utf-8"))["build"]["rustc"]
         except (OSError, ValueError, KeyError, TypeError):
@@ -137,7 +143,8 @@ def _rustc(tree: str, environment: Mapping[str, str]) -> str:
     return "rustc"
 
 
-def _configurations(tree: str, environment: Mapping[str, str]) -> list[Path]:
+def configurations(tree: str, environment: Mapping[str, str]) -> list[Path]:
+    """cargo's configuration files that count in a tree, there or not, the nearest first."""
     folders = [folder / ".cargo" for folder in (Path(tree), *Path(tree).parents)] + [Path(cargo_home(environment))]
     return [folder / name for folder in folders for name in ("config", "config.toml")]
 
@@ -149,7 +156,7 @@ def _deciding_files(tree: str, environment: Mapping[str, str], toolchain: Toolch
     files += [path for program in programs if (path := find_program(program, tree, environment))]
     for folder in (Path(tree), *Path(tree).parents):
         files += [str(folder / "rust-toolchain.toml"), str(folder / "rust-toolchain")]
-    return files + [str(path) for path in _configurations(tree, environment)]
+    return files + [str(path) for path in configurations(tree, environment)]
 
 
 def _identity(path: str) -> str:

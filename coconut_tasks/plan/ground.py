@@ -21,6 +21,11 @@ class Ground:
     has_version_file: bool = True
     """Whether the tree has the crate that holds the version file."""
 
+    @property
+    def cargo_config(self) -> str | None:
+        """The configuration file that cargo gets on top of the tree's own: in reproducible builds only."""
+        return self.layout.cargo_config if self.options.reproducible else None
+
     def features(self, package: str, recipe: tuple[str, ...] = ()) -> tuple[str, ...]:
         """The recipe's features of a package and then the user's, each once."""
         extra = (entry.feature for entry in self.options.features if entry.package == package)

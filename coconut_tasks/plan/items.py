@@ -33,7 +33,9 @@ def plan_version(ground: Ground) -> tuple[Step, ...]:
 def plan_tool(name: str, ground: Ground) -> Step:
     """A host tool, used as cargo made it."""
     component = TOOLS[name]
-    command = cargo_command(component, ground.features(name, component.features), ground.options, None)
+    command = cargo_command(
+        component, ground.features(name, component.features), ground.options, None, ground.cargo_config
+    )
     key = _key("tool", component, command, ground)
     output = ground.layout.variant(name, key, name)
     work = CargoItem(command, name, False, None, output, None, output)
@@ -46,7 +48,7 @@ def plan_item(stage: str, component: Component, ground: Ground, *, publish: bool
     if component.type is BuildType.MAKE:
         command = make_command(component, features, ground.options)
     else:
-        command = cargo_command(component, features, ground.options, ground.triple)
+        command = cargo_command(component, features, ground.options, ground.triple, ground.cargo_config)
     key = _key(stage, component, command, ground)
     name = component.name
     output = ground.layout.variant(name, key, name)
@@ -68,9 +70,10 @@ def plan_item(stage: str, component: Component, ground: Ground, *, publish: bool
 
 
 def _key(stage: str, component: Component, command: Command, ground: Ground) -> str:
-    return key_of(
-        stage, component.name, command.argv, command.env, component.objcopy, ground.options.release, ground.tree
-    )
+    # The command of a make item does not show it, but its environment is another one.
+    manner = ("reproducible",) if ground.options.reproducible else ()
+    choices = (stage, component.name, command.argv, command.env, component.objcopy, ground.options.release)
+    return key_of(*choices, ground.tree, *manner)
 
 
 def _after(ground: Ground) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ REFUSED = {"reset-dep": "ResetDep", "dumpdb": "DumpDB", "strace": "Strace", "tab
 _COMMANDS = {
     "commands": ("run", "list", "info", "clean", "forget", "ignore"),
     "report_commands": ("why", "plan", "log", "graph", "timeline", "size"),
+    "reproduce_command": ("reproduce",),
     "help": ("help",),
     "recipe_commands": ("validate", "new"),
     "completion_command": ("completion",),

@@ -12,8 +12,11 @@ MESSAGES = "--message-format=json-render-diagnostics"
 """Makes cargo name each binary that it made on standard output; what people read stays on standard error."""
 
 
-def cargo_command(component: Component, features: Sequence[str], options: Options, triple: str | None) -> Command:
-    """Build one item; without a triple, for the host. ``features`` are the recipe's and the user's together."""
+def cargo_command(
+    component: Component, features: Sequence[str], options: Options, triple: str | None, config: str | None = None
+) -> Command:
+    """Build one item; without a triple, for the host. ``features`` are the recipe's and the user's together; ``config`` is a file of
+    configuration on top of the tree's own."""
     test = component.type is BuildType.TEST
     argv = ["cargo"]
     if component.toolchain is not None:
@@ -31,10 +34,10 @@ def cargo_command(component: Component, features: Sequence[str], options: Option
             argv += ["--features", ",".join(features)]
     if component.manifest is not None:
         argv += ["--manifest-path", component.manifest]
-    return Command((*argv, *_manner(options)), component.env)
+    return Command((*argv, *_manner(options, config)), component.env)
 
 
-def cargo_ahead(packages: Mapping[str, Sequence[str]], options: Options) -> Command:
+def cargo_ahead(packages: Mapping[str, Sequence[str]], options: Options, config: str | None = None) -> Command:
     """Build host packages, by name with their features, all at once: cargo then keeps every core busy, where one after the other leaves
     some idle. The result of each is still asked for on its own, as features may differ by what is built together."""
     argv = ["cargo", "build", MESSAGES]
@@ -45,11 +48,13 @@ def cargo_ahead(packages: Mapping[str, Sequence[str]], options: Options) -> Comm
         argv.append("--all-features")
     elif features:
         argv += ["--features", ",".join(features)]
-    return Command((*argv, *_manner(options)))
+    return Command((*argv, *_manner(options, config)))
 
 
-def _manner(options: Options) -> list[str]:
+def _manner(options: Options, config: str | None) -> list[str]:
     argv = ["--release"] if options.release else []
+    if config is not None:
+        argv += ["--config", config]
     if options.offline:
         argv += ["--locked", "--offline"]
     if options.verbose:

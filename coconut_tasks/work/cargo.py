@@ -7,14 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from coconut_tasks.effects.place import copy_whole
-from coconut_tasks.effects.process import CommandFailed, run
+from coconut_tasks.effects.place import copy_whole, write_whole
+from coconut_tasks.effects.process import CommandFailed
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.cargo import Build, cargo_inputs, read_build
 from coconut_tasks.inputs.confirmed import Confirmed, evidence_of
 from coconut_tasks.inputs.known import Inputs
-from coconut_tasks.inputs.messages import Program, package_name, parse_messages, programs, target_folder
+from coconut_tasks.inputs.messages import Program, package_name, parse_messages, programs, read_text, target_folder
+from coconut_tasks.inputs.remap import by_length, cargo_config, read_configurations, toolchain_prefixes
 from coconut_tasks.inputs.scripts import secret_variables
+from coconut_tasks.inputs.toolchain import configurations
 from coconut_tasks.step import CargoItem, Command
 from coconut_tasks.work.objcopy import objcopy
 from coconut_tasks.world import World
@@ -27,6 +29,7 @@ def build_cargo_item(work: CargoItem, world: World, log: Path) -> Inputs:
         StepError: cargo or objcopy failed, or cargo made no such program.
     """
     with world.alone_with_cargo():
+        _write_config(world)
         if world.ahead is not None and _triple(work) is None:
             _build_ahead(world.ahead, work, world, log)
             world.ahead, world.built_ahead = None, world.ahead
@@ -53,7 +56,7 @@ def _build(work: CargoItem, world: World, log: Path) -> tuple[Build, list[dict[s
         started_ns = time.time_ns()
         failure = None
         try:
-            printed = run(work.build, world.tree, world.environment, log)
+            printed = world.run(work.build, log)
         except CommandFailed as error:
             failure, printed = error, error.printed
         messages = parse_messages(printed)
@@ -71,7 +74,7 @@ def _build(work: CargoItem, world: World, log: Path) -> tuple[Build, list[dict[s
 def _build_ahead(command: Command, work: CargoItem, world: World, log: Path) -> None:
     started_ns = time.time_ns()
     try:
-        printed = run(command, world.tree, world.environment, log)
+        printed = world.run(command, log)
     except CommandFailed as error:
         printed = error.printed  # the step of the tool that is to blame will tell
     messages = parse_messages(printed)
@@ -95,12 +98,25 @@ def _clean(packages: list[str], work: CargoItem, world: World, log: Path) -> Non
     # What cargo made of them is removed from its target folder; to set the files' times would be to write into the source.
     argv = work.build.argv
     words = ["cargo", *(w for w in argv[1:2] if w.startswith("+")), "clean"]
-    for option in ("--target", "--manifest-path"):
+    for option in ("--target", "--manifest-path", "--config"):
         if option in argv:
             words += [option, argv[argv.index(option) + 1]]
     words += [word for word in ("--release", "--locked", "--offline") if word in argv]
     names = sorted({package_name(package) for package in packages})
-    run(Command((*words, *(f"--package={name}" for name in names))), world.tree, world.environment, log)
+    world.run(Command((*words, *(f"--package={name}" for name in names))), log)
+
+
+def _write_config(world: World) -> None:
+    """The configuration of a reproducible build, which names folders of this machine."""
+    if (given := world.reproducible) is None:
+        return
+    toolchains = [found for name in given.toolchains if (found := world.toolchain(name)) is not None]
+    prefixes = [*given.prefixes, *(pair for toolchain in toolchains for pair in toolchain_prefixes(toolchain))]
+    files = [str(path) for path in configurations(world.tree, world.environment)]
+    text = cargo_config(by_length(prefixes), given.target, read_configurations(files))
+    path = world.path(given.config)
+    if read_text(path) != text:
+        write_whole(Path(path), text.encode(errors="surrogateescape"))
 
 
 def _triple(work: CargoItem) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from coconut_tasks.effects.place import copy_whole
-from coconut_tasks.effects.process import run
 from coconut_tasks.errors import StepError
 from coconut_tasks.step import FirmwareImage
 from coconut_tasks.world import World
@@ -18,7 +17,7 @@ def take_firmware(work: FirmwareImage, world: World, log: Path) -> None:
         StepError: the command failed, or there is no image afterwards.
     """
     if work.command is not None:
-        run(work.command, world.tree, world.environment, log)
+        world.run(work.command, log)
     if work.source is None:
         return
     source = Path(world.path(work.source))

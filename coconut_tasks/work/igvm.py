@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from coconut_tasks.effects.process import run
 from coconut_tasks.errors import StepError
 from coconut_tasks.step import IgvmFile
 from coconut_tasks.world import World
@@ -22,7 +21,7 @@ def build_igvm(work: IgvmFile, world: World, log: Path) -> None:
     output = Path(world.path(work.output))
     output.parent.mkdir(parents=True, exist_ok=True)
     output.unlink(missing_ok=True)
-    run(work.build, world.tree, world.environment, log)
+    world.run(work.build, log)
     if output.is_file():
         with output.open("rb") as file:
             start = file.read(4)

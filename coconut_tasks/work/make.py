@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from coconut_tasks.effects.place import read_object, write_whole
-from coconut_tasks.effects.process import run
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.environment import asked_environment
 from coconut_tasks.inputs.known import Inputs
@@ -39,7 +38,7 @@ def build_make_item(work: MakeItem, key: str, world: World, log: Path) -> Inputs
             argv = (argv[0], "--always-make", *argv[1:])
         note.unlink(missing_ok=True)  # first: what a run that fails or is killed leaves is nobody's
         started_ns = time.time_ns()
-        run(replace(work.build, argv=argv), world.tree, world.environment, log)
+        world.run(replace(work.build, argv=argv), log)
         if world.files.look_again(str(made)) is None:
             raise StepError(f"make ended well, but made no {work.made}\n  command: {work.build}\n  log: {log}")
         objcopy(work.objcopy, made, Path(world.path(work.output)), world, log)

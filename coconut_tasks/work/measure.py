@@ -8,7 +8,6 @@ from typing import Any
 
 from coconut_tasks import __version__
 from coconut_tasks.effects.place import write_whole
-from coconut_tasks.effects.process import run
 from coconut_tasks.errors import StepError
 from coconut_tasks.step import Command, Measurement
 from coconut_tasks.tools.igvmmeasure import printed_digest
@@ -24,7 +23,7 @@ def measure(work: Measurement, world: World, log: Path) -> None:
     Raises:
         StepError: igvmmeasure failed, or printed no launch digest, or another one than we have.
     """
-    printed = run(work.measure, world.tree, world.environment, log)
+    printed = world.run(work.measure, log)
     digest = printed_digest(printed)
     if digest is None:
         shown = printed.strip() or "nothing"

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from coconut_tasks.effects.place import beside
-from coconut_tasks.effects.process import run
 from coconut_tasks.errors import StepError
 from coconut_tasks.step import Command
 from coconut_tasks.world import World
@@ -19,7 +18,7 @@ def objcopy(command: Command, source: Path, output: Path, world: World, log: Pat
         StepError: objcopy failed, or wrote an empty file, as ``-O binary`` does for a program without loadable sections.
     """
     with beside(output) as temporary:
-        run(replace(command, argv=(*command.argv[:-1], str(temporary))), world.tree, world.environment, log)
+        world.run(replace(command, argv=(*command.argv[:-1], str(temporary))), log)
         if not temporary.exists() or temporary.stat().st_size == 0:
             raise StepError(
                 f"objcopy ended well, but made an empty file of {source}\n  command: {command}\n  log: {log}"

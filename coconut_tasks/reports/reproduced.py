@@ -1,0 +1,67 @@
+"""What ``reproduce`` found, and how it is told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from coconut_tasks.reports.compare import Spot, spot_text
+
+_SPOTS = 3
+"""Spots of one file that are shown with what stands there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Different:
+    """A file that is not the same in both builds."""
+
+    step: str
+    """Which makes it; empty for one in the output folder that no step of the plan names."""
+    files: tuple[Path, Path]
+    spots: tuple[Spot, ...]
+    """Empty where one of the two files is missing."""
+    paths: tuple[str, ...] = ()
+    """Texts in the first file that begin with the folder of that build."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came out of two builds."""
+
+    compared: int
+    """How many files."""
+    differences: tuple[Different, ...]
+    """In the order of the data: a cause stands before what it leads to."""
+    digests: tuple[tuple[str, str], ...]
+    """The name below the output folder and the launch digest of each measured file, by the first build."""
+    copies: tuple[tuple[str, Path], ...]
+    """What the two builds are called, and their folders."""
+
+
+def reproduced_text(result: Result, seconds: float, report: Path | None = None) -> str:
+    """The whole report; ``report`` is the file that diffoscope wrote."""
+    count = len(result.differences)
+    if not count:
+        lines = [f"{name}: launch digest {digest}" for name, digest in result.digests]
+        return "\n".join([*lines, f"reproducible: all {result.compared} files are the same, in {seconds:.1f} s"])
+    names = (result.copies[0][0], result.copies[1][0])
+    lines = [line for different in result.differences for line in _told(different, names)]
+    lines += [f"what diffoscope says: {os.path.relpath(report)}"] if report else []
+    lines += [f"{name}: {os.path.relpath(folder)}" for name, folder in result.copies]
+    return "\n".join([*lines, f"not reproducible: {count} of {result.compared} files differ, the causes first"])
+
+
+def _told(different: Different, names: tuple[str, str]) -> Iterator[str]:
+    made = f"{different.step}: " if different.step else ""
+    yield f"{made}{different.files[0].name} differs"
+    if not different.spots:
+        there = [name for name, path in zip(names, different.files, strict=True) if path.exists()]
+        yield f"  only {there[0]} has it" if there else "  neither has it"
+    for spot in different.spots[:_SPOTS]:
+        yield from (f"  {line}" for line in spot_text(spot, names))
+    if more := different.spots[_SPOTS:]:
+        yield f"  and {', '.join(', '.join(spot.place) for spot in more)}"
+    for text in different.paths[:_SPOTS]:
+        yield f"  the place of the build is in it: {text}"

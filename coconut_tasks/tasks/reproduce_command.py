@@ -1,0 +1,57 @@
+"""``doit reproduce``: build twice in different surroundings, and compare."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from doit import get_initial_workdir
+
+from coconut_tasks.errors import EXIT_FAILED, StepError, UsageError
+from coconut_tasks.tasks.report_commands import Report, _switch
+
+# The rest is imported when it is needed: doit loads these classes for its own help, for any dodo.py.
+
+
+class Reproduce(Report):
+    """``reproduce``."""
+
+    name = "reproduce"
+    doc_purpose = "build twice from clean, in different places and surroundings, and compare every byte"
+    doc_usage = "[VARIABLE=value ...]"
+    cmd_options = (_switch("keep", "keep the two copies, also where nothing differs"),)
+    examples = ("doit reproduce RECIPE=config/qemu.json", "doit reproduce --keep RECIPE=config/qemu.json RELEASE=1")
+
+    def _execute(self, keep: bool) -> int:
+        from coconut_tasks.layout import REPRODUCE
+        from coconut_tasks.options import from_words, process_environment
+        from coconut_tasks.reports.reproduced import reproduced_text
+        from coconut_tasks.reproduce import diffoscope, remove, reproduce
+        from coconut_tasks.session import open_session
+        from coconut_tasks.tasks.interrupt import listen
+        from coconut_tasks.tasks.preflight import take_lock
+
+        if self.asked:
+            raise UsageError(f"reproduce: '{self.asked[0]}' is a task, and it takes none: it builds whole recipes")
+        world = self.nodes[0].world
+        if problems := take_lock(world):
+            raise UsageError("\n".join(problems))
+        listen()
+        options = from_words(sys.argv[1:], process_environment(), get_initial_workdir() or os.getcwd())
+        folder = world.state / REPRODUCE
+        started = time.monotonic()
+        try:
+            result = reproduce(options, open_session(options), folder, self._say)
+        except StepError as error:
+            sys.stderr.write(f"error: reproduce: one of the two builds failed: {error}\n")
+            return EXIT_FAILED
+        report = diffoscope(result.differences, folder, options.environment)
+        self._say(reproduced_text(result, time.monotonic() - started, report))
+        if not (result.differences or keep):
+            remove(folder)
+        return EXIT_FAILED if result.differences else 0
+
+    def _say(self, text: str) -> None:
+        self.outstream.write(f"{text}\n")
+        self.outstream.flush()
