@@ -16,6 +16,7 @@ from coconut_tasks.effects.process import CommandFailed, run
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.environment import cargo_home
 from coconut_tasks.inputs.version import repository
+from coconut_tasks.layout import STATE_FOLDER
 from coconut_tasks.options import Options
 from coconut_tasks.reports.compare import pieces, spots, strings_with
 from coconut_tasks.reports.reproduced import Different, Result
@@ -152,7 +153,9 @@ def _copy_tree(source: Source, copy: Copy) -> None:
 
     def left_out(folder: str, names: list[str]) -> set[str]:
         found = {name for name in names if name in _LEFT_OUT or os.path.join(folder, name) == source.bin}
-        found |= {name for name in names if os.path.isfile(os.path.join(folder, name, "CACHEDIR.TAG"))}
+        # What cargo, or this program with another output folder, made.
+        made = ("CACHEDIR.TAG", STATE_FOLDER)
+        found |= {name for name in names if any(os.path.exists(os.path.join(folder, name, inner)) for inner in made)}
         found |= {name for name in names if _is_special(os.path.join(folder, name))}
         return found | ({".cargo"} if inside and folder == source.tree else set())
 

@@ -15,7 +15,6 @@ from coconut_tasks import __version__
 from coconut_tasks.effects.place import write_cache
 from coconut_tasks.errors import Problem, RecipeError, UsageError
 from coconut_tasks.inputs.environment import reproducible_environment
-from coconut_tasks.inputs.remap import by_length, machine_prefixes
 from coconut_tasks.inputs.version import commit_time
 from coconut_tasks.layout import BARE_METAL, REPRODUCIBLE
 from coconut_tasks.load import load_recipe
@@ -104,6 +103,8 @@ def _load(
 
 
 def _make_reproducible(world: World, source: Source, recipes: tuple[Recipe, ...]) -> None:
+    from coconut_tasks.inputs.remap import by_length, machine_prefixes  # imported here: other runs need none of it
+
     given = world.environment
     target = str(world.state / REPRODUCIBLE)
     prefixes = tuple(by_length(machine_prefixes(world.tree, world.bin, target, given)))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -52,6 +51,8 @@ def by_length(prefixes: Iterable[Prefix]) -> list[Prefix]:
 
 def read_configurations(files: Sequence[str]) -> Flags:
     """The ``rustflags`` of configuration files, the nearest first, and of those that they include."""
+    import tomllib
+
     found: dict[str, Sequence[str] | str] = {}
     for file in files:
         for path in (file, *included_configurations(file)):
@@ -73,7 +74,7 @@ def cargo_config(prefixes: Sequence[Prefix], target: str, flags: Flags) -> str:
         StepError: a path with a blank, where the flags are written as one text.
     """
     ours = [f"--remap-path-prefix={path}={name}" for path, name in prefixes]
-    lines = ["# Written by each reproducible build."]
+    lines = ["# coconut-tasks"]
     for table in sorted({_BUILD, *flags}):
         theirs = flags.get(table, [])
         lines += ["", table]

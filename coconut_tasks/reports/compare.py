@@ -11,6 +11,7 @@ _SHOWN = 16
 _TEXT = 6
 """Shorter runs of printable characters are taken as chance."""
 _TEXT_SHOWN = 120
+_HEADERS = ("the ELF header", "the program headers", "the section headers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +54,17 @@ def elf_regions(data: bytes) -> list[Region]:
         ehsize, phsize, phnum, shsize, shnum, names = struct.unpack_from("<6H", data, 52 if wide else 40)
         headers = [struct.unpack_from("<IIQQQQ" if wide else "<IIIIII", data, shoff + i * shsize) for i in range(shnum)]
         start = headers[names][4] if names < shnum else 0
-        found = [Region("the ELF header", 0, ehsize), Region("the program headers", phoff, phoff + phsize * phnum)]
+        found = [
+            Region(_HEADERS[0], 0, ehsize),
+            Region(_HEADERS[1], phoff, phoff + phsize * phnum),
+            Region(_HEADERS[2], shoff, shoff + shsize * shnum),
+        ]
         for name, kind, _, _, offset, size in headers:
             if kind not in (0, 8):  # SHT_NULL and SHT_NOBITS have nothing in the file
                 text = data[start + name : data.index(0, start + name)].decode(errors="replace")
                 found.append(Region(f"section {text}", offset, offset + size))
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:
         raise ValueError(str(error)) from error
-    found.append(Region("the section headers", shoff, shoff + shsize * shnum))
     return sorted(found, key=lambda region: region.start)
 
 
@@ -82,12 +86,17 @@ def pieces(data: bytes, contents: Mapping[str, bytes]) -> list[Region]:
 
 
 def spots(old: bytes, new: bytes, regions: tuple[Sequence[Region], Sequence[Region]] | None = None) -> list[Spot]:
-    """One spot for each region that differs; those that show text first, since that is what people can read.
+    """One spot for each region that differs; those that show text first, since that is what people can read, and headers last.
 
     ``regions`` are those of the two files where they are known; else the readers are asked.
     """
     found = list(_spots(old, new, (), 0, regions))
-    return sorted(found, key=lambda spot: not (text_in(spot.old) and text_in(spot.new)))
+    return sorted(found, key=lambda spot: (not (text_in(spot.old) and text_in(spot.new)), _is_a_header(spot)))
+
+
+def _is_a_header(spot: Spot) -> bool:
+    # Sizes and places of what is told anyway.
+    return bool(spot.place) and spot.place[-1] in _HEADERS
 
 
 def _spots(

@@ -1,0 +1,516 @@
+"""The same bytes: always for the same machine and place, and with REPRODUCIBLE=1 for every other; and how a difference is found."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import DODO, QEMU, Outcome, Site, copy_sample
+
+from coconut_tasks.errors import StepError
+from coconut_tasks.inputs.environment import reproducible_environment
+from coconut_tasks.inputs.remap import by_length, cargo_config, machine_prefixes, read_configurations
+from coconut_tasks.inputs.version import commit_time, repository
+from coconut_tasks.layout import Layout
+from coconut_tasks.load import load_recipe
+from coconut_tasks.options import Options, from_words
+from coconut_tasks.plan import Plan, plan_recipes
+from coconut_tasks.plan.ground import Ground
+from coconut_tasks.reports.compare import elf_regions, pieces, spot_text, spots, strings_with
+from coconut_tasks.reports.reproduced import Different, Result, reproduced_text
+from coconut_tasks.reproduce import diffoscope, manners
+
+MODULES: dict[str, Any] = {"userinit": {"path": "/init"}, "hello": {"path": "/bin/hello"}}
+KERNEL: dict[str, Any] = {"igvm": {}, "kernel": {"svsm": {}}}
+LEAK = '\n#[used]\nstatic WHERE: &str = concat!("made in ", env!("CARGO_MANIFEST_DIR"), "\\n");\n'
+"""No compiler flag reaches a path that is written in the source as a text."""
+
+# Always
+
+
+def in_manner(site: Site, umask: str, *words: str) -> Outcome:
+    shell = ["sh", "-c", f'umask {umask}; exec "$0" "$@"', sys.executable, "-m", "doit"]
+    outcome = site.run([*shell, *words, f"SVSM={site.tree_name}"])
+    assert outcome.status == 0, outcome.text
+    return outcome
+
+
+def turned(value: Any) -> Any:
+    return {key: turned(inner) for key, inner in reversed(value.items())} if isinstance(value, dict) else value
+
+
+def test_umask_jobs_and_the_order_of_keys_change_no_byte(site: Site) -> None:
+    content = {**QEMU, "fs": {"modules": MODULES}}
+    in_manner(site, "022", "-n", "1", site.recipe(content))
+    first = site.contents()
+    shutil.rmtree(site.bin)
+    in_manner(site, "077", "-n", "4", site.recipe(turned(content)))
+    assert site.contents() == first
+    # What is packed looks the same to everybody, also to a packer that takes modes and times.
+    (root,) = site.bin.glob(".coconut/parts/fs-*/root")
+    found = {str(path.relative_to(root)): path.stat() for path in (root, *root.rglob("*"))}
+    assert set(found) == {".", "init", "bin", "bin/hello"}
+    assert {stat.S_IMODE(one.st_mode) for one in found.values()} == {0o755}
+    assert {one.st_mtime for one in found.values()} == {0}
+    # The user's own files are as private as the user wants.
+    assert stat.S_IMODE((site.bin / "q.igvm").stat().st_mode) == 0o600
+
+
+# Plans
+
+
+def plan(content: dict[str, Any], **options: Any) -> Plan:
+    ground = Ground(Options(workdir="/home/me", **options), Layout("bin"))
+    return plan_recipes([load_recipe("a.json", json.dumps(content).encode())], ground)
+
+
+def test_it_is_off_by_default_and_both_front_ends_have_it() -> None:
+    assert not Options().reproducible
+    assert not from_words([], {"REPRODUCIBLE": "1"}, "/").reproducible
+    assert from_words(["REPRODUCIBLE=1"], {}, "/").reproducible
+
+
+def test_each_cargo_command_gets_the_configuration_spelt_alike_in_every_clone_and_no_other_command_changes() -> None:
+    content = {**QEMU, "fs": {"modules": MODULES}}
+    plain, other = plan(content), plan(content, reproducible=True)
+    words = ("--config", "bin/.coconut/reproducible.toml")
+    for old, new in zip(plain.steps, other.steps, strict=True):
+        for a, b in zip(old.commands, new.commands, strict=True):
+            assert "--config" not in a.argv
+            assert (b.argv[-2:] == words) is (a.argv[0] == "cargo")
+    assert plain.ahead is not None and other.ahead is not None
+    assert other.ahead.argv == (*plain.ahead.argv, *words)
+
+
+def test_it_shares_no_file_with_a_plain_build_also_of_make_items() -> None:
+    content = {**QEMU, "kernel": {"svsm": {"type": "make", "output_file": "bin/x.elf"}}}
+    outputs = [{path for step in plan(content, reproducible=r).steps for path in step.outputs} for r in (False, True)]
+    assert outputs[0] & outputs[1] == {"release/src/git_version.rs"}
+
+
+# The environment
+
+
+def test_a_reproducible_environment_has_what_finds_programs_and_fetches_and_nothing_else_of_the_users() -> None:
+    kept = {
+        "PATH": "/bin",
+        "HOME": "/h",
+        "USER": "u",
+        "TMPDIR": "/t",
+        "CARGO_HOME": "/c",
+        "RUSTUP_HOME": "/r",
+        "RUSTUP_TOOLCHAIN": "stable",
+        "https_proxy": "p",
+        "NO_PROXY": "n",
+        "SSL_CERT_FILE": "s",
+        "GIT_DIR": "/g",
+        "CARGO_HTTP_CAINFO": "c",
+        "CARGO_NET_OFFLINE": "true",
+        "CARGO_REGISTRIES_X_TOKEN": "t",
+        "FW_FILE": "f",
+        "CARGO_TERM_QUIET": "true",
+        "GIT_CONFIG_COUNT": "0",
+    }
+    gone = {
+        "RUSTFLAGS": "-g",
+        "CARGO_TARGET_DIR": "/x",
+        "CARGO_PROFILE_DEV_OPT_LEVEL": "3",
+        "CFLAGS": "-O1",
+        "CC": "c",
+        "RUSTC_WRAPPER": "w",
+        "MAKEFLAGS": "-j",
+        "LANG": "tr_TR",
+        "LC_CTYPE": "x",
+        "RELEASE": "1",
+        "FW_OTHER": "f",
+        "CARGO_INCREMENTAL": "1",
+        "TZ": "Asia/Kathmandu",
+        "LC_ALL": "de_DE",
+        "XPATH": "x",
+        "PATHX": "x",
+    }
+    found = reproducible_environment({**kept, **gone}, ["FW_FILE", "NOT_SET"], 7, [("/src", "/svsm")])
+    flags = dict.fromkeys(
+        ("HOST_CFLAGS", "HOST_CXXFLAGS", "TARGET_CFLAGS", "TARGET_CXXFLAGS"), "-ffile-prefix-map=/src=/svsm"
+    )
+    fixed = {"LC_ALL": "C", "TZ": "UTC", "SOURCE_DATE_EPOCH": "7", "CARGO_INCREMENTAL": "0"}
+    assert found == {**kept, **fixed, **flags}
+
+
+def test_the_time_is_the_users_else_the_commits_else_a_fixed_one() -> None:
+    for given, commit, wanted in (({"SOURCE_DATE_EPOCH": "5"}, 7, "5"), ({}, 7, "7"), ({}, None, "315532800")):
+        assert reproducible_environment(given, [], commit, [])["SOURCE_DATE_EPOCH"] == wanted
+
+
+def test_a_path_with_a_blank_is_left_out_of_the_c_flags_which_are_split_at_blanks() -> None:
+    found = reproducible_environment({}, [], 0, [("/a b", "/svsm"), ("/c", "/cargo")])
+    assert found["TARGET_CFLAGS"] == "-ffile-prefix-map=/c=/cargo"
+
+
+def test_git_says_when_the_commit_was_made_and_where_the_repository_is(tmp_path: Path) -> None:
+    environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path), "GIT_COMMITTER_DATE": "1234567890 +0000"}
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    assert commit_time(str(folder), environment) is None
+    assert repository(str(folder), environment) == {}
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x"]
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "x"]):
+        subprocess.run([*git, *words], cwd=folder, env=environment, check=True)
+    assert commit_time(str(folder), environment) == 1234567890
+    assert repository(str(folder), environment) == {"GIT_DIR": str(folder / ".git"), "GIT_WORK_TREE": str(folder)}
+
+
+# Names for paths
+
+
+def test_the_most_special_prefix_stands_last_and_the_root_is_none(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    home = str(tmp_path / "link")
+    found = by_length(
+        machine_prefixes("/home/me/svsm", "/home/me/svsm/bin", "/home/me/svsm/bin/t", {"CARGO_HOME": home})
+    )
+    assert [pair for pair in found if pair[0].startswith("/home")] == [
+        ("/home/me/svsm", "/svsm"),
+        ("/home/me/svsm/bin", "/bin"),
+        ("/home/me/svsm/bin/t", "/target"),
+    ]
+    assert {(home, "/cargo"), (str(tmp_path / "real"), "/cargo"), (f"{home}/git", "/cargo/git")} <= set(found)
+    assert by_length([("/", "/svsm"), ("/x", "/y"), ("/x", "/y")]) == [("/x", "/y")]
+
+
+@pytest.mark.parametrize(
+    ("tree", "wanted"),
+    [
+        ("", {"ours"}),
+        ("[build]\nrustflags = ['--cfg', 'theirs']", {"theirs", "ours"}),
+        ("[target.HOST]\nrustflags = ['--cfg', 'theirs']", {"theirs", "ours"}),
+        ("[target.'cfg(unix)']\nrustflags = ['--cfg', 'theirs']", {"theirs", "ours"}),
+        ("[target.HOST]\nrustflags = '--cfg theirs'", {"theirs", "ours"}),
+        ("[build]\nrustflags = '--cfg theirs'", {"theirs", "ours"}),
+        ("[target.other]\nrustflags = ['--cfg', 'no']\n[build]\nrustflags = ['--cfg', 'theirs']", {"theirs", "ours"}),
+        ("[target.HOST]\nrustflags = ['--cfg', 'theirs']\n[build]\nrustflags = ['--cfg', 'no']", {"theirs", "ours"}),
+    ],
+)
+def test_our_flags_join_the_trees_own_whichever_way_those_are_given(
+    tree: str, wanted: set[str], tmp_path: Path
+) -> None:
+    host = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
+    triple = re.findall(r"^host: (.*)$", host, re.MULTILINE)[0]
+    (tmp_path / ".cargo").mkdir()
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "lib.rs").write_text("")
+    (tmp_path / "Cargo.toml").write_text('[package]\nname = "x"\nversion = "0.0.0"\nedition = "2021"\n[workspace]\n')
+    file = tmp_path / ".cargo" / "config.toml"
+    file.write_text(tree.replace("HOST", triple))
+    ours = tmp_path / "ours.toml"
+    ours.write_text(cargo_config([("/ours", "/o")], str(tmp_path / "elsewhere"), read_configurations([str(file)])))
+    argv = ["cargo", "build", "-v", "--offline", "--config", str(ours)]
+    clean = {name: value for name, value in os.environ.items() if name not in ("CARGO_TARGET_DIR", "RUSTFLAGS")}
+    done = subprocess.run(argv, cwd=tmp_path, env=clean, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = set(re.findall(r"--cfg (\w+)", done.stderr)) | {
+        "ours" for _ in re.findall(r"--remap-path-prefix=/ours=/o", done.stderr)
+    }
+    assert found == wanted
+    assert (tmp_path / "elsewhere").is_dir()
+
+
+def test_flags_in_one_text_cannot_hold_a_path_with_a_blank() -> None:
+    with pytest.raises(StepError, match="'/a b' has a blank in it"):
+        cargo_config([("/a b", "/x")], "/t", {"[build]": "-g"})
+
+
+def test_a_path_is_a_text_of_toml_whatever_is_in_it(tmp_path: Path) -> None:
+    import tomllib
+
+    for path in ('/a"b', "/a\\b", "/ä ö", "/tab\t", "/del\x7f"):
+        found = tomllib.loads(cargo_config([(path, "/x")], path, {}))["build"]
+        assert found == {"rustflags": [f"--remap-path-prefix={path}=/x"], "target-dir": path}
+
+
+# Two builds
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """The sample, in a place of its own; cargo's target folder of the user is not to be touched."""
+    folder = tmp_path_factory.mktemp("reproducible")
+    copy_sample(folder / "svsm")
+    (folder / "dodo.py").write_text(DODO)
+    return Site(folder, folder / "users-target")
+
+
+@pytest.fixture(scope="module")
+def three(place: Site) -> Outcome:
+    """Three of the sample's recipes, built twice, and the copies kept."""
+    names = ",".join(f"config/{name}.json" for name in ("qemu", "hyperv", "vanadium"))
+    return place.doit("reproduce", "--keep", f"RECIPE={names}")
+
+
+def copies(site: Site) -> tuple[Path, Path]:
+    base = site.bin / ".coconut" / "reproduce"
+    return base / "one", base / "another-place" / "further" / "down"
+
+
+def built_files(copy: Path) -> Iterator[Path]:
+    """What a build in a copy leaves for users, and what that is made of."""
+    for path in (copy / "source" / "bin").rglob("*"):
+        inner = path.relative_to(copy / "source" / "bin").parts
+        if path.is_file() and (inner[0] != ".coconut" or inner[1] == "parts"):
+            yield path
+
+
+def test_the_samples_recipes_are_the_same_bytes_wherever_and_however_they_are_built(
+    place: Site, three: Outcome
+) -> None:
+    assert three.status == 0, three.text
+    assert re.search(r"^reproducible: all \d+ files are the same, in [\d.]+ s$", three.out, re.MULTILINE)
+    told = dict(re.findall(r"^(\S+): launch digest ([0-9a-f]{96})$", three.out, re.MULTILINE))
+    assert set(told) == {"coconut-qemu.igvm", "coconut-hyperv.igvm", "coconut-vanadium.igvm"}
+    one, two = (
+        {str(path.relative_to(copy)): path.read_bytes() for path in built_files(copy)} for copy in copies(place)
+    )
+    assert one == two
+    assert not place.target.exists()
+
+
+def test_no_path_of_the_machine_is_in_what_is_built(place: Site, three: Outcome) -> None:
+    """Neither the place of the build, nor the user's home, nor where crates and the compiler are."""
+    home = os.environ["HOME"]
+    cargo = os.environ.get("CARGO_HOME", os.path.join(home, ".cargo"))
+    rustup = os.environ.get("RUSTUP_HOME", os.path.join(home, ".rustup"))
+    needles = [os.fsencode(path) for path in (place.folder, home + os.sep, cargo, rustup)]
+    count = 0
+    for copy in copies(place):
+        for path in built_files(copy):
+            count += 1
+            data = path.read_bytes()
+            assert not [needle for needle in needles if needle in data], path
+    assert count > 50
+
+
+def test_a_reproducible_build_in_place_has_the_digest_that_reproduce_told(place: Site, three: Outcome) -> None:
+    outcome = place.build(
+        "RECIPE=config/qemu.json", "REPRODUCIBLE=1", env={"RUSTFLAGS": "-Cdebuginfo=0", "TZ": "UTC-5"}
+    )
+    told = dict(re.findall(r"^(\S+): launch digest ([0-9a-f]{96})$", three.out, re.MULTILINE))
+    assert outcome.digests["coconut-qemu.igvm"] == told["coconut-qemu.igvm"]
+    again = place.build("RECIPE=config/qemu.json", "REPRODUCIBLE=1", env={"TZ": "UTC+3"})
+    assert again.out.startswith("up to date: all 11 steps")
+    assert not place.target.exists()
+
+
+def test_a_recipe_with_all_targets_is_reproducible_too_and_the_copies_go(place: Site, three: Outcome) -> None:
+    outcome = place.doit("reproduce", "RECIPE=config/all-targets.json")
+    assert outcome.status == 0, outcome.text
+    assert not (place.bin / ".coconut" / "reproduce").exists()
+
+
+def test_a_path_that_the_compiler_writes_is_in_plain_builds_only(site: Site) -> None:
+    """``file!()`` of what a build script generated is absolute, as is that of a panic in a fetched crate."""
+    script, main = site.tree / "kernel" / "build.rs", site.tree / "kernel" / "src" / "main.rs"
+    write = 'std::fs::write(std::env::var("OUT_DIR").unwrap() + "/where.rs", "#[used] static WHERE: &str = file!();").unwrap();'
+    script.write_text(script.read_text().replace("fn main() {", f"fn main() {{\n    {write}"))
+    main.write_text(main.read_text() + '\ninclude!(concat!(env!("OUT_DIR"), "/where.rs"));\n')
+    recipe = site.recipe(KERNEL)
+    site.build(recipe)
+    plain = (site.bin / "svsm").read_bytes()
+    assert os.fsencode(site.target) in plain
+    site.build(recipe, "REPRODUCIBLE=1")
+    data = (site.bin / "svsm").read_bytes()
+    assert b"/target/" in data and os.fsencode(site.folder) not in data and os.fsencode(site.target) not in data
+    site.build(recipe)
+    assert (site.bin / "svsm").read_bytes() == plain
+
+
+def test_every_process_of_a_reproducible_build_has_the_fixed_surroundings(site: Site) -> None:
+    make = site.tree / "Makefile"
+    rule = "seen.elf:\n\tumask > seen.txt; env >> seen.txt; cp /bin/true $@\n"
+    make.write_text(f"{make.read_text()}\n{rule}")
+    recipe = site.recipe({"igvm": {}, "kernel": {"svsm": {"type": "make", "output_file": "seen.elf"}}})
+    words = [sys.executable, "-m", "doit", recipe, "SVSM=svsm", "REPRODUCIBLE=1"]
+    given = {"JUNK": "x", "TZ": "Asia/Kathmandu", "SOURCE_DATE_EPOCH": "77", "RUSTFLAGS": "-g", "CFLAGS": "-O1"}
+    outcome = site.run(["sh", "-c", 'umask 077; exec "$0" "$@"', *words], env={**given})
+    assert outcome.status == 0, outcome.text
+    umask, *lines = (site.tree / "seen.txt").read_text().splitlines()
+    assert int(umask, 8) == 0o022
+    assert {"LC_ALL=C", "TZ=UTC", "SOURCE_DATE_EPOCH=77"} <= set(lines)
+    assert not [line for line in lines if line.startswith(("JUNK=", "RUSTFLAGS=", "CFLAGS=", "CARGO_TARGET_DIR="))]
+
+
+def test_an_output_folder_inside_of_the_tree_gets_the_configuration_once(place: Site) -> None:
+    """cargo would read the original's, on the way up from the copy, as well as the copy's own, and join them."""
+    folder = place.folder / "with a blank"
+    copy_sample(folder)
+    (folder / "dodo.py").write_text(DODO)
+    (folder / "r.json").write_text(json.dumps(KERNEL))
+    flags = folder / ".cargo" / "config.toml"
+    flags.write_text('[build]\nrustflags = ["-C", "link-arg=-Wl,--defsym=only_once=1"]\n' + flags.read_text())
+    words = [sys.executable, "-m", "doit"]
+    outcome = place.run([*words, "reproduce", "--keep", "RECIPE=r.json"], cwd=folder)
+    assert outcome.status == 0, outcome.text
+    one = folder / "bin" / ".coconut" / "reproduce" / "one" / "source"
+    assert (one / "Cargo.toml").exists() and not (one / ".cargo").exists() and not (one / "target").exists()
+    assert place.run([*words, "RECIPE=r.json", "REPRODUCIBLE=1"], cwd=folder).status == 0
+    assert (folder / "bin" / "svsm").read_bytes() == (one / "bin" / "svsm").read_bytes()
+
+
+def test_a_path_that_leaks_is_found_in_its_part_and_section(place: Site) -> None:
+    main = place.tree / "kernel" / "src" / "main.rs"
+    good = main.read_text()
+    try:
+        main.write_text(good + LEAK)
+        outcome = place.doit("reproduce", place.recipe(KERNEL))
+    finally:
+        main.write_text(good)
+    assert outcome.status == 1, outcome.text
+    lines = outcome.out.splitlines()
+    at = lines.index("kernel:svsm: svsm differs")
+    assert lines[at + 1].startswith("  section .rodata: from 0x")
+    for line, copy in zip(lines[at + 2 : at + 4], copies(place), strict=True):
+        assert f'made in {copy}/source/svsm/kernel"' in line
+    assert f"  the place of the build is in it: {copies(place)[0]}/source/svsm/kernel" in lines
+    assert lines[-1] == "not reproducible: 1 of 3 files differ, the causes first"
+    assert all(copy.is_dir() for copy in copies(place))
+
+
+def test_a_build_that_fails_ends_with_1_and_says_why(place: Site) -> None:
+    main = place.tree / "stage1" / "src" / "main.rs"
+    good = main.read_text()
+    try:
+        main.write_text("this is no Rust")
+        part = {"manifest": "stage1/Cargo.toml", "binary": True, "objcopy": "binary"}
+        outcome = place.doit("reproduce", place.recipe({"igvm": {}, "kernel": {"svsm": {}, "tdx-stage1": part}}))
+    finally:
+        main.write_text(good)
+    assert outcome.status == 1
+    assert "error: reproduce: one of the two builds failed: exit status 1" in outcome.err
+    assert "this is no Rust" in outcome.err
+
+
+def test_reproduce_takes_no_tasks(place: Site) -> None:
+    outcome = place.doit("reproduce", "igvm:qemu")
+    assert outcome.status == 2
+    assert "error: reproduce: 'igvm:qemu' is a task, and it takes none" in outcome.err
+
+
+def test_the_two_ways_to_build_share_nothing_that_may_not_matter() -> None:
+    one, two = manners(8)
+    assert one.umask != two.umask and one.jobs != two.jobs and one.turned != two.turned
+    assert len(one.folder) != len(two.folder) and one.folder.count("/") != two.folder.count("/")
+    assert all(one.variables[name] != two.variables[name] for name in ("USER", "LC_ALL", "LANG", "TZ"))
+
+
+# Where files differ
+
+
+def elf(**sections: bytes) -> bytes:
+    """A little ELF file of 64 bits with these sections."""
+    names = b"\0" + b"".join(f".{name}".encode() + b"\0" for name in (*sections, "names"))
+    body, headers, at, name = b"", [bytes(64)], 64, 1
+    for key, content in (*sections.items(), ("names", names)):
+        headers.append(struct.pack("<IIQQQQIIQQ", name, 1, 0, 0, at, len(content), 0, 0, 0, 0))
+        body, at, name = body + content, at + len(content), name + len(key) + 2
+    head = (
+        b"\x7fELF\2\1\1"
+        + bytes(9)
+        + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0, 0, at, 0, 64, 0, 0, 64, len(headers), len(headers) - 1)
+    )
+    return head + body + b"".join(headers)
+
+
+def test_an_elf_file_is_compared_by_its_sections() -> None:
+    old, new = (
+        elf(text=b"\x90" * 8, rodata=b"at /one/here\0"),
+        elf(text=b"\x90" * 7 + b"\x91", rodata=b"at /two/here\0"),
+    )
+    rodata, text = spots(old, new)
+    assert (rodata.place, rodata.offset, rodata.at) == (("section .rodata",), 4, 64 + 8 + 4)
+    assert (text.place, text.offset, text.lengths) == (("section .text",), 7, (8, 8))
+    assert spot_text(text, ("one", "two")) == [
+        "section .text: from 0x7 in it, 0x47 in the file",
+        "  one  90",
+        "  two  91",
+    ]
+
+
+def test_text_is_shown_from_its_beginning() -> None:
+    (spot,) = spots(b"\0\0made in /home/one\0", b"\0\0made in /home/two\0")
+    assert spot_text(spot, ("a", "b")) == [
+        "in the file: from 0x10",
+        '  a  "made in /home/one"',
+        '  b  "made in /home/two"',
+    ]
+
+
+def test_a_section_that_only_one_has_and_a_longer_file_are_told() -> None:
+    found = {spot.place: spot.lengths for spot in spots(elf(a=b"x"), elf(a=b"x", b=b"yz"))}
+    assert found["section .b",] == (0, 2)
+    (spot,) = spots(b"abc", b"abcd")
+    assert (spot.offset, spot.lengths, spot.old, spot.new) == (3, (3, 4), b"", b"d")
+
+
+def test_the_entries_of_an_archive_are_found_by_what_is_in_them_whatever_its_format() -> None:
+    parts = [{"entry init": elf(rodata=end), "entry bin/x": b"same as ever"} for end in (b"/first\0", b"/other\0")]
+    old, new = (b"HEAD" + b"\1".join(part.values()) for part in parts)
+    (spot,) = spots(old, new, (pieces(old, parts[0]), pieces(new, parts[1])))
+    assert spot.place == ("entry init", "section .rodata")
+    assert spot.at == 4 + 64 + 1
+    order = b"HEAD" + b"\1".join(reversed(parts[0].values()))
+    assert spots(old, order, (pieces(old, parts[0]), pieces(order, parts[0])))
+
+
+@pytest.mark.parametrize("data", [b"", b"\x7fELF", b"\x7fELF\2\1" + b"\xff" * 70, b"IGVM"])
+def test_a_file_that_is_damaged_or_another_is_compared_as_a_whole(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        elf_regions(data)
+    (spot,) = spots(data + b"1", data + b"2")
+    assert (spot.place, spot.offset) == ((), len(data))
+
+
+def test_equal_files_have_no_spot() -> None:
+    assert spots(elf(a=b"x"), elf(a=b"x")) == []
+
+
+def test_paths_are_read_to_their_end() -> None:
+    assert strings_with(b"\0/tmp/one/a.rs\0x/tmp/one/b.rs\n/tmp/one/a.rs\0", b"/tmp/one") == [
+        "/tmp/one/a.rs",
+        "/tmp/one/b.rs",
+    ]
+
+
+RESULT = Result(3, (), (("q.igvm", "ab"),), (("one", Path("/b/one")), ("two", Path("/b/two"))))
+
+
+def test_what_is_told_of_two_builds(tmp_path: Path) -> None:
+    assert reproduced_text(RESULT, 2.04) == "q.igvm: launch digest ab\nreproducible: all 3 files are the same, in 2.0 s"
+    (tmp_path / "x").write_text("")
+    missing = Different("module:x", (tmp_path / "x", tmp_path / "y"), ())
+    lines = reproduced_text(replace(RESULT, differences=(missing,)), 1, tmp_path / "report.txt").splitlines()
+    assert lines[:2] == ["module:x: x differs", "  only one has it"]
+    assert lines[2].startswith("what diffoscope says: ") and lines[2].endswith("report.txt")
+    assert lines[-1] == "not reproducible: 1 of 3 files differ, the causes first"
+
+
+def test_diffoscope_is_asked_where_it_is_there(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    different = [Different("a", (old, new), tuple(spots(b"1", b"2")))]
+    assert diffoscope(different, tmp_path, {"PATH": str(tmp_path)}) is None
+    program = tmp_path / "diffoscope"
+    program.write_text('#!/bin/sh\necho "$3 $4" > "$2"\nexit 1\n')
+    program.chmod(0o755)
+    report = diffoscope(different, tmp_path, {"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert report is not None and report.read_text() == f"{old} {new}\n"
+    assert diffoscope([], tmp_path, {"PATH": str(tmp_path)}) is None
