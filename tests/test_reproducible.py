@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import stat
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -398,6 +400,30 @@ def test_a_build_that_fails_ends_with_1_and_says_why(place: Site) -> None:
     assert outcome.status == 1
     assert "error: reproduce: one of the two builds failed: exit status 1" in outcome.err
     assert "this is no Rust" in outcome.err
+
+
+def running_in(folder: Path) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [line for line in found if str(folder) in line]
+
+
+def test_a_run_that_is_ended_ends_the_build_that_it_started(place: Site) -> None:
+    recipe = place.recipe(KERNEL)
+    words = [sys.executable, "-m", "doit", "reproduce", recipe, "SVSM=svsm"]
+    process = subprocess.Popen(words, cwd=place.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    base = copies(place)[0].parent
+    until = time.monotonic() + 60
+    while not any("rustc" in line for line in running_in(base)):
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.01)
+    process.terminate()
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 143, said
+    assert "ended by SIGTERM" in said
+    assert running_in(base) == []
 
 
 def test_reproduce_takes_no_tasks(place: Site) -> None:

@@ -70,6 +70,9 @@ def run(command: Command, tree: str, environment: Mapping[str, str], log: Path, 
         try:
             with lap(str(command)):
                 printed, _ = process.communicate()
+        except BaseException:
+            _end([process])  # nobody waits for it any longer
+            raise
         finally:
             with _lock:
                 _running.discard(process)
@@ -89,6 +92,10 @@ def stop_all() -> None:
     with _lock:
         _over.set()
         left = list(_running)
+    _end(left)
+
+
+def _end(left: list[subprocess.Popen[bytes]]) -> None:
     for process in left:
         _signal_group(process, signal.SIGTERM)
     for process in left:
