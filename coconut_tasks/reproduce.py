@@ -187,6 +187,8 @@ def _is_special(path: str) -> bool:
 def _variables(copy: Copy, source: Source, environment: Mapping[str, str]) -> dict[str, str]:
     home, cargo = copy.base / "home", copy.base / "home" / "cargo"
     cargo.mkdir(parents=True)
+    temporary = copy.base / "tmp"
+    temporary.mkdir()
     real = cargo_home(environment)
     above = os.path.basename(real) == ".cargo" and f"{copy.base}".startswith(os.path.dirname(real) + os.sep)
     for name in os.listdir(real) if os.path.isdir(real) else ():
@@ -200,6 +202,7 @@ def _variables(copy: Copy, source: Source, environment: Mapping[str, str]) -> di
         **copy.manner.variables,
         "HOME": str(home),
         "CARGO_HOME": str(cargo),
+        "TMPDIR": str(temporary),
         "RUSTUP_HOME": environment.get("RUSTUP_HOME") or os.path.join(user, ".rustup"),
         # The same program with the same libraries, wherever those were installed.
         "PYTHONPATH": os.pathsep.join(python),

@@ -173,6 +173,18 @@ def test_git_says_when_the_commit_was_made_and_where_the_repository_is(tmp_path:
     assert repository(str(folder), environment) == {"GIT_DIR": str(folder / ".git"), "GIT_WORK_TREE": str(folder)}
 
 
+def test_the_c_compiler_takes_the_most_special_name(tmp_path: Path) -> None:
+    """It takes the last one that fits, so the order of the flags counts."""
+    source = tmp_path / "deep" / "x.c"
+    source.parent.mkdir()
+    source.write_text("const char *where = __FILE__;\n")
+    prefixes = by_length([(str(source.parent), "/special"), (str(tmp_path), "/general")])
+    flags = reproducible_environment({}, [], 0, prefixes)["HOST_CFLAGS"].split()
+    subprocess.run(["cc", *flags, "-c", str(source), "-o", str(tmp_path / "x.o")], check=True)
+    data = (tmp_path / "x.o").read_bytes()
+    assert b"/special/x.c" in data and os.fsencode(tmp_path) not in data
+
+
 # Names for paths
 
 
@@ -484,6 +496,8 @@ def test_text_is_shown_from_its_beginning() -> None:
 def test_a_section_that_only_one_has_and_a_longer_file_are_told() -> None:
     found = {spot.place: spot.lengths for spot in spots(elf(a=b"x"), elf(a=b"x", b=b"yz"))}
     assert found["section .b",] == (0, 2)
+    long = bytes(200_000)
+    assert [spot.offset for spot in spots(long + b"1", long + b"2")] == [200_000]
     (spot,) = spots(b"abc", b"abcd")
     assert (spot.offset, spot.lengths, spot.old, spot.new) == (3, (3, 4), b"", b"d")
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 _SHOWN = 16
 """Bytes of each file that are shown at a difference."""
+_BLOCK = 65536
+"""Bytes that are compared at once."""
 _TEXT = 6
 """Shorter runs of printable characters are taken as chance."""
 _TEXT_SHOWN = 120
@@ -118,7 +120,7 @@ def _spots(
             inside = True
             yield spot
     if not inside:  # nothing is known of the inside, or the difference is between the regions
-        offset = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
+        offset = _first_difference(old, new)
         start = offset
         while start > 0 and offset - start < _TEXT_SHOWN and _printable(old[start - 1]):
             start -= 1
@@ -167,6 +169,15 @@ def _read(old: bytes, new: bytes) -> tuple[Sequence[Region], Sequence[Region]]:
         except ValueError:
             continue
     return (), ()
+
+
+def _first_difference(old: bytes, new: bytes) -> int:
+    length = min(len(old), len(new))
+    for start in range(0, length, _BLOCK):
+        a, b = old[start : start + _BLOCK], new[start : start + _BLOCK]
+        if a != b:
+            return next((start + i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), length)
+    return length
 
 
 def _by_name(regions: Sequence[Region]) -> dict[str, Region]:
