@@ -163,7 +163,9 @@ def test_the_graph_shows_the_steps_and_marks_the_stale_ones(site: Site) -> None:
     assert "kernel:svsm" in part and "igvm" not in part
     assert "no format has that ending: .svg, " in site.doit("graph", "-o", "build.png", recipe).err
     wrong = site.doit("graph", "--format=sgv", recipe)
-    assert wrong.status == 2 and "none of svg, dot, mermaid (did you mean 'svg'?)" in wrong.err
+    assert (
+        wrong.status == 2 and "--format: 'sgv' is none of these: svg, dot, mermaid (did you mean 'svg'?)" in wrong.err
+    )
 
 
 # Where the time went

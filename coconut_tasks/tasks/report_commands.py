@@ -13,7 +13,7 @@ from typing import Any
 from doit.cmd_base import DoitCmdBase
 from doit.control import TaskControl
 
-from coconut_tasks.errors import UsageError, did_you_mean
+from coconut_tasks.errors import UsageError
 from coconut_tasks.tasks.commands import Ours
 
 # The rest is imported when it is needed: doit loads these classes for its own help, for any dodo.py.
@@ -144,7 +144,10 @@ class Graph(Report):
     name = "graph"
     doc_purpose = "draw the steps and what needs what, the stale ones marked"
     cmd_options = (
-        _text("format", "svg, dot or mermaid (default: by the output file's name, else svg)"),
+        {
+            **_text("format", "what to write; without it, what the output file's ending says, else svg"),
+            "choices": (("svg", ""), ("dot", ""), ("mermaid", "")),
+        },
         _text(
             "output",
             "the file to write, - for standard output (default: bin/graph.svg; text goes to standard output)",
@@ -163,10 +166,6 @@ class Graph(Report):
         kind = format or kinds.get(ending, "" if ending else "svg")
         if not kind:
             raise UsageError(f"graph: '{output}': no format has that ending: {', '.join(kinds)}; or --format names one")
-        if kind not in kinds.values():
-            raise UsageError(
-                f"graph --format: '{kind}' is none of svg, dot, mermaid{did_you_mean(kind, kinds.values())}"
-            )
         states = {Fate.RUNS: graph.State.STALE, Fate.PLACES: graph.State.STALE, Fate.MAYBE: graph.State.MAYBE}
         states[Fate.IGNORED] = graph.State.IGNORED
         nodes = self.nodes
