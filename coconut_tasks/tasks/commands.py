@@ -34,9 +34,10 @@ class Ours:
     """Whole command lines, and behind ``  # `` what one is for."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        from coconut_tasks.tasks.interrupt import mend_streams
+        if any(str(getattr(stream, "encoding", "")).lower() != "utf-8" for stream in (sys.stdout, sys.stderr)):
+            from coconut_tasks.tasks.interrupt import mend_streams
 
-        mend_streams()  # before doit takes hold of one
+            mend_streams()  # before doit takes hold of one
         super().__init__(*args, **kwargs)
 
     def parse_execute(self, in_args: Any) -> Any:
