@@ -17,6 +17,8 @@ from pathlib import Path
 from contenders import ninja_program
 from measure import DODO, DOIT, environment, ratio, timed
 
+from coconut_tasks.igvm.snp import launch_digest
+
 CARGO = """#!{python}
 import json, os, sys
 if "-V" in sys.argv:
@@ -43,18 +45,23 @@ print(json.dumps(dict(
 TOOL = """#!/bin/sh
 case $1 in
 pack) echo fs > "$5" ;;
---sort) printf IGVM > "$3" ;;
-*) echo "Launch Digest: $(printf '%096d' 0)" ;;
+--sort) cp {image} "$3" ;;
+*) echo "Launch Digest: {digest}" ;;
 esac
 """
+
+
+IMAGE = Path(__file__).parent.parent / "tests" / "igvm" / "1-1706.igvm"
+"""Any small IGVM file with a launch digest: the measure step computes it itself, too."""
 
 
 def make_tree(folder: Path, modules: int, files: int) -> None:
     """A tree of the wanted size; the files are old, as in a checkout of yesterday."""
     tree, bin = folder / "tree", folder / "path"
+    digest = launch_digest(IMAGE.read_bytes(), check_kvm=False, native_zero=False).hex()
     bin.mkdir(parents=True)
     for name, text in (
-        ("cargo", CARGO.format(python=sys.executable, tool=TOOL)),
+        ("cargo", CARGO.format(python=sys.executable, tool=TOOL.format(image=IMAGE, digest=digest))),
         ("objcopy", '#!/bin/sh\ncp "$4" "$5"\n'),
     ):
         (bin / name).write_text(text)

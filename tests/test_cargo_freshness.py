@@ -481,7 +481,7 @@ def test_what_another_hand_compiled_of_a_source_that_was_put_back_is_not_used(ha
     package.settle()
     with for_a_while(package.main, MAIN.format("TWO")):
         if hand == "cargo":
-            log = (package.site.bin / ".coconut" / "logs" / "module-tst.log").read_text()
+            log = package.site.log("module:tst")
             command = log.splitlines()[0].removeprefix("$ ").split()
             assert package.site.run(command, cwd=package.site.tree).status == 0
         else:
