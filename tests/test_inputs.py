@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -30,6 +31,27 @@ def write(path: Path, text: str = "") -> Path:
 
 
 # Files
+
+
+def test_a_file_that_is_looked_at_again_was_seen_all_the_time(tmp_path: Path) -> None:
+    """Else a step that begins at that moment counts it as changed during the step, and is built once more."""
+    files, path = Files(), str(tmp_path / "a")
+    Path(path).write_text("x")
+    files.stat(path)
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            files.look_again(path)
+
+    threads = [threading.Thread(target=look) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    missing = sum(path not in files.seen() for _ in range(20_000))
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert missing == 0
 
 
 def test_a_file_is_looked_at_once_in_a_run(tmp_path: Path) -> None:

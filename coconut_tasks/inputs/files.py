@@ -48,8 +48,9 @@ class Files:
 
     def look_again(self, path: str) -> Stat | None:
         """The stat as of now."""
-        self._stats.pop(path, None)
-        return self.stat(path)
+        # Never without one in between: another thread may take what was seen at that moment, and would take the file as changed since.
+        found = self._stats[path] = _stat(path)
+        return found
 
     def digest(self, path: str) -> str | None:
         """Digest of the content and of the executable bit: ``sha256:<hex>`` or ``sha256x:<hex>``; None without such a file."""
