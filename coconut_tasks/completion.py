@@ -14,10 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from coconut_tasks.flags import parser
-from coconut_tasks.options import VARIABLES, Options, from_words
+from coconut_tasks.options import SWITCHES, VARIABLES, Options, from_words
 from coconut_tasks.source import shipped
 
-_SWITCHES = ("RELEASE", "ALL_FEATURES", "OFFLINE", "VERBOSE", "LENIENT", "ASK_CARGO")
 _FOLDERS = ("SVSM", "BIN")
 _OF_FILES = re.compile(r"FILE|PATH|DIR")
 _NOT_SEARCHED = {"target", "node_modules", "bin", "__pycache__"}
@@ -188,7 +187,7 @@ def _variable_values(variable: str, current: str, options: Options) -> Iterator[
                 yield replace(one, value=head + one.value)
     elif variable in _FOLDERS:
         yield from (replace(one, value=f"{variable}={one.value}") for one in _folders(value, options))
-    elif variable in _SWITCHES:
+    elif variable in SWITCHES:
         yield Candidate(f"{variable}=1", VARIABLES[variable].removeprefix("1: "))
         yield Candidate(f"{variable}=0", "not that")
 

@@ -30,7 +30,8 @@ VARIABLES: Mapping[str, str] = {
     "LENIENT": "1: unknown fields of a recipe are warnings",
     "ASK_CARGO": "1: every cargo item asks cargo, whatever is known of its inputs",
 }
-_SWITCH_NAMES = ("RELEASE", "ALL_FEATURES", "OFFLINE", "VERBOSE", "REPRODUCIBLE", "LENIENT", "ASK_CARGO")
+SWITCHES = ("RELEASE", "ALL_FEATURES", "OFFLINE", "VERBOSE", "REPRODUCIBLE", "LENIENT", "ASK_CARGO")
+"""The variables that are yes or no; in lower case, the fields of ``Options``."""
 _SEPARATORS = re.compile(r"[,\s]+", re.ASCII)
 _SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
@@ -138,7 +139,7 @@ def from_words(words: Sequence[str], environment: Mapping[str, str], workdir: st
             wrong.append(str(error))
             return False
 
-    switches = {name.lower(): switch(name) for name in _SWITCH_NAMES}
+    switches = {name.lower(): switch(name) for name in SWITCHES}
     features: tuple[ExtraFeature, ...] = ()
     try:
         features = parse_features(given.get("FEATURES", ""))

@@ -15,6 +15,7 @@ from pathlib import Path
 from coconut_tasks.effects.process import CommandFailed, run
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.environment import cargo_home
+from coconut_tasks.inputs.files import VERSION_CONTROL
 from coconut_tasks.inputs.version import repository
 from coconut_tasks.layout import STATE_FOLDER
 from coconut_tasks.options import Options
@@ -23,8 +24,6 @@ from coconut_tasks.reports.reproduced import Different, Result
 from coconut_tasks.session import Session, open_session
 from coconut_tasks.source import Source, find_recipe
 from coconut_tasks.step import Command, FsImage, Measurement, Step
-
-_LEFT_OUT = (".git", ".hg", ".svn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +151,7 @@ def _copy_tree(source: Source, copy: Copy) -> None:
     inside = f"{copy.base}{os.sep}".startswith(f"{source.tree}{os.sep}")
 
     def left_out(folder: str, names: list[str]) -> set[str]:
-        found = {name for name in names if name in _LEFT_OUT or os.path.join(folder, name) == source.bin}
+        found = {name for name in names if name in VERSION_CONTROL or os.path.join(folder, name) == source.bin}
         # What cargo, or this program with another output folder, made.
         made = ("CACHEDIR.TAG", STATE_FOLDER)
         found |= {name for name in names if any(os.path.exists(os.path.join(folder, name, inner)) for inner in made)}

@@ -7,6 +7,7 @@ every command, or absolute.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -164,3 +165,13 @@ class Step:
                 return (work.measure,)
             case VersionFile():
                 return ()
+
+
+def direct_needs(steps: Iterable[Step]) -> dict[str, tuple[str, ...]]:
+    """By the name of each step, the names of those among them that make what it reads, or that it must come after."""
+    steps = list(steps)
+    makers = {output: step.name for step in steps for output in step.outputs}
+    return {
+        step.name: tuple(dict.fromkeys(makers[path] for path in (*step.inputs, *step.after) if path in makers))
+        for step in steps
+    }

@@ -16,7 +16,7 @@ from conftest import DODO, QEMU, environment
 from terminal import Terminal
 
 from coconut_tasks.completion import Candidate, CommandLine, Flag, Known, candidates, own_tasks
-from coconut_tasks.options import VARIABLES, Options
+from coconut_tasks.options import SWITCHES, VARIABLES, Options
 
 ASK = [sys.executable, "-P", "-m", "coconut_tasks.tasks.completion_command"]
 COMMANDS = {
@@ -145,6 +145,8 @@ def test_options_and_their_values_are_those_of_the_command(folder: Path) -> None
 
 def test_switches_are_1_or_0(folder: Path) -> None:
     assert values(folder, "doit", "RELEASE=") == ["RELEASE=1", "RELEASE=0"]
+    for name in SWITCHES:
+        assert values(folder, "doit", f"{name}=") == [f"{name}=1", f"{name}=0"]
 
 
 def test_a_new_recipe_goes_into_a_folder(folder: Path) -> None:

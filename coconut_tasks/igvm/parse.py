@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from coconut_tasks.igvm import MAGIC
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.values import (
     ARCHITECTURES,
@@ -155,7 +156,7 @@ def fixed_header(data: bytes | memoryview) -> FixedHeader:
     if len(data) < FIXED_SIZE:
         raise IgvmError(0, f"a file of {len(data)} bytes", f"an IGVM file has a fixed header of {FIXED_SIZE} bytes")
     magic, version, offset, size, total, checksum = _FIXED.unpack_from(data, 0)
-    if magic != b"IGVM":
+    if magic != MAGIC:
         raise IgvmError(0, f"{magic!r}", "an IGVM file begins with b'IGVM'")
     if version == 1:
         return FixedHeader(version, offset, size, total, checksum)

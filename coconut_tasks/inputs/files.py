@@ -116,6 +116,8 @@ def _digest(path: str, *, executable: bool) -> str | None:
     return f"sha256{'x' if executable else ''}:{content}"
 
 
+VERSION_CONTROL = (".git", ".hg", ".svn")
+"""Folders that are no part of a tree's content."""
 CONFIGURATION = ("Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "rust-toolchain")
 """Files that cargo and rustup look for on the way up from a folder, beside the two in ``.cargo``."""
 
@@ -192,7 +194,7 @@ class Walker:
         for entry in entries:
             if entry.is_dir():
                 real = os.path.realpath(entry.path) if entry.is_symlink() else f"{way[-1]}/{entry.name}"
-                if entry.name in (".git", ".hg", ".svn") or real in self._skip or real in way:
+                if entry.name in VERSION_CONTROL or real in self._skip or real in way:
                     continue
                 folders.append(entry.path)
                 self._walk(entry.path, (*way, real), package, files, folders)

@@ -29,10 +29,9 @@ def why_text(forecasts: Iterable[Forecast], asked: Iterable[str] = ()) -> str:
         else:
             lines += _reasons(found, everything=name in named)
     if resting:
-        what = "1 other" if len(resting) == 1 else f"{len(resting)} others" if lines else f"all {len(resting)} steps"
-        lines.append(
-            f"up to date: {what if lines else f'all {len(resting)} steps'}: {_AS_IT_WAS}: {', '.join(resting)}"
-        )
+        others = "1 other" if len(resting) == 1 else f"{len(resting)} others"
+        what = others if lines else f"all {len(resting)} steps"
+        lines.append(f"up to date: {what}: {_AS_IT_WAS}: {', '.join(resting)}")
     return "".join(f"{line}\n" for line in lines)
 
 

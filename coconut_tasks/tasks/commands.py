@@ -160,9 +160,8 @@ class Run(Ours, DoitRun):  # type: ignore[misc]
             from coconut_tasks.tasks.reporter import Reporter
             from coconut_tasks.tasks.supervise import Supervisor, supervised
 
-            outfile = (
-                sys.stdout if outfile is None else outfile
-            )  # doit's default is of the start, when it may have been closed
+            if outfile is None:  # doit's default is of the start, when it may have been closed
+                outfile = sys.stdout
             Supervisor.jobs = num_process or 1
             Reporter.quiet = quiet
             if num_process < 0:

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from coconut_tasks.completion import Candidate, CommandLine, Flag, Known, candidates
-from coconut_tasks.errors import UsageError, did_you_mean
+from coconut_tasks.errors import UsageError
 from coconut_tasks.options import VARIABLES, Options, process_environment
 from coconut_tasks.tasks.dodo_file import dodo_file, is_ours
-from coconut_tasks.tasks.help import VALUES, OwnCommand
+from coconut_tasks.tasks.help import VALUES, OwnCommand, none_of
 
 _BASH = r"""# Completion of doit, ./doitw and coconut-build for bash.
 _coconut_complete() {
@@ -114,7 +114,7 @@ class Completion(OwnCommand):
             raise UsageError(f"completion: one shell of {shells}: for example: doit completion bash")
         shell = pos_args[0]
         if shell not in _SCRIPTS:
-            raise UsageError(f"completion: '{shell}' is none of these: {shells}{did_you_mean(shell, _SCRIPTS)}")
+            raise UsageError(f"completion: {none_of(shell, _SCRIPTS)}")
         # Not from the folder that one stands in (-P): whatever lies there would run while one types.
         ask = f"{shlex.quote(sys.executable)} -P -m {__spec__.name}"
         print(_SCRIPTS[shell].replace("PYTHON", ask, 1), end="")

@@ -54,10 +54,11 @@ class Option(CmdOption):  # type: ignore[misc]
     def validate_choice(self, given_value: str) -> None:
         """Raises CmdParseError with what is allowed, and the nearest right word."""
         if given_value not in self.choices:
-            raise CmdParseError(f"--{self.long}: {_none_of(given_value, self.choices)}")
+            raise CmdParseError(f"--{self.long}: {none_of(given_value, self.choices)}")
 
 
-def _none_of(word: str, right: Mapping[str, str]) -> str:
+def none_of(word: str, right: Mapping[str, str]) -> str:
+    """What is said of a word that is none of the choices."""
     return f"'{word}' is none of these: {', '.join(right)}{did_you_mean(word, right)}"
 
 
@@ -169,7 +170,7 @@ def parse_error(error: CmdParseError, command: str, parser: CmdParse) -> str:
     no_choice = re.search(r"parameter '(\w+)'\. Provided '(.*)' but available choices are", said, re.DOTALL)
     if no_choice:
         wanted = next(option for option in parser.options if option.name == no_choice[1])
-        said = f"--{wanted.long}: {_none_of(no_choice[2], wanted.choices)}"
+        said = f"--{wanted.long}: {none_of(no_choice[2], wanted.choices)}"
     no_number = re.search(r"parameter '(\w+)' <class 'int'>.*: '(.*)'$", said, re.DOTALL)
     if no_number:
         wanted = next(option for option in parser.options if option.name == no_number[1])

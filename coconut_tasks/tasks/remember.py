@@ -12,7 +12,7 @@ from coconut_tasks.effects.stopwatch import Stopwatch
 from coconut_tasks.history import History
 from coconut_tasks.reports.size import Sizes
 from coconut_tasks.reports.timeline import Span, StepTime, Timeline
-from coconut_tasks.step import FsImage, IgvmFile
+from coconut_tasks.step import FsImage, IgvmFile, direct_needs
 from coconut_tasks.tasks.node import Node, Result
 
 _RESULTS = {Result.BUILT: "built", Result.PLACED: "placed", Result.FAILED: "failed"}
@@ -90,10 +90,8 @@ def _timeline(nodes: Sequence[Node], whole: Stopwatch, jobs: int) -> Timeline:
 
 def _needs(nodes: Sequence[Node], ran: Mapping[str, Node]) -> dict[str, tuple[str, ...]]:
     """For each step the ones that ran and had to be done before it, directly or by way of steps that did not run."""
-    makers = {output: node.step.name for node in nodes for output in node.step.outputs}
     found: dict[str, tuple[str, ...]] = {}
-    for node in nodes:
-        direct = [makers[path] for path in (*node.step.inputs, *node.step.after) if path in makers]
-        closed = [[name] if name in ran else found.get(name, ()) for name in direct]
-        found[node.step.name] = tuple(dict.fromkeys(name for names in closed for name in names))
+    for name, direct in direct_needs(node.step for node in nodes).items():
+        closed = [[need] if need in ran else found.get(need, ()) for need in direct]
+        found[name] = tuple(dict.fromkeys(need for needs in closed for need in needs))
     return found

@@ -160,26 +160,30 @@ class Graph(Report):
     def _execute(self, format: str, output: str, all: bool) -> int:
         from coconut_tasks.forecast import Fate
         from coconut_tasks.reports import graph
+        from coconut_tasks.step import direct_needs
 
         kinds = {".svg": "svg", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".mermaid": "mermaid"}
         ending = os.path.splitext(output)[1]
         kind = format or kinds.get(ending, "" if ending else "svg")
         if not kind:
             raise UsageError(f"graph: '{output}': no format has that ending: {', '.join(kinds)}; or --format names one")
-        states = {Fate.RUNS: graph.State.STALE, Fate.PLACES: graph.State.STALE, Fate.MAYBE: graph.State.MAYBE}
-        states[Fate.IGNORED] = graph.State.IGNORED
+        states = {
+            Fate.RUNS: graph.State.STALE,
+            Fate.PLACES: graph.State.STALE,
+            Fate.MAYBE: graph.State.MAYBE,
+            Fate.RESTS: graph.State.FRESH,
+            Fate.IGNORED: graph.State.IGNORED,
+        }
         nodes = self.nodes
-        makers = {path: node.step.name for node in nodes for path in node.step.outputs}
+        needs = direct_needs(node.step for node in nodes)
         drawn = [
             graph.GraphNode(
                 found.step.name,
                 found.step.stage,
                 found.step.doc,
-                states.get(found.fate, graph.State.FRESH),
+                states[found.fate],
                 "; ".join(found.reasons),
-                tuple(
-                    dict.fromkeys(makers[path] for path in (*found.step.inputs, *found.step.after) if path in makers)
-                ),
+                needs[found.step.name],
             )
             for found in self.forecasts().values()
         ]
@@ -189,12 +193,8 @@ class Graph(Report):
             text = graph.render_svg(drawn, title=title, group=group)
         else:
             text = (graph.render_dot if kind == "dot" else graph.render_mermaid)(drawn, group=group)
-        self.put(text, output or ("-" if kind != "svg" else str(Path(nodes[0].world.bin, "graph.svg"))))
+        put(text, output or ("-" if kind != "svg" else str(Path(nodes[0].world.bin, "graph.svg"))), self.outstream)
         return 0
-
-    def put(self, text: str, output: str) -> None:
-        """Write to a file, which is named then, or to standard output."""
-        put(text, output, self.outstream)
 
 
 class Timeline(Report):

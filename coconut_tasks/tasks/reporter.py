@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import TaskFailed, UnmetDependency
@@ -15,7 +15,7 @@ from doit.reporter import ConsoleReporter
 from coconut_tasks.step import IgvmFile
 from coconut_tasks.tasks.interrupt import nobody_reads
 from coconut_tasks.tasks.node import Node, Result, node_of
-from coconut_tasks.tasks.supervise import Supervisor, needed_nodes
+from coconut_tasks.tasks.supervise import Supervisor
 from coconut_tasks.terminal import Terminal, alarming, plain, shown, terminal_of
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
     """Nothing is said of a run that has nothing to do."""
     environment: Mapping[str, str] = {}  # replaced as a whole by each session
     tells_source = True
+    steps: Sequence[Node] = ()
+    """Set by the supervisor in front, as is ``internal_error``."""
+    internal_error = False
 
     def __init__(self, outstream: Any, options: Mapping[str, Any]) -> None:
         super().__init__(outstream, options)
@@ -44,7 +47,6 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self._terminal: Terminal | None = None
         """Not looked at before the first step runs."""
         self._live: LiveDisplay | None = None
-        self._broken = False
 
     def write(self, text: str) -> None:
         with self._lock:
@@ -58,7 +60,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
                 nobody_reads()  # but the build goes on
 
     def initialize(self, tasks: Mapping[str, Any], selected_tasks: Iterable[str]) -> None:
-        self._nodes = {node.step.name: node for node in needed_nodes(tasks, selected_tasks)}
+        self._nodes = {node.step.name: node for node in self.steps}
 
     def execute_task(self, task: Any) -> None:
         node = node_of(task)
@@ -96,18 +98,16 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             failed = alarming("FAILED", self._terminal or Terminal())
             self.write(f"{task.name}: {failed}: {self._shown(fail.message)}\n")
         elif not isinstance(fail, UnmetDependency):
-            self._broken = True
             self.write(f"{task.name}: {fail.get_msg()}\n")
 
     def runtime_error(self, msg: str) -> None:
-        self._broken = True
         sys.stderr.write(f"{msg}\n")
 
     def complete_run(self) -> None:
         if self._live is not None:
             live, self._live = self._live, None
             live.close()
-        if not self._broken:
+        if not self.internal_error:
             self._summarise()
 
     def _open(self) -> Terminal:

@@ -36,11 +36,12 @@ class Supervisor:
         self.internal_error = False
         """An error that is not a step's own failure."""
         self._whole = Stopwatch()
-        self._steps: list[Node] = []
+        self.steps: list[Node] = []
+        """Every step that this run needs, each after those that it needs."""
         self._telling = threading.Lock()
 
     def initialize(self, tasks: Mapping[str, Any], selected_tasks: Iterable[str]) -> None:
-        self._steps = nodes = needed_nodes(tasks, selected_tasks)
+        self.steps = nodes = needed_nodes(tasks, selected_tasks)
         if not getattr(self, "tells_source", False):
             self._tell_source()
         problems = preflight(nodes)
@@ -91,10 +92,10 @@ class Supervisor:
 
     def complete_run(self) -> None:
         super().complete_run()  # type: ignore[misc]
-        if any(node.result in _AT_WORK for node in self._steps):
+        if any(node.result in _AT_WORK for node in self.steps):
             from coconut_tasks.tasks.remember import remember  # a run that had nothing to do needs none of it
 
-            remember(self._steps, self._whole, self.jobs)
+            remember(self.steps, self._whole, self.jobs)
 
     def _tell_source(self) -> None:
         with self._telling:

@@ -16,6 +16,7 @@ from doit import get_initial_workdir
 
 from coconut_tasks.errors import UsageError
 from coconut_tasks.forecast import makes
+from coconut_tasks.inputs.files import VERSION_CONTROL
 from coconut_tasks.layout import DIGEST_HEX, RECORDS, STATE_FOLDER
 from coconut_tasks.tasks.backend import recorded_inputs
 from coconut_tasks.tasks.interrupt import Terminated, listen
@@ -132,7 +133,7 @@ def _below(root: str, bin: str) -> Iterator[str]:
         if folder != root and "CACHEDIR.TAG" in files:
             names.clear()  # cargo's target folder
             continue
-        names[:] = [name for name in names if name not in (".git", ".hg", ".svn") and os.path.join(folder, name) != bin]
+        names[:] = [name for name in names if name not in VERSION_CONTROL and os.path.join(folder, name) != bin]
         yield folder
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from coconut_tasks.errors import StepError
+from coconut_tasks.igvm import MAGIC
 from coconut_tasks.step import IgvmFile
 from coconut_tasks.world import World
-
-MAGIC = b"IGVM"
-"""The first four bytes of an IGVM file (IGVM specification, fixed header)."""
 
 
 def build_igvm(work: IgvmFile, world: World, log: Path) -> None:
