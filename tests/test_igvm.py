@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import struct
 import subprocess
@@ -35,7 +36,7 @@ from igvm_files import (
 from coconut_tasks.errors import CoconutError
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.parse import parse
-from coconut_tasks.igvm.snp import MOST_PARAMETER_PAGES, Options, launch_digest, measure
+from coconut_tasks.igvm.snp import MOST_PARAMETER_PAGES, PAGE_KINDS, Options, launch_digest, measure, measured_pages
 from coconut_tasks.igvm.values import PageData
 from coconut_tasks.reports.igvm import as_json, as_text
 
@@ -53,6 +54,21 @@ def test_golden_answers_are_of_all_kinds() -> None:
     assert any(rest[0] != rest[2] for rest in GOLDEN_ANSWERS.values()), "native zero pages"
     assert any(rest[0] != rest[4] for rest in GOLDEN_ANSWERS.values()), "the KVM check"
     assert any(rest[0] != rest[1] for rest in GOLDEN_ANSWERS.values()), "the ID block"
+
+
+@pytest.mark.parametrize("native_zero", [False, True])
+@pytest.mark.parametrize("name", ["1-2982.igvm", "1-755.igvm"])
+def test_the_pages_that_are_listed_are_what_the_digest_is_made_of(name: str, native_zero: bool) -> None:
+    data = (GOLDEN / name).read_bytes()
+    chain = bytes(48)
+    types = {kind: number for number, kind in PAGE_KINDS.items()}
+    for one in (pages := measured_pages(data, Options(native_zero=native_zero))):
+        info = chain + (bytes.fromhex(one.content) or bytes(48)) + struct.pack("<HB5xQ", 0x70, types[one.kind], one.gpa)
+        chain = hashlib.sha384(info).digest()
+        if one.file_offset:
+            assert hashlib.sha384(data[one.file_offset :][:4096]).hexdigest() == one.content
+    assert chain.hex() == digest(data, native_zero=native_zero)
+    assert len(pages) > 1
 
 
 def digest(data: bytes, **options: bool) -> str:

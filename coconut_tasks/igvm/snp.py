@@ -20,6 +20,7 @@ So the address and type of an unmeasured page count too, only its content does n
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha384
 
@@ -60,6 +61,8 @@ _KVM_CR0 = 0x31
 """The value with which KVM starts a guest."""
 _CR0 = slice(0x158, 0x160)
 """Place of CR0 in a VMSA (AMD64 Architecture Programmer's Manual, volume 2, table "VMSA layout, SEV-ES")."""
+_Watcher = Callable[[int, int, bytes, int], None]
+"""Called with page type, address, SHA-384 of the content (``_NO_CONTENT`` where it is not measured) and the content's file offset."""
 _ADDRESS_LIMIT = 1 << 64
 _MOST_HASHES = 1 << 16
 """How many hashes of page contents are kept."""
@@ -91,6 +94,40 @@ class Measured:
     """The digest that the file's ID block wants; None where there is no ID block for SEV-SNP."""
 
 
+PAGE_KINDS = {1: "normal", 2: "vmsa", 3: "zero", 4: "unmeasured", 5: "secrets", 6: "cpuid"}
+"""PAGE_TYPE of the firmware ABI, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredPage:
+    """One page that went into a launch digest."""
+
+    gpa: int
+    """Guest physical address."""
+    kind: str
+    """One of ``PAGE_KINDS``."""
+    content: str
+    """SHA-384 of its 4096 bytes as hex text, where they are measured; else empty."""
+    file_offset: int
+    """Of its bytes in the file; 0 where it has none there, or they are not measured."""
+
+
+def measured_pages(data: bytes | bytearray | memoryview, options: Options) -> list[MeasuredPage]:
+    """Every page that goes into the launch digest, in the order in which they do.
+
+    Raises:
+        IgvmError: as ``launch_digest``.
+    """
+    found: list[MeasuredPage] = []
+
+    def see(page_type: int, gpa: int, content: bytes, file_offset: int) -> None:
+        hashed = "" if content is _NO_CONTENT else content.hex()
+        found.append(MeasuredPage(gpa, PAGE_KINDS[page_type], hashed, file_offset))
+
+    measure(data, options, see)
+    return found
+
+
 def launch_digest(
     data: bytes | bytearray | memoryview, *, check_kvm: bool, native_zero: bool, tolerant: bool = False
 ) -> bytes:
@@ -103,15 +140,15 @@ def launch_digest(
     return measure(data, Options(check_kvm, native_zero, tolerant=tolerant)).digest
 
 
-def measure(data: bytes | bytearray | memoryview, options: Options) -> Measured:
-    """The same with all that can be said about it.
+def measure(data: bytes | bytearray | memoryview, options: Options, see: _Watcher | None = None) -> Measured:
+    """The same with all that can be said about it; ``see`` is called for each page.
 
     Raises:
         IgvmError: as ``launch_digest``.
     """
     file = parse(data)
     rules = Rules(file, tolerant=options.tolerant)
-    launch = _Launch(file, options)
+    launch = _Launch(file, options, see)
     for header in file.headers():
         rules.see(header)
         match header:
@@ -155,6 +192,7 @@ class _Launch:
         "_hashes",
         "_options",
         "_parameter_pages",
+        "_see",
         "_vmsa_seen",
         "areas",
         "digest",
@@ -163,8 +201,9 @@ class _Launch:
         "pages",
     )
 
-    def __init__(self, file: IgvmFile, options: Options) -> None:
+    def __init__(self, file: IgvmFile, options: Options, see: _Watcher | None) -> None:
         self._file = file
+        self._see = see
         self._options = options
         self._hashes = {0: _ZEROES}
         """File offset → SHA-384 of the page there; igvmbuilder stores equal pages once."""
@@ -195,7 +234,7 @@ class _Launch:
         elif not page.file_offset and self._options.native_zero:
             self._extend(_ZERO, page.gpa)
         else:
-            self._extend(_NORMAL, page.gpa, self._hash(page.file_offset))
+            self._extend(_NORMAL, page.gpa, self._hash(page.file_offset), page.file_offset)
 
     def insert(self, insert: ParameterInsert) -> None:
         """All pages of a parameter area. Raises IgvmError where there are too many."""
@@ -229,7 +268,7 @@ class _Launch:
                     context.offset, f"KVM check: a VMSA with CR0 {cr0:#x}", f"{_KVM_CR0:#x}, with which KVM starts it"
                 )
         self._vmsa_seen = True
-        self._extend(_VMSA, context.gpa, sha384(vmsa).digest())
+        self._extend(_VMSA, context.gpa, sha384(vmsa).digest(), context.file_offset)
 
     def _before_vmsa(self, header: PageData | ParameterInsert) -> None:
         if self._vmsa_seen and self._options.check_kvm:
@@ -247,6 +286,8 @@ class _Launch:
                 self._hashes[file_offset] = known
         return known
 
-    def _extend(self, page_type: int, gpa: int, content: bytes = _NO_CONTENT) -> None:
+    def _extend(self, page_type: int, gpa: int, content: bytes = _NO_CONTENT, file_offset: int = 0) -> None:
         self.digest = sha384(self.digest + content + _TAIL.pack(_PAGE_INFO_SIZE, page_type, gpa)).digest()
         self.pages += 1
+        if self._see is not None:
+            self._see(page_type, gpa, content, file_offset)
