@@ -23,6 +23,8 @@ REPRODUCE = "reproduce"
 FS_IMAGE = "svsm-fs.bin"
 DIGEST_HEX = ".launch-digest.hex"
 DIGEST_JSON = ".launch-digest.json"
+BESIDE = (DIGEST_HEX, DIGEST_JSON)
+"""The ends of the names of all that stands beside an IGVM file and speaks of its bytes: none of them outlives the file."""
 VERSION_FILE = "release/src/git_version.rs"
 """Relative to the tree; only a tree that has the ``release`` crate has it."""
 BARE_METAL = "x86_64-unknown-none"

@@ -20,7 +20,7 @@ from coconut_tasks.effects.stopwatch import Stopwatch, timed
 from coconut_tasks.errors import CoconutError, UsageError, user_fault
 from coconut_tasks.inputs.files import CLOCK_LAG_NS, State, recorded_state
 from coconut_tasks.inputs.known import Inputs
-from coconut_tasks.layout import DIGEST_HEX, DIGEST_JSON
+from coconut_tasks.layout import BESIDE
 from coconut_tasks.staleness import Record, Verdict, input_files, judge, signature
 from coconut_tasks.step import FsImage, IgvmFile, MakeItem, Measurement, Step, VersionFile
 from coconut_tasks.tasks.backend import Backend
@@ -179,7 +179,7 @@ class Node:
                 continue
             if isinstance(step.work, IgvmFile):
                 # The measurement beside it is of the file that goes; a digest must never stand beside a file that it is not of.
-                for end in (DIGEST_HEX, DIGEST_JSON):
+                for end in BESIDE:
                     Path(path + end).unlink(missing_ok=True)
                     world.files.look_again(path + end)
             copy_whole(Path(world.path(output)), Path(path))
@@ -239,9 +239,7 @@ class Node:
             ):
                 remove.append(world.path(place))
                 if isinstance(step.work, IgvmFile):
-                    remove += [
-                        world.path(place) + end for end in (DIGEST_HEX, DIGEST_JSON)
-                    ]  # no digest without its file
+                    remove += [world.path(place) + end for end in BESIDE]  # no digest without its file
         remove += [world.path(output) for output in step.outputs]
         if isinstance(step.work, MakeItem) and self._record is not None:
             made = world.path(step.work.made)
