@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from coconut_tasks.staleness import Reason
-from coconut_tasks.step import MakeItem, Measurement, Step, VersionFile
+from coconut_tasks.step import MakeItem, Measurement, Provenance, Step, VersionFile
 
 
 class Fate(Enum):
@@ -91,8 +91,8 @@ def _forecast(outlook: Outlook, moving: Mapping[str, Forecast], after: Iterable[
     if sources:
         sentences = [f"if what it reads of {', '.join(because)} is not as it was"]
         return Forecast(step, Fate.MAYBE, tuple(sentences), reads, because)
-    if not sentences and isinstance(step.work, Measurement):
-        # Where an IGVM file is placed, the measurement beside it goes first.
+    if not sentences and isinstance(step.work, Measurement | Provenance):
+        # Where an IGVM file is placed, what stands beside it goes first.
         sentences = [f"{source.step.name} is placed again" for source in ahead]
     return Forecast(step, Fate.PLACES if sentences else Fate.RESTS, tuple(sentences), reads)
 

@@ -23,8 +23,10 @@ REPRODUCE = "reproduce"
 FS_IMAGE = "svsm-fs.bin"
 DIGEST_HEX = ".launch-digest.hex"
 DIGEST_JSON = ".launch-digest.json"
-BESIDE = (DIGEST_HEX, DIGEST_JSON)
-"""The ends of the names of all that stands beside an IGVM file and speaks of its bytes: none of them outlives the file."""
+PROVENANCE = ".provenance.json"
+BESIDE = {DIGEST_HEX: "the launch digest", DIGEST_JSON: "the launch digest", PROVENANCE: "the provenance"}
+"""The ends of the names of all that stands beside an IGVM file and speaks of its bytes, and what it is called: none of it outlives the
+file."""
 VERSION_FILE = "release/src/git_version.rs"
 """Relative to the tree; only a tree that has the ``release`` crate has it."""
 BARE_METAL = "x86_64-unknown-none"
@@ -62,6 +64,11 @@ class Layout:
     def cargo_config(self) -> str:
         """cargo's configuration that reproducible builds add."""
         return posixpath.join(self.bin, STATE_FOLDER, f"{REPRODUCIBLE}.toml")
+
+    def link(self, stage: str, component: str, key: str) -> str:
+        """Where it is kept what a variant of a step was made of."""
+        name = f"{stage}-{component}-{key}.json".replace("/", "-")
+        return posixpath.join(self.bin, STATE_FOLDER, "links", name)
 
     def variant(self, name: str, key: str, *parts: str) -> str:
         """A path in the folder of one variant of a step."""

@@ -114,3 +114,5 @@ class Recipe:
     firmware: Firmware | None = None
     modules: tuple[Module, ...] = ()
     """Sorted by name."""
+    path: str = ""
+    """Where its file is, spelt as the commands spell paths; empty for one that is in no file."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from coconut_tasks.finding import Finding, Path, printable, shown
-from coconut_tasks.layout import DIGEST_HEX, DIGEST_JSON, FS_IMAGE, STATE_FOLDER, image_path, output_name
+from coconut_tasks.layout import BESIDE, FS_IMAGE, STATE_FOLDER, image_path, output_name
 from coconut_tasks.options import split_list
 from coconut_tasks.recipe import TARGETS
 
@@ -218,8 +218,7 @@ def _outputs(targets: dict[str, Any]) -> Iterator[Finding]:
         given = "output" in item
         where: Path = ("igvm", name, "output") if given else ("igvm", name)
         output = output_name(name, item)
-        digests = {output + DIGEST_HEX: "the launch digest", output + DIGEST_JSON: "the launch digest"}
-        mine = {output: "the IGVM file", **digests}
+        mine = {output: "the IGVM file", **{output + end: what for end, what in BESIDE.items()}}
         for file, what in mine.items():
             clash = next(
                 (other for other in written if file == other or _within(file, other) or _within(other, file)), None

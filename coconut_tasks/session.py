@@ -87,7 +87,8 @@ def _load(
         data = path.read_bytes()
         warned: list[Problem] = []
         try:
-            recipes[path] = load_recipe(name, data, lenient=options.lenient, valid=known.has(data), warn=warned.append)
+            recipe = load_recipe(name, data, lenient=options.lenient, valid=known.has(data), warn=warned.append)
+            recipes[path] = replace(recipe, path=source.spelt(str(path)))
         except RecipeError as error:
             problems += error.problems
         else:

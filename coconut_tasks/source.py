@@ -40,6 +40,11 @@ class Source:
         together = _is_below(self.bin, self.tree) or _is_below(self.tree, parent)
         return Layout(os.path.relpath(self.bin, self.tree) if together else self.bin)
 
+    def spelt(self, path: str) -> str:
+        """An absolute path as the commands would spell it: relative to the tree if it is in there, or beside the output folder."""
+        near = (self.tree, os.path.dirname(self.bin)) if not os.path.isabs(self.layout.bin) else (self.tree,)
+        return os.path.relpath(path, self.tree) if any(_is_below(path, folder) for folder in near) else path
+
     @property
     def tree_name(self) -> str:
         """The tree as seen from the output folder's parent, where the two belong together; else its absolute path."""

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from coconut_tasks import __version__
 from coconut_tasks.difference import difference
 from coconut_tasks.inputs.environment import asked_environment, cargo_environment
 from coconut_tasks.inputs.files import State
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.inputs.version import read_version, version_text
-from coconut_tasks.step import CargoItem, FirmwareImage, MakeItem, Step, VersionFile
+from coconut_tasks.step import CargoItem, FirmwareImage, MakeItem, Provenance, Step, VersionFile
 from coconut_tasks.world import World
 
 
@@ -107,6 +108,8 @@ def signature(step: Step, inputs: Inputs, world: World) -> dict[str, Any]:
         tools["cargo"] = toolchain.cargo if toolchain else "missing"
     elif isinstance(work, MakeItem):
         environment = asked_environment(world.environment, inputs.variables)
+    elif isinstance(work, Provenance):
+        tools["coconut-tasks"] = __version__
     for command in step.commands:
         program = command.argv[0]
         if program in ("make", "objcopy"):

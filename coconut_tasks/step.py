@@ -106,13 +106,35 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
+class Provenance:
+    """Say of an IGVM file what it was made of, and how."""
+
+    igvm: str
+    """The file that it is about."""
+    shown: str
+    """Its name below ``bin/``."""
+    target: str
+    recipe: str
+    """The recipe's file."""
+    options: tuple[tuple[str, str], ...]
+    """Pairs of a variable and its value: what the user asked for beyond the recipe."""
+    links: tuple[str, ...]
+    """Of all steps that the file is made by, in the order of the data."""
+    parts: tuple[tuple[str, str], ...]
+    """Pairs of a step's name and the file of it that is put into the IGVM file."""
+    measurement: str | None
+    """The launch measurement as JSON; None for a target that has none."""
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
 class VersionFile:
     """Write the tree's version file where its text changed."""
 
     output: str
 
 
-Work = CargoItem | MakeItem | FsImage | FirmwareImage | IgvmFile | Measurement | VersionFile
+Work = CargoItem | MakeItem | FsImage | FirmwareImage | IgvmFile | Measurement | Provenance | VersionFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +142,7 @@ class Step:
     """One node of the graph."""
 
     stage: str
-    """``tool``, ``version``, ``kernel``, ``module``, ``fs``, ``firmware``, ``igvm`` or ``measure``."""
+    """``tool``, ``version``, ``kernel``, ``module``, ``fs``, ``firmware``, ``igvm``, ``measure`` or ``provenance``."""
     component: str
     key: str
     """Digest of the choices that make this variant of the step: commands, environment, names. Two variants never share a
@@ -135,6 +157,8 @@ class Step:
     """Pairs of an output and the file below ``bin/`` that it is copied to."""
     after: tuple[str, ...] = ()
     """Files that must be in place before the step runs, without being its inputs for certain."""
+    link: str = ""
+    """One of the outputs: what the step was made of, for the provenance (``papers.link``); empty where none is kept."""
     label: str = ""
     """Tells the variants of a step in one run apart; empty where there is only one."""
 
@@ -163,14 +187,17 @@ class Step:
                 return (work.build,)
             case Measurement():
                 return (work.measure,)
-            case VersionFile():
+            case Provenance() | VersionFile():
                 return ()
 
 
 def direct_needs(steps: Iterable[Step]) -> dict[str, tuple[str, ...]]:
-    """By the name of each step, the names of those among them that make what it reads, or that it must come after."""
+    """By the name of each step, the names of those among them that make what it reads, or that it must come after.
+
+    Links do not count: who reads one reads what came of that step, too, and a picture with them would show little else.
+    """
     steps = list(steps)
-    makers = {output: step.name for step in steps for output in step.outputs}
+    makers = {output: step.name for step in steps for output in step.outputs if output != step.link}
     return {
         step.name: tuple(dict.fromkeys(makers[path] for path in (*step.inputs, *step.after) if path in makers))
         for step in steps

@@ -12,7 +12,7 @@ from pathlib import Path
 from coconut_tasks.effects.lock import RunLock, alone_in
 from coconut_tasks.effects.process import run
 from coconut_tasks.effects.stopwatch import lap
-from coconut_tasks.inputs.environment import cargo_environment
+from coconut_tasks.inputs.environment import cargo_environment, cargo_home
 from coconut_tasks.inputs.files import Files, Walker
 from coconut_tasks.inputs.toolchain import Toolchain, find_toolchain, program_identity
 from coconut_tasks.layout import STATE_FOLDER
@@ -63,6 +63,37 @@ class World:
     def path(self, spelt: str) -> str:
         """A step's path, absolute."""
         return os.path.normpath(os.path.join(self.tree, spelt))
+
+    def sha256(self, spelt: str) -> str:
+        """The SHA-256 of a file that is there, in hex."""
+        digest = self.files.digest(self.path(spelt))
+        assert digest is not None
+        return digest.partition(":")[2]
+
+    def named(self, path: str) -> str:
+        """What an absolute path is called on paper: the same in each clone and for each user.
+
+        Relative to the tree for what is in it or beside it; the output folder is ``bin``, cargo's own ``$CARGO_HOME``.
+        """
+        for folder, name in self._folders():
+            if path == folder or path.startswith(folder + os.sep):
+                return os.path.normpath(os.path.join(name, os.path.relpath(path, folder)))
+        return path
+
+    def neutral(self, value: str | None) -> str | None:
+        """A variable's value without paths of this machine, as far as they are known."""
+        if value is None or self.reproducible is None:
+            return value and self.named(value)
+        for folder, name in reversed(self.reproducible.prefixes):
+            value = value.replace(folder, name)
+        return value
+
+    def _folders(self) -> Iterator[tuple[str, str]]:
+        yield self.bin, "bin"
+        yield self.tree, "."
+        yield cargo_home(self.environment), "$CARGO_HOME"
+        if len(beside := os.path.dirname(self.tree)) > 1:
+            yield beside, os.pardir
 
     @property
     def state(self) -> Path:

@@ -19,6 +19,7 @@ LAYERS = [
     {"jsontext", "schema", "finding", "rules", "load", "reference", "starter"},
     {"effects"},
     {"inputs"},
+    {"papers"},
     {"source", "world"},
     {"work", "staleness"},
     {"forecast"},

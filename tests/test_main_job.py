@@ -16,6 +16,7 @@ import pytest
 from conftest import DODO, QEMU, Outcome, Site, copy_sample
 
 from coconut_tasks import __version__
+from coconut_tasks.layout import BESIDE
 from coconut_tasks.options import from_words
 from coconut_tasks.session import open_session
 from coconut_tasks.source import shipped
@@ -23,6 +24,7 @@ from coconut_tasks.source import shipped
 ALL_STEPS = {
     "version:git", "tool:igvmbuilder", "tool:igvmmeasure", "tool:packit", "kernel:svsm", "kernel:bldr", "kernel:tdx-stage1",
     "module:userinit", "module:hello", "fs:image", "firmware:guest", "igvm:qemu", "igvm:hyper-v", "measure:qemu", "measure:hyper-v",
+    "provenance:qemu", "provenance:hyper-v",
 }  # fmt: skip
 FULL: dict[str, Any] = {
     "igvm": {
@@ -58,8 +60,8 @@ def test_a_recipe_becomes_images_and_measurements_and_a_second_run_builds_nothin
     first = site.build(recipe)
     assert first.built == ALL_STEPS
     parts = "svsm bldr tdx-stage1 svsm-fs.bin q.igvm coconut-hyper-v.igvm"
-    digests = [f"{name}.launch-digest.{end}" for name in ("q.igvm", "coconut-hyper-v.igvm") for end in ("hex", "json")]
-    assert set(site.contents()) == {*parts.split(), *digests}
+    beside = [name + end for name in ("q.igvm", "coconut-hyper-v.igvm") for end in BESIDE]
+    assert set(site.contents()) == {*parts.split(), *beside}
     assert set(first.digests) == {"q.igvm", "coconut-hyper-v.igvm"}
 
     before = site.contents()
@@ -89,7 +91,7 @@ def test_host_tools_that_are_all_missing_are_built_at_once_ahead_of_their_steps(
     assert logs.count(ahead) == 1
     packit.write_text(good)
     # The kernel reads packit's package too.
-    rest = {"kernel:svsm", "tool:packit", "fs:image", "igvm:qemu", "measure:qemu"}
+    rest = {"kernel:svsm", "tool:packit", "fs:image", "igvm:qemu", "measure:qemu", "provenance:qemu"}
     assert site.build(site.recipe(content)).built == rest
     log = site.log("tool:packit")
     assert log.count("$ cargo build ") == 1
@@ -135,6 +137,7 @@ def test_one_task_builds_just_what_it_needs(site: Site) -> None:
     assert site.build("kernel:tdx-stage1", recipe).built == {"version:git", "kernel:tdx-stage1"}
     assert site.build("igvm:qemu", recipe).built == ALL_STEPS - {
         "version:git", "kernel:tdx-stage1", "tool:igvmmeasure", "igvm:hyper-v", "measure:qemu", "measure:hyper-v",
+        "provenance:qemu", "provenance:hyper-v",
     }  # fmt: skip
     assert set(site.contents()) == {"svsm", "bldr", "tdx-stage1", "svsm-fs.bin", "q.igvm"}
 
@@ -166,27 +169,43 @@ def test_the_tree_that_was_taken_is_said_in_one_line(site: Site) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "built"),
     [
-        (("igvm", "qemu", "policy"), "0x30001", {"igvm:qemu", "measure:qemu"}),
-        (("igvm", "qemu", "comport"), "2", {"igvm:qemu", "measure:qemu"}),
-        (("igvm", "qemu", "platforms"), ["snp"], {"igvm:qemu", "measure:qemu"}),
-        (("igvm", "qemu", "no-vtom"), True, {"igvm:qemu", "measure:qemu"}),
-        (("igvm", "qemu", "measure-native-zeroes"), True, {"measure:qemu"}),
-        (("igvm", "qemu", "check-kvm"), False, {"measure:qemu"}),
-        (("kernel", "svsm", "features"), "vtpm,enable-gdb", {"kernel:svsm", "igvm:qemu", "measure:qemu"}),
-        (("kernel", "svsm", "features"), "vtpm\tenable-gdb", {"kernel:svsm", "igvm:qemu", "measure:qemu"}),
-        (("kernel", "svsm", "objcopy"), "elf64-little", {"kernel:svsm", "igvm:qemu", "measure:qemu"}),
-        (("kernel", "svsm", "env"), {"CARGO_PROFILE_DEV_OPT_LEVEL": "1"}, {"kernel:svsm", "igvm:qemu", "measure:qemu"}),
+        (("igvm", "qemu", "policy"), "0x30001", {"igvm:qemu", "measure:qemu", "provenance:qemu"}),
+        (("igvm", "qemu", "comport"), "2", {"igvm:qemu", "measure:qemu", "provenance:qemu"}),
+        (("igvm", "qemu", "platforms"), ["snp"], {"igvm:qemu", "measure:qemu", "provenance:qemu"}),
+        (("igvm", "qemu", "no-vtom"), True, {"igvm:qemu", "measure:qemu", "provenance:qemu"}),
+        (("igvm", "qemu", "measure-native-zeroes"), True, {"measure:qemu", "provenance:qemu"}),
+        (("igvm", "qemu", "check-kvm"), False, {"measure:qemu", "provenance:qemu"}),
+        (
+            ("kernel", "svsm", "features"),
+            "vtpm,enable-gdb",
+            {"kernel:svsm", "igvm:qemu", "measure:qemu", "provenance:qemu"},
+        ),
+        (
+            ("kernel", "svsm", "features"),
+            "vtpm\tenable-gdb",
+            {"kernel:svsm", "igvm:qemu", "measure:qemu", "provenance:qemu"},
+        ),
+        (
+            ("kernel", "svsm", "objcopy"),
+            "elf64-little",
+            {"kernel:svsm", "igvm:qemu", "measure:qemu", "provenance:qemu"},
+        ),
+        (
+            ("kernel", "svsm", "env"),
+            {"CARGO_PROFILE_DEV_OPT_LEVEL": "1"},
+            {"kernel:svsm", "igvm:qemu", "measure:qemu", "provenance:qemu"},
+        ),
         (
             ("kernel", "tdx-stage1"),
             {"manifest": "stage1/Cargo.toml", "binary": True, "objcopy": "binary"},
-            {"kernel:tdx-stage1", "igvm:qemu", "measure:qemu"},
+            {"kernel:tdx-stage1", "igvm:qemu", "measure:qemu", "provenance:qemu"},
         ),
         (
             ("fs",),
             {"modules": {"userinit": {"path": "/init"}}},
-            {"module:userinit", "tool:packit", "fs:image", "igvm:qemu", "measure:qemu"},
+            {"module:userinit", "tool:packit", "fs:image", "igvm:qemu", "measure:qemu", "provenance:qemu"},
         ),
-        (("firmware",), {"file": "../fw.bin"}, {"firmware:guest", "igvm:qemu", "measure:qemu"}),
+        (("firmware",), {"file": "../fw.bin"}, {"firmware:guest", "igvm:qemu", "measure:qemu", "provenance:qemu"}),
     ],
     ids=lambda value: ".".join(value) if isinstance(value, tuple) else None,
 )
@@ -276,7 +295,7 @@ def test_build_a_then_b_then_a_again_gives_as_files_and_builds_nothing(site: Sit
 def test_features_of_the_command_line_reach_their_package(site: Site) -> None:
     site.build(site.recipe())
     outcome = site.build(site.recipe(), "FEATURES=enable-gdb")
-    assert outcome.built == {"kernel:svsm", "igvm:qemu", "measure:qemu"}
+    assert outcome.built == {"kernel:svsm", "igvm:qemu", "measure:qemu", "provenance:qemu"}
     same = site.build(site.recipe(changed("kernel", "svsm", "features", value="vtpm,enable-gdb")))
     assert same.built == set()
 

@@ -164,8 +164,8 @@ def test_why_and_plan_agree_with_each_other_and_with_the_run(change: Callable[[S
     assert certain <= outcome.built <= certain | perhaps
     assert placed <= outcome.placed <= placed | perhaps
     if change is other_code:
-        assert outcome.built == {"kernel:svsm", "igvm:qemu", "measure:qemu"}
-        assert certain == {"kernel:svsm"} and perhaps == {"igvm:qemu", "measure:qemu"}
+        assert outcome.built == {"kernel:svsm", "igvm:qemu", "measure:qemu", "provenance:qemu"}
+        assert certain == {"kernel:svsm"} and perhaps == {"igvm:qemu", "measure:qemu", "provenance:qemu"}
     if change is comment:
         assert outcome.built == {"kernel:svsm"}  # what may run need not
     for name in outcome.built:

@@ -15,7 +15,7 @@ from coconut_tasks.options import Options, parse_features
 from coconut_tasks.plan import Plan, plan_recipes
 from coconut_tasks.plan.ground import Ground
 from coconut_tasks.recipe import Recipe
-from coconut_tasks.step import CargoItem, FirmwareImage, FsImage, IgvmFile, Step
+from coconut_tasks.step import CargoItem, FirmwareImage, FsImage, IgvmFile, Provenance, Step, direct_needs
 
 RECIPE: dict[str, Any] = {
     "igvm": {"qemu": {"output": "a.igvm"}},
@@ -68,12 +68,12 @@ def test_the_order_of_keys_in_a_recipe_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("igvm", "stale"),
     [
-        ({"policy": "0x30001"}, {"igvm:qemu", "measure:qemu"}),
-        ({"comport": "3"}, {"igvm:qemu", "measure:qemu"}),
-        ({"no-vtom": True}, {"igvm:qemu", "measure:qemu"}),
-        ({"platforms": ["snp"]}, {"igvm:qemu", "measure:qemu"}),
-        ({"measure-native-zeroes": True}, {"measure:qemu"}),
-        ({"check-kvm": True}, {"measure:qemu"}),
+        ({"policy": "0x30001"}, {"igvm:qemu", "measure:qemu", "provenance:qemu"}),
+        ({"comport": "3"}, {"igvm:qemu", "measure:qemu", "provenance:qemu"}),
+        ({"no-vtom": True}, {"igvm:qemu", "measure:qemu", "provenance:qemu"}),
+        ({"platforms": ["snp"]}, {"igvm:qemu", "measure:qemu", "provenance:qemu"}),
+        ({"measure-native-zeroes": True}, {"measure:qemu", "provenance:qemu"}),
+        ({"check-kvm": True}, {"measure:qemu", "provenance:qemu"}),
         ({"measure": "print"}, set()),
     ],
 )
@@ -84,7 +84,7 @@ def test_a_changed_igvm_field_makes_another_variant_of_just_the_steps_that_see_i
 
 def test_a_feature_makes_another_variant_of_its_part_and_of_what_holds_it() -> None:
     new = plan(features=parse_features("attest"))
-    assert changed(plan(), new) == {"kernel:svsm", "igvm:qemu", "measure:qemu"}
+    assert changed(plan(), new) == {"kernel:svsm", "igvm:qemu", "measure:qemu", "provenance:qemu"}
 
 
 def test_a_release_build_shares_nothing_with_a_debug_build() -> None:
@@ -104,7 +104,7 @@ def test_another_tree_is_another_variant() -> None:
 
 def test_kernel_parts_images_and_measurements_are_shown_in_bin() -> None:
     shown = {place for found in plan(recipe(fs={"modules": {"init": {}}})).steps for _, place in found.publish}
-    names = "svsm bldr svsm-fs.bin a.igvm a.igvm.launch-digest.hex a.igvm.launch-digest.json"
+    names = "svsm bldr svsm-fs.bin a.igvm a.igvm.launch-digest.hex a.igvm.launch-digest.json a.igvm.provenance.json"
     assert shown == {f"bin/{name}" for name in names.split()}
 
 
@@ -117,7 +117,7 @@ def test_modules_are_laid_out_by_their_paths() -> None:
 
 def test_a_module_at_another_path_is_the_same_build() -> None:
     old, new = (plan(recipe(fs={"modules": {"init": {"path": path}}})) for path in ("/init", "/sbin/init"))
-    assert changed(old, new) == {"fs:image", "igvm:qemu", "measure:qemu"}
+    assert changed(old, new) == {"fs:image", "igvm:qemu", "measure:qemu", "provenance:qemu"}
 
 
 def test_a_target_without_snp_has_no_measurement() -> None:
@@ -127,6 +127,35 @@ def test_a_target_without_snp_has_no_measurement() -> None:
     work = step(found, "igvm:hyper-v").work
     assert isinstance(work, IgvmFile)
     assert "--policy" not in work.build.argv
+
+
+def test_a_provenance_is_of_the_steps_that_its_own_image_is_made_by() -> None:
+    found = plan(recipe(igvm={"qemu": {}, "hyper-v": {"platforms": ["vsm"]}}, fs={"modules": {"init": {}}}))
+    made = {name: step(found, f"provenance:{name}").work for name in ("qemu", "hyper-v")}
+    links = {step.link: step.name for step in found.steps if step.link}
+    both = {"kernel:svsm", "kernel:bldr", "tool:packit", "module:init", "fs:image", "tool:igvmbuilder"}
+    assert {
+        name: {links[link] for link in work.links} for name, work in made.items() if isinstance(work, Provenance)
+    } == {
+        "qemu": both | {"igvm:qemu", "tool:igvmmeasure", "measure:qemu"},
+        "hyper-v": both | {"igvm:hyper-v"},
+    }
+    for work in made.values():
+        assert isinstance(work, Provenance)
+        assert [name for name, _ in work.parts] == ["kernel:svsm", "kernel:bldr", "fs:image"]
+    assert isinstance(made["hyper-v"], Provenance) and made["hyper-v"].measurement is None
+
+
+def test_what_was_asked_for_beside_the_recipe_is_in_the_provenance() -> None:
+    found = plan(release=True, offline=True, reproducible=True, features=parse_features("attest, packit:x"))
+    work = step(found, "provenance:qemu").work
+    assert isinstance(work, Provenance)
+    assert dict(work.options) == {"RELEASE": "1", "REPRODUCIBLE": "1", "FEATURES": "svsm:attest,packit:x"}
+    assert changed(plan(features=parse_features("nobody:x")), plan()) == {"provenance:qemu"}
+
+
+def test_the_picture_is_not_full_of_what_is_on_paper() -> None:
+    assert direct_needs(plan().steps)["provenance:qemu"] == ("igvm:qemu", "measure:qemu", "kernel:svsm", "kernel:bldr")
 
 
 def test_a_recipe_without_targets_builds_its_parts() -> None:
@@ -187,7 +216,7 @@ def test_a_firmware_command_alone_puts_no_firmware_into_the_image() -> None:
     igvm = step(found, "igvm:qemu").work
     assert isinstance(igvm, IgvmFile)
     assert "--firmware" not in igvm.build.argv
-    assert step(found, "firmware:guest").outputs == ()
+    assert step(found, "firmware:guest").outputs == (step(found, "firmware:guest").link,)
 
 
 def test_an_empty_firmware_object_is_no_firmware() -> None:

@@ -42,6 +42,7 @@ def test_the_output_of_each_steps_last_run_is_kept_and_shown(site: Site) -> None
     listed = site.build("log", recipe).out.splitlines()
     assert {line.split()[2] for line in listed} == {
         "tool:igvmbuilder", "tool:igvmmeasure", "kernel:svsm", "kernel:bldr", "igvm:qemu", "measure:qemu",
+        "provenance:qemu",
     }  # fmt: skip
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  \S+ +[\d.]+ (B|KiB)", line) for line in listed)
     group = site.build("log", recipe, "kernel").out
@@ -237,7 +238,7 @@ def test_reports_are_kept_where_they_can_be_and_never_stop_a_build(site: Site) -
         (site.bin / ".coconut" / name).unlink()
         os.mkdir(site.bin / ".coconut" / name)
     add_code(site, "kernel/src/main.rs")
-    assert site.build(recipe).built == {"kernel:svsm", "igvm:qemu", "measure:qemu"}
+    assert site.build(recipe).built == {"kernel:svsm", "igvm:qemu", "measure:qemu", "provenance:qemu"}
 
 
 # The live line

@@ -37,7 +37,7 @@ def test_a_source_that_is_replaced_by_one_with_an_older_time_is_seen(profile: tu
     os.utime(new, (OLD, OLD))
     new.replace(path)
     outcome = site.build(recipe, *profile)
-    assert outcome.built == {"kernel:svsm", "igvm:qemu", "measure:qemu"}
+    assert outcome.built == {"kernel:svsm", "igvm:qemu", "measure:qemu", "provenance:qemu"}
     assert b"an older file" in (site.bin / "svsm").read_bytes()
 
 
@@ -71,7 +71,7 @@ def same_as_clean(site: Site, *words: str) -> None:
     assert site.contents() == kept
 
 
-KERNEL = {"kernel:svsm", "igvm:qemu", "measure:qemu"}
+KERNEL = {"kernel:svsm", "igvm:qemu", "measure:qemu", "provenance:qemu"}
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,10 @@ def test_an_output_that_is_not_as_it_was_built_comes_back(how: str, where: str, 
     outcome = site.build(recipe)
     assert site.contents() == good
     if where == "bin":
-        assert (outcome.built, outcome.placed) == (set(), {"kernel:svsm", "igvm:qemu", "measure:qemu"})
+        assert (outcome.built, outcome.placed) == (
+            set(),
+            {"kernel:svsm", "igvm:qemu", "measure:qemu", "provenance:qemu"},
+        )
     else:
         assert outcome.built == {"kernel:svsm"}
     assert site.build(recipe).built == set()
@@ -336,7 +339,7 @@ def test_firmware_is_taken_by_content(site: Site) -> None:
     firmware.touch()
     assert site.build(recipe, env=env).built == set()
     firmware.write_bytes(b"two" * 2000)
-    assert site.build(recipe, env=env).built == {"firmware:guest", "igvm:qemu", "measure:qemu"}
+    assert site.build(recipe, env=env).built == {"firmware:guest", "igvm:qemu", "measure:qemu", "provenance:qemu"}
     firmware.unlink()
     outcome = site.doit(recipe, env=env)
     assert (outcome.status, "the firmware image is not there" in outcome.err) == (2, True)

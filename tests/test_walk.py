@@ -6,6 +6,7 @@ have run that the change cannot reach.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -17,7 +18,8 @@ from typing import Any
 import pytest
 from conftest import Site, kernel_with_a_makefile
 
-TARGETS = {"igvm:qemu", "igvm:hyper-v", "measure:qemu", "measure:hyper-v"}
+PAPERS = {"provenance:qemu", "provenance:hyper-v"}
+TARGETS = {"igvm:qemu", "igvm:hyper-v", "measure:qemu", "measure:hyper-v"} | PAPERS
 KERNEL = {"kernel:svsm", "kernel:bldr", "kernel:tdx-stage1"}
 TOOLS = {"tool:igvmbuilder", "tool:igvmmeasure", "tool:packit"}
 MODULES = {"module:userinit", "module:hello", "fs:image"}
@@ -156,7 +158,7 @@ class Walk:
                 self.may_reach(TARGETS, name)
             case "measure-native-zeroes":
                 target["measure-native-zeroes"] = not target.get("measure-native-zeroes", False)
-                self.may_reach({"measure:qemu", "measure:hyper-v"}, name)
+                self.may_reach({"measure:qemu", "measure:hyper-v"} | PAPERS, name)
             case "no-vtom":
                 target["no-vtom"] = not target.get("no-vtom", False)
                 self.may_reach(TARGETS, name)
@@ -165,6 +167,7 @@ class Walk:
                 self.may_reach({"kernel:svsm"} | TARGETS, name)
             case _:
                 self.recipes[name] = dict(reversed(recipe.items()))
+                self.may_reach(PAPERS, name)  # they name the file by its digest
         return f"recipe {name}: {self.recipes[name]}"
 
     def change_environment(self) -> str:
@@ -187,7 +190,10 @@ class Walk:
                 path.write_bytes(path.read_bytes() + b"x")
             case _:
                 path.write_bytes(path.read_bytes()[:10])
-        if ".coconut" in path.parts:
+        if path.parent.name == "links":
+            stage, component = path.stem[:-13].split("-", 1)
+            self.may_reach({f"{stage}:{component}"} | PAPERS)
+        elif ".coconut" in path.parts:
             owner = path.name.removesuffix(".igvm")
             by_name = {"svsm-fs.bin": {"fs:image"}, "userinit": {"module:userinit"}, "hello": {"module:hello"}}
             tools = {name.partition(":")[2]: {name} for name in TOOLS}
@@ -214,6 +220,7 @@ class Walk:
         self.reach[state] = set()
         assert self.build(env={}) == set()
         found = {name: self.site.contents()[name] for name in self.shown()}
+        told = self.told(self.site.bin)
         self.clean(reference / "target")
         shutil.rmtree(reference / "bin", ignore_errors=True)
         shutil.rmtree(self.site.tree / "bin", ignore_errors=True)
@@ -223,6 +230,26 @@ class Walk:
         clean = {name: (reference / "bin" / name).read_bytes() for name in self.shown()}
         differ = {name for name in clean if clean[name] != found[name] and not name.endswith(".json")}
         assert not differ
+        for name, parts in self.told(reference / "bin").items():
+            for part, told_of_it in parts.items():
+                assert told_of_it == told[name][part]
+
+    def told(self, folder: Path) -> dict[str, dict[str, Any]]:
+        """What the provenance of each image says but for paths of the output folder, which is another one: a statement that is out of
+        date would vouch for the wrong thing."""
+        found = {}
+        for target in self.recipes[self.recipe]["igvm"].values():
+            text = json.loads((folder / f"{target['output']}.provenance.json").read_text())
+            built, ran = text["predicate"]["buildDefinition"], text["predicate"]["runDetails"]
+            parts = {one["name"]: one["digest"] for one in ran["byproducts"] if not one["name"].startswith("measure:")}
+            found[target["output"]] = {
+                "subject": text["subject"],
+                "parameters": built["externalParameters"],
+                "dependencies": built["resolvedDependencies"],
+                "parts": {name: digest for name, digest in parts.items() if not name.endswith(".json")},
+                "pages": ran["byproducts"][-1]["annotations"]["pages"],
+            }
+        return found
 
     def shown(self) -> list[str]:
         """What the recipe puts into bin/; the JSON file also names the commands, which have the folder in them."""

@@ -88,7 +88,7 @@ CODE = '\n#[used]\nstatic MORE: [u8; 3] = *b"abc";\n'
 
 def test_a_change_is_built_and_a_changed_digest_is_shown(site: Site) -> None:
     with watch(site, site.recipe()) as watching:
-        watching.wait(r"^7 built")
+        watching.wait(r"^8 built")
         first = (site.bin / "q.igvm.launch-digest.hex").read_text().strip()
         assert re.search(r"^\[\d\d:\d\d:\d\d\] watching \d+ folders of ", watching.said, re.MULTILINE)
 
@@ -98,7 +98,7 @@ def test_a_change_is_built_and_a_changed_digest_is_shown(site: Site) -> None:
         second = (site.bin / "q.igvm.launch-digest.hex").read_text().strip()
         said = watching.said[at:]
         assert re.search(r"^\[.*\] kernel/src/main\.rs changed$", said, re.MULTILINE)
-        assert re.search(r"^3 built, 4 up to date", said, re.MULTILINE)
+        assert re.search(r"^4 built, 4 up to date", said, re.MULTILINE)
         watching.wait(WAITING, at)
         assert f"bin/q.igvm: the launch digest changed: {first} → {second}\n" in said and first != second
 
@@ -113,7 +113,7 @@ def test_a_change_is_built_and_a_changed_digest_is_shown(site: Site) -> None:
 
 def test_a_burst_of_changes_is_built_once(site: Site) -> None:
     with watch(site, site.recipe()) as watching:
-        watching.wait(r"^7 built")
+        watching.wait(r"^8 built")
         at = watching.settle()
         for i in range(25):
             (site.tree / "kernel" / "src" / f"part{i}.rs").write_text(f"// {i}\n")
@@ -130,7 +130,7 @@ def test_a_burst_of_changes_is_built_once(site: Site) -> None:
 def test_a_change_during_a_build_is_built_after_it(site: Site) -> None:
     main = site.tree / "kernel" / "src" / "main.rs"
     with watch(site, site.recipe()) as watching:
-        watching.wait(r"^7 built")
+        watching.wait(r"^8 built")
         at = watching.settle()
         script = site.tree / "kernel" / "build.rs"
         wait = "    std::thread::sleep(std::time::Duration::from_secs(3));"
@@ -148,7 +148,7 @@ def test_what_is_wrong_is_told_and_the_watch_goes_on(site: Site) -> None:
     main = site.tree / "kernel" / "src" / "main.rs"
     good = main.read_text()
     with watch(site, recipe) as watching:
-        watching.wait(r"^7 built")
+        watching.wait(r"^8 built")
         at = watching.settle()
         main.write_text("this is no Rust")
         watching.wait(r"FAILED \(kernel:svsm\)", at)
@@ -164,7 +164,7 @@ def test_what_is_wrong_is_told_and_the_watch_goes_on(site: Site) -> None:
 
 def test_what_no_build_reads_builds_nothing(site: Site) -> None:
     with watch(site, site.recipe()) as watching:
-        watching.wait(r"^7 built")
+        watching.wait(r"^8 built")
         at = watching.settle()
         (site.tree / "NOTES").write_text("x")
         watching.wait(QUIET, at)
@@ -179,7 +179,7 @@ def test_a_file_outside_of_the_tree_is_watched_and_so_is_a_new_folder(site: Site
     outside.mkdir()
     (outside / "fw.bin").write_bytes(b"firmware" * 600)
     with watch(site, site.recipe({**QEMU, "firmware": {"file": "../elsewhere/fw.bin"}})) as watching:
-        watching.wait(r"^8 built")
+        watching.wait(r"^9 built")
         at = watching.settle()
         (outside / "fw.bin").write_bytes(b"another " * 600)
         watching.wait(r"the launch digest changed", at)
@@ -193,7 +193,7 @@ def test_a_file_outside_of_the_tree_is_watched_and_so_is_a_new_folder(site: Site
 
 def test_sigterm_leaves_no_build_behind(site: Site) -> None:
     with watch(site, site.recipe()) as watching:
-        watching.wait(r"^7 built")
+        watching.wait(r"^8 built")
         at = watching.settle()
         script = site.tree / "kernel" / "build.rs"
         wait = "    std::thread::sleep(std::time::Duration::from_secs(30));"

@@ -81,6 +81,15 @@ class Files:
             return ABSENT
         return (found if found[1] < now - _RACY_NS else None), digest
 
+    def moved(self, path: str, before: Stat | None, started_ns: int) -> bool:
+        """Whether a file may have changed since ``started_ns``, when an action began that read it; it is looked at again for that.
+
+        It did if it is not as it was seen before and its change time lies behind that moment: whatever it holds now, nobody knows what the
+        action read. An edit that was undone in time looks just so.
+        """
+        now = self.look_again(path)
+        return now is None or (now != before and now[1] >= started_ns)
+
     def unchanged(self, path: str, state: State) -> bool:
         """Whether the file is as it was recorded: by its stat, else by its content."""
         found = self.stat(path)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+
+from coconut_tasks.inputs.git import git_text
 
 _HEADER = "// Generated from `git describe` by the build; changes here are overwritten.\n//\n\n"
 _LINE = re.compile(r'^pub const GIT_VERSION: &str = "[^"]*";$', re.MULTILINE)
@@ -34,26 +35,17 @@ def read_version(file: str) -> str | None:
 
 def commit_time(tree: str, environment: Mapping[str, str]) -> int | None:
     """When the tree's commit was made, in seconds since 1970; None without git or a repository."""
-    printed = _git(["log", "-1", "--no-show-signature", "--format=%ct"], tree, environment)
+    printed = git_text(["log", "-1", "--no-show-signature", "--format=%ct"], tree, environment)
     return int(printed) if printed.isdigit() else None
 
 
 def repository(tree: str, environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that make git speak of the tree's repository, wherever it stands; none without git or a repository."""
-    printed = _git(["rev-parse", "--absolute-git-dir", "--show-toplevel"], tree, environment).splitlines()
+    printed = git_text(["rev-parse", "--absolute-git-dir", "--show-toplevel"], tree, environment).splitlines()
     return {"GIT_DIR": printed[0], "GIT_WORK_TREE": printed[1]} if len(printed) == 2 else {}
 
 
 def _describe(tree: str, environment: Mapping[str, str]) -> str:
     # As the tree's own build script does it: no git, or no repository, is an empty version.
-    printed = _git(["describe", "--always", "--dirty=+"], tree, environment)
+    printed = git_text(["describe", "--always", "--dirty=+"], tree, environment)
     return re.sub(r'["\\\n]', "", printed.removeprefix("v"))
-
-
-def _git(words: list[str], tree: str, environment: Mapping[str, str]) -> str:
-    """What git prints; nothing where it fails, or is not there."""
-    try:
-        done = subprocess.run(["git", *words], cwd=tree, env=dict(environment), capture_output=True, text=True)
-    except OSError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -15,7 +15,8 @@ from coconut_tasks.plan.ground import Ground
 from coconut_tasks.plan.igvm import plan_igvm, plan_measurement
 from coconut_tasks.plan.items import TOOLS, plan_tool, plan_version
 from coconut_tasks.plan.kernel import plan_kernel
-from coconut_tasks.recipe import BuildType, Component, Recipe
+from coconut_tasks.plan.provenance import linked, plan_provenance
+from coconut_tasks.recipe import BuildType, Component, Recipe, Target
 from coconut_tasks.step import Command, FirmwareImage, MakeItem, Step
 from coconut_tasks.tools.cargo import cargo_ahead
 from coconut_tasks.tools.igvmbuilder import Parts
@@ -46,12 +47,15 @@ def plan_recipe(recipe: Recipe, ground: Ground) -> tuple[Step, ...]:
         filesystem=fs[-1].outputs[0] if fs else None,
     )
     steps = [*plan_version(ground), *kernel.values(), *fs, *firmware]
+    made: list[tuple[Target, Step, Step | None]] = []
     for target in recipe.targets:
         builder, measurer = plan_tool("igvmbuilder", ground), plan_tool("igvmmeasure", ground)
-        igvm = plan_igvm(target, parts, builder.outputs[0], ground)
-        measurement = plan_measurement(target, igvm, measurer.outputs[0], ground)
-        steps += [builder, igvm, *((measurer, *measurement) if measurement else ())]
-    return tuple({step.record: step for step in steps}.values())
+        igvm = linked(plan_igvm(target, parts, builder.outputs[0], ground), ground)
+        measured = [linked(step, ground) for step in plan_measurement(target, igvm, measurer.outputs[0], ground)]
+        steps += [builder, igvm, *((measurer, *measured) if measured else ())]
+        made.append((target, igvm, measured[0] if measured else None))
+    each = tuple({step.record: linked(step, ground) for step in steps}.values())
+    return (*each, *(plan_provenance(target, igvm, measured, each, recipe, ground) for target, igvm, measured in made))
 
 
 def plan_recipes(recipes: Sequence[Recipe], ground: Ground) -> Plan:

@@ -14,8 +14,18 @@ from coconut_tasks.reports.wires import arrow_path, dots, wire_path
 
 MANY_MODULES = 8
 """With more than these, modules that are alike are one box, unless the caller says otherwise."""
-_STAGES = ("version", "tool", "kernel", "module", "fs", "firmware", "igvm", "measure")
-_RANK = {"version": 0, "tool": 1, "kernel": 1, "module": 1, "fs": 2, "firmware": 2, "igvm": 3, "measure": 4}
+_STAGES = ("version", "tool", "kernel", "module", "fs", "firmware", "igvm", "measure", "provenance")
+_RANK = {
+    "version": 0,
+    "tool": 1,
+    "kernel": 1,
+    "module": 1,
+    "fs": 2,
+    "firmware": 2,
+    "igvm": 3,
+    "measure": 4,
+    "provenance": 5,
+}
 _SHOWN_NAMES = 6
 _TOLD_REASONS = 20
 

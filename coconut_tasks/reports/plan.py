@@ -7,7 +7,7 @@ from typing import Any
 
 from coconut_tasks.finding import printable
 from coconut_tasks.forecast import Fate, Forecast
-from coconut_tasks.step import CargoItem, Command, FirmwareImage, FsImage, Measurement, Step, VersionFile
+from coconut_tasks.step import CargoItem, Command, FirmwareImage, FsImage, Measurement, Provenance, Step, VersionFile
 
 FORMAT = 1
 """Version of the JSON; a change of meaning raises it."""
@@ -85,5 +85,7 @@ def _lines(step: Step) -> list[str]:
             return [*commands, *([f"# {work.source} is copied to {work.output}"] if work.source else [])]
         case Measurement() as work:
             return [*commands, f"# the digest is written to {work.hex} and {work.json}"]
+        case Provenance() as work:
+            return [f"# the in-toto statement is written to {work.output}"]
         case _:
             return commands

@@ -42,13 +42,7 @@ class Checker(FileChangedChecker):  # type: ignore[misc]  # doit has no types
         return not self.files.unchanged(file_path, (None, digest))
 
     def get_state(self, dep: str, current_state: Any) -> Any:
-        """What to record of an input after a successful action: its state, or one that never matches if it changed meanwhile.
-
-        It changed if it is not as it was seen before and its change time lies behind the start of the action: whatever it holds now, nobody
-        knows what the action read. An edit that was undone in time looks just so.
-        """
-        before = Checker.before.get(dep)
-        now = self.files.look_again(dep)
-        if now is None or (now != before and now[1] >= Checker.started_ns):
+        """What to record of an input after a successful action: its state, or one that never matches if it changed meanwhile."""
+        if self.files.moved(dep, Checker.before.get(dep), Checker.started_ns):
             return MOVED
         return self.files.state(dep)

@@ -119,6 +119,7 @@ _STAGES = {
     "firmware": "the guest firmware",
     "igvm": "the IGVM files",
     "measure": "the launch measurements",
+    "provenance": "what the IGVM files were made of",
 }
 
 

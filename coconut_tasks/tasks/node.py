@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from doit.exceptions import TaskFailed
 from doit.globals import Globals
 
-from coconut_tasks.effects.place import copy_whole
+from coconut_tasks.effects.place import copy_whole, write_whole
 from coconut_tasks.effects.stopwatch import Stopwatch, timed
 from coconut_tasks.errors import CoconutError, UsageError, user_fault
-from coconut_tasks.inputs.files import CLOCK_LAG_NS, State, recorded_state
+from coconut_tasks.inputs.files import CLOCK_LAG_NS, Stat, State, recorded_state
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.layout import BESIDE
 from coconut_tasks.staleness import Record, Verdict, input_files, judge, signature
@@ -153,9 +153,12 @@ class Node:
             inputs = input_files(step, found, world)
             task.file_dep.clear()
             task.file_dep.update(inputs)
+            signed = signature(step, found, world)
+            if step.link:
+                self._write_link(signed, inputs, before, started_ns)
             values = {
                 "tree": world.tree,
-                "signature": signature(step, found, world),
+                "signature": signed,
                 "inputs": found.as_json(),
                 "outputs": {output: world.files.state(world.path(output)) for output in step.outputs},
                 "published": self._publish(),
@@ -170,6 +173,28 @@ class Node:
             return values
 
         task.value_savers.append(save)
+
+    def _write_link(
+        self, signed: Mapping[str, Any], inputs: Iterable[str], before: Mapping[str, Stat | None], started_ns: int
+    ) -> None:
+        from coconut_tasks.papers.link import Link, link_text  # as above
+
+        step, world, files = self.step, self.world, self.world.files
+        read = {
+            path: None if files.moved(path, before.get(path), started_ns) else files.digest(path) for path in inputs
+        }
+        made = {path: files.digest(path) for path in map(world.path, step.outputs) if path != world.path(step.link)}
+        link = Link(
+            f"{step.stage}:{step.component}",
+            [{"argv": list(command.argv), "env": dict(command.env)} for command in step.commands],
+            {name: world.neutral(value) for name, value in signed["environment"].items()},
+            signed["tools"],
+            {world.named(path): digest for path, digest in read.items()},
+            {world.named(path): digest or "" for path, digest in made.items()},
+        )
+        path = world.path(step.link)
+        write_whole(Path(path), link_text(link))
+        files.look_again(path)
 
     def _publish(self) -> dict[str, State]:
         step, world = self.step, self.world

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.known import Inputs
-from coconut_tasks.step import CargoItem, FirmwareImage, FsImage, IgvmFile, MakeItem, Measurement, Step, VersionFile
+from coconut_tasks.step import (
+    CargoItem,
+    FirmwareImage,
+    FsImage,
+    IgvmFile,
+    MakeItem,
+    Measurement,
+    Provenance,
+    Step,
+    VersionFile,
+)
 from coconut_tasks.work.cargo import build_cargo_item
 from coconut_tasks.work.firmware import take_firmware
 from coconut_tasks.work.fs import pack_fs
 from coconut_tasks.work.igvm import build_igvm
 from coconut_tasks.work.make import build_make_item
 from coconut_tasks.work.measure import measure
+from coconut_tasks.work.provenance import write_provenance
 from coconut_tasks.work.version import write_version
 from coconut_tasks.world import World
 
@@ -37,9 +48,11 @@ def perform(step: Step, world: World) -> Inputs:
             build_igvm(work, world, log)
         case Measurement() as work:
             measure(work, world, log)
+        case Provenance() as work:
+            found = write_provenance(work, world, log)
         case VersionFile() as work:
             write_version(work, world)
     for output in step.outputs:
-        if world.files.look_again(world.path(output)) is None:
+        if output != step.link and world.files.look_again(world.path(output)) is None:
             raise StepError(f"the command ended well, but made no {output}\n  log: {log}")
     return found

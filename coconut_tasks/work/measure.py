@@ -51,9 +51,9 @@ def measurement(work: Measurement, digest: str, world: World) -> dict[str, Any]:
         "policy": work.policy,
         "check_kvm": work.check_kvm,
         "measure_native_zeroes": work.native_zero,
-        "tool": {"name": "igvmmeasure", "command": list(work.measure.argv), "sha256": _sha256(work.tool, world)},
+        "tool": {"name": "igvmmeasure", "command": list(work.measure.argv), "sha256": world.sha256(work.tool)},
         "checked_by": {"name": "coconut-tasks", "version": __version__},
-        "igvm": {"file": work.shown, "size": Path(igvm).stat().st_size, "sha256": _sha256(work.igvm, world)},
+        "igvm": {"file": work.shown, "size": Path(igvm).stat().st_size, "sha256": world.sha256(work.igvm)},
     }
 
 
@@ -79,9 +79,3 @@ def _check(work: Measurement, digest: str, world: World, log: Path) -> None:
             f"  coconut-tasks: {ours}\n    command: {Command(('coconut-measure', *flags, str(file)))}\n"
             f"  file: {file}\n  log: {log}"
         )
-
-
-def _sha256(spelt: str, world: World) -> str:
-    digest = world.files.digest(world.path(spelt))
-    assert digest is not None
-    return digest.partition(":")[2]

@@ -1,0 +1,35 @@
+"""The measured pages of an image, one text each, with the part that stands there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from coconut_tasks.igvm.snp import MeasuredPage
+from coconut_tasks.igvm.values import PAGE_SIZE
+
+
+def page_texts(data: bytes | bytearray, pages: Iterable[MeasuredPage], parts: Mapping[str, bytes]) -> Iterator[str]:
+    """``0x800000 normal <sha384> kernel:svsm+0x1000`` for each page: address, kind, digest of the content or ``-``, and the part.
+
+    A part is found by its bytes: builders put parts in from a page's start on, the last page filled up with zeroes. Where the same bytes
+    stand in several places, the one that goes on where the page before ended is meant.
+    """
+    blocks = _blocks(parts)
+    following: tuple[str, int] | None = None
+    for page in pages:
+        found = None
+        if page.file_offset and page.kind == "normal":
+            places = blocks.get(bytes(data[page.file_offset : page.file_offset + PAGE_SIZE]), ())
+            found = following if following in places else next(iter(places), None)
+        following = (found[0], found[1] + PAGE_SIZE) if found else None
+        where = f" {found[0]}+{found[1]:#x}" if found else ""
+        yield f"{page.gpa:#x} {page.kind} {page.content or '-'}{where}"
+
+
+def _blocks(parts: Mapping[str, bytes]) -> dict[bytes, list[tuple[str, int]]]:
+    found: dict[bytes, list[tuple[str, int]]] = {}
+    for name, content in parts.items():
+        for start in range(0, len(content), PAGE_SIZE):
+            block = content[start : start + PAGE_SIZE].ljust(PAGE_SIZE, b"\0")
+            found.setdefault(block, []).append((name, start))
+    return found

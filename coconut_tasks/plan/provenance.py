@@ -1,0 +1,59 @@
+"""What each IGVM file was made of, on paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from coconut_tasks.layout import PROVENANCE, key_of
+from coconut_tasks.plan.ground import Ground
+from coconut_tasks.recipe import Recipe, Target
+from coconut_tasks.step import IgvmFile, Measurement, Provenance, Step, VersionFile
+
+
+def linked(step: Step, ground: Ground) -> Step:
+    """The step, which now also leaves what it was made of.
+
+    The version file's does not: it may be as it should be without the step having run, and who reads it names it as a file anyway.
+    """
+    if step.link or isinstance(step.work, VersionFile):
+        return step
+    link = ground.layout.link(step.stage, step.component, step.key)
+    return replace(step, outputs=(*step.outputs, link), link=link)
+
+
+def plan_provenance(
+    target: Target, igvm: Step, measured: Step | None, made_by: Sequence[Step], recipe: Recipe, ground: Ground
+) -> Step:
+    """The provenance of one target's IGVM file. ``made_by`` are all steps of the recipe in the order of the data, linked."""
+    own = [step for step in made_by if _concerns(step, igvm, measured)]
+    file = igvm.outputs[0]
+    measurement = measured.work.json if measured is not None and isinstance(measured.work, Measurement) else None
+    links = tuple(step.link for step in own if step.link)
+    options = tuple(_options(ground))
+    key = key_of("provenance", igvm.key, measured.key if measured else None, recipe.path, options, links)
+    output = ground.layout.variant(f"provenance-{target.name}", key, target.output + PROVENANCE)
+    parts = tuple(
+        (step.name, path) for step in own for path in step.outputs if path in igvm.inputs and step.stage != "tool"
+    )
+    work = Provenance(file, target.output, target.name, recipe.path, options, links, parts, measurement, output)
+    inputs = tuple(filter(None, (file, measurement, recipe.path, *links, *(path for _, path in parts))))
+    published = ((output, ground.layout.published(target.output + PROVENANCE)),)
+    doc = f"what {target.output} was made of, as an in-toto statement"
+    return Step("provenance", target.name, key, doc, work, inputs, (output,), published)
+
+
+def _concerns(step: Step, igvm: Step, measured: Step | None) -> bool:
+    """Whether a step of the recipe is one that the file is made or measured by, and not one of another target."""
+    if step.component == "igvmmeasure" and step.stage == "tool":
+        return measured is not None
+    return not isinstance(step.work, IgvmFile | Measurement | Provenance) or step in (igvm, measured)
+
+
+def _options(ground: Ground) -> Iterable[tuple[str, str]]:
+    """What can change the bytes; OFFLINE and the like only say how to come by them."""
+    given = ground.options
+    switches = ("release", "all_features", "verbose", "reproducible")
+    yield from ((name.upper(), "1") for name in switches if getattr(given, name))
+    if given.features:
+        yield "FEATURES", ",".join(map(str, given.features))
