@@ -163,9 +163,10 @@ def planned_tasks(options: Options) -> list[Candidate]:
         options = replace(options, svsm=str(shipped("sample")))
     source = find_source(options)
     names = options.recipes or (default_recipe(options, source.tree),)
+    found_at = {name: find_recipe(name, options, source.tree) for name in names}
     recipes = [
-        load_recipe(name, find_recipe(name, options, source.tree).read_bytes(), valid=True)
-        for name in dict.fromkeys(names)
+        replace(load_recipe(name, path.read_bytes(), valid=True), path=source.spelt(str(path)))
+        for name, path in found_at.items()
     ]
     plan = plan_recipes(recipes, Ground(options, source.layout, has_version_file=source.has_version_file))
     found: dict[str, Candidate] = {}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from coconut_tasks.staleness import Reason
-from coconut_tasks.step import MakeItem, Measurement, Provenance, Step, VersionFile
+from coconut_tasks.step import IgvmFile, MakeItem, Measurement, Provenance, Step, VersionFile
 
 
 class Fate(Enum):
@@ -93,7 +93,9 @@ def _forecast(outlook: Outlook, moving: Mapping[str, Forecast], after: Iterable[
         return Forecast(step, Fate.MAYBE, tuple(sentences), reads, because)
     if not sentences and isinstance(step.work, Measurement | Provenance):
         # Where an IGVM file is placed, what stands beside it goes first.
-        sentences = [f"{source.step.name} is placed again" for source in ahead]
+        sentences = [
+            f"{made.name} is placed again" for source in ahead if isinstance((made := source.step).work, IgvmFile)
+        ]
     return Forecast(step, Fate.PLACES if sentences else Fate.RESTS, tuple(sentences), reads)
 
 

@@ -29,6 +29,7 @@ VARIABLES: Mapping[str, str] = {
     "REPRODUCIBLE": "1: bytes that do not depend on where, when and by whom they are built",
     "LENIENT": "1: unknown fields of a recipe are warnings",
     "ASK_CARGO": "1: every cargo item asks cargo, whatever is known of its inputs",
+    "EXPECT": "for verify: the launch digest that is expected, or a file that names one",
 }
 SWITCHES = ("RELEASE", "ALL_FEATURES", "OFFLINE", "VERBOSE", "REPRODUCIBLE", "LENIENT", "ASK_CARGO")
 """The variables that are yes or no; in lower case, the fields of ``Options``."""
@@ -62,6 +63,8 @@ class Options:
     reproducible: bool = False
     lenient: bool = False
     ask_cargo: bool = False
+    expect: str | None = None
+    """The launch digest, or the file with one, that a build is to be compared with."""
     environment: Mapping[str, str] = field(default_factory=dict)
     workdir: str = "."
     """The folder that the user stood in: relative paths of the command line and of variables start there."""
@@ -145,7 +148,7 @@ def from_words(words: Sequence[str], environment: Mapping[str, str], workdir: st
         features = parse_features(given.get("FEATURES", ""))
     except UsageError as error:
         wrong.append(str(error))
-    paths = ("RECIPE", "SVSM", "BIN")
+    paths = ("RECIPE", "SVSM", "BIN", "EXPECT")
     empty = (name for name in paths if name in given and not split_list(given[name]))
     wrong += [f"{name}: nothing after the equal sign: {VARIABLES[name]}" for name in empty]
     if wrong:
@@ -154,6 +157,7 @@ def from_words(words: Sequence[str], environment: Mapping[str, str], workdir: st
         recipes=split_list(given.get("RECIPE", "")),
         svsm=given.get("SVSM", environment.get("SVSM") or None),
         bin=given.get("BIN"),
+        expect=given.get("EXPECT"),
         features=features,
         environment=dict(environment),
         workdir=workdir,

@@ -73,7 +73,8 @@ class World:
     def named(self, path: str) -> str:
         """What an absolute path is called on paper: the same in each clone and for each user.
 
-        Relative to the tree for what is in it or beside it; the output folder is ``bin``, cargo's own ``$CARGO_HOME``.
+        Relative to the tree for what is in it or beside it; the output folder is ``bin``, and there are ``$CARGO_HOME``, ``$RUSTUP_HOME``
+        and ``$HOME``.
         """
         for folder, name in self._folders():
             if path == folder or path.startswith(folder + os.sep):
@@ -82,18 +83,19 @@ class World:
 
     def neutral(self, value: str | None) -> str | None:
         """A variable's value without paths of this machine, as far as they are known."""
-        if value is None or self.reproducible is None:
-            return value and self.named(value)
-        for folder, name in reversed(self.reproducible.prefixes):
-            value = value.replace(folder, name)
-        return value
+        for folder, name in reversed(self.reproducible.prefixes if self.reproducible else ()):
+            value = value and value.replace(folder, name)
+        return value and self.named(value)
 
     def _folders(self) -> Iterator[tuple[str, str]]:
         yield self.bin, "bin"
         yield self.tree, "."
+        home = self.environment.get("HOME", "")
         yield cargo_home(self.environment), "$CARGO_HOME"
-        if len(beside := os.path.dirname(self.tree)) > 1:
-            yield beside, os.pardir
+        yield self.environment.get("RUSTUP_HOME") or os.path.join(home, ".rustup"), "$RUSTUP_HOME"
+        for folder, name in ((os.path.dirname(self.tree), os.pardir), (home, "$HOME")):
+            if len(folder) > 1:
+                yield folder, name
 
     @property
     def state(self) -> Path:

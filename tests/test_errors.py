@@ -451,7 +451,7 @@ def test_with_continue_the_rest_is_built_and_the_status_is_that_of_a_failed_step
     assert outcome.status == 1, outcome.text
     assert {"kernel:bldr", "tool:igvmbuilder", "tool:igvmmeasure"} <= outcome.built
     assert "1 FAILED (kernel:svsm)" in outcome.out
-    assert "2 not run, since they need a failed step" in outcome.out
+    assert "3 not run, since they need a failed step" in outcome.out
 
 
 def test_a_package_without_the_program_is_told_as_such(site: Site) -> None:

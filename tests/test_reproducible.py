@@ -58,7 +58,8 @@ def test_umask_jobs_and_the_order_of_keys_change_no_byte(site: Site) -> None:
     first = site.contents()
     shutil.rmtree(site.bin)
     in_manner(site, "077", "-n", "4", site.recipe(turned(content)))
-    assert site.contents() == first
+    differ = {name for name, content in site.contents().items() if first[name] != content}
+    assert differ == {"q.igvm.provenance.json"} and len(first) == len(site.contents()), "it names the recipe's bytes"
     # What is packed looks the same to everybody, also to a packer that takes modes and times.
     (root,) = site.bin.glob(".coconut/parts/fs-*/root")
     found = {str(path.relative_to(root)): path.stat() for path in (root, *root.rglob("*"))}
@@ -322,7 +323,7 @@ def test_a_reproducible_build_in_place_has_the_digest_that_reproduce_told(place:
     told = dict(re.findall(r"^(\S+): launch digest ([0-9a-f]{96})$", three.out, re.MULTILINE))
     assert outcome.digests["coconut-qemu.igvm"] == told["coconut-qemu.igvm"]
     again = place.build("RECIPE=config/qemu.json", "REPRODUCIBLE=1", env={"TZ": "UTC+3"})
-    assert again.out.startswith("up to date: all 11 steps")
+    assert again.out.startswith("up to date: all 12 steps")
     assert not place.target.exists()
 
 

@@ -62,6 +62,15 @@ def program_identity(name: str, tree: str, environment: Mapping[str, str]) -> st
     return f"{os.path.realpath(path)} {found.st_size} {found.st_mtime_ns}"
 
 
+def program_version(name: str, tree: str, environment: Mapping[str, str]) -> str:
+    """What an installed program says of itself: the first line of its ``--version``; nothing where it says nothing."""
+    try:
+        done = subprocess.run([name, "--version"], cwd=tree, env=dict(environment), capture_output=True, text=True)
+    except OSError:
+        return ""
+    return done.stdout.partition("\n")[0].strip()
+
+
 def find_toolchain(tree: str, environment: Mapping[str, str], cache: Path, name: str | None = None) -> Toolchain | None:
     """The toolchain that ``cargo`` (or ``cargo +name``) runs in the tree; None where there is none that works.
 

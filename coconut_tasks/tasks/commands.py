@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from doit.cmd_clean import Clean as DoitClean
 from doit.cmd_completion import TabCompletion as DoitTabCompletion
@@ -20,6 +20,9 @@ from doit.dependency import DatabaseException
 from doit.exceptions import InvalidCommand, InvalidTask
 
 from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, CoconutError, UsageError, did_you_mean, tell
+
+if TYPE_CHECKING:
+    from coconut_tasks.papers.expected import Expectation
 
 # The rest is imported when it is needed: in an environment that has this package, these classes serve any other dodo.py too,
 # and must not make it slower.
@@ -123,6 +126,9 @@ class Run(Ours, DoitRun):  # type: ignore[misc]
     cmd_options = (*DoitRun.cmd_options, _QUIET)
     at_work = False
     """This process runs tasks, and does not only look at them."""
+    compares = False
+    """What it builds will be compared with ``expectation``."""
+    expectation: Expectation | None = None
     examples = (
         "doit RECIPE=config/qemu.json  # builds and measures",
         "doit igvm:qemu RELEASE=1  # just what that needs",

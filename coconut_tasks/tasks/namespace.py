@@ -6,13 +6,13 @@ import gc
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from doit import get_initial_workdir
 
-from coconut_tasks.errors import EXIT_USAGE, CoconutError, tell
+from coconut_tasks.errors import EXIT_USAGE, CoconutError, UsageError, tell
 from coconut_tasks.layout import RECORDS
-from coconut_tasks.options import from_words, process_environment
+from coconut_tasks.options import VARIABLES, Options, from_words, process_environment
 from coconut_tasks.session import Session, open_session
 from coconut_tasks.tasks.checker import Checker
 from coconut_tasks.tasks.commands import Run
@@ -20,6 +20,9 @@ from coconut_tasks.tasks.interrupt import end
 from coconut_tasks.tasks.node import Node
 from coconut_tasks.tasks.reporter import Reporter
 from coconut_tasks.tasks.supervise import Supervisor
+
+if TYPE_CHECKING:
+    from coconut_tasks.papers.expected import Expectation
 
 REFUSED = {"reset-dep": "ResetDep", "dumpdb": "DumpDB", "strace": "Strace", "tabcompletion": "TabCompletion"}
 _COMMANDS = {
@@ -31,6 +34,7 @@ _COMMANDS = {
     "completion_command": ("completion",),
     "watch_command": ("watch",),
     "inspect_command": ("inspect",),
+    "verify_command": ("verify",),
 }
 PLUGINS = {
     "BACKEND": {"coconut": "coconut_tasks.tasks.backend:Backend"},
@@ -52,12 +56,26 @@ def dodo(words: Sequence[str] | None = None) -> dict[str, Any]:
     gc.disable()
     try:
         options = from_words(sys.argv[1:] if words is None else words, process_environment(), _workdir())
+        Run.expectation = _expectation(options)
         return namespace(open_session(options))
     except (CoconutError, OSError) as error:
         tell(error)
         raise SystemExit(EXIT_USAGE) from error
     except KeyboardInterrupt as error:
         raise SystemExit(end(error)) from error
+
+
+def _expectation(options: Options) -> Expectation | None:
+    if not Run.compares:
+        if options.expect is not None:
+            raise UsageError("EXPECT: only 'doit verify' looks at it")
+        return None
+    if options.expect is None:
+        raise UsageError(f"EXPECT: verify needs it: {VARIABLES['EXPECT'].partition(': ')[2]}")
+    from coconut_tasks.papers.expected import expectation  # imported here: other runs need none of it
+
+    # Before the build: a wrong word is not to be told after minutes.
+    return expectation(options.expect, options.absolute)
 
 
 def namespace(session: Session) -> dict[str, Any]:

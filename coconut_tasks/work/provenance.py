@@ -14,12 +14,12 @@ from coconut_tasks.errors import StepError
 from coconut_tasks.igvm.snp import Options, measured_pages
 from coconut_tasks.inputs.git import commit_files, find_commit
 from coconut_tasks.inputs.known import Inputs
-from coconut_tasks.inputs.toolchain import find_program
+from coconut_tasks.inputs.toolchain import find_program, program_version
 from coconut_tasks.layout import VERSION_FILE
 from coconut_tasks.papers.link import Link, read_link
 from coconut_tasks.papers.pages import page_texts
 from coconut_tasks.papers.statement import Build, Tool, statement
-from coconut_tasks.step import Command, Provenance
+from coconut_tasks.step import Provenance
 from coconut_tasks.world import World
 
 
@@ -44,7 +44,7 @@ def write_provenance(work: Provenance, world: World, log: Path) -> Inputs:
                 options=dict(work.options),
                 links=links,
                 builder={"coconut-tasks": __version__},
-                tools=_tools(links, world, log),
+                tools=_tools(links, world),
                 source=find_commit(world.tree, world.environment, {*read, work.recipe} - {VERSION_FILE}),
                 measurement=measurement,
                 measurement_sha256=world.sha256(work.measurement) if work.measurement else "",
@@ -71,7 +71,7 @@ def _pages(work: Provenance, measurement: Mapping[str, Any], world: World) -> li
     return list(page_texts(data, measured_pages(data, options), parts))
 
 
-def _tools(links: Iterable[Link], world: World, log: Path) -> list[Tool]:
+def _tools(links: Iterable[Link], world: World) -> list[Tool]:
     """Installed tools. rustc and cargo say their version; of others, the program's file is named by its digest, too."""
     found = []
     for name, identity in sorted({pair for link in links for pair in link.tools.items()}):
@@ -79,7 +79,7 @@ def _tools(links: Iterable[Link], world: World, log: Path) -> list[Tool]:
         if name in ("rustc", "cargo") or program is None:
             found.append(Tool(name, identity, identity))
         else:
-            version = world.run(Command((name, "--version")), log).partition("\n")[0]
+            version = program_version(name, world.tree, world.environment)
             found.append(Tool(name, identity, version, world.sha256(program)))
     return found
 

@@ -1,0 +1,118 @@
+"""Which launch digest somebody expects: written out, or in one of the files that digests come in."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coconut_tasks.errors import UsageError
+from coconut_tasks.igvm.snp import DIGEST_SIZE
+from coconut_tasks.papers.statement import LAUNCH_DIGEST
+
+FORMS = (
+    "96 hexadecimal digits, 64 characters of base64, or a file: a digest as text, .launch-digest.json, .provenance.json, "
+    ".reference-values.json, or an SEV-SNP attestation report"
+)
+"""What ``EXPECT`` can be."""
+REPORT_SIZE = 0x4A0
+"""Bytes of an attestation report (SEV-SNP firmware ABI, structure ATTESTATION_REPORT)."""
+_MEASUREMENT = 0x90
+"""Where its launch digest is."""
+_LARGEST = 1 << 28
+"""Bytes; a provenance has about 130 for each measured page."""
+_HEX = re.compile(rf"[0-9a-fA-F]{{{2 * DIGEST_SIZE}}}")
+_BASE64 = re.compile(rf"[0-9a-zA-Z+/]{{{4 * DIGEST_SIZE // 3}}}")
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """One of these digests is right."""
+
+    digests: tuple[str, ...]
+    """Lower-case hex."""
+    image: str = ""
+    """The IGVM file that they are of, by its name below the output folder; empty where nobody says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What ``EXPECT`` says."""
+
+    told: str
+    """What to call it: the file's name, or ``EXPECT``."""
+    expected: Expected
+    content: bytes = b""
+    """Of the file, where it is one."""
+
+
+def expectation(value: str, absolute: Callable[[str], str]) -> Expectation:
+    """What the variable ``EXPECT`` says; ``absolute`` is ``Options.absolute``.
+
+    Raises:
+        UsageError: it is neither a digest nor a file that names one.
+    """
+    if digest := digest_in(value.removeprefix("sha384:")):
+        return Expectation("EXPECT", Expected((digest,)))
+    path = Path(absolute(value))
+    try:
+        # A name like /dev/zero has no end.
+        data = path.read_bytes() if path.is_file() and path.stat().st_size <= _LARGEST else b""
+        if not path.is_file():
+            raise FileNotFoundError(2, "No such file", value)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "no file's name"
+        raise UsageError(
+            f"EXPECT: '{value}' is no launch digest, and no file that can be read ({why}): {FORMS}"
+        ) from error
+    found = expected_in(data)
+    if found is None:
+        raise UsageError(f"EXPECT: {value} names no launch digest: {FORMS}")
+    return Expectation(value, found, data)
+
+
+def digest_in(text: str) -> str | None:
+    """The digest that a text is, in lower-case hex; None if it is none."""
+    if _HEX.fullmatch(text):
+        return text.lower()
+    if _BASE64.fullmatch(text):
+        try:
+            return base64.b64decode(text, validate=True).hex()
+        except binascii.Error:
+            return None
+    return None
+
+
+def expected_in(data: bytes) -> Expected | None:
+    """What a file's content says; None if that is nothing of the kind."""
+    if len(data) == REPORT_SIZE:
+        return Expected((data[_MEASUREMENT : _MEASUREMENT + DIGEST_SIZE].hex(),))
+    try:
+        text = data.decode().strip()
+    except UnicodeDecodeError:
+        return None
+    if digest := digest_in(text):
+        return Expected((digest,))
+    try:
+        return _of_json(json.loads(text))
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError, IndexError):
+        return None
+
+
+def _of_json(found: Any) -> Expected | None:
+    if "predicate" in found:
+        (subject,) = found["subject"]
+        return _expected([subject["digest"][LAUNCH_DIGEST]], subject["name"])
+    if "snp_launch_measurement" in found:
+        return _expected(found["snp_launch_measurement"])
+    return _expected([found["digest"]], found["igvm"]["file"])
+
+
+def _expected(texts: Iterable[str], image: str = "") -> Expected | None:
+    digests = [digest_in(text) for text in texts]
+    return Expected(tuple(dict.fromkeys(filter(None, digests))), image) if digests and all(digests) else None

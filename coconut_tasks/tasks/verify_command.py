@@ -1,0 +1,99 @@
+"""``verify``: build what is stale, and compare the launch digests with what somebody expects."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, CoconutError, UsageError, did_you_mean, tell
+from coconut_tasks.tasks.commands import Run
+
+# The rest is imported when it is needed, as in commands.
+
+
+class Verify(Run):
+    """``verify``: status 0 if each image has a launch digest that is expected, 1 if one has not, or a step failed."""
+
+    name = "verify"
+    doc_purpose = "build, and compare the launch digest with the one that is expected"
+    doc_usage = "[TASK ...] EXPECT=DIGEST|FILE [VARIABLE=value ...]"
+    doc_description = """
+        Builds as 'run' does, so that what is compared is never older than its sources. EXPECT is a launch digest in hex or base64, or a
+        file that names one: as text, or the .launch-digest.json, .provenance.json or .reference-values.json of another build, or an SEV-SNP
+        attestation report of which somebody else has checked the signature. If the digests differ, what changed is shown (doit diff).
+        Exit status: 0 as expected, 1 not, or a step failed, 2 wrong use.
+    """
+    examples = (
+        "doit verify RECIPE=config/qemu.json EXPECT=old/coconut-qemu.igvm.provenance.json",
+        "doit verify EXPECT=attestation-report.bin",
+        "doit verify measure:qemu RECIPE=config/all-targets.json EXPECT=$(cat qemu.hex)",
+    )
+
+    def execute(self, params: Any, args: Any) -> Any:
+        if params.get("single"):
+            tell(UsageError("verify: --single would leave out what the image is made of: without it"))
+            return EXIT_USAGE
+        Run.compares = True
+        status = super().execute(params, args)
+        if status != 0 or not params.get("coconut"):
+            return status
+        try:
+            return self._compare()
+        except (CoconutError, OSError) as error:
+            tell(error)
+            return EXIT_USAGE
+
+    def _compare(self) -> int:
+        from coconut_tasks.reports.verified import mismatch_text, other_settings, verified_text
+
+        expectation, node = Run.expectation, self._measured()
+        assert expectation is not None
+        work, world = node.step.work, node.world
+        image, digest = node.digest()
+        shown = os.path.relpath(image)
+        if digest in expectation.expected.digests:
+            sys.stdout.write(f"{verified_text(shown, digest, expectation)}\n")
+            return 0
+        data = Path(world.path(work.igvm)).read_bytes()
+        hint = other_settings(data, work.native_zero, expectation.expected.digests)
+        sys.stdout.write(f"{mismatch_text(shown, digest, expectation, hint)}\n")
+        return EXIT_FAILED
+
+    def _measured(self) -> Any:
+        """The one measurement of this run that is to be compared.
+
+        Raises:
+            UsageError: there is none, or nobody says which.
+        """
+        from coconut_tasks.step import Measurement
+        from coconut_tasks.tasks.node import Result
+        from coconut_tasks.tasks.supervise import Supervisor
+
+        expectation, latest = Run.expectation, Supervisor.latest
+        assert expectation is not None and latest is not None
+        left_out = [
+            node.step.name for node in latest.steps if node.result not in (Result.BUILT, Result.PLACED, Result.FRESH)
+        ]
+        if left_out:
+            raise UsageError(
+                f"verify: {', '.join(left_out)} was left out, so nobody knows what a build gives: doit forget takes it in"
+            )
+        nodes = [node for node in latest.steps if isinstance(node.step.work, Measurement)]
+        images = [node.step.work.shown for node in nodes if isinstance(node.step.work, Measurement)]
+        wanted = expectation.expected.image
+        if wanted:
+            nodes = [node for node, image in zip(nodes, images, strict=True) if image == wanted]
+        if len(nodes) == 1:
+            return nodes[0]
+        if not images:
+            raise UsageError(
+                "verify: nothing that was asked for is measured: a target with SEV-SNP, or its task, as measure:qemu"
+            )
+        if not nodes:
+            raise UsageError(
+                f"EXPECT: {expectation.told} is of {wanted}{did_you_mean(wanted, images)}: here are {', '.join(images)}"
+            )
+        names = ", ".join(node.step.name for node in nodes)
+        raise UsageError(f"EXPECT: {expectation.told} says not of which image it is: one of the tasks {names} with it")
