@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, CoconutError, UsageError, did_you_mean, tell
+from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, CoconutError, UsageError, tell
 from coconut_tasks.tasks.commands import Run
 
 # The rest is imported when it is needed, as in commands.
@@ -92,8 +92,6 @@ class Verify(Run):
                 "verify: nothing that was asked for is measured: a target with SEV-SNP, or its task, as measure:qemu"
             )
         if not nodes:
-            raise UsageError(
-                f"EXPECT: {expectation.told} is of {wanted}{did_you_mean(wanted, images)}: here are {', '.join(images)}"
-            )
+            raise UsageError(f"EXPECT: {expectation.told} is of {wanted}: here are {', '.join(images)}")
         names = ", ".join(node.step.name for node in nodes)
         raise UsageError(f"EXPECT: {expectation.told} says not of which image it is: one of the tasks {names} with it")

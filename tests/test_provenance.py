@@ -1,0 +1,373 @@
+"""What an image was made of, on paper: that it is all true, all there, and never of another build."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import QEMU, Site
+from google.protobuf.json_format import MessageToDict, ParseDict
+from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenance
+from in_toto_attestation.v1.statement import Statement
+from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
+
+from coconut_tasks.igvm.snp import PAGE_KINDS, MeasuredPage
+from coconut_tasks.inputs.files import Files
+from coconut_tasks.inputs.git import commit_files, find_commit
+from coconut_tasks.papers.link import Link, link_text, read_link
+from coconut_tasks.papers.pages import page_texts
+from coconut_tasks.papers.statement import Build, statement
+
+MODULES: dict[str, Any] = {"fs": {"modules": {"userinit": {"path": "/init"}}}}
+
+
+@pytest.fixture
+def repository(site: Site) -> Iterator[Site]:
+    """The tree in a repository of its own, all of it committed."""
+    git(site, "init", "-q", "-b", "main")
+    (site.tree / ".gitignore").write_text("git_version.rs\n/target\n")
+    commit(site)
+    yield site
+    shutil.rmtree(site.tree / ".git")
+
+
+def git(site: Site, *words: str) -> str:
+    who = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "core.hooksPath=/dev/null"]
+    done = subprocess.run(["git", *who, *words], cwd=site.tree, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def commit(site: Site) -> str:
+    git(site, "add", "-A")
+    git(site, "commit", "-q", "--allow-empty", "-m", "x")
+    return git(site, "rev-parse", "HEAD")
+
+
+def read(site: Site, name: str = "q.igvm") -> dict[str, Any]:
+    found = json.loads((site.bin / f"{name}.provenance.json").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def dependencies(found: dict[str, Any], kind: str) -> dict[str, Any]:
+    listed = found["predicate"]["buildDefinition"]["resolvedDependencies"]
+    return {one["name"]: one for one in listed if one["annotations"]["kind"] == kind}
+
+
+def byproducts(found: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [one for one in found["predicate"]["runDetails"]["byproducts"] if one["annotations"]["kind"] == kind]
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# What it says
+
+
+def test_a_statement_is_true_and_complete(repository: Site) -> None:
+    site = repository
+    content = {**QEMU, **MODULES}
+    recipe = site.recipe(content, "svsm/r.json")
+    head = commit(site)
+    outcome = site.build(recipe, "FEATURES=enable-gdb", env={"CARGO_REGISTRY_TOKEN": "hunter2"})
+    found, text = read(site), (site.bin / "q.igvm.provenance.json").read_text()
+
+    # The libraries of in-toto take it, and know all of it.
+    message = ParseDict(found, StatementMessage())
+    Statement.copy_from_pb(message).validate()
+    assert MessageToDict(ParseDict(found["predicate"], Provenance()))["buildDefinition"]["buildType"]
+    assert found["predicateType"] == "https://slsa.dev/provenance/v1"
+
+    assert found["subject"] == [
+        {
+            "name": "q.igvm",
+            "digest": {"sha256": sha256(site.bin / "q.igvm"), "sevSnpLaunchDigest": outcome.digests["q.igvm"]},
+        }
+    ]
+    asked = found["predicate"]["buildDefinition"]["externalParameters"]
+    assert asked == {
+        "recipe": {"name": "r.json", "content": content},
+        "target": "qemu",
+        "options": {"FEATURES": "svsm:enable-gdb"},
+    }
+    assert dependencies(found, "recipe")["r.json"]["digest"] == {"sha256": sha256(site.tree / "r.json")}
+    assert dependencies(found, "source") == {
+        "source tree": {"name": "source tree", "digest": {"gitCommit": head}, "annotations": {"kind": "source"}}
+    }
+
+    # Every file of the packages, by its content.
+    files = dependencies(found, "file")
+    for folder in ("kernel", "boot/bldr", "boot/layout", "common", "tools", "user/userinit", "user/userlib", "release"):
+        for path in (site.tree / folder).rglob("*"):
+            if path.is_file():
+                name = str(path.relative_to(site.tree))
+                assert files[name]["digest"] == {"sha256": sha256(path)}, name
+    assert {"Cargo.toml", "Cargo.lock", ".cargo/config.toml"} <= files.keys()
+    assert set(files["kernel/src/main.rs"]["annotations"]["steps"]) == {"kernel:svsm"}
+    assert not [name for name in files if "stage1" in name or "hello" in name], "which this recipe does not need"
+
+    # The exact commands, in an order in which they can be run.
+    planned = json.loads(site.build("plan", "--json", "-f", "dodo.py", recipe, "FEATURES=enable-gdb").out)["steps"]
+    commands = {step["name"]: [command["argv"] for command in step["commands"]] for step in planned}
+    told = found["predicate"]["buildDefinition"]["internalParameters"]["steps"]
+    assert {step["name"] for step in told} == commands.keys() - {"version:git", "provenance:qemu"}
+    for step in told:
+        assert [command["argv"] for command in step["commands"]] == commands[step["name"]]
+
+    tools = dependencies(found, "tool")
+    rustc = subprocess.run(["rustc", "-vV"], cwd=site.tree, capture_output=True, text=True, check=True).stdout.strip()
+    assert tools["rustc"]["annotations"]["version"] == rustc
+    assert "GNU objcopy" in tools["objcopy"]["annotations"]["version"]
+    assert tools["objcopy"]["digest"] == {"sha256": sha256(Path(shutil.which("objcopy") or ""))}
+
+    parts = {one["name"]: one["digest"]["sha256"] for one in byproducts(found, "part")}
+    assert parts["kernel:svsm"] == sha256(site.bin / "svsm")
+    assert parts["fs:image"] == sha256(site.bin / "svsm-fs.bin")
+    assert {"tool:igvmbuilder", "tool:igvmmeasure", "module:userinit", "igvm:qemu"} <= parts.keys()
+
+    # Nothing of the machine or the user.
+    assert not [word for word in ("hunter2", str(site.folder), f'"{Path.home()}') if word in text]
+    # Numbers are as they were written.
+    assert not re.search(r"\d\.0\b(?!\.)[,\n]", text)
+
+
+def test_the_measurement_in_it_can_be_computed_from_its_pages(site: Site) -> None:
+    content = deepcopy({**QEMU, **MODULES})
+    content["igvm"]["qemu"]["measure-native-zeroes"] = True
+    outcome = site.build(site.recipe(content))
+    (measured,) = byproducts(read(site), "measurement")
+    notes = measured["annotations"]
+    assert {name: notes[name] for name in ("platform", "policy", "check_kvm", "measure_native_zeroes")} == {
+        "platform": "snp", "policy": "0x30000", "check_kvm": True, "measure_native_zeroes": True,
+    }  # fmt: skip
+    assert measured["digest"] == {"sha256": sha256(site.bin / measured["name"])}
+    chain, types = bytes(48), {kind: number for number, kind in PAGE_KINDS.items()}
+    for text in notes["pages"]:
+        gpa, kind, content_hash = text.split()[:3]
+        hashed = bytes(48) if content_hash == "-" else bytes.fromhex(content_hash)
+        chain = hashlib.sha384(chain + hashed + struct.pack("<HB5xQ", 0x70, types[kind], int(gpa, 16))).digest()
+    assert chain.hex() == notes["digest"] == outcome.digests["q.igvm"]
+    # Each part is found whole and in order, but for its pages of zeroes.
+    for step, file in (("kernel:svsm", "svsm"), ("kernel:bldr", "bldr"), ("fs:image", "svsm-fs.bin")):
+        data = (site.bin / file).read_bytes()
+        offsets = [int(text.rpartition("+")[2], 16) for text in notes["pages"] if f" {step}+" in text]
+        full = [at for at in range(0, len(data), 4096) if data[at : at + 4096].strip(b"\0")]
+        assert set(full) <= set(offsets) and offsets == sorted(offsets)
+
+
+def test_a_target_without_a_measurement_has_a_provenance_too(site: Site) -> None:
+    content = deepcopy(QEMU)
+    content["igvm"]["qemu"] = {"output": "q.igvm", "platforms": ["native"]}
+    site.build(site.recipe(content))
+    found = read(site)
+    assert found["subject"][0]["digest"] == {"sha256": sha256(site.bin / "q.igvm")}
+    assert not byproducts(found, "measurement")
+
+
+# That it is never out of date
+
+
+@pytest.mark.parametrize(
+    ("change", "built"),
+    [
+        ("nothing", set()),
+        ("recipe", {"provenance:qemu"}),
+        ("unread", {"kernel:svsm", "provenance:qemu"}),
+        ("unused feature", {"provenance:qemu"}),
+        ("statement", set()),
+        ("link", {"tool:igvmmeasure", "provenance:qemu"}),
+    ],
+)
+def test_it_is_made_again_when_and_only_when_what_it_says_has_changed(change: str, built: set[str], site: Site) -> None:
+    words = [site.recipe()]
+    site.build(*words)
+    before = (site.bin / "q.igvm.provenance.json").read_bytes()
+    match change:
+        case "recipe":
+            (site.folder / "r.json").write_text(json.dumps(QEMU))
+        case "unread":
+            (site.tree / "kernel" / "notes.txt").write_text("of no use to anybody")
+        case "unused feature":
+            words.append("FEATURES=nobody:x")
+        case "statement":
+            (site.bin / "q.igvm.provenance.json").write_bytes(before.replace(b"kernel", b"kernal"))
+        case "link":
+            (link,) = (site.bin / ".coconut" / "links").glob("tool-igvmmeasure-*")
+            link.write_bytes(link.read_bytes().replace(b"sha256:", b"sha256:0"))
+            built = {"tool:igvmmeasure"}
+    assert site.build(*words).built == built
+    after = (site.bin / "q.igvm.provenance.json").read_bytes()
+    assert (after == before) is (change in ("nothing", "statement", "link"))
+    assert site.build(*words).built == set()
+    if change == "unread":
+        assert "kernel/notes.txt" in dependencies(read(site), "file")
+
+
+def test_the_commit_and_what_differs_from_it_are_kept_up_to_date(repository: Site) -> None:
+    site = repository
+    recipe = site.recipe(QEMU, "svsm/r.json")
+    commit(site)
+    site.build(recipe)
+    assert "modified" not in dependencies(read(site), "source")["source tree"]["annotations"]
+    # A commit that changes no file that is read: only the version, and the paper.
+    (site.tree / "README.md").write_text("other words\n")
+    head = commit(site)
+    assert {"version:git", "provenance:qemu"} <= site.build(recipe).built
+    assert dependencies(read(site), "source")["source tree"]["digest"] == {"gitCommit": head}
+
+    main = site.tree / "kernel" / "src" / "main.rs"
+    main.write_text(main.read_text() + "\n// changed\n")
+    (site.tree / "kernel" / "new.txt").write_text("not in git\n")
+    (site.tree / "stage1" / "stage1.S").write_text("nobody reads it\n")
+    site.build(recipe)
+    notes = dependencies(read(site), "source")["source tree"]["annotations"]
+    assert notes["modified"] == ["kernel/new.txt", "kernel/src/main.rs"]
+    words = ["--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", "--binary", "--full-index", "HEAD", "--"]
+    shown = subprocess.run(["git", "diff", *words, "kernel/src/main.rs"], cwd=site.tree, capture_output=True).stdout
+    assert notes["diff"] == f"sha256:{hashlib.sha256(shown).hexdigest()}"
+    # The same files under a new commit.
+    commit(site)
+    assert "provenance:qemu" in site.build(recipe).built
+    assert "modified" not in dependencies(read(site), "source")["source tree"]["annotations"]
+
+
+def test_a_tree_without_a_repository_has_no_commit_until_it_is_in_one(site: Site) -> None:
+    recipe = site.recipe()
+    site.build(recipe, env={"GIT_CEILING_DIRECTORIES": "/"})
+    assert not dependencies(read(site), "source")
+    git(site, "init", "-q", "-b", "main")
+    try:
+        head = commit(site)
+        assert "provenance:qemu" in site.build(recipe).built
+        assert dependencies(read(site), "source")["source tree"]["digest"] == {"gitCommit": head}
+    finally:
+        shutil.rmtree(site.tree / ".git")
+
+
+def test_it_never_stands_beside_an_image_that_it_is_not_of(site: Site) -> None:
+    recipe = site.recipe()
+    site.build(recipe)
+    source = site.tree / "tools" / "igvmmeasure" / "src" / "main.rs"
+    good = source.read_text()
+    source.write_text(good.replace("fn main() ", "fn main() { std::process::exit(3) }\nfn unused() ", 1))
+    content = deepcopy(QEMU)
+    content["igvm"]["qemu"]["policy"] = "0x30001"
+    assert site.doit(site.recipe(content)).status == 1
+    assert {"q.igvm"} == {name for name in site.contents() if name.startswith("q.igvm")}
+    source.write_text(good)
+    site.build(site.recipe(content))
+    assert read(site)["subject"][0]["digest"]["sha256"] == sha256(site.bin / "q.igvm")
+    # Just the image, of another recipe: the papers of the first one go with it.
+    other = site.recipe(QEMU, "other.json")
+    site.build("igvm:qemu", other)
+    assert {"q.igvm"} == {name for name in site.contents() if name.startswith("q.igvm")}
+
+
+def test_of_a_file_that_changed_while_it_was_read_no_digest_is_claimed(site: Site) -> None:
+    makefile = site.tree / "Makefile"
+    rule = "\nbin/own: in.txt | bin\n\tcp /bin/true $@\n\tsleep 0.05\n\techo more >> in.txt\n"
+    makefile.write_text(makefile.read_text() + rule)
+    (site.tree / "in.txt").write_text("first\n")
+    content = deepcopy(QEMU)
+    content["kernel"]["tdx-stage1"] = {"type": "make", "output_file": "bin/own"}
+    site.build(site.recipe(content))
+    files = dependencies(read(site), "file")
+    assert "digest" not in files["in.txt"]
+    assert "digest" in files["Makefile"]
+
+
+def test_two_recipes_for_the_same_image_are_both_on_record(site: Site) -> None:
+    one, two = site.recipe(QEMU, "one.json"), site.recipe(QEMU, "two.json").removeprefix("RECIPE=")
+    outcome = site.build(f"{one},{two}")
+    assert {"provenance:qemu@one", "provenance:qemu@two"} <= outcome.built
+    assert list(dependencies(read(site), "recipe")) == ["../two.json"], "the last one is shown"
+    assert site.build(one).placed == {"provenance:qemu"}
+    assert list(dependencies(read(site), "recipe")) == ["../one.json"]
+
+
+# The parts
+
+
+def test_a_link_says_the_same_after_a_way_through_its_text() -> None:
+    link = Link("a:b", [{"argv": ["x", "\udcff"], "env": {}}], {"A": None}, {"t": "1"}, {"f": None}, {"g": "sha256:0"})
+    assert read_link(link_text(link)) == link
+
+
+def build(**changes: Any) -> Build:
+    values: dict[str, Any] = {
+        "image": "a.igvm", "sha256": "0" * 64, "recipe": "r.json", "recipe_sha256": "1" * 64, "content": {"n": 3, "x": 1.5},
+        "target": "qemu", "options": {}, "links": [], "builder": {},
+    }  # fmt: skip
+    return Build(**{**values, **changes})
+
+
+def test_a_name_that_is_no_text_can_be_told_all_the_same() -> None:
+    link = Link("a:b", [], {}, {}, {"bad\udcff.rs": "sha256x:ab"}, {})
+    (file,) = dependencies(json.loads(statement(build(links=[link]))), "file").values()
+    assert file["name"] == "bad\\xff.rs" and file["annotations"]["executable"] is True
+
+
+def test_what_two_steps_read_in_two_states_has_no_digest() -> None:
+    links = [Link(step, [], {}, {}, {"f": digest}, {}) for step, digest in (("a", "sha256:1"), ("b", "sha256:2"))]
+    (file,) = dependencies(json.loads(statement(build(links=links))), "file").values()
+    assert "digest" not in file and file["annotations"]["steps"] == ["a", "b"]
+
+
+def test_what_one_step_makes_for_another_is_no_dependency() -> None:
+    links = [Link("a", [], {}, {}, {"f": "sha256:1"}, {"g": "sha256:2"}), Link("b", [], {}, {}, {"g": "sha256:2"}, {})]
+    assert list(dependencies(json.loads(statement(build(links=links))), "file")) == ["f"]
+
+
+def test_numbers_stay_what_they_were() -> None:
+    asked = json.loads(statement(build()))["predicate"]["buildDefinition"]["externalParameters"]
+    assert json.dumps(asked["recipe"]["content"]) == '{"n": 3, "x": 1.5}'
+
+
+def test_of_equal_blocks_the_one_that_goes_on_is_meant() -> None:
+    a, b, c = (bytes([n]) * 4096 for n in (1, 2, 3))
+    parts = {"one": a + b, "two": a + c + b"tail"}
+    data = a + b + a + c + b"tail".ljust(4096, b"\0")
+    pages = [MeasuredPage(0x1000 * n, "normal", "", 4096 * n) for n in range(1, 6)]
+    texts = list(page_texts(bytes(4096) + data, pages, parts))
+    assert [text.split()[3] for text in texts] == ["one+0x0", "one+0x1000", "one+0x0", "two+0x1000", "two+0x2000"]
+
+
+def test_moved_is_what_changed_since_an_action_began(tmp_path: Path) -> None:
+    file, files = tmp_path / "f", Files()
+    file.write_text("a")
+    before = files.stat(str(file))
+    assert before is not None
+    assert not files.moved(str(file), before, before[1] + 1)
+    file.write_text("bb")
+    assert files.moved(str(file), before, before[1])
+    assert files.moved(str(tmp_path / "none"), None, 0)
+
+
+def test_git_is_asked_what_is_in_files_and_not_what_is_staged(repository: Site) -> None:
+    site = repository
+    environment = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
+    names = ["kernel/src/main.rs", "kernel/new.rs", "none.rs", "../outside"]
+    head = git(site, "rev-parse", "HEAD")
+    tree = str(site.tree)
+    found = find_commit(tree, environment, names)
+    assert found is not None and (found.commit, found.modified, found.diff) == (head, [], "")
+    (site.tree / "kernel" / "new.rs").write_text("x\n")
+    (site.tree / "kernel" / "src" / "main.rs").chmod(0o755)
+    git(site, "add", "-A")
+    git(site, "rm", "-q", "--cached", "kernel/src/console.rs")
+    found = find_commit(tree, environment, [*names, "kernel/src/console.rs"])
+    assert found is not None and found.modified == ["kernel/new.rs", "kernel/src/main.rs"]
+    files = commit_files(tree, environment)
+    assert {f"{tree}/.git/HEAD", f"{tree}/.git/refs/heads/main", f"{tree}/.git/packed-refs"} <= set(files)
+    assert find_commit(tree, {"PATH": "/nowhere"}, names) is None
+    assert f"{tree}/.git/HEAD" in commit_files(tree, {"PATH": "/nowhere"})

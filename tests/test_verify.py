@@ -1,0 +1,178 @@
+"""A build compared with the launch digest that somebody expects."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import QEMU, Outcome, Site
+
+from coconut_tasks.errors import UsageError
+from coconut_tasks.papers.expected import FORMS, REPORT_SIZE, Expected, digest_in, expectation, expected_in
+
+DIGEST = "0123456789ab" * 8
+BASE64 = base64.b64encode(bytes.fromhex(DIGEST)).decode()
+REPORT = bytes(0x90) + bytes.fromhex(DIGEST) + bytes(REPORT_SIZE - 0x90 - 48)
+
+
+# What can be expected
+
+
+@pytest.mark.parametrize("text", [DIGEST, DIGEST.upper(), BASE64])
+def test_a_digest_is_known_in_each_way_that_people_write_it(text: str) -> None:
+    assert digest_in(text) == DIGEST
+
+
+@pytest.mark.parametrize(
+    "text", ["", DIGEST[:-1], DIGEST + "0", "g" * 96, "0x" + DIGEST[2:], BASE64[:-1], BASE64[:-1] + "=", " " * 96]
+)
+def test_what_is_no_digest_is_not_taken_for_one(text: str) -> None:
+    assert digest_in(text) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (f"{DIGEST.upper()}\n".encode(), Expected((DIGEST,))),
+        (REPORT, Expected((DIGEST,))),
+        (json.dumps({"digest": DIGEST, "igvm": {"file": "a.igvm"}}).encode(), Expected((DIGEST,), "a.igvm")),
+        (json.dumps({"snp_launch_measurement": [DIGEST, BASE64]}).encode(), Expected((DIGEST,))),
+        (
+            json.dumps({"predicate": {}, "subject": [{"name": "a.igvm", "digest": {"sevSnpLaunchDigest": DIGEST}}]}).encode(),
+            Expected((DIGEST,), "a.igvm"),
+        ),
+        (b"", None),
+        (REPORT + b"\0", None),
+        (b"\xff\xfe", None),
+        (b"[" * 100_000, None),
+        (b'"text"', None),
+        (b"{}", None),
+        (b'{"digest": 1, "igvm": {"file": "a"}}', None),
+        (b'{"snp_launch_measurement": []}', None),
+        (json.dumps({"snp_launch_measurement": [DIGEST, "no digest"]}).encode(), None),
+        (json.dumps({"predicate": {}, "subject": [{"name": "a", "digest": {"sha256": "0"}}]}).encode(), None),
+    ],
+)  # fmt: skip
+def test_a_file_says_which_digest_is_expected_or_nothing(data: bytes, expected: Expected | None) -> None:
+    assert expected_in(data) == expected
+
+
+@pytest.mark.parametrize("name", ["nosuch", ".", "empty", "bad\0name", "/dev/zero"])
+def test_what_is_neither_a_digest_nor_a_file_with_one_is_refused_with_what_could_be(name: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    with pytest.raises(UsageError) as error:
+        expectation(name, lambda path: str(tmp_path / path))
+    assert str(error.value).startswith("EXPECT: ") and FORMS in str(error.value)
+
+
+# Builds
+
+
+def with_zeroes(value: bool) -> dict[str, Any]:
+    content = deepcopy(QEMU)
+    content["igvm"]["qemu"]["measure-native-zeroes"] = value
+    return content
+
+
+def verify(site: Site, *words: str) -> Outcome:
+    return site.doit("verify", *words)
+
+
+def test_a_build_is_compared_in_every_form_that_digests_come_in(site: Site) -> None:
+    recipe = site.recipe()
+    digest = site.build(recipe).digests["q.igvm"]
+    (site.folder / "report.bin").write_bytes(bytes(0x90) + bytes.fromhex(digest) + bytes(REPORT_SIZE - 0x90 - 48))
+    ends = ("launch-digest.hex", "launch-digest.json", "provenance.json")
+    for word in (digest, digest.upper(), f"sha384:{digest}", "report.bin", *(f"bin/q.igvm.{end}" for end in ends)):
+        outcome = verify(site, recipe, f"EXPECT={word}")
+        assert outcome.status == 0, outcome.text
+        assert (
+            f"\nverified: bin/q.igvm has the launch digest that {word if '.' in word else 'EXPECT'} names: {digest}\n"
+            in outcome.out
+        )
+    outcome = verify(site, recipe, f"EXPECT={DIGEST}")
+    assert outcome.status == 1
+    assert outcome.out.endswith(
+        f"not verified: bin/q.igvm has not the launch digest that EXPECT names\n  expected: {DIGEST}\n  built:    {digest}\n"
+    )
+
+
+def test_what_is_stale_is_built_before_it_is_compared(site: Site) -> None:
+    """The worst that could happen: an old image vouches for new sources."""
+    recipe = site.recipe()
+    old = site.build(recipe).digests["q.igvm"]
+    main = site.tree / "kernel" / "src" / "main.rs"
+    good = main.read_text()
+    main.write_text(good + "\n#[used]\nstatic NEW: u64 = 0x1122334455667788;\n")
+    outcome = verify(site, recipe, f"EXPECT={old}")
+    assert outcome.status == 1
+    assert {"kernel:svsm", "igvm:qemu", "measure:qemu"} <= outcome.built
+    assert f"  expected: {old}\n" in outcome.out
+    # A build that fails proves nothing.
+    main.write_text("no rust")
+    outcome = verify(site, recipe, f"EXPECT={old}")
+    assert outcome.status == 1 and "verified" not in outcome.out
+    main.write_text(good)
+    assert verify(site, recipe, f"EXPECT={old}").status == 0
+
+
+def test_what_was_left_out_is_not_vouched_for(site: Site) -> None:
+    recipe = site.recipe()
+    digest = site.build(recipe).digests["q.igvm"]
+    outcome = verify(site, "--single", "measure:qemu", recipe, f"EXPECT={digest}")
+    assert outcome.status == 2 and "--single would leave out" in outcome.err
+    site.build("ignore", "kernel:svsm", recipe)
+    outcome = verify(site, recipe, f"EXPECT={digest}")
+    assert outcome.status == 2 and "verified" not in outcome.out
+    assert "verify: kernel:svsm, igvm:qemu, measure:qemu, provenance:qemu was left out" in outcome.err
+
+
+def test_another_way_to_measure_is_recognised(site: Site) -> None:
+    native = site.build(site.recipe(with_zeroes(True))).digests["q.igvm"]
+    outcome = verify(site, site.recipe(with_zeroes(False)), f"EXPECT={native}")
+    assert outcome.status == 1
+    assert "the same file has the expected digest with 'measure-native-zeroes': true" in outcome.out
+    plain = site.build(site.recipe(with_zeroes(False))).digests["q.igvm"]
+    outcome = verify(site, site.recipe(with_zeroes(True)), f"EXPECT={plain}")
+    assert "the same file has the expected digest without 'measure-native-zeroes'" in outcome.out
+
+
+def test_of_several_images_the_right_one_is_compared_or_asked_for(site: Site) -> None:
+    content = deepcopy(QEMU)
+    content["igvm"]["hyper-v"] = {"output": "h.igvm", "platforms": ["snp"]}
+    recipe = site.recipe(content)
+    digests = site.build(recipe).digests
+    for name, digest in digests.items():
+        outcome = verify(site, recipe, f"EXPECT=bin/{name}.launch-digest.json")
+        assert outcome.status == 0 and f"verified: bin/{name} " in outcome.out and digest in outcome.out
+    outcome = verify(site, recipe, f"EXPECT={digests['h.igvm']}")
+    assert outcome.status == 2
+    assert "EXPECT says not of which image it is: one of the tasks measure:hyper-v, measure:qemu with it" in outcome.err
+    assert verify(site, "measure:hyper-v", recipe, f"EXPECT={digests['h.igvm']}").status == 0
+    assert verify(site, "measure:qemu", recipe, f"EXPECT={digests['h.igvm']}").status == 1
+    outcome = verify(site, "measure:qemu", recipe, "EXPECT=bin/h.igvm.launch-digest.json")
+    assert outcome.status == 2 and "is of h.igvm: here are q.igvm" in outcome.err
+    outcome = verify(site, "kernel:svsm", recipe, f"EXPECT={digests['h.igvm']}")
+    assert outcome.status == 2 and "nothing that was asked for is measured" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["verify"], "EXPECT: verify needs it: the launch digest that is expected, or a file that names one"),
+        (["verify", "EXPECT="], "EXPECT: nothing after the equal sign"),
+        (["verify", "EXPECT=nosuch.json"], "EXPECT: 'nosuch.json' is no launch digest, and no file that can be read"),
+        (["run", f"EXPECT={DIGEST}"], "EXPECT: only 'doit verify' looks at it"),
+        (["list", f"EXPECT={DIGEST}"], "EXPECT: only 'doit verify' looks at it"),
+    ],
+)  # fmt: skip
+def test_wrong_use_is_told_before_anything_is_built(words: list[str], message: str, site: Site) -> None:
+    outcome = site.doit(*words, site.recipe())
+    assert outcome.status == 2
+    assert re.search(re.escape(message), outcome.err)
+    assert not site.bin.exists()
