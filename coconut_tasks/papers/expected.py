@@ -66,7 +66,7 @@ def expectation(value: str, absolute: Callable[[str], str]) -> Expectation:
         if not path.is_file():
             raise FileNotFoundError(2, "No such file", value)
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "no file's name"
+        why = getattr(error, "strerror", None) or "No such file"
         raise UsageError(
             f"EXPECT: '{value}' is no launch digest, and no file that can be read ({why}): {FORMS}"
         ) from error

@@ -49,7 +49,7 @@ def perform(step: Step, world: World) -> Inputs:
         case Measurement() as work:
             measure(work, world, log)
         case Provenance() as work:
-            found = write_provenance(work, world, log)
+            found = write_provenance(work, world)
         case VersionFile() as work:
             write_version(work, world)
     for output in step.outputs:

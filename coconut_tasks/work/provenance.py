@@ -10,7 +10,6 @@ from typing import Any
 
 from coconut_tasks import __version__
 from coconut_tasks.effects.place import write_whole
-from coconut_tasks.errors import StepError
 from coconut_tasks.igvm.snp import Options, measured_pages
 from coconut_tasks.inputs.git import commit_files, find_commit
 from coconut_tasks.inputs.known import Inputs
@@ -23,36 +22,31 @@ from coconut_tasks.step import Provenance
 from coconut_tasks.world import World
 
 
-def write_provenance(work: Provenance, world: World, log: Path) -> Inputs:
-    """Write the statement. The commit that the tree is at is read too.
-
-    Raises:
-        StepError: git or a tool failed, or there is something to say that a statement cannot hold.
-    """
+def write_provenance(work: Provenance, world: World) -> Inputs:
+    """Write the statement. The files that say which commit the tree is at are read too; they are the result."""
     links = [read_link(Path(world.path(link)).read_bytes()) for link in work.links]
     read = {name for link in links for name in link.materials}
     measurement = _json(work.measurement, world) if work.measurement else None
-    try:
-        text = statement(
-            Build(
-                image=work.shown,
-                sha256=world.sha256(work.igvm),
-                recipe=_recipe_name(work, world),
-                recipe_sha256=world.sha256(work.recipe),
-                content=_json(work.recipe, world),
-                target=work.target,
-                options=dict(work.options),
-                links=links,
-                builder={"coconut-tasks": __version__},
-                tools=_tools(links, world),
-                source=find_commit(world.tree, world.environment, {*read, work.recipe} - {VERSION_FILE}),
-                measurement=measurement,
-                measurement_sha256=world.sha256(work.measurement) if work.measurement else "",
-                pages=_pages(work, measurement, world) if measurement else (),
-            )
+    text = statement(
+        Build(
+            image=work.shown,
+            sha256=world.sha256(work.igvm),
+            recipe=_recipe_name(work, world),
+            recipe_sha256=world.sha256(work.recipe),
+            content=_json(work.recipe, world),
+            target=work.target,
+            options=dict(work.options),
+            links=links,
+            builder={"coconut-tasks": __version__},
+            tools=_tools(links, world),
+            source=find_commit(
+                world.tree, world.environment, {*read, world.named(world.path(work.recipe))} - {VERSION_FILE}
+            ),
+            measurement=measurement,
+            measurement_sha256=world.sha256(work.measurement) if work.measurement else "",
+            pages=_pages(work, measurement, world) if measurement else (),
         )
-    except ValueError as error:
-        raise StepError(f"no statement can be made: {error}\n  log: {log}") from error
+    )
     write_whole(Path(world.path(work.output)), text)
     return Inputs(files=tuple(commit_files(world.tree, world.environment)))
 
