@@ -36,7 +36,7 @@ from igvm_files import (
 from coconut_tasks.errors import CoconutError
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.parse import parse
-from coconut_tasks.igvm.snp import MOST_PARAMETER_PAGES, PAGE_KINDS, Options, launch_digest, measure, measured_pages
+from coconut_tasks.igvm.snp import MOST_PARAMETER_PAGES, PAGE_KINDS, Options, chained, launch_digest, measure, measured_pages
 from coconut_tasks.igvm.values import PageData
 from coconut_tasks.reports.igvm import as_json, as_text
 
@@ -67,7 +67,7 @@ def test_the_pages_that_are_listed_are_what_the_digest_is_made_of(name: str, nat
         chain = hashlib.sha384(info).digest()
         if one.file_offset:
             assert hashlib.sha384(data[one.file_offset :][:4096]).hexdigest() == one.content
-    assert chain.hex() == digest(data, native_zero=native_zero)
+    assert chain.hex() == digest(data, native_zero=native_zero) == chained(pages)
     assert len(pages) > 1
 
 

@@ -20,7 +20,7 @@ So the address and type of an unmeasured page count too, only its content does n
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha384
 
@@ -96,6 +96,7 @@ class Measured:
 
 PAGE_KINDS = {1: "normal", 2: "vmsa", 3: "zero", 4: "unmeasured", 5: "secrets", 6: "cpuid"}
 """PAGE_TYPE of the firmware ABI, in words."""
+_PAGE_TYPES = {kind: number for number, kind in PAGE_KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,15 @@ def measured_pages(data: bytes | bytearray | memoryview, options: Options) -> li
 
     measure(data, options, see)
     return found
+
+
+def chained(pages: Iterable[MeasuredPage]) -> str:
+    """The launch digest that pages make, as hex text: what is said of them fits a digest, or does not."""
+    digest = bytes(DIGEST_SIZE)
+    for page in pages:
+        content = bytes.fromhex(page.content) or _NO_CONTENT
+        digest = sha384(digest + content + _TAIL.pack(_PAGE_INFO_SIZE, _PAGE_TYPES[page.kind], page.gpa)).digest()
+    return digest.hex()
 
 
 def launch_digest(

@@ -140,6 +140,19 @@ def as_json(name: str, file: IgvmFile, digests: Digests | None) -> Iterator[str]
     yield f', "launch_digest": {json.dumps(digest)}}}'
 
 
+def all_fields(file: IgvmFile) -> Iterator[dict[str, Any]]:
+    """Each header as it stands in the JSON.
+
+    Raises:
+        IgvmError: a header that no loader may take; those before it were right.
+    """
+    kinds: dict[int, int] = {}
+    for header in file.headers():
+        if isinstance(header, SupportedPlatform):
+            kinds[header.compatibility_mask] = header.platform_type
+        yield _fields(file, header, kinds)
+
+
 def header_name(header: Header) -> str:
     """As the specification calls it, in words."""
     if isinstance(header, OptionalHeader):
