@@ -1,0 +1,27 @@
+"""One thing that two sides do not have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+ONLY_OLD = "only in the first"
+ONLY_NEW = "only in the second"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What differs, and how."""
+
+    subject: str
+    """A recipe's path, a variable, a tool, a step, a file, a setting, a part or a header."""
+    old: Any = None
+    """A JSON value; None where it is only in the new one."""
+    new: Any = None
+    told: str = ""
+    """How it changed, where that is not just old → new."""
+    steps: tuple[str, ...] = ()
+    """Those that it reaches, where they are on record."""
+    note: str = ""
+    is_cause: bool = True
+    """Whether it can be why an image differs."""
