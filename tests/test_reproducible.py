@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from conftest import DODO, QEMU, Outcome, Site, copy_sample
+from igvm_files import data_at, header, igvm, page, platform, vp_context
 
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.environment import reproducible_environment
@@ -29,7 +30,7 @@ from coconut_tasks.load import load_recipe
 from coconut_tasks.options import Options, from_words
 from coconut_tasks.plan import Plan, plan_recipes
 from coconut_tasks.plan.ground import Ground
-from coconut_tasks.reports.compare import elf_regions, pieces, spot_text, spots, strings_with
+from coconut_tasks.reports.compare import elf_regions, igvm_regions, pieces, spot_text, spots, strings_with
 from coconut_tasks.reports.reproduced import Different, Result, reproduced_text
 from coconut_tasks.reproduce import diffoscope, manners
 
@@ -519,6 +520,39 @@ def test_a_file_that_is_damaged_or_another_is_compared_as_a_whole(data: bytes) -
         elf_regions(data)
     (spot,) = spots(data + b"1", data + b"2")
     assert (spot.place, spot.offset) == ((), len(data))
+
+
+def test_an_igvm_file_is_compared_by_its_pages_and_headers() -> None:
+    def image(flags: int = 0, last: int = 0, first: bytes = b"", policy: int = 0x30000) -> bytes:
+        policy_header = header(0x101, struct.pack("<QII", policy, 1, 0))
+        start = data_at(platform(), policy_header, page(0), page(0), vp_context(0, 0)) + len(first)
+        pages = page(0x1000, start, flags), page(0x2000, start + 4096), vp_context(0xFFFF_FFFF_F000, start + 8192)
+        data = first + bytes(4096) + bytes(4095) + bytes([last]) + b"v" * 4096
+        return igvm(platform(), policy_header, *pages, data=data)
+
+    (spot,) = spots(image(), image(last=7))
+    assert (spot.place, spot.offset, spot.new) == (("page 0x2000 normal",), 4095, b"\x07")
+    assert spot_text(spot, ("a", "b"))[0].startswith("page 0x2000 normal: from 0xfff in it, ")
+    # What stands elsewhere in the file and is the same is no difference of its page.
+    assert [spot.place for spot in spots(image(), image(first=bytes(4096)))] == [("the fixed header",)]
+    assert [spot.place for spot in spots(image(), image(policy=0xB0000))] == [("header of guest policy",)]
+    assert [spot.place[0] for spot in spots(image(), image(flags=2))] == [
+        "page 0x1000 normal",
+        "page 0x1000 normal unmeasured",
+        "header of page 0x1000, behind its offset",
+    ]
+    with pytest.raises(ValueError):
+        igvm_regions(image()[:-1])
+
+
+def test_of_very_many_places_only_some_are_named(tmp_path: Path) -> None:
+    for name in ("x", "y"):
+        (tmp_path / name).write_bytes(name.encode())
+    many = elf(**{f"s{i}": b"1" for i in range(30)}), elf(**{f"s{i}": b"2" for i in range(30)})
+    different = Different("a", (tmp_path / "x", tmp_path / "y"), tuple(spots(*many)))
+    told = reproduced_text(replace(RESULT, differences=(different,)), 1).splitlines()
+    (rest,) = [line for line in told if line.startswith("  and ")]
+    assert rest.count("section") == 10 and rest.endswith(" and 17 more")
 
 
 def test_equal_files_have_no_spot() -> None:

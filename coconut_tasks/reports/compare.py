@@ -6,6 +6,11 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from coconut_tasks.igvm.error import IgvmError
+from coconut_tasks.igvm.parse import parse
+from coconut_tasks.igvm.values import PAGE_DATA_TYPES, PAGE_SIZE, CorimData, Header, PageData, VpContext
+from coconut_tasks.reports.igvm import flag_names, header_name
+
 _SHOWN = 16
 """Bytes of each file that are shown at a difference."""
 _BLOCK = 65536
@@ -13,7 +18,10 @@ _BLOCK = 65536
 _TEXT = 6
 """Shorter runs of printable characters are taken as chance."""
 _TEXT_SHOWN = 120
-_HEADERS = ("the ELF header", "the program headers", "the section headers")
+_HEADERS = ("the ELF header", "the program headers", "the section headers", "the fixed header")
+_HEADER_OF = "header of "
+_CHECKSUM = range(20, 24)
+"""Of an IGVM file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,46 @@ def elf_regions(data: bytes) -> list[Region]:
     return sorted(found, key=lambda region: region.start)
 
 
-READERS: tuple[Callable[[bytes], list[Region]], ...] = (elf_regions,)
+def igvm_regions(data: bytes) -> list[Region]:
+    """The headers of an IGVM file and what each page holds. Where that is in the file, and the checksum, are in no region: they differ
+    because something else does.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    found = [Region(_HEADERS[3], 0, _CHECKSUM.start)]
+    try:
+        file = parse(data)
+        for header in file.headers():
+            start = header.offset
+            end = start + 8 + int.from_bytes(data[start + 4 : start + 8], "little")
+            name, place = _igvm_names(header)
+            where = getattr(header, "file_offset", None)
+            if where is None:
+                found.append(Region(name, start, end))
+                continue
+            field = start + 8 + (4 if isinstance(header, CorimData) else 12)
+            found += [Region(name, start, field), Region(f"{name}, behind its offset", field + 4, end)]
+            if where and place:
+                size = file.fixed.page_size if isinstance(header, PageData) else PAGE_SIZE
+                found.append(Region(place, where, where + size))
+    except IgvmError as error:
+        raise ValueError(str(error)) from error
+    return found
+
+
+def _igvm_names(header: Header) -> tuple[str, str]:
+    """What a header is called, and the page that it places; empty where it places none."""
+    if isinstance(header, PageData):
+        kind = " ".join([PAGE_DATA_TYPES[header.data_type], *flag_names(header.flags)])
+        return f"{_HEADER_OF}page {header.gpa:#x}", f"page {header.gpa:#x} {kind}"
+    if isinstance(header, VpContext):
+        return f"{_HEADER_OF}VP context {header.gpa:#x}", f"page {header.gpa:#x} VP context"
+    gpa = getattr(header, "gpa", None)
+    return f"{_HEADER_OF}{header_name(header)}{'' if gpa is None else f' {gpa:#x}'}", ""
+
+
+READERS: tuple[Callable[[bytes], list[Region]], ...] = (elf_regions, igvm_regions)
 """Each gives the regions of the files that it knows, and raises ValueError for others. A format's reader is added here."""
 
 
@@ -98,7 +145,7 @@ def spots(old: bytes, new: bytes, regions: tuple[Sequence[Region], Sequence[Regi
 
 def _is_a_header(spot: Spot) -> bool:
     # Sizes and places of what is told anyway.
-    return bool(spot.place) and spot.place[-1] in _HEADERS
+    return bool(spot.place) and (spot.place[-1] in _HEADERS or spot.place[-1].startswith(_HEADER_OF))
 
 
 def _spots(

@@ -224,7 +224,8 @@ def _vmsa(file: IgvmFile, context: VpContext, kinds: dict[int, int]) -> str:
     return sha384(file.data[start : start + PAGE_SIZE]).hexdigest()
 
 
-def _flags(flags: int) -> list[str]:
+def flag_names(flags: int) -> list[str]:
+    """The flags of page data, in words."""
     named = [name for bit, name in _FLAGS.items() if flags & bit]
     rest = flags & ~sum(_FLAGS)
     return [*named, f"flags {rest:#x}"] if rest else named
@@ -270,7 +271,7 @@ def _line(file: IgvmFile, header: Header, pages: int, content: Any, kinds: dict[
                 f"{header.gpa:#x} {human(pages * _page_size(file, header))}",
                 *((f"{pages} pages",) if pages > 1 else ()),
                 what,
-                *_flags(header.flags),
+                *flag_names(header.flags),
             )
         case ParameterInsert():
             words = (f"{header.gpa:#x}", f"area {header.parameter_area_index}")
@@ -315,7 +316,7 @@ def _fields(file: IgvmFile, header: Header, kinds: dict[int, int]) -> dict[str, 
         case PageData():
             found["data_type"] = PAGE_DATA_TYPES[header.data_type]
             found["size"] = _page_size(file, header)
-            found["flag_names"] = _flags(header.flags)
+            found["flag_names"] = flag_names(header.flags)
             if _is_measured(header):
                 found["sha384"] = sha384(_content(file, header)).hexdigest()
         case VpContext():

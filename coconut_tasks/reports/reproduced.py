@@ -11,6 +11,8 @@ from coconut_tasks.reports.compare import Spot, spot_text
 
 _SPOTS = 3
 """Spots of one file that are shown with what stands there."""
+_NAMED = 10
+"""Spots that are only named: an image has thousands of pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ def _told(different: Different, names: tuple[str, str]) -> Iterator[str]:
     for spot in different.spots[:_SPOTS]:
         yield from (f"  {line}" for line in spot_text(spot, names))
     if more := different.spots[_SPOTS:]:
-        yield f"  and {', '.join(', '.join(spot.place) for spot in more)}"
+        named = [", ".join(spot.place) or "other places" for spot in more[:_NAMED]]
+        rest = len(more) - len(named)
+        yield f"  and {', '.join(named)}{f' and {rest} more' if rest else ''}"
     for text in different.paths[:_SPOTS]:
         yield f"  the place of the build is in it: {text}"

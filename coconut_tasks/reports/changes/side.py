@@ -119,7 +119,9 @@ class Side:
         """The 4096 bytes of a page whose content counts; None where they are not known."""
         if self.data is None or page.file_offset is None or not page.content:
             return None
-        return bytes(self.data[page.file_offset :][:PAGE_SIZE]) if page.file_offset else bytes(PAGE_SIZE)
+        return (
+            bytes(self.data[page.file_offset : page.file_offset + PAGE_SIZE]) if page.file_offset else bytes(PAGE_SIZE)
+        )
 
 
 def digest_of(pages: Sequence[Page]) -> str:
