@@ -116,6 +116,8 @@ def _positionals(
         yield from _folders(current, options)
     elif "FILE.igvm" in usage:
         yield from (one for one in _paths(current, options) if one.value.endswith(("/", ".igvm")))
+    elif "FILE_A" in usage:
+        yield from (one for one in _paths(current, options) if one.value.endswith(("/", ".igvm", ".json")))
     elif "FILE" in usage:
         yield from _recipes(current, options)
     for words in re.findall(r"\S+(?:\|\S+)+", usage):

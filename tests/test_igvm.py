@@ -36,7 +36,15 @@ from igvm_files import (
 from coconut_tasks.errors import CoconutError
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.parse import parse
-from coconut_tasks.igvm.snp import MOST_PARAMETER_PAGES, PAGE_KINDS, Options, chained, launch_digest, measure, measured_pages
+from coconut_tasks.igvm.snp import (
+    MOST_PARAMETER_PAGES,
+    PAGE_KINDS,
+    Options,
+    chained,
+    launch_digest,
+    measure,
+    measured_pages,
+)
 from coconut_tasks.igvm.values import PageData
 from coconut_tasks.reports.igvm import as_json, as_text
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
+from coconut_tasks.igvm import MAGIC
 from coconut_tasks.igvm.parse import FIXED_SIZE, fixed_header
 
 _AT_ONCE = 1 << 20
 """Bytes."""
+_START = FIXED_SIZE + 8
+"""Bytes of the longer one of the fixed headers."""
 
 
 def read_igvm(path: Path) -> bytearray:
@@ -18,9 +22,27 @@ def read_igvm(path: Path) -> bytearray:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        data = bytearray(file.read(FIXED_SIZE + 8))
-        # One byte more, so that what is too long is seen.
-        size = fixed_header(bytes(data)).total_file_size + 1
-        while len(data) < size and (more := file.read(min(size - len(data), _AT_ONCE))):
-            data += more
+        return _rest(file, file.read(_START))
+
+
+def read_igvm_or_start(path: Path, most: int) -> bytearray:
+    """An IGVM file as ``read_igvm`` reads it; of any other file at most ``most`` bytes. It is opened once, so it can be a pipe.
+
+    Raises:
+        IgvmError: it begins with the magic number of an IGVM file, and goes on as none does.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        start = file.read(_START)
+        if start[: len(MAGIC)] == MAGIC:
+            return _rest(file, start)
+        return bytearray(start) + file.read(max(most - len(start), 0))
+
+
+def _rest(file: BinaryIO, start: bytes) -> bytearray:
+    data = bytearray(start)
+    # One byte more, so that what is too long is seen.
+    size = fixed_header(start).total_file_size + 1
+    while len(data) < size and (more := file.read(min(size - len(data), _AT_ONCE))):
+        data += more
     return data

@@ -35,6 +35,7 @@ _COMMANDS = {
     "watch_command": ("watch",),
     "inspect_command": ("inspect",),
     "verify_command": ("verify",),
+    "diff_command": ("diff",),
 }
 PLUGINS = {
     "BACKEND": {"coconut": "coconut_tasks.tasks.backend:Backend"},

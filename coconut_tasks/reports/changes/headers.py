@@ -45,9 +45,8 @@ def _by_name(headers: Sequence[Mapping[str, Any]], told: Set[int], *, measured: 
         if name == kind and mask is not None:
             name = f"{kind} of mask {mask}"
         counted[name] += 1
-        if kind in _PAGES and (address(mask) & snp if measured else kind == "page data"):
-            if address(header.get("gpa")) in told:
-                continue
-            header = {field: value for field, value in header.items() if field != "sha384"}
+        by_pages = address(mask) & snp if measured else kind == "page data"
+        if kind in _PAGES and by_pages and address(header.get("gpa")) in told:
+            continue
         found[name if counted[name] == 1 else f"{name} ({counted[name]})"] = header
     return found

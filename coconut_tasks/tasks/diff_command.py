@@ -1,0 +1,81 @@
+"""``diff``: what changed between two builds. It needs no dodo.py, and works in any folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coconut_tasks.errors import EXIT_FAILED, UsageError
+from coconut_tasks.tasks.help import OwnCommand
+
+if TYPE_CHECKING:
+    from coconut_tasks.reports.changes import Side
+
+
+class Diff(OwnCommand):
+    """``diff``: status 0 if nothing differs, 1 if something does, else 2."""
+
+    name = "diff"
+    doc_purpose = "show what changed between two builds, and why their launch digests differ"
+    doc_usage = "FILE_A FILE_B"
+    doc_description = """
+        Each of the two is an IGVM file, the output of 'doit inspect --json', or of a build its .provenance.json or .launch-digest.json.
+        Told are, the causes first: recipe, options, source, tools, commands, environment, input files, launch settings, parts, and the
+        pages of the image; with both images at hand also the first byte that differs in each page.
+        Exit status: 0 the same, 1 something differs, 2 wrong use, or a file that cannot be compared.
+    """
+    cmd_options = (
+        {"name": "json", "long": "json", "type": bool, "default": False, "help": "everything, for programs"},
+    )
+    examples = (
+        "doit diff old/coconut-qemu.igvm bin/coconut-qemu.igvm",
+        "doit diff old/coconut-qemu.igvm.provenance.json bin/coconut-qemu.igvm.provenance.json",
+    )
+
+    def execute(self, opt_values: Any, pos_args: Sequence[str]) -> int:
+        from coconut_tasks.reports.changes import changes_json, changes_text, compare
+
+        _, words = self.given_variables()
+        # doit keeps words with = from its commands; which file is the old one depends on the order.
+        names = sorted([*pos_args, *words], key=sys.argv.index)
+        if len(names) != 2:
+            raise UsageError("diff: which two? for example: doit diff old/coconut-qemu.igvm bin/coconut-qemu.igvm")
+        old, new = (_read(name) for name in names)
+        changes = compare(old, new)
+        if opt_values["json"]:
+            import json
+
+            json.dump(changes_json(changes), sys.stdout, indent=2)
+            print()
+        else:
+            print("\n".join(changes_text(changes)))
+        return 0 if changes.same else EXIT_FAILED
+
+
+def _read(name: str) -> Side:
+    """One of the two. Raises UsageError or OSError for what cannot be compared."""
+    from coconut_tasks.finding import printable
+    from coconut_tasks.igvm.error import IgvmError
+    from coconut_tasks.inputs.igvm import read_igvm, read_igvm_or_start
+    from coconut_tasks.reports.changes import MOST_JSON, read_side
+
+    path = Path(name)
+    shown = printable(name)
+
+    def beside(other: str) -> bytearray | None:
+        file = path.parent / other
+        try:
+            return read_igvm(file) if file.is_file() else None
+        except (OSError, ValueError, IgvmError):
+            return None
+
+    try:
+        data = read_igvm_or_start(path, MOST_JSON + 1)
+    except IgvmError as error:
+        raise UsageError(f"{shown}: {error}") from error
+    try:
+        return read_side(shown, data, beside)
+    except MemoryError:
+        raise UsageError(f"{shown}: not enough memory to compare it") from None

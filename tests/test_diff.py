@@ -1,0 +1,729 @@
+"""``doit diff``: a change of any measured byte is named, whatever is compared with what; causes; and what is refused in one line."""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Outcome, Site, environment
+from igvm_files import GOLDEN, SNP, TDX, area, data_at, header, igvm, insert, page, platform, vp_context, with_checksum
+
+from coconut_tasks.completion import CommandLine, Known, candidates
+from coconut_tasks.errors import UsageError
+from coconut_tasks.igvm.error import IgvmError
+from coconut_tasks.igvm.parse import parse
+from coconut_tasks.igvm.snp import MeasuredPage, Options, measure, measured_pages
+from coconut_tasks.igvm.values import PageData, ParameterInsert
+from coconut_tasks.options import from_words
+from coconut_tasks.reports.changes import Changes, Side, changes_json, changes_text, compare, read_side
+from coconut_tasks.reports.igvm import Digests, as_json
+from coconut_tasks.tasks.diff_command import Diff
+
+MODE = Options(check_id_block=False, tolerant=True)
+BYTES_A_PAGE = 3
+
+
+def measurable(data: bytes) -> bool:
+    try:
+        return bool(measured_pages(data, MODE))
+    except IgvmError:
+        return False
+
+
+IMAGES = sorted(path.name for path in GOLDEN.glob("*.igvm") if measurable(path.read_bytes()))
+
+
+def digest_of(data: bytes, *, native: bool = False) -> str:
+    return measure(data, Options(native_zero=native, check_id_block=False, tolerant=True)).digest.hex()
+
+
+def inspected(data: bytes) -> Any:
+    """What ``doit inspect --json`` prints."""
+    try:
+        digests = Digests(digest_of(data), digest_of(data, native=True))
+    except IgvmError as error:
+        digests = Digests(wrong=str(error))
+    return {"format": 1, "files": [json.loads("".join(as_json("x.igvm", parse(data), digests)))]}
+
+
+def statement(data: bytes, *, native: bool = False, **measurement: Any) -> Any:
+    """A provenance statement of our build, about an image."""
+    pages = measured_pages(data, Options(native_zero=native, check_id_block=False, tolerant=True))
+    digest = digest_of(data, native=native)
+    notes = {
+        "kind": "measurement",
+        "digest": digest,
+        "platform": "snp",
+        "policy": "0x30000",
+        "check_kvm": True,
+        "measure_native_zeroes": native,
+        "pages": [
+            f"{one.gpa:#x} {one.kind} {one.content or '-'}" + (f" kernel:svsm+{i * 4096:#x}" if one.file_offset else "")
+            for i, one in enumerate(pages)
+        ],
+    }
+    recipe = {"igvm": {"qemu": {"check-kvm": True}}, "kernel": {"svsm": {"features": "vtpm"}}}
+    step = {"argv": ["cargo", "build", "--features", "vtpm"], "env": {"X": "1"}}
+    svsm = "bin/.coconut/parts/svsm-fd6d0642e6cf/svsm"
+    return {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "q.igvm", "digest": {"sha256": sha256(data).hexdigest(), "sevSnpLaunchDigest": digest}}],
+        "predicateType": "https://slsa.dev/provenance/v1",
+        "predicate": {
+            "buildDefinition": {
+                "buildType": "urn:coconut-tasks:build:v1",
+                "externalParameters": {
+                    "recipe": {"name": "config/qemu.json", "content": recipe},
+                    "target": "qemu",
+                    "options": {"FEATURES": "a"},
+                },
+                "internalParameters": {
+                    "steps": [
+                        {"name": "kernel:svsm", "commands": [step], "environment": {"CARGO_HOME": "/c", "E": None}},
+                        {"name": "igvm:qemu", "commands": [{"argv": ["b", f"../{svsm}"], "env": {}}]},
+                    ]
+                },
+                "resolvedDependencies": [
+                    {"name": "source tree", "digest": {"gitCommit": "1" * 40}, "annotations": {"kind": "source"}},
+                    {"name": "config/qemu.json", "digest": {"sha256": "0" * 64}, "annotations": {"kind": "recipe"}},
+                    dependency("rustc", "tool", version="rustc 1.95.0\nbinary: rustc\nhost: x"),
+                    dependency("src/main.rs", "file", "ab"),
+                    dependency("src/lib.rs", "file", "cd"),
+                    dependency("src/unknown.rs", "file"),
+                ],
+            },
+            "runDetails": {
+                "byproducts": [
+                    dependency("kernel:svsm", "part", "ef", file=svsm),
+                    {"name": "q.igvm.launch-digest.json", "annotations": notes | measurement},
+                ]
+            },
+        },
+    }
+
+
+def dependency(name: str, kind: str, digest: str = "", **notes: str) -> dict[str, Any]:
+    annotations = {"kind": kind, "steps": ["kernel:svsm"], **notes}
+    return {"name": name, **({"digest": {"sha256": digest}} if digest else {}), "annotations": annotations}
+
+
+def side(name: str, content: Any, beside: bytes | None = None) -> Side:
+    data = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return read_side(name, data, lambda asked: beside if asked == "q.igvm" else None)
+
+
+def diff(old: Any, new: Any) -> Changes:
+    return compare(side("old", old), side("new", new))
+
+
+def text(old: Any, new: Any) -> str:
+    return "\n".join(changes_text(diff(old, new)))
+
+
+# --- every page ---
+
+
+def changed_anywhere(data: bytes, one: MeasuredPage, chance: random.Random) -> tuple[bytes, set[int], int | None]:
+    """The image with another byte in a page; the pages that this changes, and where in them. A page whose content does not count gets
+    another address."""
+    pages = measured_pages(data, MODE)
+    offset = chance.randrange(4096)
+    content = bytearray(data)
+    if one.file_offset:
+        content[one.file_offset + offset] ^= 1 << chance.randrange(8)
+        # igvmbuilder stores equal pages once.
+        touched = {
+            other.gpa: offset - (other.file_offset - one.file_offset)
+            for other in pages
+            if other.file_offset and 0 <= offset - (other.file_offset - one.file_offset) < 4096
+        }
+        return bytes(content), set(touched), offset
+    for place in parse(data).headers():
+        if isinstance(place, PageData | ParameterInsert) and place.gpa == one.gpa and isinstance(place, PageData):
+            break
+        if isinstance(place, ParameterInsert) and place.gpa <= one.gpa:
+            inserted = place
+    else:
+        place = inserted
+    if one.content:  # a page without data: it gets some
+        assert isinstance(place, PageData)
+        struct.pack_into("<I", content, place.offset + 20, len(content))
+        more = bytearray(4096)
+        more[offset] = 1 << chance.randrange(8)
+        content += more
+        struct.pack_into("<I", content, 16, len(content))
+        return with_checksum(content), {one.gpa}, offset
+    known = {other.gpa for other in pages}
+    free = next(gpa for gpa in range(one.gpa + 0x10_0000, 1 << 64, 0x1000) if gpa not in known)
+    struct.pack_into("<Q", content, place.offset + 8, free)
+    moved = {one.gpa, free}
+    return with_checksum(content), moved, None
+
+
+def check_each_page(data: bytes) -> int:
+    """How many changes were tried."""
+    chance, tried = random.Random(len(data)), 0
+    before = {
+        "igvm": side("old", data),
+        "inspect": side("old", inspected(data)),
+        "statement": side("old", statement(data)),
+        "with image": side("old", statement(data), data),
+    }
+    for one in measured_pages(data, MODE):
+        for _ in range(BYTES_A_PAGE):
+            changed, gpas, offset = changed_anywhere(data, one, chance)
+            assert digest_of(changed) != digest_of(data)
+            after = {
+                "igvm": side("new", changed),
+                "inspect": side("new", inspected(changed)),
+                "statement": side("new", statement(changed)),
+                "with image": side("new", statement(changed), changed),
+            }
+            for form, old in before.items():
+                found = compare(old, after[form])
+                shown = "\n".join(changes_text(found))
+                assert not found.same and found.same_digest is False, form
+                assert found.pages is not None and found.pages.addresses() >= gpas, form
+                assert f"  {one.gpa:#x} … " in shown or len(found.pages.addresses()) > 1, shown
+                assert not old.doubts and not after[form].doubts, form
+                firsts = {first.page: first.offset for run in found.pages.runs for first in run.bytes}
+                if offset is None or form in ("inspect", "statement"):
+                    assert not firsts
+                else:
+                    assert firsts.keys() == gpas == found.pages.addresses(), form
+                    assert firsts[one.gpa] == offset
+                    assert f"from {one.gpa + offset:#x}, byte {offset:#x} of the page: " in shown
+            tried += 1
+    return tried
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_another_byte_in_any_measured_page_is_named(name: str) -> None:
+    assert check_each_page((GOLDEN / name).read_bytes()) >= BYTES_A_PAGE
+
+
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("native", [False, True])
+def test_the_pages_are_those_that_are_measured_whatever_shows_the_image(name: str, native: bool) -> None:
+    data = (GOLDEN / name).read_bytes()
+    sides = [
+        side("a", data),
+        side("b", inspected(data)),
+        side("c", json.loads(json.dumps(inspected(data)), parse_int=float)),
+    ]
+    if native:
+        sides = [one.as_native_zero() for one in sides] + [
+            side("d", statement(data, native=True, policy=(sides[0].settings or {}).get("policy")))
+        ]
+    measured = measured_pages(data, Options(native_zero=native, check_id_block=False, tolerant=True))
+    for one in sides:
+        assert one.pages is not None
+        assert [(p.gpa, p.kind, p.content) for p in one.pages] == [(p.gpa, p.kind, p.content) for p in measured]
+        assert one.digest == digest_of(data, native=native)
+    assert all(compare(sides[0], other).same for other in sides[1:])
+
+
+def test_the_sample(site: Site) -> None:
+    site.build(site.recipe())
+    place = site.bin / "q.igvm"
+    data = place.read_bytes()
+    assert check_each_page(data) > 100
+    written = json.loads(place.with_name("q.igvm.launch-digest.json").read_text())
+    assert compare(side("a", data), side("b", written)).same
+    (site.folder / "old.igvm").write_bytes(data)
+    main = site.tree / "kernel" / "src" / "main.rs"
+    main.write_text(f'{main.read_text()}\n#[used]\nstatic MORE: &[u8; 24] = b"something else is in it\\0";\n')
+    site.build(site.recipe())
+    outcome = site.run([sys.executable, "-m", "doit", "diff", "old.igvm", "bin/q.igvm"])
+    assert outcome.status == 1
+    assert outcome.out.startswith("old.igvm:   launch digest ") and outcome.out.endswith("different launch digests\n")
+    assert "pages that the launch digest is made of: " in outcome.out
+
+
+# --- pages ---
+
+
+def image(*pages: bytes, data: bytes = bytes(4096), first: bytes = b"") -> bytes:
+    return igvm(platform(), first, *pages, data=data)
+
+
+def start_of(count: int, first: bytes = b"") -> int:
+    return data_at(platform(), first, *[page(0)] * count)
+
+
+def test_neighbours_that_changed_alike_are_one_line() -> None:
+    gpas = [0x1000, 0x2000, 0x3000, 0x5000]
+    old, new = (
+        image(*(page(gpa, start_of(4) + i * 4096) for i, gpa in enumerate(gpas)), data=fill * 4096 * 4)
+        for fill in (b"a", b"b")
+    )
+    shown = text(statement(old), statement(new)).splitlines()
+    assert "pages that the launch digest is made of: 4 of 4 differ" in shown
+    assert "  0x1000 … 0x3fff  3 pages  normal  kernel:svsm from 0x0" in shown
+    assert "  0x5000 … 0x5fff  1 page  normal  kernel:svsm from 0x3000" in shown
+    assert text(old, new).count("of the page: ") == 4
+    assert '    from 0x1000, byte 0x0 of the page: "aaa' in text(old, new)
+
+
+def test_pages_that_are_new_gone_of_another_kind_or_elsewhere_in_the_order() -> None:
+    plain = image(page(0x1000), page(0x2000))
+    assert "  0x2000 … 0x2fff  1 page  normal  only in old\n" in text(plain, image(page(0x1000)))
+    assert "  0x3000 … 0x3fff  1 page  normal  only in new\n" in text(
+        plain, image(page(0x1000), page(0x2000), page(0x3000))
+    )
+    assert "  0x2000 … 0x2fff  1 page  normal → unmeasured\n" in text(plain, image(page(0x1000), page(0x2000, flags=2)))
+    turned = text(plain, image(page(0x2000), page(0x1000)))
+    assert "in another order from page 1 on: 0x1000 → 0x2000\n" in turned
+    assert turned.endswith("\ndifferent launch digests")
+
+
+def test_pages_of_one_address_are_told_apart_by_their_kind() -> None:
+    old, new = (image(page(0x1000, flags=2), page(0x1000, start_of(2)), data=fill * 4096) for fill in (b"a", b"b"))
+    (run,) = diff(old, new).pages.runs  # type: ignore[union-attr]
+    assert (run.how, run.kinds, run.pages) == ("content", ("normal", "normal"), 1)
+
+
+def test_many_runs_and_pages_are_cut_short_in_the_text_alone() -> None:
+    gpas = [0x2000 * i for i in range(60)]
+    old, new = (
+        image(*(page(gpa, start_of(60) + i * 4096) for i, gpa in enumerate(gpas)), data=fill * 4096 * 60)
+        for fill in (b"a", b"b")
+    )
+    assert "  … and 20 more places; --json has all" in text(old, new)
+    assert len(changes_json(diff(old, new))["pages"]["runs"]) == 60
+
+
+def test_what_no_digest_counts_is_told_as_that() -> None:
+    policy = [header(0x101, struct.pack("<QII", value, SNP, 0)) for value in (0x30000, 0xB0000)]
+    old, new = (image(page(0x1000), first=one) for one in policy)
+    shown = text(old, new)
+    assert '  policy: "0x30000" → "0xb0000" (no part of the launch digest: the attestation report has it)\n' in shown
+    assert shown.endswith("\ndifferent, but the launch digest is the same")
+    secret = [image(page(0x1000, start_of(1), data_type=1), data=fill * 4096) for fill in (b"a", b"b")]
+    assert "  page data 0x1000: sha384 " in text(*secret)
+    assert text(*secret).endswith("but the launch digest is the same")
+    rest = [image(page(0x1000), data=fill * 4096) for fill in (b"a", b"b")]
+    assert "in the image, and in no launch digest:\n" in text(*rest)
+    assert "but the launch digest is the same" in text(*rest)
+    assert diff(inspected(rest[0]), inspected(rest[1])).same  # it shows nothing of them
+
+
+def test_images_without_sev_snp_are_compared_by_the_pages_of_all_platforms() -> None:
+    head = platform(TDX, 3)
+    at = data_at(head, page(0))
+    old, new = (igvm(head, page(0x1000, at, mask=TDX), data=fill * 4096) for fill in (b"a", b"b"))
+    for a, b in ((old, new), (inspected(old), inspected(new)), (old, inspected(new))):
+        shown = text(a, b)
+        assert "old: no launch digest is known\n" in shown
+        assert "pages: 1 of 1 differ\n  0x1000 … 0x1fff  1 page  normal mask 0x2\n" in shown
+        assert shown.endswith("\ndifferent")
+    snp = igvm(platform(), page(0x1000, data_at(platform(), page(0))), data=b"a" * 4096)
+    assert not diff(old, snp).same
+    flags = igvm(head, page(0x1000, at, mask=TDX, flags=4), data=b"a" * 4096)
+    assert "only in new" in text(old, flags) or "→ normal shared mask 0x2" in text(old, flags)
+
+
+def test_parameter_areas_and_processors_count_as_pages() -> None:
+    def with_area(size: int, vmsa: bytes) -> bytes:
+        heads = platform(), area(0, size), insert(0, 0x8000)
+        context = vp_context(0x1000, data_at(*heads, vp_context(0, 0)))
+        return igvm(*heads, context, data=vmsa * 4096)
+
+    for form in (lambda data: data, inspected, statement):
+        found = diff(form(with_area(4096, b"a")), form(with_area(12288, b"b")))
+        assert [(run.gpa, run.pages, run.kinds[1]) for run in found.pages.runs] == [  # type: ignore[union-attr]
+            (0x1000, 1, "vmsa"),
+            (0x9000, 2, "unmeasured"),
+        ]
+
+
+# --- settings ---
+
+
+def test_native_zero_pages_of_one_alone_are_no_change_of_the_image() -> None:
+    data = image(page(0x1000), page(0x2000, start_of(2)), data=b"a" * 4096)
+    shown = text(statement(data), statement(data, native=True))
+    assert "  measure_native_zeroes: false → true (this alone gives another launch digest)\n" in shown
+    assert "1 without data are measured in another way, by measure_native_zeroes\n" in shown
+    assert "the images have the same pages: the digests differ by measure_native_zeroes alone\n" in shown
+    assert "differ\n" not in shown
+
+
+def test_an_image_is_measured_as_the_other_side_was() -> None:
+    data = image(page(0x1000))
+    measurement = {
+        "kind": "SEV-SNP launch digest",
+        "digest": digest_of(data, native=True),
+        "measure_native_zeroes": True,
+    }
+    for one in (data, inspected(data)):
+        assert diff(one, statement(data, native=True)).same
+        assert diff(measurement, one).same
+    assert not diff({**measurement, "measure_native_zeroes": False}, data).same
+
+
+def test_settings_of_measurements() -> None:
+    old = {"kind": "SEV-SNP launch digest", "digest": "ab" * 48, "policy": "0x30000", "check_kvm": True}
+    new = old | {"policy": "0x030000", "check_kvm": False, "platforms": ["snp"]}
+    shown = text(old, new)
+    assert "launch settings:\n  check_kvm: true → false (it changes no launch digest)\n" in shown
+    assert "policy" not in shown
+    assert diff(old, old | {"policy": 196608.0}).same
+    assert "no cause can be told: old is a launch measurement" in text(old, old | {"digest": "cd" * 48})
+
+
+# --- causes ---
+
+Edit = Callable[[Any], object]
+DATA = image(page(0x1000, start_of(1)), data=b"a" * 4096)
+OTHER = image(page(0x1000, start_of(1)), data=b"b" * 4096)
+
+
+def definition(value: Any) -> Any:
+    return value["predicate"]["buildDefinition"]
+
+
+def recipe(value: Any) -> Any:
+    return definition(value)["externalParameters"]["recipe"]["content"]
+
+
+def dependencies(value: Any) -> Any:
+    return definition(value)["resolvedDependencies"]
+
+
+def step(value: Any) -> Any:
+    return definition(value)["internalParameters"]["steps"][0]
+
+
+CAUSES: list[tuple[Edit, str]] = [
+    (
+        lambda v: recipe(v)["kernel"]["svsm"].update(features="vtpm,x"),
+        'recipe:\n  /kernel/svsm/features: "vtpm" → "vtpm,x"\n',
+    ),
+    (lambda v: recipe(v).update(fs={"modules": {}}), 'recipe:\n  /fs: not there → {"modules": {}}\n'),
+    (lambda v: recipe(v)["igvm"]["qemu"].update({"check-kvm": 1}), "  /igvm/qemu/check-kvm: true → 1\n"),
+    (lambda v: definition(v)["externalParameters"].update(target="hyper-v"), '  target: "qemu" → "hyper-v"\n'),
+    (lambda v: definition(v)["externalParameters"].update(options={}), 'options:\n  FEATURES: "a" → not set\n'),
+    (
+        lambda v: dependencies(v)[0]["digest"].update(gitCommit="2" * 40),
+        f"source tree:\n  commit: {'1' * 40} → {'2' * 40}\n",
+    ),
+    (
+        lambda v: dependencies(v)[0]["annotations"].update(modified=["a.rs"], diff="sha256:1"),
+        "  modified files: none → a.rs\n",
+    ),
+    (
+        lambda v: dependencies(v)[2]["annotations"].update(version="rustc 1.95.0\nbinary: rustc\nhost: y"),
+        "tools:\n  rustc: host: x → host: y (kernel:svsm)\n",
+    ),
+    (
+        lambda v: step(v)["commands"][0].update(argv=["cargo", "build", "--features", "vtpm,x"]),
+        "commands:\n  kernel:svsm: --features 'vtpm' → 'vtpm,x'\n",
+    ),
+    (lambda v: step(v)["commands"][0].update(env={"X": "2"}), "commands:\n  kernel:svsm: 'X=1' → 'X=2'\n"),
+    (
+        lambda v: step(v).update(environment={"E": "1"}),
+        'environment:\n  CARGO_HOME: "/c" → not set (kernel:svsm)\n  E: not set → "1"',
+    ),
+    (lambda v: dependencies(v)[3]["digest"].update(sha256="ff"), "input files:\n  src/main.rs changed (kernel:svsm)\n"),
+    (lambda v: dependencies(v)[3].update(executable=True), "input files:\n  src/main.rs changed (kernel:svsm)\n"),
+    (lambda v: dependencies(v).pop(3), "input files:\n  src/main.rs is gone (kernel:svsm)\n"),
+    (lambda v: dependencies(v).append(dependency("n.rs", "file", "1")), "input files:\n  n.rs is new (kernel:svsm)\n"),
+]
+
+
+@pytest.mark.parametrize(("edit", "told"), CAUSES)
+def test_a_cause_is_told_before_what_it_leads_to(edit: Edit, told: str) -> None:
+    old, new = statement(DATA), statement(OTHER)
+    edit(new)
+    found = text(old, new)
+    assert told in found
+    assert found.index(told) < found.index("pages that the launch digest is made of: ")
+    assert "nothing that is on record explains it" not in found
+    assert changes_json(diff(old, new))["explained"] is True
+    assert diff(old, old).same
+
+
+UNEXPLAINED: list[Edit] = [
+    lambda v: None,
+    # What follows from something else, or changes no byte, explains nothing.
+    lambda v: definition(v)["internalParameters"]["steps"][1]["commands"][0]["argv"].__setitem__(
+        1, "../bin/.coconut/parts/svsm-000000000000/svsm"
+    ),
+    lambda v: dependencies(v)[1]["digest"].update(sha256="1" * 64),
+    lambda v: dependencies(v)[5].update(digest={"sha256": "12"}),
+    lambda v: v["predicate"]["runDetails"]["byproducts"][0]["digest"].update(sha256="12"),
+    lambda v: v["predicate"]["runDetails"]["byproducts"][1]["annotations"].update(policy="0x1"),
+]
+
+
+@pytest.mark.parametrize("edit", UNEXPLAINED)
+def test_a_change_without_a_cause_on_record_is_told_as_that(edit: Edit) -> None:
+    old, new = statement(DATA), statement(OTHER)
+    edit(new)
+    assert text(old, new).endswith("\nnothing that is on record explains it\ndifferent launch digests")
+    assert changes_json(diff(old, new))["explained"] is False
+
+
+def test_steps_of_a_run_with_several_recipes_are_the_same_steps() -> None:
+    old, new = statement(DATA), statement(DATA)
+    step(new)["name"] = "kernel:svsm@qemu"
+    assert diff(old, new).same
+
+
+def test_only_the_text_of_a_recipe_and_a_part_that_changed() -> None:
+    old, new = statement(DATA), statement(DATA)
+    dependencies(new)[1]["digest"]["sha256"] = "1" * 64
+    shown = text(old, new)
+    assert "recipe:\n  config/qemu.json: only its text changed, and none of its fields\n" in shown
+    assert shown.endswith("\ndifferent, but the launch digest is the same")
+    new = statement(DATA)
+    new["predicate"]["runDetails"]["byproducts"][0]["digest"]["sha256"] = "12"
+    assert "parts:\n  kernel:svsm: sha256:ef → sha256:12\n" in text(old, new)
+
+
+def test_a_long_list_is_cut_short_in_the_text_alone() -> None:
+    old, new = statement(DATA), statement(DATA)
+    dependencies(new).extend(dependency(f"{i:02}.rs", "file", "1") for i in range(30))
+    assert "  … and 20 more; --json has all" in text(old, new)
+    assert len(changes_json(diff(old, new))["changes"]["files"]) == 30
+
+
+def test_what_only_one_side_knows_is_said() -> None:
+    shown = text(DATA, statement(OTHER))
+    assert "not compared, since only new tells it: recipe, options, source tree, tools, commands, " in shown
+    assert "no cause can be told: old is an IGVM file, and a provenance statement has the causes\n" in shown
+
+
+def test_statements_of_other_builders_are_read_as_far_as_they_go() -> None:
+    bare = {
+        "predicateType": "https://slsa.dev/provenance/v1",
+        "subject": [{"name": "x", "digest": {"sha256": "ab" * 32}}],
+        "predicate": {
+            "buildDefinition": {
+                "buildType": "https://example.org/t",
+                "externalParameters": {"recipe": "a text"},
+                "resolvedDependencies": [{"uri": "git+https://example.org", "digest": {"sha1": "1"}}],
+            }
+        },
+    }
+    other = json.loads(json.dumps(bare).replace('"sha1": "1"', '"sha1": "2"'))
+    assert "input files:\n  git+https://example.org changed\n" in text(bare, other)
+    assert "note: old: its build is of type https://example.org/t: options and commands are not known\n" in text(
+        bare, other
+    )
+    assert diff({"predicateType": "https://slsa.dev/provenance/v1", "subject": bare["subject"]}, bare).same
+
+
+# --- what does not fit together ---
+
+
+def test_a_statement_that_does_not_fit_itself_or_its_image_is_told() -> None:
+    wrong = statement(DATA)
+    wrong["subject"][0]["digest"]["sevSnpLaunchDigest"] = "ab" * 48
+    notes = side("x", wrong, DATA).doubts
+    assert [note.split(" ")[0:4] for note in notes] == [
+        ["its", "subject", "has", "launch"],
+        ["its", "launch", "digest", "is"],
+        ["the", "image", "beside", "it"],
+    ]
+    pages = statement(DATA, pages=statement(OTHER)["predicate"]["runDetails"]["byproducts"][1]["annotations"]["pages"])
+    assert "the pages on record are not those of the image beside it" in side("x", pages, DATA).doubts
+    # The image is what it is, whatever is said of it.
+    found = compare(side("x", pages, DATA), side("y", DATA))
+    assert found.pages is not None and not found.pages.any
+    shown = inspected(DATA)
+    shown["files"][0]["launch_digest"]["digest"] = "ab" * 48
+    assert side("x", shown).doubts == ("its launch digest is not that of its pages",)
+
+
+def test_an_image_beside_a_statement_is_taken_only_if_it_is_the_one() -> None:
+    assert side("x", statement(DATA), DATA).data == DATA
+    assert side("x", statement(DATA), OTHER).data is None
+    asked: list[str] = []
+
+    def beside(name: str) -> bytes:
+        asked.append(name)
+        return DATA
+
+    for name in ("../q.igvm", "/etc/q.igvm", "..", "", "a\0b"):
+        evil = statement(DATA)
+        evil["subject"][0]["name"] = name
+        assert read_side("x", json.dumps(evil).encode(), beside).data is None
+    assert asked == []
+
+
+# --- what is refused ---
+
+
+def at(path: str, value: Any) -> Any:
+    """A statement with a value in a place where it does not belong."""
+    found = inner = statement(DATA)
+    *names, last = path.split("/")
+    for name in names:
+        inner = inner[int(name) if name.isdigit() else name]
+    inner[int(last) if last.isdigit() else last] = value
+    return found
+
+
+def hostile() -> Iterator[tuple[str, bytes]]:
+    """Files that cannot be compared, each with a piece of what is said."""
+    yield "nothing that can be compared: an .igvm file, the output of 'doit inspect --json FILE.igvm', ", b"hello"
+    yield "nothing that can be compared: ", b"[1]"
+    yield "nothing that can be compared: ", b""
+    yield "nothing that can be compared: ", b'{"a": 1}'
+    yield "no JSON in UTF-8: ", b'{"a": '
+    yield "no JSON in UTF-8: ", b'{"a": "\xff"}'
+    yield "no JSON in UTF-8: ", b'{"a": ' + b"1" * 5000 + b"}"
+    yield "more than 100 levels inside each other", b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}"
+    yield "more than 100 levels inside each other", b'{"a": ' + b"[" * 100_000
+    yield "more than 64 MiB of JSON", b"{" + b" " * (64 << 20)
+    yield "at 0x4: format version 9: 1 or 2", b"IGVM\x09" + bytes(40)
+    yield "output of inspect in format 2, and 1 is known", b'{"format": 2, "files": []}'
+    yield "output of inspect about 0 files: one on each side can be compared", b'{"format": 1, "files": []}'
+    inspect = inspected(DATA)
+    for section, value, said in (
+        ("directives", 5, "/files/0/directives: 5 is not a list"),
+        ("directives", [5], "/files/0/directives/0: 5 is not an object"),
+        ("directives", [{"type": "page data", "compatibility_mask": "0xzz"}], "'0xzz' is not a number"),
+        ("directives", [{"type": "page data", "compatibility_mask": float("inf")}], "Infinity is not a number"),
+        (
+            "directives",
+            [{"type": "page data", "compatibility_mask": 1, "flags": 1}],
+            "is not a page that can be measured",
+        ),
+        ("launch_digest", {"digest": "ab"}, "'ab' is not 96 hex digits"),
+    ):
+        yield said, json.dumps({"format": 1, "files": [inspect["files"][0] | {section: value}]}).encode()
+    large = [
+        {"type": "parameter area", "parameter_area_index": 0, "number_of_bytes": 1e300},
+        {"type": "parameter insert", "compatibility_mask": "0x1", "gpa": "0x0", "parameter_area_index": 0},
+    ]
+    yield (
+        "is not one of the first",
+        json.dumps({"format": 1, "files": [inspect["files"][0] | {"directives": large}]}).encode(),
+    )
+    product = "predicate/runDetails/byproducts/1/annotations"
+    for path, wrong, said in (
+        ("predicate", [], "/predicate: [] is not an object"),
+        ("predicate/buildDefinition/resolvedDependencies", {}, "/resolvedDependencies: {} is not a list"),
+        ("predicate/buildDefinition/resolvedDependencies/0/name", 5, "/resolvedDependencies/0/name: 5 is not a string"),
+        ("predicate/buildDefinition/externalParameters/recipe/content", "x", "'x' is not an object"),
+        ("predicate/buildDefinition/internalParameters/steps/0/commands/0/argv", [1], "/argv/0: 1 is not a string"),
+        ("subject/0/digest/sevSnpLaunchDigest", "x", "'x' is not 96 hex digits"),
+        (f"{product}/pages", ["0x1000 normal"], "/pages/0: '0x1000 normal' is not a page, as '0x1000 normal SHA384 "),
+        (f"{product}/pages", ["0x1000 large -"], "is not a page"),
+        (f"{product}/check_kvm", "yes", "/check_kvm: 'yes' is not a boolean"),
+        ("predicateType", "https://in-toto.io/attestation/vulns", "only SLSA provenance v1 can be compared"),
+    ):
+        yield said, json.dumps(at(path, wrong)).encode()
+
+
+def test_hostile_files_end_in_one_line() -> None:
+    for said, data in hostile():
+        with pytest.raises(UsageError) as found:
+            read_side("x", data)
+        assert said in str(found.value)
+        assert str(found.value).startswith("x: ") and len(str(found.value).splitlines()) == 1
+
+
+def test_statements_that_are_broken_at_random_end_in_one_line_or_an_answer() -> None:
+    chance = random.Random(5)
+    seeds = [json.dumps(statement(DATA)), json.dumps(inspected(DATA))]
+    values = ["5", "null", "[]", "{}", '"x"', "true", "1e400", '{"a": null}', "-1"]
+    refused = 0
+    for _ in range(1500):
+        seed = chance.choice(seeds)
+        places = [i for i, c in enumerate(seed) if c in ":,["]
+        place = chance.choice(places) + 1
+        end = chance.choice([i for i in range(place, min(place + 300, len(seed))) if seed[i] in ",]}"] or [place])
+        data = (seed[:place] + chance.choice(values) + seed[end:]).encode()
+        try:
+            one = read_side("x", data)
+            json.dumps(changes_json(found := compare(one, side("y", statement(OTHER)))))
+            changes_text(found)
+        except UsageError as error:
+            assert len(str(error).splitlines()) == 1
+            refused += 1
+    assert 100 < refused < 1400
+
+
+def test_two_that_have_nothing_in_common_are_refused() -> None:
+    with pytest.raises(UsageError, match="old and new have nothing in common that could be compared"):
+        diff({"kind": "SEV-SNP launch digest"}, inspected(igvm(platform(TDX, 3), page(0, mask=TDX))))
+
+
+# --- the command ---
+
+
+def run(folder: Path, *words: str) -> Outcome:
+    argv = [sys.executable, "-m", "doit", "diff", *words]
+    done = subprocess.run(argv, cwd=folder, env=environment(folder), capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def test_the_command_tells_what_it_found_and_ends_accordingly(tmp_path: Path) -> None:
+    (tmp_path / "q.igvm").write_bytes(DATA)
+    (tmp_path / "b.igvm").write_bytes(OTHER)
+    (tmp_path / "q.json").write_text(json.dumps(statement(DATA)))
+    same = run(tmp_path, "q.igvm", "q.json")
+    assert (same.status, same.err) == (0, "")
+    assert same.out.splitlines()[:3] == [
+        f"q.igvm: launch digest {digest_of(DATA)}",
+        f"q.json: launch digest {digest_of(DATA)}",
+        "the same: launch digest, image, launch settings, all 1 pages, headers",
+    ]
+    other = run(tmp_path, "q.json", "b.igvm")
+    assert other.status == 1
+    # The statement's image lies beside it, so the byte is known.
+    assert (
+        "  0x1000 … 0x1fff  1 page  normal  kernel:svsm from 0x0\n    from 0x1000, byte 0x0 of the page: " in other.out
+    )
+    told = json.loads(run(tmp_path, "--json", "q.json", "b.igvm").out)
+    assert (told["format"], told["same"], told["old"]["name"]) == (1, False, "q.json")
+    assert told["pages"]["runs"][0]["bytes"][0]["gpa"] == "0x1000"
+
+
+def test_statuses_and_names(tmp_path: Path) -> None:
+    (tmp_path / "a=b.igvm").write_bytes(DATA)
+    (tmp_path / "c.igvm").write_bytes(OTHER)
+    (tmp_path / "bad").write_bytes(b"IGVM")
+    assert run(tmp_path, "a=b.igvm", "c.igvm").out.startswith("a=b.igvm: ")
+    assert run(tmp_path, "c.igvm", "a=b.igvm").out.startswith("c.igvm: ")
+    for words, said in (
+        (("c.igvm",), "error: diff: which two? "),
+        (("c.igvm", "c.igvm", "c.igvm"), "error: diff: which two? "),
+        (("c.igvm", "no.igvm"), "error: no.igvm: No such file or directory"),
+        (("c.igvm", "."), "error: .: Is a directory"),
+        (("bad", "c.igvm"), "error: bad: at 0x0: a file of 4 bytes: "),
+        (("c.igvm", "/dev/zero"), "error: /dev/zero: nothing that can be compared: "),
+        (("--jsom", "c.igvm", "c.igvm"), "error: diff has no option --jsom (did you mean '--json'?)"),
+    ):
+        outcome = run(tmp_path, *words)
+        assert (outcome.status, outcome.out) == (2, "")
+        assert outcome.err.startswith(said) and outcome.err.count("\n") == 1
+
+
+def test_a_pipe_can_be_compared(tmp_path: Path) -> None:
+    (tmp_path / "a.igvm").write_bytes(DATA)
+    line = f'"{sys.executable}" -m doit diff <("{sys.executable}" -m doit inspect --json a.igvm) <(cat a.igvm)'
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_images_and_json_files_are_completed(tmp_path: Path) -> None:
+    for name in ("a.igvm", "b.json", "c.txt"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "bin").mkdir()
+    known = Known({"diff": CommandLine(Diff.doc_usage)})
+    found = candidates(["doit", "diff", "a.igvm", ""], from_words([], {}, str(tmp_path)), known)
+    assert [one.value for one in found] == ["a.igvm", "b.json", "bin/"]
