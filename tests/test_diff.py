@@ -270,7 +270,7 @@ def test_neighbours_that_changed_alike_are_one_line() -> None:
     assert "  0x1000 … 0x3fff  3 pages  normal  kernel:svsm from 0x0" in shown
     assert "  0x5000 … 0x5fff  1 page  normal  kernel:svsm from 0x3000" in shown
     assert text(old, new).count("of the page: ") == 4
-    assert '    from 0x1000, byte 0x0 of the page: "aaa' in text(old, new)
+    assert f'    from 0x1000, byte 0x0 of the page: "{"a" * 32}…" → "{"b" * 32}…"' in text(old, new)
 
 
 def test_pages_that_are_new_gone_of_another_kind_or_elsewhere_in_the_order() -> None:
@@ -500,7 +500,7 @@ def test_a_long_list_is_cut_short_in_the_text_alone() -> None:
 def test_what_only_one_side_knows_is_said() -> None:
     shown = text(DATA, statement(OTHER))
     assert "not compared, since only new tells it: recipe, options, source tree, tools, commands, " in shown
-    assert "no cause can be told: old is an IGVM file, and a provenance statement has the causes\n" in shown
+    assert "no cause can be told: old is an IGVM file; a build has its causes in its .provenance.json\n" in shown
 
 
 def test_statements_of_other_builders_are_read_as_far_as_they_go() -> None:
@@ -680,7 +680,7 @@ def test_the_command_tells_what_it_found_and_ends_accordingly(tmp_path: Path) ->
     assert same.out.splitlines()[:3] == [
         f"q.igvm: launch digest {digest_of(DATA)}",
         f"q.json: launch digest {digest_of(DATA)}",
-        "the same: launch digest, image, launch settings, all 1 pages, headers",
+        "the same: launch digest, image file, launch settings, 1 page, headers",
     ]
     other = run(tmp_path, "q.json", "b.igvm")
     assert other.status == 1

@@ -108,7 +108,7 @@ def compare(old: Side, new: Side) -> Changes:
         return a is not None and b is not None
 
     known("launch digest", old.digest, new.digest)
-    known("image", old.sha256, new.sha256)
+    known("image file", old.sha256, new.sha256)
     makers: Mapping[str, tuple[str, Callable[[Side], Any], Callable[[Side, Side], Iterator[Change]]]] = {
         "recipe": ("recipe", lambda side: side.recipe or side.recipe_sha256, _recipe),
         "options": ("options", lambda side: side.options, _options),

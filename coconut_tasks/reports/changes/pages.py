@@ -15,6 +15,8 @@ CONTENT, KIND, GONE, NEW = "content", "kind", "gone", "new"
 """What can be with a page: it holds something else, is of another kind, or is only in the old or only in the new image."""
 _SHOWN = 16
 """Bytes of each page that are kept from the first difference on."""
+_NEAR = 32
+"""Characters of a text that are shown before and behind a difference."""
 _ZEROES = sha384(bytes(PAGE_SIZE)).hexdigest()
 
 
@@ -30,7 +32,7 @@ class FirstByte:
     """What stands there, at most 16 bytes."""
     new: bytes
     texts: tuple[str, str] | None = None
-    """The texts in which that is, from where they begin."""
+    """The texts in which that is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,15 @@ def _first_byte(old: Side, new: Side, a: Page, b: Page) -> FirstByte | None:
     if one is None or other is None or one == other:
         return None
     (spot,) = spots(one, other, ((), ()))
-    texts = text_in(spot.old), text_in(spot.new)
     here = slice(spot.offset, spot.offset + _SHOWN)
-    return FirstByte(b.gpa, spot.offset, one[here], other[here], texts if all(texts) else None)
+    texts = text_in(spot.old), text_in(spot.new)
+    return FirstByte(b.gpa, spot.offset, one[here], other[here], _around(*texts) if all(texts) else None)
+
+
+def _around(old: str, new: str) -> tuple[str, str]:
+    """Two texts, each cut to what is near their first difference."""
+    at = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
+    start = max(at - _NEAR, 0)
+    before = "…" if start else ""
+    one, other = (f"{before}{text[start : at + _NEAR]}{'…' if len(text) > at + _NEAR else ''}" for text in (old, new))
+    return one, other

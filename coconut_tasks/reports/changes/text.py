@@ -32,6 +32,8 @@ _MOST_RUNS = 40
 _MOST_BYTES = 3
 """Pages of a run whose first bytes are shown."""
 _MOST_SPOTS = 3
+_SHOWN = 8
+"""Bytes of each page at a difference."""
 
 
 def changes_text(changes: Changes) -> list[str]:
@@ -84,7 +86,7 @@ def _lines(changes: Changes) -> Iterator[str]:
     for side in (old, new):
         yield from (f"note: {side.name}: {doubt}" for doubt in side.doubts)
     if changes.same:
-        counted = {"pages": f"all {changes.pages.compared} pages"} if changes.pages else {}
+        counted = {"pages": _count(changes.pages.compared)} if changes.pages else {}
         yield f"the same: {', '.join(counted.get(one, one) for one in changes.compared)}"
         yield from _not_compared(changes)
         return
@@ -156,17 +158,22 @@ def _pages(changes: Changes) -> Iterator[str]:
 
 def _run_text(run: PageRun, changes: Changes) -> str:
     last = run.gpa + run.pages * PAGE_SIZE - 1
-    count = f"{run.pages} page{'' if run.pages == 1 else 's'}"
     kind = " → ".join(run.kinds) if run.how == KIND else run.kinds[1]
-    words = [f"{run.gpa:#x} … {last:#x}", count, kind]
+    words = [f"{run.gpa:#x} … {last:#x}", _count(run.pages), kind]
     words += [f"{run.part} from {run.offset:#x}"] if run.part else []
     if run.how not in (CONTENT, KIND):
         words.append(f"only in {(changes.old if run.how == GONE else changes.new).name}")
     return "  ".join(words)
 
 
+def _count(pages: int) -> str:
+    return f"{pages} page{'' if pages == 1 else 's'}"
+
+
 def _byte_text(byte: FirstByte) -> str:
-    old, new = (f'"{text}"' for text in byte.texts) if byte.texts else (byte.old.hex(" "), byte.new.hex(" "))
+    old, new = (
+        (f'"{text}"' for text in byte.texts) if byte.texts else (byte.old[:_SHOWN].hex(" "), byte.new[:_SHOWN].hex(" "))
+    )
     return f"from {byte.page + byte.offset:#x}, byte {byte.offset:#x} of the page: {old} → {new}"
 
 
@@ -195,7 +202,7 @@ def _meaning(changes: Changes) -> Iterator[str]:
             yield "nothing that is on record explains it"
         else:
             bare = next(side for side in (changes.old, changes.new) if not side.is_build_record)
-            yield f"no cause can be told: {bare.name} is {bare.form}, and a provenance statement has the causes"
+            yield f"no cause can be told: {bare.name} is {bare.form}; a build has its causes in its .provenance.json"
     if changes.same_digest is None:
         yield "different"
     else:
