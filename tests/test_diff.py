@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from conftest import Outcome, Site, environment
 from igvm_files import GOLDEN, SNP, TDX, area, data_at, header, igvm, insert, page, platform, vp_context, with_checksum
+from test_igvm_vectors import broken
 
 from coconut_tasks.completion import CommandLine, Known, candidates
 from coconut_tasks.errors import UsageError
@@ -210,6 +211,26 @@ def test_another_byte_in_any_measured_page_is_named(name: str) -> None:
     assert check_each_page((GOLDEN / name).read_bytes()) >= BYTES_A_PAGE
 
 
+def random_image(seed: int) -> bytes:
+    """Pages of all kinds for two platforms; some share their data, as igvmbuilder stores equal pages once."""
+    chance = random.Random(seed)
+    gpas = chance.sample(range(1, 1 << 20), 16)
+    heads = [platform(), platform(TDX, 3), area(0, 8192)]
+    start = data_at(*heads, *[page(0)] * 14, insert(0, 0), vp_context(0, 0))
+    places = [0, *(start + i * 4096 for i in range(8))]
+    bodies = [
+        page(gpa << 16, chance.choice(places), chance.choice([0, 0, 0, 2, 4]), chance.choice([0, 0, 0, 1, 2]), mask)
+        for gpa, mask in zip(gpas, chance.choices([SNP, SNP, TDX, SNP | TDX], k=14), strict=False)
+    ]
+    bodies.insert(chance.randrange(14), insert(0, gpas[14] << 16))
+    return igvm(*heads, *bodies, vp_context(gpas[15] << 16, start + 8 * 4096), data=chance.randbytes(9 * 4096))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_another_byte_in_any_page_of_a_random_image_is_named(seed: int) -> None:
+    assert check_each_page(random_image(seed)) >= 6 * BYTES_A_PAGE
+
+
 @pytest.mark.parametrize("name", IMAGES)
 @pytest.mark.parametrize("native", [False, True])
 def test_the_pages_are_those_that_are_measured_whatever_shows_the_image(name: str, native: bool) -> None:
@@ -345,6 +366,25 @@ def test_parameter_areas_and_processors_count_as_pages() -> None:
         ]
 
 
+def test_where_digests_differ_a_page_does() -> None:
+    chance, differed = random.Random(11), 0
+    for _ in range(3000):
+        data = (GOLDEN / chance.choice(IMAGES)).read_bytes()
+        other = broken(data, chance)
+        try:
+            new = side("new", other)
+        except UsageError as error:
+            assert len(str(error).splitlines()) == 1
+            continue
+        found = compare(side("old", data), new)
+        assert changes_text(found) and json.dumps(changes_json(found))
+        assert found.same == (data == other)
+        if found.same_digest is False:
+            differed += 1
+            assert found.pages is not None and found.pages.any
+    assert differed > 80
+
+
 # --- settings ---
 
 
@@ -471,6 +511,44 @@ def test_a_change_without_a_cause_on_record_is_told_as_that(edit: Edit) -> None:
     edit(new)
     assert text(old, new).endswith("\nnothing that is on record explains it\ndifferent launch digests")
     assert changes_json(diff(old, new))["explained"] is False
+
+
+def test_tools_are_compared_step_by_step_where_a_build_has_several_versions() -> None:
+    def with_tools(**versions: str) -> Any:
+        found = statement(DATA)
+        tools = [
+            {"name": "rustc", "annotations": {"kind": "tool", "version": version, "steps": [name]}}
+            for name, version in versions.items()
+        ]
+        dependencies(found)[2:3] = tools
+        return found
+
+    def told(old: Any, new: Any) -> list[tuple[str, tuple[str, ...]]]:
+        return [(change.told, change.steps) for change in diff(old, new).sections.get("tools", ())]
+
+    assert told(with_tools(a="1", b="1"), with_tools(a="2", b="2")) == [("1 → 2", ("a", "b"))]
+    assert told(with_tools(a="1", b="2"), with_tools(a="1", b="3")) == [("2 → 3", ("b",))]
+    assert told(with_tools(a="1", b="2"), with_tools(a="2", b="1")) == [("1 → 2", ("a",)), ("2 → 1", ("b",))]
+    assert told(with_tools(a="1"), with_tools(b="1")) == []
+    other = with_tools(a="1")
+    dependencies(other)[2]["name"] = "cc"
+    assert told(with_tools(a="1"), other) == [("only in the first", ("a",)), ("only in the second", ("a",))]
+
+
+def test_a_step_of_one_build_alone_and_a_variable_that_is_not_set() -> None:
+    old, new = statement(DATA), statement(DATA)
+    definition(new)["internalParameters"]["steps"].append({"name": "fs:image", "commands": [], "environment": {}})
+    assert "commands:\n  fs:image: only in the second\n" in text(old, new)
+    new = statement(DATA)
+    del step(new)["environment"]["E"]
+    assert diff(old, new).same
+
+
+def test_other_changes_of_the_same_files_are_told() -> None:
+    old, new = statement(DATA), statement(DATA)
+    for one, digest in ((old, "sha256:1"), (new, "sha256:2")):
+        dependencies(one)[0]["annotations"].update(modified=["a.rs"], diff=digest)
+    assert "source tree:\n  modified files: other changes in a.rs\n" in text(old, new)
 
 
 def test_steps_of_a_run_with_several_recipes_are_the_same_steps() -> None:

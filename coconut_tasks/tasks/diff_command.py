@@ -38,8 +38,9 @@ class Diff(OwnCommand):
         from coconut_tasks.reports.changes import changes_json, changes_text, compare
 
         _, words = self.given_variables()
-        # doit keeps words with = from its commands; which file is the old one depends on the order.
-        names = sorted([*pos_args, *words], key=sys.argv.index)
+        names = [*pos_args, *words]
+        if words:  # doit keeps words with = from its commands; which file is the old one depends on the order
+            names.sort(key=sys.argv.index)
         if len(names) != 2:
             raise UsageError("diff: which two? for example: doit diff old/coconut-qemu.igvm bin/coconut-qemu.igvm")
         old, new = (_read(name) for name in names)

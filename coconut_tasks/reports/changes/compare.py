@@ -199,8 +199,8 @@ def _tools(old: Side, new: Side) -> Iterator[Change]:
         before, after = a.get(name, {}), b.get(name, {})
         pairs: dict[tuple[str | None, str | None], list[str]] = {}
         if set(before.values()) == set(after.values()):
-            for step in before.keys() & after.keys():
-                if before[step] != after[step]:
+            for step in before:
+                if step in after and before[step] != after[step]:
                     pairs.setdefault((before[step], after[step]), []).append(step)
         elif len(set(before.values())) <= 1 and len(set(after.values())) <= 1:
             one, other = next(iter(before.values()), None), next(iter(after.values()), None)
