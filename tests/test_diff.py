@@ -231,10 +231,10 @@ def test_another_byte_in_any_page_of_a_random_image_is_named(seed: int) -> None:
     assert check_each_page(random_image(seed)) >= 6 * BYTES_A_PAGE
 
 
-@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("name", [*IMAGES, 1, 2, 3])
 @pytest.mark.parametrize("native", [False, True])
-def test_the_pages_are_those_that_are_measured_whatever_shows_the_image(name: str, native: bool) -> None:
-    data = (GOLDEN / name).read_bytes()
+def test_the_pages_are_those_that_are_measured_whatever_shows_the_image(name: str | int, native: bool) -> None:
+    data = (GOLDEN / name).read_bytes() if isinstance(name, str) else random_image(name)
     sides = [
         side("a", data),
         side("b", inspected(data)),
@@ -294,6 +294,22 @@ def test_neighbours_that_changed_alike_are_one_line() -> None:
     assert f'    from 0x1000, byte 0x0 of the page: "{"a" * 32}…" → "{"b" * 32}…"' in text(old, new)
 
 
+def test_pages_of_another_part_or_elsewhere_in_it_begin_a_line_of_their_own() -> None:
+    parts = [" a+0x0", " a+0x1000", " a+0x5000", " b+0x6000"]
+    old, new, bare = (
+        statement(DATA, pages=[f"{0x1000 * i:#x} normal {digits * 48}{part}" for i, part in enumerate(names)])
+        for digits, names in (("ab", parts), ("cd", parts), ("cd", [""] * 4))
+    )
+    for pair in ((old, new), (old, bare), (bare, old)):
+        found = diff(*pair).pages
+        assert found is not None
+        assert [(run.pages, run.part, run.offset) for run in found.runs] == [
+            (2, "a", 0),
+            (1, "a", 0x5000),
+            (1, "b", 0x6000),
+        ]
+
+
 def test_pages_that_are_new_gone_of_another_kind_or_elsewhere_in_the_order() -> None:
     plain = image(page(0x1000), page(0x2000))
     assert "  0x2000 … 0x2fff  1 page  normal  only in old\n" in text(plain, image(page(0x1000)))
@@ -310,6 +326,18 @@ def test_pages_of_one_address_are_told_apart_by_their_kind() -> None:
     old, new = (image(page(0x1000, flags=2), page(0x1000, start_of(2)), data=fill * 4096) for fill in (b"a", b"b"))
     (run,) = diff(old, new).pages.runs  # type: ignore[union-attr]
     assert (run.how, run.kinds, run.pages) == ("content", ("normal", "normal"), 1)
+    turned = image(page(0x1000, start_of(2)), page(0x1000, flags=2), data=b"b" * 4096)
+    found = diff(old, turned).pages
+    assert found is not None and found.moved is not None
+    assert [(run.how, run.kinds) for run in found.runs] == [("content", ("normal", "normal"))]
+
+
+def test_a_page_is_told_once_and_where_its_bytes_are_in_the_file_not_at_all() -> None:
+    gone = image(page(0x1000), page(0x2000))
+    assert diff(gone, image(page(0x1000))).sections == {}
+    elsewhere = image(page(0x1000, start_of(1) + 4096), data=b"z" * 4096 + b"a" * 4096)
+    found = diff(DATA, elsewhere)
+    assert found.sections == {} and found.same_digest and found.same_bytes is False
 
 
 def test_many_runs_and_pages_are_cut_short_in_the_text_alone() -> None:
