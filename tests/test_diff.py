@@ -445,6 +445,7 @@ def test_settings_of_measurements() -> None:
     assert "launch settings:\n  check_kvm: true → false (it changes no launch digest)\n" in shown
     assert "policy" not in shown
     assert diff(old, old | {"policy": 196608.0}).same
+    assert '  target: "qemu" → "hyper-v"\n' in text(old | {"target": "qemu"}, old | {"target": "hyper-v"})
     assert "no cause can be told: old is a launch measurement" in text(old, old | {"digest": "cd" * 48})
 
 

@@ -109,19 +109,7 @@ def compare(old: Side, new: Side) -> Changes:
 
     known("launch digest", old.digest, new.digest)
     known("image file", old.sha256, new.sha256)
-    makers: Mapping[str, tuple[str, Callable[[Side], Any], Callable[[Side, Side], Iterator[Change]]]] = {
-        "recipe": ("recipe", lambda side: side.recipe or side.recipe_sha256, _recipe),
-        "options": ("options", lambda side: side.options, _options),
-        "source": ("source tree", lambda side: side.source, _source),
-        "tools": ("tools", lambda side: side.tools, _tools),
-        "commands": ("commands", lambda side: side.steps, _commands),
-        "environment": ("environment", lambda side: side.steps, _environment),
-        "files": ("input files", lambda side: side.files, _files),
-        "settings": ("launch settings", lambda side: side.settings or None, _settings),
-        "parts": ("parts", lambda side: side.parts, _parts),
-    }
-    for name in SECTIONS[:-1]:
-        words, of, make = makers[name]
+    for name, words, of, make in _COMPARED:
         if known(words, of(old), of(new)) and (found := tuple(make(old, new))):
             sections[name] = found
     before, after = _pages(old, new)
@@ -154,8 +142,6 @@ def _pages(old: Side, new: Side) -> tuple[Any, Any]:
 
 
 def _recipe(old: Side, new: Side) -> Iterator[Change]:
-    if old.target and new.target and old.target != new.target:
-        yield Change("target", old.target, new.target)
     same_text = old.recipe_sha256 == new.recipe_sha256
     if old.recipe is None or new.recipe is None:
         if None not in (old.recipe_sha256, new.recipe_sha256) and not same_text:
@@ -288,3 +274,17 @@ def _of_mappings(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Cha
     for name in {**old, **new}:
         if old.get(name) != new.get(name):
             yield Change(name, old.get(name), new.get(name))
+
+
+_COMPARED: Sequence[tuple[str, str, Callable[[Side], object], Callable[[Side, Side], Iterator[Change]]]] = (
+    ("recipe", "recipe", lambda side: side.recipe or side.recipe_sha256, _recipe),
+    ("options", "options", lambda side: side.options, _options),
+    ("source", "source tree", lambda side: side.source, _source),
+    ("tools", "tools", lambda side: side.tools, _tools),
+    ("commands", "commands", lambda side: side.steps, _commands),
+    ("environment", "environment", lambda side: side.steps, _environment),
+    ("files", "input files", lambda side: side.files, _files),
+    ("settings", "launch settings", lambda side: side.settings or None, _settings),
+    ("parts", "parts", lambda side: side.parts, _parts),
+)
+"""Section, what it is called, where it is on record, and what compares it where both have it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -27,15 +27,14 @@ def of_measurement(name: str, given: Given) -> Side:
     Raises:
         UsageError: a value is not of the type that it should have.
     """
-    settings = _settings(given)
-    platforms = given.get("platforms").texts()
+    platforms = list(given.get("platforms").texts()) or None
+    settings = _known({"target": given.get("target").text(), **_settings(given), "platforms": platforms})
     return Side(
         name,
         "a launch measurement",
         digest=given.get("digest").hex(96),
         sha256=given.get("igvm", "sha256").hex(64),
-        settings={**settings, "platforms": list(platforms)} if platforms else settings,
-        target=given.get("target").text(),
+        settings=settings,
     )
 
 
@@ -77,7 +76,7 @@ def _with_parameters(side: Side, definition: Given) -> Side:
         options = {option: value.text() or "" for option, value in outer.get("options").members()}
     return replace(
         side,
-        target=outer.get("target").text(),
+        settings=_known({"target": outer.get("target").text()}) or None,
         recipe_name=outer.get("recipe", "name").text() or "",
         recipe=outer.get("recipe", "content").object(),
         options=options,
@@ -156,7 +155,8 @@ def _with_measurement(side: Side, notes: Given) -> Side:
     pages = None
     if notes.get("pages").value is not None:
         pages = tuple(_page(entry) for entry in notes.get("pages").entries())
-    return replace(side, digest=notes.get("digest").hex(96), settings=_settings(notes), pages=pages)
+    settings = {**(side.settings or {}), **_settings(notes)}
+    return replace(side, digest=notes.get("digest").hex(96), settings=settings, pages=pages)
 
 
 def _page(given: Given) -> Page:
@@ -168,13 +168,17 @@ def _page(given: Given) -> Page:
 
 
 def _settings(given: Given) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    found = {
         "platform": given.get("platform").text(),
         "policy": _policy(given.get("policy")),
         "check_kvm": given.get("check_kvm").flag(),
         NATIVE_ZERO: given.get(NATIVE_ZERO).flag(),
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return _known(found)
+
+
+def _known(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _policy(given: Given) -> str | None:

@@ -67,8 +67,7 @@ class Side:
     sha256: str | None = None
     """Of the image, 64 hex digits."""
     settings: Mapping[str, Any] | None = None
-    """Launch settings by their names in a ``.launch-digest.json``: those that are known."""
-    target: str | None = None
+    """Target and launch settings by their names in a ``.launch-digest.json``: those that are known."""
     recipe_name: str = ""
     recipe_sha256: str | None = None
     """Of the recipe's text."""
