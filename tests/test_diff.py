@@ -23,7 +23,10 @@ from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.parse import parse
 from coconut_tasks.igvm.snp import MeasuredPage, Options, measure, measured_pages
 from coconut_tasks.igvm.values import PageData, ParameterInsert
+from coconut_tasks.inputs.git import Source
 from coconut_tasks.options import from_words
+from coconut_tasks.papers import statement as papers
+from coconut_tasks.papers.link import Link
 from coconut_tasks.reports.changes import Changes, Side, changes_json, changes_text, compare, read_side
 from coconut_tasks.reports.igvm import Digests, as_json
 from coconut_tasks.tasks.diff_command import Diff
@@ -56,59 +59,44 @@ def inspected(data: bytes) -> Any:
 
 
 def statement(data: bytes, *, native: bool = False, **measurement: Any) -> Any:
-    """A provenance statement of our build, about an image."""
+    """The provenance statement of an image, as a build writes it."""
     pages = measured_pages(data, Options(native_zero=native, check_id_block=False, tolerant=True))
     digest = digest_of(data, native=native)
-    notes = {
-        "kind": "measurement",
-        "digest": digest,
-        "platform": "snp",
-        "policy": "0x30000",
-        "check_kvm": True,
-        "measure_native_zeroes": native,
-        "pages": [
-            f"{one.gpa:#x} {one.kind} {one.content or '-'}" + (f" kernel:svsm+{i * 4096:#x}" if one.file_offset else "")
-            for i, one in enumerate(pages)
-        ],
-    }
-    recipe = {"igvm": {"qemu": {"check-kvm": True}}, "kernel": {"svsm": {"features": "vtpm"}}}
-    step = {"argv": ["cargo", "build", "--features", "vtpm"], "env": {"X": "1"}}
+    settings = {"platform": "snp", "policy": "0x30000", "check_kvm": True, "measure_native_zeroes": native}
     svsm = "bin/.coconut/parts/svsm-fd6d0642e6cf/svsm"
-    return {
-        "_type": "https://in-toto.io/Statement/v1",
-        "subject": [{"name": "q.igvm", "digest": {"sha256": sha256(data).hexdigest(), "sevSnpLaunchDigest": digest}}],
-        "predicateType": "https://slsa.dev/provenance/v1",
-        "predicate": {
-            "buildDefinition": {
-                "buildType": "urn:coconut-tasks:build:v1",
-                "externalParameters": {
-                    "recipe": {"name": "config/qemu.json", "content": recipe},
-                    "target": "qemu",
-                    "options": {"FEATURES": "a"},
-                },
-                "internalParameters": {
-                    "steps": [
-                        {"name": "kernel:svsm", "commands": [step], "environment": {"CARGO_HOME": "/c", "E": None}},
-                        {"name": "igvm:qemu", "commands": [{"argv": ["b", f"../{svsm}"], "env": {}}]},
-                    ]
-                },
-                "resolvedDependencies": [
-                    {"name": "source tree", "digest": {"gitCommit": "1" * 40}, "annotations": {"kind": "source"}},
-                    {"name": "config/qemu.json", "digest": {"sha256": "0" * 64}, "annotations": {"kind": "recipe"}},
-                    dependency("rustc", "tool", version="rustc 1.95.0\nbinary: rustc\nhost: x"),
-                    dependency("src/main.rs", "file", "ab"),
-                    dependency("src/lib.rs", "file", "cd"),
-                    dependency("src/unknown.rs", "file"),
-                ],
-            },
-            "runDetails": {
-                "byproducts": [
-                    dependency("kernel:svsm", "part", "ef", file=svsm),
-                    {"name": "q.igvm.launch-digest.json", "annotations": notes | measurement},
-                ]
-            },
-        },
-    }
+    materials = {"src/main.rs": "sha256:ab", "src/lib.rs": "sha256:cd", "src/unknown.rs": None}
+    command = {"argv": ["cargo", "build", "--features", "vtpm"], "env": {"X": "1"}}
+    rustc = "rustc 1.95.0\nbinary: rustc\nhost: x"
+    environment = {"CARGO_HOME": "/c", "E": None}
+    links = [
+        Link("kernel:svsm", [command], environment, {"rustc": rustc}, materials, {svsm: "sha256:ef"}),
+        Link("igvm:qemu", [{"argv": ["b", f"../{svsm}"], "env": {}}], {}, {}, {svsm: "sha256:ef"}, {}),
+    ]
+    written = papers.statement(
+        papers.Build(
+            image="q.igvm",
+            sha256=sha256(data).hexdigest(),
+            recipe="config/qemu.json",
+            recipe_sha256="0" * 64,
+            content={"igvm": {"qemu": {"check-kvm": True}}, "kernel": {"svsm": {"features": "vtpm"}}},
+            target="qemu",
+            options={"FEATURES": "a"},
+            links=links,
+            builder={"coconut-tasks": "1"},
+            tools=[papers.Tool("rustc", rustc, rustc)],
+            source=Source("1" * 40),
+            measurement={"digest": digest, **settings},
+            measurement_sha256="2" * 64,
+            pages=[
+                f"{one.gpa:#x} {one.kind} {one.content or '-'}"
+                + (f" kernel:svsm+{i * 4096:#x}" if one.file_offset else "")
+                for i, one in enumerate(pages)
+            ],
+        )
+    )
+    found = json.loads(written)
+    found["predicate"]["runDetails"]["byproducts"][-1]["annotations"] |= measurement
+    return found
 
 
 def dependency(name: str, kind: str, digest: str = "", **notes: str) -> dict[str, Any]:

@@ -49,6 +49,8 @@ class Expectation:
     expected: Expected
     content: bytes = b""
     """Of the file, where it is one."""
+    path: Path = Path()
+    """Where that is."""
 
 
 def expectation(value: str, absolute: Callable[[str], str]) -> Expectation:
@@ -73,7 +75,7 @@ def expectation(value: str, absolute: Callable[[str], str]) -> Expectation:
     found = expected_in(data)
     if found is None:
         raise UsageError(f"EXPECT: {value} names no launch digest: {FORMS}")
-    return Expectation(value, found, data)
+    return Expectation(value, found, data, path)
 
 
 def digest_in(text: str) -> str | None:

@@ -26,11 +26,10 @@ def verified_text(image: str, digest: str, expectation: Expectation) -> str:
     return f"verified: {image} has the launch digest that {expectation.told} names: {digest}"
 
 
-def mismatch_text(image: str, digest: str, expectation: Expectation, hint: str) -> str:
+def mismatch_text(image: str, digest: str, expectation: Expectation, hint: str) -> list[str]:
     """For one that is not."""
     digests = expectation.expected.digests
     lines = [f"not verified: {image} has not the launch digest that {expectation.told} names"]
     lines += [f"  expected: {one}" for one in digests]
     lines += [f"  built:    {digest}"]
-    lines += [f"  {hint}"] if hint else []
-    return "\n".join(lines)
+    return [*lines, *([f"  {hint}"] if hint else [])]

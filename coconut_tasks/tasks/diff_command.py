@@ -11,7 +11,7 @@ from coconut_tasks.errors import EXIT_FAILED, UsageError
 from coconut_tasks.tasks.help import OwnCommand
 
 if TYPE_CHECKING:
-    from coconut_tasks.reports.changes import Side
+    from coconut_tasks.reports.changes import Beside, Side
 
 
 class Diff(OwnCommand):
@@ -59,24 +59,31 @@ def _read(name: str) -> Side:
     """One of the two. Raises UsageError or OSError for what cannot be compared."""
     from coconut_tasks.finding import printable
     from coconut_tasks.igvm.error import IgvmError
-    from coconut_tasks.inputs.igvm import read_igvm, read_igvm_or_start
+    from coconut_tasks.inputs.igvm import read_igvm_or_start
     from coconut_tasks.reports.changes import MOST_JSON, read_side
 
     path = Path(name)
     shown = printable(name)
-
-    def beside(other: str) -> bytearray | None:
-        file = path.parent / other
-        try:
-            return read_igvm(file) if file.is_file() else None
-        except (OSError, ValueError, IgvmError):
-            return None
-
     try:
         data = read_igvm_or_start(path, MOST_JSON + 1)
     except IgvmError as error:
         raise UsageError(f"{shown}: {error}") from error
     try:
-        return read_side(shown, data, beside)
+        return read_side(shown, data, images_beside(path))
     except MemoryError:
         raise UsageError(f"{shown}: not enough memory to compare it") from None
+
+
+def images_beside(path: Path) -> Beside:
+    """The images in a file's folder, by their names."""
+    from coconut_tasks.igvm.error import IgvmError
+    from coconut_tasks.inputs.igvm import read_igvm
+
+    def read(name: str) -> bytearray | None:
+        file = path.parent / name
+        try:
+            return read_igvm(file) if file.is_file() else None
+        except (OSError, ValueError, IgvmError):
+            return None
+
+    return read

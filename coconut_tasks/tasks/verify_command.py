@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, CoconutError, UsageError, tell
 from coconut_tasks.tasks.commands import Run
+
+if TYPE_CHECKING:
+    from coconut_tasks.papers.expected import Expectation
 
 # The rest is imported when it is needed, as in commands.
 
@@ -58,7 +62,8 @@ class Verify(Run):
             return 0
         data = Path(world.path(work.igvm)).read_bytes()
         hint = other_settings(data, work.native_zero, expectation.expected.digests)
-        sys.stdout.write(f"{mismatch_text(shown, digest, expectation, hint)}\n")
+        lines = [*mismatch_text(shown, digest, expectation, hint), *_what_changed(expectation, node, data)]
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
         return EXIT_FAILED
 
     def _measured(self) -> Any:
@@ -95,3 +100,26 @@ class Verify(Run):
             raise UsageError(f"EXPECT: {expectation.told} is of {wanted}: here are {', '.join(images)}")
         names = ", ".join(node.step.name for node in nodes)
         raise UsageError(f"EXPECT: {expectation.told} says not of which image it is: one of the tasks {names} with it")
+
+
+def _what_changed(expectation: Expectation, node: Any, image: bytes) -> Iterator[str]:
+    """As ``doit diff`` tells it, where the expectation is a file that says more than a digest; ``node`` is the measurement's."""
+    from coconut_tasks.reports.changes import changes_text, compare, read_side
+    from coconut_tasks.step import Provenance
+    from coconut_tasks.tasks.diff_command import images_beside
+    from coconut_tasks.tasks.supervise import Supervisor
+
+    work, world = node.step.work, node.world
+    try:
+        old = read_side(expectation.told, expectation.content, images_beside(expectation.path))
+    except UsageError:
+        return  # a digest as text, or a report
+    assert Supervisor.latest is not None
+    papers = [one.step.work for one in Supervisor.latest.steps if isinstance(one.step.work, Provenance)]
+    # Without the provenance, as where only measure:qemu was asked for, the measurement has the digest and its settings.
+    paper = next((paper.output for paper in papers if paper.igvm == work.igvm), work.json)
+    new = read_side(
+        "this build", Path(world.path(paper)).read_bytes(), lambda name: image if name == work.shown else None
+    )
+    yield "what changed:"
+    yield from (f"  {line}" for line in changes_text(compare(old, new)))
