@@ -23,10 +23,17 @@ REPRODUCE = "reproduce"
 FS_IMAGE = "svsm-fs.bin"
 DIGEST_HEX = ".launch-digest.hex"
 DIGEST_JSON = ".launch-digest.json"
+REFERENCE_VALUES = ".reference-values.json"
+CORIM = ".corim"
 PROVENANCE = ".provenance.json"
-BESIDE = {DIGEST_HEX: "the launch digest", DIGEST_JSON: "the launch digest", PROVENANCE: "the provenance"}
-"""The ends of the names of all that stands beside an IGVM file and speaks of its bytes, and what it is called: none of it outlives the
-file."""
+PAPERS = (DIGEST_HEX, DIGEST_JSON, REFERENCE_VALUES, CORIM, PROVENANCE)
+"""The ends of the names of what steps write about the bytes of an IGVM file, beside it."""
+SIGNED = (PROVENANCE, DIGEST_JSON, REFERENCE_VALUES, CORIM)
+"""Those of them that ``doit sign`` signs: all that say what they are about."""
+SIGNATURES = (".sig", ".sigstore.json")
+"""The ends of the names of a paper's signatures: by ssh-keygen, by cosign."""
+BESIDE = (*PAPERS, *(paper + signature for paper in SIGNED for signature in SIGNATURES))
+"""The ends of the names of all that stands beside an IGVM file and speaks of its bytes: none of them outlives the file."""
 VERSION_FILE = "release/src/git_version.rs"
 """Relative to the tree; only a tree that has the ``release`` crate has it."""
 BARE_METAL = "x86_64-unknown-none"
@@ -36,6 +43,13 @@ BARE_METAL = "x86_64-unknown-none"
 def key_of(*choices: object) -> str:
     """A short, stable digest of choices that are JSON values (tuples count as lists)."""
     return hashlib.sha256(json.dumps(choices, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def goes_with(place: str, *, image: bool) -> tuple[str, ...]:
+    """What speaks of a published file's bytes, and goes before it is replaced or removed: an image's papers, a paper's signatures."""
+    if image:
+        return tuple(place + end for end in BESIDE)
+    return tuple(place + end for end in SIGNATURES) if place.endswith(SIGNED) else ()
 
 
 def output_name(target: str, item: Mapping[str, Any]) -> str:

@@ -103,6 +103,8 @@ class Measurement:
     native_zero: bool
     hex: str
     json: str
+    reference_values: str
+    corim: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -407,4 +407,6 @@ def test_the_gitlab_file_builds_the_sample(checkout: Checkout, svsm: Path) -> No
         "igvm",
         "igvm.launch-digest.hex",
         "igvm.launch-digest.json",
+        "igvm.reference-values.json",
+        "igvm.corim",
     }

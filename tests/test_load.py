@@ -359,6 +359,16 @@ ERRORS = [
         "the IGVM file of qemu: an output of its own for each target",
     ),
     (
+        igvm('"qemu": {"output": "x"}, "hyper-v": {"output": "x.corim"}'),
+        "2:48: /igvm/hyper-v/output: the IGVM file is bin/x.corim, and bin/x.corim is the CoRIM of qemu: "
+        "an output of its own for each target",
+    ),
+    (
+        igvm('"qemu": {"output": "x"}, "hyper-v": {"output": "x.corim.sig"}'),
+        "2:48: /igvm/hyper-v/output: the IGVM file is bin/x.corim.sig, and bin/x.corim.sig is a signature of qemu: "
+        "an output of its own for each target",
+    ),
+    (
         igvm('"qemu": {"output": "x"}, "hyper-v": {"output": "x/y"}'),
         "2:48: /igvm/hyper-v/output: the IGVM file is bin/x/y, and bin/x, which is in the way, is the IGVM file of "
         "qemu: an output of its own for each target",

@@ -16,7 +16,7 @@ import pytest
 from conftest import DODO, QEMU, Outcome, Site, copy_sample
 
 from coconut_tasks import __version__
-from coconut_tasks.layout import BESIDE
+from coconut_tasks.layout import PAPERS
 from coconut_tasks.options import from_words
 from coconut_tasks.session import open_session
 from coconut_tasks.source import shipped
@@ -60,7 +60,7 @@ def test_a_recipe_becomes_images_and_measurements_and_a_second_run_builds_nothin
     first = site.build(recipe)
     assert first.built == ALL_STEPS
     parts = "svsm bldr tdx-stage1 svsm-fs.bin q.igvm coconut-hyper-v.igvm"
-    beside = [name + end for name in ("q.igvm", "coconut-hyper-v.igvm") for end in BESIDE]
+    beside = [name + end for name in ("q.igvm", "coconut-hyper-v.igvm") for end in PAPERS]
     assert set(site.contents()) == {*parts.split(), *beside}
     assert set(first.digests) == {"q.igvm", "coconut-hyper-v.igvm"}
 
@@ -117,6 +117,7 @@ def test_the_measurement_is_on_disk_with_all_that_it_depends_on(site: Site) -> N
         "policy": "0x30001",
         "check_kvm": True,
         "measure_native_zeroes": True,
+        "reproducible": False,
         "checked_by": {"name": "coconut-tasks", "version": __version__},
         "igvm": {
             "file": "q.igvm",
@@ -533,7 +534,7 @@ def test_images_of_clean_builds_are_identical(tmp_path: Path, request: pytest.Fi
         clone = Site(tmp_path, tmp_path / "target")
         clone.build("RECIPE=config/all-targets.json")
         images.append({name: content for name, content in clone.contents().items() if ".igvm" in name})
-    assert len(images[0]) == 3 + 3 * len(BESIDE)
+    assert len(images[0]) == 3 + 3 * len(PAPERS)
     assert all(image == images[0] for image in images)
 
 
@@ -591,7 +592,8 @@ def test_a_run_that_has_nothing_to_do_loads_only_what_it_needs(site: Site) -> No
         "import sys; sys.argv = ['doit', *sys.argv[1:]]\n"
         "from doit.doit_cmd import DoitMain\n"
         "assert DoitMain().run(sys.argv[1:]) == 0\n"
-        "heavy = ('jsonschema', 'coconut_tasks.work', 'coconut_tasks.rules', 'coconut_tasks.schema', 'coconut_tasks.jsontext')\n"
+        "heavy = ('jsonschema', 'coconut_tasks.work', 'coconut_tasks.rules', 'coconut_tasks.schema', 'coconut_tasks.jsontext',\n"
+        "         'cbor2', 'in_toto_attestation', 'google.protobuf', 'coconut_tasks.papers', 'coconut_tasks.igvm.snp')\n"
         "loaded = [name for name in heavy if name in sys.modules]\n"
         "assert not loaded, loaded\n"
     )

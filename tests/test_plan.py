@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from coconut_tasks.errors import UsageError
-from coconut_tasks.layout import Layout
+from coconut_tasks.layout import PAPERS, Layout
 from coconut_tasks.load import load_recipe
 from coconut_tasks.options import Options, parse_features
 from coconut_tasks.plan import Plan, plan_recipes
@@ -104,8 +104,8 @@ def test_another_tree_is_another_variant() -> None:
 
 def test_kernel_parts_images_and_measurements_are_shown_in_bin() -> None:
     shown = {place for found in plan(recipe(fs={"modules": {"init": {}}})).steps for _, place in found.publish}
-    names = "svsm bldr svsm-fs.bin a.igvm a.igvm.launch-digest.hex a.igvm.launch-digest.json a.igvm.provenance.json"
-    assert shown == {f"bin/{name}" for name in names.split()}
+    papers = [f"a.igvm{end}" for end in PAPERS]
+    assert shown == {f"bin/{name}" for name in ["svsm", "bldr", "svsm-fs.bin", "a.igvm", *papers]}
 
 
 def test_modules_are_laid_out_by_their_paths() -> None:

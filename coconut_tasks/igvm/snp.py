@@ -92,6 +92,8 @@ class Measured:
     """How many pages went into it, VMSAs included."""
     id_block: bytes | None
     """The digest that the file's ID block wants; None where there is no ID block for SEV-SNP."""
+    guest_svn: int | None
+    """The ID block's security version number of the guest; None where there is none."""
 
 
 PAGE_KINDS = {1: "normal", 2: "vmsa", 3: "zero", 4: "unmeasured", 5: "secrets", 6: "cpuid"}
@@ -191,7 +193,9 @@ def measure(data: bytes | bytearray | memoryview, options: Options, see: _Watche
             f"the ID block wants launch digest {wanted.ld.hex()}",
             f"{launch.digest.hex()}, that of the file",
         )
-    return Measured(launch.digest, launch.pages, wanted.ld if wanted else None)
+    if wanted is None:
+        return Measured(launch.digest, launch.pages, None, None)
+    return Measured(launch.digest, launch.pages, wanted.ld, wanted.guest_svn)
 
 
 class _Launch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coconut_tasks.layout import DIGEST_HEX, DIGEST_JSON, key_of
+from coconut_tasks.layout import CORIM, DIGEST_HEX, DIGEST_JSON, REFERENCE_VALUES, key_of
 from coconut_tasks.plan.ground import Ground
 from coconut_tasks.recipe import Platform, Target
 from coconut_tasks.step import IgvmFile, Measurement, Step
@@ -29,9 +29,9 @@ def plan_measurement(target: Target, igvm: Step, igvmmeasure: str, ground: Groun
     file = igvm.outputs[0]
     command = igvmmeasure_command(igvmmeasure, target, file)
     key = key_of("measure", command.argv, ground.tree)
-    hex, json = (
-        ground.layout.variant(f"measure-{target.name}", key, target.output + end) for end in (DIGEST_HEX, DIGEST_JSON)
-    )
+    names = [target.output + end for end in (DIGEST_HEX, DIGEST_JSON, REFERENCE_VALUES, CORIM)]
+    outputs = tuple(ground.layout.variant(f"measure-{target.name}", key, name) for name in names)
+    hex, json, reference_values, corim = outputs
     work = Measurement(
         command,
         igvm=file,
@@ -44,9 +44,9 @@ def plan_measurement(target: Target, igvm: Step, igvmmeasure: str, ground: Groun
         native_zero=target.measure_native_zeroes,
         hex=hex,
         json=json,
+        reference_values=reference_values,
+        corim=corim,
     )
-    published = tuple(
-        (path, ground.layout.published(target.output + end)) for path, end in ((hex, DIGEST_HEX), (json, DIGEST_JSON))
-    )
+    published = tuple(zip(outputs, map(ground.layout.published, names), strict=True))
     doc = f"the SEV-SNP launch measurement of {target.output}"
-    return (Step("measure", target.name, key, doc, work, (igvmmeasure, file), (hex, json), published),)
+    return (Step("measure", target.name, key, doc, work, (igvmmeasure, file), outputs, published),)

@@ -20,7 +20,7 @@ from coconut_tasks.effects.stopwatch import Stopwatch, timed
 from coconut_tasks.errors import CoconutError, UsageError, user_fault
 from coconut_tasks.inputs.files import CLOCK_LAG_NS, Stat, State, recorded_state
 from coconut_tasks.inputs.known import Inputs
-from coconut_tasks.layout import BESIDE
+from coconut_tasks.layout import goes_with
 from coconut_tasks.staleness import Record, Verdict, input_files, judge, signature
 from coconut_tasks.step import FsImage, IgvmFile, MakeItem, Measurement, Step, VersionFile
 from coconut_tasks.tasks.backend import Backend
@@ -202,11 +202,10 @@ class Node:
             path = world.path(place)
             if world.files.digest(path) == world.files.digest(world.path(output)):
                 continue
-            if isinstance(step.work, IgvmFile):
-                # The measurement beside it is of the file that goes; a digest must never stand beside a file that it is not of.
-                for end in BESIDE:
-                    Path(path + end).unlink(missing_ok=True)
-                    world.files.look_again(path + end)
+            # A digest or a signature must never stand beside a file that it is not of: what speaks of the file that goes, goes first.
+            for other in goes_with(path, image=isinstance(step.work, IgvmFile)):
+                Path(other).unlink(missing_ok=True)
+                world.files.look_again(other)
             copy_whole(Path(world.path(output)), Path(path))
             world.files.look_again(path)
         return {place: world.files.state(world.path(place)) for _, place in step.publish}
@@ -263,8 +262,8 @@ class Node:
                 output
             ):
                 remove.append(world.path(place))
-                if isinstance(step.work, IgvmFile):
-                    remove += [world.path(place) + end for end in BESIDE]  # no digest without its file
+                # No digest without its image, no signature without its paper.
+                remove += goes_with(world.path(place), image=isinstance(step.work, IgvmFile))
         remove += [world.path(output) for output in step.outputs]
         if isinstance(step.work, MakeItem) and self._record is not None:
             made = world.path(step.work.made)

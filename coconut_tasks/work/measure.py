@@ -1,24 +1,28 @@
-"""Measure an IGVM file and write the launch measurement down."""
+"""Measure an IGVM file, and write the launch measurement down in the formats in which it is taken further."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coconut_tasks import __version__
 from coconut_tasks.effects.place import write_whole
 from coconut_tasks.errors import StepError
+from coconut_tasks.papers import reference_values
 from coconut_tasks.step import Command, Measurement
 from coconut_tasks.tools.igvmmeasure import printed_digest
 from coconut_tasks.world import World
+
+if TYPE_CHECKING:
+    from coconut_tasks.igvm.snp import Measured
 
 FORMAT = 1
 """Version of the JSON file's format; a change of meaning raises it."""
 
 
 def measure(work: Measurement, world: World, log: Path) -> None:
-    """Run igvmmeasure, compute the digest once more, and write it as hex text and as JSON.
+    """Run igvmmeasure, compute the digest once more, and write it as hex text, as JSON and as reference values.
 
     Raises:
         StepError: igvmmeasure failed, or printed no launch digest, or another one than we have.
@@ -31,10 +35,15 @@ def measure(work: Measurement, world: World, log: Path) -> None:
             "igvmmeasure ended well, but printed no single line 'Launch Digest: <96 hex digits>'\n"
             f"  command: {work.measure}\n  log: {log}\n  it printed: {shown}"
         )
-    _check(work, digest, world, log)
-    write_whole(Path(world.path(work.hex)), f"{digest}\n".encode())
+    measured = _measured(work, digest, world, log)
     text = json.dumps(measurement(work, digest, world), indent=2) + "\n"
-    write_whole(Path(world.path(work.json)), text.encode())
+    for path, content in (
+        (work.hex, f"{digest}\n".encode()),
+        (work.json, text.encode()),
+        (work.reference_values, reference_values.trustee(measured.digest)),
+        (work.corim, reference_values.corim(measured.digest, measured.guest_svn)),
+    ):
+        write_whole(Path(world.path(path)), content)
 
 
 def measurement(work: Measurement, digest: str, world: World) -> dict[str, Any]:
@@ -51,31 +60,32 @@ def measurement(work: Measurement, digest: str, world: World) -> dict[str, Any]:
         "policy": work.policy,
         "check_kvm": work.check_kvm,
         "measure_native_zeroes": work.native_zero,
+        "reproducible": world.reproducible is not None,
         "tool": {"name": "igvmmeasure", "command": list(work.measure.argv), "sha256": world.sha256(work.tool)},
         "checked_by": {"name": "coconut-tasks", "version": __version__},
         "igvm": {"file": work.shown, "size": Path(igvm).stat().st_size, "sha256": world.sha256(work.igvm)},
     }
 
 
-def _check(work: Measurement, digest: str, world: World, log: Path) -> None:
-    """Raises StepError unless our own digest is the same: a wrong one would be found only when a guest is refused its secrets."""
+def _measured(work: Measurement, digest: str, world: World, log: Path) -> Measured:
+    """Our own measurement. Raises StepError unless it is the same: a wrong digest is found only when a guest is refused its secrets."""
     # A run that measures nothing need not wait for these.
+    from coconut_tasks.igvm import snp
     from coconut_tasks.igvm.error import IgvmError
-    from coconut_tasks.igvm.snp import launch_digest
 
     file = Path(world.path(work.igvm))
     flags = [flag for flag, on in (("--check-kvm", work.check_kvm), ("--native-zero", work.native_zero)) if on]
     try:
         # The tree's igvmmeasure took the file: headers that a newer one reads are no fault.
-        ours = launch_digest(
-            file.read_bytes(), check_kvm=work.check_kvm, native_zero=work.native_zero, tolerant=True
-        ).hex()
+        measured = snp.measure(file.read_bytes(), snp.Options(work.check_kvm, work.native_zero, tolerant=True))
+        ours = measured.digest.hex()
     except IgvmError as error:
-        ours = f"none: {error}"
-    if ours != digest:
+        measured, ours = None, f"none: {error}"
+    if measured is None or ours != digest:
         raise StepError(
             f"igvmmeasure and coconut-tasks disagree on what is measured; nothing was written (docs/measurement.md: where they may)\n"
             f"  igvmmeasure:   {digest}\n    command: {work.measure}\n"
             f"  coconut-tasks: {ours}\n    command: {Command(('coconut-measure', *flags, str(file)))}\n"
             f"  file: {file}\n  log: {log}"
         )
+    return measured

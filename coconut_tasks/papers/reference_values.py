@@ -1,0 +1,57 @@
+"""A launch digest in the two formats in which verifiers take the values that they compare a guest's report with."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from typing import Any
+
+VENDOR, MODEL, MKEY = "AMD", "SEV-SNP", "MEASUREMENT"
+"""What the launch-measurement profile calls SEV-SNP, and the report's field that it compares."""
+PROFILE = "tag:microsoft.com,2026:launch-measurement/v1"
+"""Profile of crate ``igvm`` 0.5, module ``corim::launch_measurement::profile``, which is also the source of the two below."""
+PROFILE_TAG_ID = "77e8061e-4634-5e53-a848-d1d09e996843"
+"""UUIDv5 of ``AMD/SEV-SNP`` in the profile's namespace, 85f3f1c2-22a8-441e-a1b9-bccfb63ed5f7."""
+PROFILE_CORIM_ID = f"{VENDOR}/{MODEL}/launch-measurement"
+_SHA384 = 7
+"""Of the registry for named information (RFC 6920), as draft-ietf-rats-corim numbers digests."""
+_CORIM, _COMID, _EXACT_SVN = 501, 506, 552
+"""CBOR tags of draft-ietf-rats-corim: tagged-unsigned-corim-map, tagged-concise-mid-tag, tagged-svn."""
+
+
+def trustee(digest: bytes) -> bytes:
+    """The payload for the extractor ``sample`` of Trustee's Reference Value Provider Service (RVPS), as JSON text.
+
+    ``snp_launch_measurement`` is the name that Trustee's own policy asks for. Its verifier used to spell a report's measurement in base64
+    and spells it in hex since (confidential-containers/trustee, issue 372); the policy looks for it in a list, so both are there.
+    Nothing else is: versions of the platform's firmware are the verifier's to decide, and the bits of the guest policy are texts
+    in a list for one version of Trustee, a number or a truth value for the next.
+    """
+    values = {"snp_launch_measurement": [digest.hex(), b64encode(digest).decode()]}
+    return (json.dumps(values, indent=2) + "\n").encode()
+
+
+def corim(digest: bytes, guest_svn: int | None) -> bytes:
+    """An unsigned CoRIM (draft-ietf-rats-corim) as deterministic CBOR: the digest of 48 bytes is a reference value for AMD SEV-SNP.
+
+    With the security version number of the image's ID block, it follows the launch-measurement profile, which demands one. Without,
+    it claims no profile, and its names have the digest in them: they are to tell documents apart, while those of the profile are fixed.
+    """
+    import cbor2  # imported here: a run that has nothing to do writes nothing
+
+    def encoded(value: Any) -> bytes:
+        return cbor2.dumps(value, canonical=True)
+
+    # corim-map: 0 id, 1 tags, 3 profile. concise-mid-tag: 1 tag-identity {0 tag-id}, 4 triples {0 reference, 8 conditional series}.
+    environment = {0: {1: VENDOR, 2: MODEL}}
+    measurement = {0: MKEY, 1: {2: [[_SHA384, digest]]}}
+    triples: dict[int, Any] = {0: [[environment, [measurement]]]}
+    if guest_svn is None:
+        name = f"{VENDOR}/{MODEL}/{MKEY}/{digest.hex()}"
+        tag_id, document = name, {0: name}
+    else:
+        endorsed = {1: {1: cbor2.CBORTag(_EXACT_SVN, guest_svn)}}
+        triples[8] = [[[environment, []], [[[measurement], [endorsed]]]]]
+        tag_id, document = PROFILE_TAG_ID, {0: PROFILE_CORIM_ID, 3: PROFILE}
+    comid = encoded({1: {0: tag_id}, 4: triples})
+    return encoded(cbor2.CBORTag(_CORIM, {**document, 1: [cbor2.CBORTag(_COMID, comid)]}))

@@ -1,0 +1,97 @@
+"""Launch digests in the formats of verifiers, and the page that leads from a recipe to a verifier."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from pathlib import Path
+from uuid import UUID, uuid5
+
+import cbor2
+import pytest
+from conftest import Site
+from igvm_files import SNP, header, igvm, page, platform
+
+from coconut_tasks.igvm.snp import Options, measure
+from coconut_tasks.layout import CORIM, DIGEST_HEX, REFERENCE_VALUES
+from coconut_tasks.papers.reference_values import PROFILE, PROFILE_TAG_ID, corim, trustee
+
+DIGEST = bytes(range(48))
+# Made by crate corim 0.1.4 on 2026-11-24: ComidBuilder with add_reference_triple_for, for the second one also
+# add_conditional_endorsement_series_for, as igvm 0.5's corim/launch_measurement/builder.rs calls them; then CorimBuilder's build_bytes.
+# Its decode_and_validate takes both.
+_START, _MEASUREMENT = (
+    "a100a20163414d4402675345562d534e50",
+    "a2006b4d4541535552454d454e5401a1028182075830" + DIGEST.hex(),
+)
+_NAME = b"AMD/SEV-SNP/MEASUREMENT/".hex() + DIGEST.hex().encode().hex()
+WITHOUT_SVN = bytes.fromhex(f"d901f5a2007878{_NAME}0181d901fa58dba201a1007878{_NAME}04a1008182{_START}81{_MEASUREMENT}")
+WITH_SVN_3 = bytes.fromhex(
+    f"d901f5a300781e{b'AMD/SEV-SNP/launch-measurement'.hex()}0181d901fa58efa201a1007824{PROFILE_TAG_ID.encode().hex()}"
+    f"04a2008182{_START}81{_MEASUREMENT}08818282{_START}80818281{_MEASUREMENT}81a101a101d902280303782c{PROFILE.encode().hex()}"
+)
+
+
+def test_trustee_gets_the_digest_in_both_of_its_spellings() -> None:
+    (name, values) = json.loads(trustee(DIGEST)).popitem()
+    assert name == "snp_launch_measurement"
+    assert values[0] == DIGEST.hex() == values[0].lower()
+    assert b64decode(values[1], validate=True) == DIGEST
+    assert len(values) == 2
+
+
+def test_a_corim_is_the_one_that_another_implementation_makes() -> None:
+    assert corim(DIGEST, None) == WITHOUT_SVN
+    assert corim(DIGEST, 3) == WITH_SVN_3
+
+
+@pytest.mark.parametrize("svn", [None, 0, 24, 2**32 - 1])
+def test_a_corim_is_deterministic_cbor_that_is_read_back(svn: int | None) -> None:
+    found = corim(DIGEST, svn)
+    document = cbor2.loads(found)
+    assert document.tag == 501
+    assert cbor2.dumps(document, canonical=True) == found
+    (tag,) = document.value[1]
+    (((environment, measurements),), *_) = cbor2.loads(tag.value)[4].values()
+    assert environment == {0: {1: "AMD", 2: "SEV-SNP"}}
+    assert measurements == [{0: "MEASUREMENT", 1: {2: [[7, DIGEST]]}}]
+
+
+def test_only_a_corim_with_a_version_number_claims_the_profile_that_demands_one() -> None:
+    plain, profiled = cbor2.loads(corim(DIGEST, None)).value, cbor2.loads(corim(DIGEST, 0)).value
+    assert 3 not in plain
+    assert profiled[3] == PROFILE
+    assert cbor2.loads(plain[1][0].value)[4].keys() == {0}
+    assert cbor2.loads(profiled[1][0].value)[4].keys() == {0, 8}
+
+
+def test_the_profiles_name_is_made_as_the_profile_says() -> None:
+    assert str(uuid5(UUID("85f3f1c2-22a8-441e-a1b9-bccfb63ed5f7"), "AMD/SEV-SNP")) == PROFILE_TAG_ID
+
+
+def test_corims_of_two_digests_without_a_profile_have_names_of_their_own() -> None:
+    one, other = (cbor2.loads(corim(digest, None)).value for digest in (DIGEST, DIGEST[::-1]))
+    assert one[0] != other[0]
+    assert cbor2.loads(one[1][0].value)[1] != cbor2.loads(other[1][0].value)[1]
+
+
+def test_the_version_number_is_that_of_the_id_block_for_snp() -> None:
+    def id_block(svn: int, mask: int) -> bytes:
+        # IGVM_VHS_SNP_ID_BLOCK: mask, author key, reserved, digest, family, image, version, guest SVN, algorithms, keys, signatures.
+        body = mask.to_bytes(4, "little") + bytes(4) + bytes(48 + 16 + 16) + bytes(4) + svn.to_bytes(4, "little")
+        return header(0x30B, body.ljust(696, b"\0"))
+
+    options = Options(check_id_block=False)
+    assert measure(igvm(platform(), page(0x1000), id_block(7, SNP)), options).guest_svn == 7
+    assert measure(igvm(platform(), page(0x1000)), options).guest_svn is None
+    two = igvm(platform(), platform(mask=2, kind=5), page(0x1000), id_block(7, 2))
+    assert measure(two, options).guest_svn is None
+
+
+def test_a_measurement_leaves_reference_values_of_its_digest_beside_the_image(site: Site) -> None:
+    digest = bytes.fromhex(site.build(site.recipe()).digests["q.igvm"])
+    beside = {end: Path(f"{site.bin}/q.igvm{end}") for end in (DIGEST_HEX, REFERENCE_VALUES, CORIM)}
+    assert beside[DIGEST_HEX].read_text() == f"{digest.hex()}\n"
+    values = json.loads(beside[REFERENCE_VALUES].read_text())
+    assert values == {"snp_launch_measurement": [digest.hex(), b64encode(digest).decode()]}
+    assert beside[CORIM].read_bytes() == corim(digest, None)
