@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from base64 import b64decode, b64encode
 from pathlib import Path
 from uuid import UUID, uuid5
@@ -95,3 +97,44 @@ def test_a_measurement_leaves_reference_values_of_its_digest_beside_the_image(si
     values = json.loads(beside[REFERENCE_VALUES].read_text())
     assert values == {"snp_launch_measurement": [digest.hex(), b64encode(digest).decode()]}
     assert beside[CORIM].read_bytes() == corim(digest, None)
+
+
+# The page that leads from a recipe to a verifier
+
+
+def lines_for_a_report() -> str:
+    """The commands of docs/measurement.md that compare a report."""
+    page = (Path(__file__).parent.parent / "docs" / "measurement.md").read_text(encoding="utf-8")
+    (block,) = (block for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "same digest" in block)
+    return str(block)
+
+
+def attestation_report(measurement: bytes, policy: int) -> bytes:
+    """ATTESTATION_REPORT of the SEV-SNP firmware ABI: version and guest SVN, policy, …, measurement; the rest is noise."""
+    report = bytearray(b"\xa5" * 1184)
+    report[0x08:0x10] = policy.to_bytes(8, "little")
+    report[0x90:0xC0] = measurement
+    return bytes(report)
+
+
+@pytest.mark.parametrize(
+    ("measurement", "policy", "asked", "said"),
+    [
+        (DIGEST, 0x30000, "0x30000", ["same digest", "same policy"]),
+        (DIGEST, 0x30001, "00030001", ["same digest", "same policy"]),
+        (DIGEST, 0xB0000, "0x30000", ["same digest"]),
+        (DIGEST, 0x30000 << 32, "0x30000", ["same digest"]),
+        (DIGEST[:-1] + b"x", 0x30000, "0x30000", ["same policy"]),
+    ],
+    ids=["as it should be", "policy without 0x", "debugging allowed", "upper half of the policy", "another digest"],
+)
+def test_the_pages_lines_compare_a_report(
+    measurement: bytes, policy: int, asked: str, said: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "report.bin").write_bytes(attestation_report(measurement, policy))
+    image = tmp_path / "bin" / "coconut-qemu.igvm"
+    image.parent.mkdir()
+    Path(f"{image}{DIGEST_HEX}").write_text(f"{DIGEST.hex()}\n")
+    Path(f"{image}.launch-digest.json").write_text(json.dumps({"format": 1, "policy": asked, "x": 0}, indent=2) + "\n")
+    done = subprocess.run(["sh", "-c", lines_for_a_report()], cwd=tmp_path, capture_output=True, text=True)
+    assert [line for line in done.stdout.splitlines() if line.startswith("same")] == said
