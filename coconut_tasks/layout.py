@@ -30,9 +30,9 @@ PAPERS = (DIGEST_HEX, DIGEST_JSON, REFERENCE_VALUES, CORIM, PROVENANCE)
 """The ends of the names of what steps write about the bytes of an IGVM file, beside it."""
 SIGNED = (PROVENANCE, DIGEST_JSON, REFERENCE_VALUES, CORIM)
 """Those of them that ``doit sign`` signs: all that say what they are about."""
-SIGNATURES = (".sig", ".sigstore.json")
-"""The ends of the names of a paper's signatures: by ssh-keygen, by cosign."""
-BESIDE = (*PAPERS, *(paper + signature for paper in SIGNED for signature in SIGNATURES))
+SIGNATURES = {"ssh-keygen": ".sig", "cosign": ".sigstore.json"}
+"""The ends of the names of a paper's signatures by the program that makes them. The first is ssh-keygen's own choice."""
+BESIDE = (*PAPERS, *(paper + signature for paper in SIGNED for signature in SIGNATURES.values()))
 """The ends of the names of all that stands beside an IGVM file and speaks of its bytes: none of them outlives the file."""
 VERSION_FILE = "release/src/git_version.rs"
 """Relative to the tree; only a tree that has the ``release`` crate has it."""
@@ -49,7 +49,7 @@ def goes_with(place: str, *, image: bool) -> tuple[str, ...]:
     """What speaks of a published file's bytes, and goes before it is replaced or removed: an image's papers, a paper's signatures."""
     if image:
         return tuple(place + end for end in BESIDE)
-    return tuple(place + end for end in SIGNATURES) if place.endswith(SIGNED) else ()
+    return tuple(place + end for end in SIGNATURES.values()) if place.endswith(SIGNED) else ()
 
 
 def output_name(target: str, item: Mapping[str, Any]) -> str:

@@ -223,7 +223,7 @@ def _target(path: Path, target: dict[str, Any]) -> Iterator[Finding]:
 _BESIDE = {
     DIGEST_HEX: "the launch digest",
     DIGEST_JSON: "the launch digest",
-    REFERENCE_VALUES: "the file of reference values",
+    REFERENCE_VALUES: "the reference values",
     CORIM: "the CoRIM",
     PROVENANCE: "the provenance",
 }

@@ -26,7 +26,7 @@ LAYERS = [
     {"reports"},
     {"history"},
     {"session", "completion"},
-    {"reproduce"},
+    {"reproduce", "signing"},
     {"tasks"},
     {"cli", "measure_cli"},
 ]

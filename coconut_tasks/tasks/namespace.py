@@ -29,6 +29,7 @@ _COMMANDS = {
     "commands": ("run", "list", "info", "clean", "forget", "ignore"),
     "report_commands": ("why", "plan", "log", "graph", "timeline", "size"),
     "reproduce_command": ("reproduce",),
+    "sign_command": ("sign",),
     "help": ("help",),
     "recipe_commands": ("validate", "new"),
     "completion_command": ("completion",),

@@ -1,0 +1,93 @@
+"""``doit sign``: signatures beside the papers of images that are up to date."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from doit import get_initial_workdir
+
+from coconut_tasks.errors import EXIT_FAILED, StepError, UsageError
+from coconut_tasks.tasks.report_commands import Report, _text
+
+# The rest is imported when it is needed: doit loads these classes for its own help, for any dodo.py.
+
+
+class Sign(Report):
+    """``sign``."""
+
+    name = "sign"
+    doc_purpose = "sign what stands beside images, with a key of yours, by ssh-keygen or cosign"
+    doc_description = """
+        Signs provenance, launch digest, reference values and CoRIM of each image, if all is up to date. Nothing is published.
+        ssh-keygen writes FILE.sig, cosign FILE.sigstore.json. A signature goes when its file is replaced.
+    """
+    cmd_options = (
+        {
+            **_text(
+                "key", "the private key; for ssh-keygen also a public one that the agent has, for cosign also a URI"
+            ),
+            "metavar": "FILE",
+        },
+        {
+            **_text("program", "what signs; without it, what the key is for"),
+            "long": "with",
+            "choices": (("ssh-keygen", ""), ("cosign", "")),
+        },
+    )
+    examples = (
+        "doit sign --key ~/.ssh/id_ed25519 RECIPE=config/qemu.json",
+        "doit sign --key cosign.key measure:qemu  # of one image",
+        "doit sign --key awskms:///alias/release --with cosign",
+    )
+
+    def _execute(self, key: str, program: str) -> int:
+        from coconut_tasks.layout import SIGNED
+        from coconut_tasks.options import process_environment
+        from coconut_tasks.signing import key_as_given, program_for, sign
+        from coconut_tasks.tasks.interrupt import listen
+        from coconut_tasks.tasks.preflight import take_lock
+
+        if not key:
+            raise UsageError("sign: with which key? for example: doit sign --key ~/.ssh/id_ed25519")
+        key = key_as_given(key, get_initial_workdir() or os.getcwd())
+        program = program or program_for(key)
+        nodes = self.nodes
+        world = nodes[0].world
+        if world.state.is_dir() and (problems := take_lock(world)):
+            raise UsageError("\n".join(problems))
+        self._refuse_what_is_stale()
+        places = [place for node in nodes for _, place in node.step.publish if place.endswith(SIGNED)]
+        if not places:
+            raise UsageError(
+                "sign: these steps write nothing that is signed: name those that do, as measure:qemu, or none"
+            )
+        listen()
+        papers = [Path(world.path(place)) for place in places]
+        try:
+            made = sign(papers, Path(world.bin), key, program, process_environment())
+        except StepError as error:
+            sys.stderr.write(f"error: {error}\n")
+            return EXIT_FAILED
+        self.outstream.write("".join(f"{os.path.relpath(path)}: written\n" for path in made))
+        return 0
+
+    def _refuse_what_is_stale(self) -> None:
+        """Raises UsageError unless every step is as a build just now would leave it: a signature would vouch for something else."""
+        from coconut_tasks.forecast import Fate, forecast
+        from coconut_tasks.staleness import Cause
+
+        nodes = self.nodes
+        outlooks = []
+        for node in nodes:
+            outlook = node.outlook()
+            # A step that is asked each time is never up to date; what its last run left is all that anybody can know.
+            known = tuple(reason for reason in outlook.reasons if reason.cause is not Cause.UNKNOWN_INPUTS)
+            outlooks.append(replace(outlook, reasons=known))
+        found = forecast(outlooks, nodes[0].world.path).values()
+        stale = [one.step.name for one in found if one.fate is not Fate.RESTS]
+        if stale:
+            shown = ", ".join(stale[:4]) + (f" and {len(stale) - 4} more" if len(stale) > 4 else "")
+            raise UsageError(f"sign: not up to date: {shown}: build first; 'doit why' says what is stale")

@@ -1,0 +1,22 @@
+"""Signatures by ssh-keygen: armored SSHSIG files (OpenSSH, PROTOCOL.sshsig)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from coconut_tasks.step import Command
+
+NAMESPACE = "file"
+"""What ssh-keygen's manual names for signatures of files: one made for something else cannot be taken for one of these."""
+KEYS = ("-----BEGIN OPENSSH PRIVATE KEY-----", "ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-")
+"""How an OpenSSH key begins: a private one, or a public one, whose private one the agent has."""
+
+
+def ssh_keygen_sign(key: str, papers: Iterable[str]) -> Command:
+    """Sign each paper in a file beside it. The key is asked for once."""
+    return Command(("ssh-keygen", "-Y", "sign", "-f", key, "-n", NAMESPACE, *papers))
+
+
+def ssh_keygen_check(signature: str) -> Command:
+    """Whether a signature is of the file on standard input, whoever made it."""
+    return Command(("ssh-keygen", "-Y", "check-novalidate", "-n", NAMESPACE, "-s", signature))
