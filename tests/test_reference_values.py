@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from base64 import b64decode, b64encode
@@ -17,6 +18,9 @@ from igvm_files import SNP, header, igvm, page, platform
 from coconut_tasks.igvm.snp import Options, measure
 from coconut_tasks.layout import CORIM, DIGEST_HEX, REFERENCE_VALUES
 from coconut_tasks.papers.reference_values import PROFILE, PROFILE_TAG_ID, corim, trustee
+from coconut_tasks.step import Command, Measurement
+from coconut_tasks.work.measure import measure as write_measurement
+from coconut_tasks.world import open_world
 
 DIGEST = bytes(range(48))
 # Made by crate corim 0.1.4 on 2026-11-24: ComidBuilder with add_reference_triple_for, for the second one also
@@ -77,17 +81,42 @@ def test_corims_of_two_digests_without_a_profile_have_names_of_their_own() -> No
     assert cbor2.loads(one[1][0].value)[1] != cbor2.loads(other[1][0].value)[1]
 
 
-def test_the_version_number_is_that_of_the_id_block_for_snp() -> None:
-    def id_block(svn: int, mask: int) -> bytes:
-        # IGVM_VHS_SNP_ID_BLOCK: mask, author key, reserved, digest, family, image, version, guest SVN, algorithms, keys, signatures.
-        body = mask.to_bytes(4, "little") + bytes(4) + bytes(48 + 16 + 16) + bytes(4) + svn.to_bytes(4, "little")
-        return header(0x30B, body.ljust(696, b"\0"))
+def id_block(svn: int, mask: int, digest: bytes = bytes(48)) -> bytes:
+    """IGVM_VHS_SNP_ID_BLOCK: mask, author key, reserved, digest, family, image, version, guest SVN, algorithms, keys, signatures."""
+    body = mask.to_bytes(4, "little") + bytes(4) + digest + bytes(16 + 16 + 4) + svn.to_bytes(4, "little")
+    return header(0x30B, body.ljust(696, b"\0"))
 
+
+def test_the_version_number_is_that_of_the_id_block_for_snp() -> None:
     options = Options(check_id_block=False)
     assert measure(igvm(platform(), page(0x1000), id_block(7, SNP)), options).guest_svn == 7
     assert measure(igvm(platform(), page(0x1000)), options).guest_svn is None
     two = igvm(platform(), platform(mask=2, kind=5), page(0x1000), id_block(7, 2))
     assert measure(two, options).guest_svn is None
+
+
+def test_a_measurement_of_an_image_with_an_id_block_leaves_a_corim_with_its_version_number(tmp_path: Path) -> None:
+    digest = measure(igvm(platform(), page(0x1000)), Options()).digest
+    (tmp_path / "x.igvm").write_bytes(igvm(platform(), page(0x1000), id_block(7, SNP, digest)))
+    (tmp_path / "igvmmeasure").write_bytes(b"")
+    work = Measurement(
+        Command(("echo", f"Launch Digest: {digest.hex().upper()}")),
+        igvm="x.igvm",
+        tool="igvmmeasure",
+        shown="x.igvm",
+        target="x",
+        platforms=("snp",),
+        policy="0x30000",
+        check_kvm=False,
+        native_zero=False,
+        hex="x.hex",
+        json="x.json",
+        reference_values="x.values",
+        corim="x.corim",
+    )
+    write_measurement(work, open_world(str(tmp_path), str(tmp_path / "bin"), dict(os.environ)), tmp_path / "log")
+    assert (tmp_path / "x.corim").read_bytes() == corim(digest, 7)
+    assert (tmp_path / "x.values").read_bytes() == trustee(digest)
 
 
 def test_a_measurement_leaves_reference_values_of_its_digest_beside_the_image(site: Site) -> None:

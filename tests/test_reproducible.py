@@ -325,6 +325,7 @@ def test_a_reproducible_build_in_place_has_the_digest_that_reproduce_told(place:
     assert outcome.digests["coconut-qemu.igvm"] == told["coconut-qemu.igvm"]
     again = place.build("RECIPE=config/qemu.json", "REPRODUCIBLE=1", env={"TZ": "UTC+3"})
     assert again.out.startswith("up to date: all 12 steps")
+    assert json.loads((place.bin / "coconut-qemu.igvm.launch-digest.json").read_text())["reproducible"] is True
     assert not place.target.exists()
 
 
