@@ -14,12 +14,22 @@ import pytest
 from conftest import QEMU, Site
 
 from coconut_tasks.errors import StepError, UsageError
-from coconut_tasks.layout import BESIDE, CORIM, DIGEST_JSON, PAPERS, REFERENCE_VALUES, SIGNATURES, SIGNED, goes_with
+from coconut_tasks.layout import (
+    BESIDE,
+    CORIM,
+    DIGEST_JSON,
+    PAPERS,
+    PROVENANCE,
+    REFERENCE_VALUES,
+    SIGNATURES,
+    SIGNED,
+    goes_with,
+)
 from coconut_tasks.signing import key_as_given, program_for, sign
 
 needs_ssh_keygen = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen")
 needs_cosign = pytest.mark.skipif(shutil.which("cosign") is None, reason="needs cosign")
-MADE = [DIGEST_JSON, REFERENCE_VALUES, CORIM]
+MADE = [DIGEST_JSON, REFERENCE_VALUES, CORIM, PROVENANCE]
 """What a build makes of that which is signed."""
 
 
@@ -211,7 +221,7 @@ def test_sign_signs_an_image_that_is_up_to_date_and_a_signature_goes_with_its_pa
     assert signatures(site) == {f"q.igvm{end}.sig" for end in MADE}
     # A run that has nothing to do leaves them, and they are no part of what is stale.
     assert site.build(site.recipe()).built == set()
-    assert len(signatures(site)) == 3
+    assert len(signatures(site)) == 4
 
     # A paper that is replaced loses its signature, the others keep theirs.
     (site.bin / "q.igvm.corim").write_bytes(b"not that one")
@@ -220,7 +230,7 @@ def test_sign_signs_an_image_that_is_up_to_date_and_a_signature_goes_with_its_pa
         "error: sign: not up to date: measure:qemu: build first; 'doit why' says what is stale\n"
     )
     assert site.build(site.recipe()).placed == {"measure:qemu"}
-    assert signatures(site) == {f"q.igvm{end}.sig" for end in (DIGEST_JSON, REFERENCE_VALUES)}
+    assert signatures(site) == {f"q.igvm{end}.sig" for end in (DIGEST_JSON, REFERENCE_VALUES, PROVENANCE)}
 
     # Another image: all signatures go, also where the launch digest stays.
     content = deepcopy(QEMU)
@@ -234,7 +244,7 @@ def test_sign_signs_an_image_that_is_up_to_date_and_a_signature_goes_with_its_pa
     assert site.doit("sign", "--key=key", "measure:qemu", site.recipe(content)).status == 0
     assert len(signatures(site)) == 3
     site.build("clean", "measure:qemu", site.recipe(content))
-    assert not [name for name in site.contents() if name.startswith("q.igvm.")]
+    assert {name for name in site.contents() if name.startswith("q.igvm.")} == {"q.igvm.provenance.json"}
 
 
 @needs_ssh_keygen
@@ -248,7 +258,10 @@ def test_what_is_asked_each_time_can_be_signed(site: Site) -> None:
     assert site.doit("sign", "--key=key", recipe).status == 0
     main = site.tree / "kernel" / "src" / "main.rs"
     main.write_text(main.read_text() + "\n")
-    assert "not up to date: kernel:svsm, igvm:qemu, measure:qemu:" in site.doit("sign", "--key=key", recipe).err
+    assert (
+        "not up to date: kernel:svsm, igvm:qemu, measure:qemu, provenance:qemu: build first"
+        in site.doit("sign", "--key=key", recipe).err
+    )
 
 
 def test_sign_says_what_it_needs(site: Site) -> None:
