@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from coconut_tasks.papers.expected import FORMS, REPORT_SIZE, Expected, digest_i
 
 DIGEST = "0123456789ab" * 8
 BASE64 = base64.b64encode(bytes.fromhex(DIGEST)).decode()
+DIFF = [sys.executable, "-m", "doit", "diff"]
 REPORT = bytes(0x90) + bytes.fromhex(DIGEST) + bytes(REPORT_SIZE - 0x90 - 48)
 
 
@@ -119,6 +121,42 @@ def test_what_is_stale_is_built_before_it_is_compared(site: Site) -> None:
     assert outcome.status == 1 and "verified" not in outcome.out
     main.write_text(good)
     assert verify(site, recipe, f"EXPECT={old}").status == 0
+
+
+def test_what_changed_is_told_where_the_expected_file_knows_it(site: Site) -> None:
+    content = deepcopy(QEMU)
+    main = site.tree / "kernel" / "src" / "main.rs"
+    main.write_text(main.read_text() + '\n#[used]\nstatic MARK: [u8; 8] = *b"MARK-one";\n')
+    site.build(site.recipe(content))
+    for end in ("provenance", "launch-digest"):
+        (site.folder / f"old.{end}.json").write_bytes((site.bin / f"q.igvm.{end}.json").read_bytes())
+    image = (site.bin / "q.igvm").read_bytes()
+    # One byte of the source, of the program, of the image.
+    main.write_text(main.read_text().replace("MARK-one", "MARK-onf"))
+    outcome = verify(site, site.recipe(content), "EXPECT=old.provenance.json")
+    assert outcome.status == 1
+    told = outcome.out.partition("\nwhat changed:\n")[2]
+    assert "  input files:\n    kernel/src/main.rs changed (kernel:svsm)\n" in told
+    (at,) = [
+        i for i, (a, b) in enumerate(zip(image, (site.bin / "q.igvm").read_bytes(), strict=True)) if a != b and i > 64
+    ]
+    page = re.search(
+        r"^    (0x[0-9a-f]+) … 0x[0-9a-f]+  1 page  normal  kernel:svsm from (0x[0-9a-f]+)$", told, re.MULTILINE
+    )
+    assert page and "different launch digests" in told
+    program = (site.bin / "svsm").read_bytes()
+    assert int(page[2], 16) == program.index(b"MARK-onf") // 4096 * 4096
+    assert image[at - 7 : at + 1] == b"MARK-one"
+    # By hand the same; without the images at hand, the pages are in the statements.
+    by_hand = site.run([*DIFF, "old.provenance.json", "bin/q.igvm.provenance.json"])
+    assert by_hand.status == 1 and page[0].strip() in by_hand.out
+    # With both images, the byte.
+    (site.folder / "q.igvm").write_bytes(image)
+    by_hand = site.run([*DIFF, "old.provenance.json", "bin/q.igvm.provenance.json"])
+    assert f"from {int(page[1], 16) + program.index(b'MARK-onf') % 4096 + 7:#x}, byte " in by_hand.out
+    # A file that knows less tells less.
+    outcome = verify(site, site.recipe(content), "EXPECT=old.launch-digest.json")
+    assert outcome.status == 1 and "only this build tells it: " in outcome.out
 
 
 def test_what_was_left_out_is_not_vouched_for(site: Site) -> None:
