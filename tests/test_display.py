@@ -80,7 +80,7 @@ def test_a_terminal_has_one_line_that_lives_and_what_is_done_stays_above_it(site
     recipe = site.recipe()
     status, sent = on_a_terminal(site, recipe)
     assert status == 0, sent
-    assert re.search(r"\[\d+/7\] .*kernel:svsm \d+\.\d s", sent), sent
+    assert re.search(r"\[\d+/8\] .*kernel:svsm \d+\.\d s", sent), sent
     assert UP_AND_CLEAR in sent
     # In the end only what is done, and the summary.
     lines = [line for line in Screen(sent).text.splitlines() if line]
@@ -90,7 +90,7 @@ def test_a_terminal_has_one_line_that_lives_and_what_is_done_stays_above_it(site
     done = [
         line for line in lines[1:-2] if re.fullmatch(r"\S+: done in \d+\.\d s(, .* for all host tools at once)?", line)
     ]
-    assert len(done) == 7 and len(lines) == 10
+    assert len(done) == 8 and len(lines) == 11
 
 
 def test_the_live_line_tells_how_long_it_takes_by_the_last_run(site: Site) -> None:
@@ -104,7 +104,7 @@ def test_the_live_line_tells_how_long_it_takes_by_the_last_run(site: Site) -> No
     script.write_text(script.read_text().replace("fn main() {", f"fn main() {{\n{wait}"))
     sent = on_a_terminal(site, recipe)[1]
     # Five of seven are known to stay; what is to come are the edited part, its image and its measurement.
-    assert re.search(r"\[\d/7\] kernel:svsm \d+\.\d s; about \d+ s left", sent), sent
+    assert re.search(r"\[\d/8\] kernel:svsm \d+\.\d s; about \d+ s left", sent), sent
 
 
 def test_a_failure_comes_through_whole_with_its_step_and_its_colours(site: Site) -> None:
@@ -163,7 +163,7 @@ def test_nothing_to_do_is_two_lines_on_a_terminal_too(site: Site) -> None:
     status, sent = on_a_terminal(site, recipe)
     assert status == 0
     assert len(sent.splitlines()) == 2 and "\x1b" not in sent
-    assert sent.startswith(f"up to date: all 7 steps; source: {site.tree}, named by SVSM")
+    assert sent.startswith(f"up to date: all 8 steps; source: {site.tree}, named by SVSM")
     assert sent.splitlines()[0].endswith(f"; {recipe}")
     assert site.build("run", "--quiet", recipe).text.strip() == ""
 
