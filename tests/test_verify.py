@@ -14,7 +14,8 @@ import pytest
 from conftest import QEMU, Outcome, Site
 
 from coconut_tasks.errors import UsageError
-from coconut_tasks.papers.expected import FORMS, REPORT_SIZE, Expected, digest_in, expectation, expected_in
+from coconut_tasks.papers.expected import FORMS, REPORT_SIZE, Expected, digest_in, expected_in
+from coconut_tasks.tasks.verify_command import read_expectation
 
 DIGEST = "0123456789ab" * 8
 BASE64 = base64.b64encode(bytes.fromhex(DIGEST)).decode()
@@ -68,7 +69,7 @@ def test_a_file_says_which_digest_is_expected_or_nothing(data: bytes, expected: 
 def test_what_is_neither_a_digest_nor_a_file_with_one_is_refused_with_what_could_be(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     with pytest.raises(UsageError) as error:
-        expectation(name, lambda path: str(tmp_path / path))
+        read_expectation(name, lambda path: str(tmp_path / path))
     assert str(error.value).startswith("EXPECT: ") and FORMS in str(error.value)
 
 

@@ -6,12 +6,11 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coconut_tasks.errors import UsageError
 from coconut_tasks.igvm.snp import DIGEST_SIZE
 from coconut_tasks.papers.statement import LAUNCH_DIGEST
 
@@ -24,8 +23,6 @@ REPORT_SIZE = 0x4A0
 """Bytes of an attestation report (SEV-SNP firmware ABI, structure ATTESTATION_REPORT)."""
 _MEASUREMENT = 0x90
 """Where its launch digest is."""
-_LARGEST = 1 << 28
-"""Bytes; a provenance has about 130 for each measured page."""
 _HEX = re.compile(rf"[0-9a-fA-F]{{{2 * DIGEST_SIZE}}}")
 _BASE64 = re.compile(rf"[0-9a-zA-Z+/]{{{4 * DIGEST_SIZE // 3}}}")
 
@@ -51,31 +48,6 @@ class Expectation:
     """Of the file, where it is one."""
     path: Path = Path()
     """Where that is."""
-
-
-def expectation(value: str, absolute: Callable[[str], str]) -> Expectation:
-    """What the variable ``EXPECT`` says; ``absolute`` is ``Options.absolute``.
-
-    Raises:
-        UsageError: it is neither a digest nor a file that names one.
-    """
-    if digest := digest_in(value.removeprefix("sha384:")):
-        return Expectation("EXPECT", Expected((digest,)))
-    path = Path(absolute(value))
-    try:
-        # A name like /dev/zero has no end.
-        data = path.read_bytes() if path.is_file() and path.stat().st_size <= _LARGEST else b""
-        if not path.is_file():
-            raise FileNotFoundError(2, "No such file", value)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "No such file"
-        raise UsageError(
-            f"EXPECT: '{value}' is no launch digest, and no file that can be read ({why}): {FORMS}"
-        ) from error
-    found = expected_in(data)
-    if found is None:
-        raise UsageError(f"EXPECT: {value} names no launch digest: {FORMS}")
-    return Expectation(value, found, data, path)
 
 
 def digest_in(text: str) -> str | None:

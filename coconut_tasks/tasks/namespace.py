@@ -74,10 +74,10 @@ def _expectation(options: Options) -> Expectation | None:
         return None
     if options.expect is None:
         raise UsageError(f"EXPECT: verify needs it: {VARIABLES['EXPECT'].partition(': ')[2]}")
-    from coconut_tasks.papers.expected import expectation  # imported here: other runs need none of it
+    from coconut_tasks.tasks.verify_command import read_expectation  # imported here: other runs need none of it
 
     # Before the build: a wrong word is not to be told after minutes.
-    return expectation(options.expect, options.absolute)
+    return read_expectation(options.expect, options.absolute)
 
 
 def namespace(session: Session) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from coconut_tasks.papers.expected import Expectation
 
 # The rest is imported when it is needed, as in commands.
+
+
+_MOST = 64 << 20
+"""Bytes that are read of a file: a provenance has about 130 for each measured page, and a name like /dev/zero has no end."""
 
 
 class Verify(Run):
@@ -100,6 +104,31 @@ class Verify(Run):
             raise UsageError(f"EXPECT: {expectation.told} is of {wanted}: here are {', '.join(images)}")
         names = ", ".join(node.step.name for node in nodes)
         raise UsageError(f"EXPECT: {expectation.told} says not of which image it is: one of the tasks {names} with it")
+
+
+def read_expectation(value: str, absolute: Callable[[str], str]) -> Expectation:
+    """What the variable ``EXPECT`` says; ``absolute`` is ``Options.absolute``.
+
+    Raises:
+        UsageError: it is neither a digest nor a file that names one.
+    """
+    from coconut_tasks.papers.expected import FORMS, Expectation, Expected, digest_in, expected_in
+
+    if digest := digest_in(value.removeprefix("sha384:")):
+        return Expectation("EXPECT", Expected((digest,)))
+    path = Path(absolute(value))
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "No such file"
+        raise UsageError(
+            f"EXPECT: '{value}' is no launch digest, and no file that can be read ({why}): {FORMS}"
+        ) from error
+    found = expected_in(data)
+    if found is None:
+        raise UsageError(f"EXPECT: {value} names no launch digest: {FORMS}")
+    return Expectation(value, found, data, path)
 
 
 def _what_changed(expectation: Expectation, node: Any, image: bytes) -> Iterator[str]:
