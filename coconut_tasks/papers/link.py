@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 FORMAT = 1
-"""Version of the JSON; a change of meaning raises it."""
+"""Version of the JSON. Who raises it raises that of the records (``tasks.backend``), too, so that no older link is read."""
 
 
 @dataclass(frozen=True, slots=True)
