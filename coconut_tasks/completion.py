@@ -190,6 +190,8 @@ def _variable_values(variable: str, current: str, options: Options) -> Iterator[
                 yield replace(one, value=head + one.value)
     elif variable in _FOLDERS:
         yield from (replace(one, value=f"{variable}={one.value}") for one in _folders(value, options))
+    elif variable == "EXPECT":
+        yield from (replace(one, value=f"{variable}={one.value}") for one in _paths(value, options))
     elif variable in SWITCHES:
         yield Candidate(f"{variable}=1", VARIABLES[variable].removeprefix("1: "))
         yield Candidate(f"{variable}=0", "not that")

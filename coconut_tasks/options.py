@@ -29,8 +29,10 @@ VARIABLES: Mapping[str, str] = {
     "REPRODUCIBLE": "1: bytes that do not depend on where, when and by whom they are built",
     "LENIENT": "1: unknown fields of a recipe are warnings",
     "ASK_CARGO": "1: every cargo item asks cargo, whatever is known of its inputs",
-    "EXPECT": "for verify: the launch digest that is expected, or a file that names one",
+    "EXPECT": "the launch digest that is expected, or a file that names one",
 }
+VERIFY = "verify"
+"""The one command that looks at ``EXPECT``."""
 SWITCHES = ("RELEASE", "ALL_FEATURES", "OFFLINE", "VERBOSE", "REPRODUCIBLE", "LENIENT", "ASK_CARGO")
 """The variables that are yes or no; in lower case, the fields of ``Options``."""
 _SEPARATORS = re.compile(r"[,\s]+", re.ASCII)
@@ -72,6 +74,11 @@ class Options:
     def absolute(self, path: str) -> str:
         """A path that the user gave, made absolute."""
         return os.path.normpath(os.path.join(self.workdir, os.path.expanduser(path)))
+
+
+def variables_of(command: str) -> dict[str, str]:
+    """The variables that a command on tasks looks at, and what they mean."""
+    return {name: about for name, about in VARIABLES.items() if name != "EXPECT" or command == VERIFY}
 
 
 def split_list(text: str) -> tuple[str, ...]:

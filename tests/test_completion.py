@@ -16,12 +16,16 @@ from conftest import DODO, QEMU, environment
 from terminal import Terminal
 
 from coconut_tasks.completion import Candidate, CommandLine, Flag, Known, candidates, own_tasks
-from coconut_tasks.options import SWITCHES, VARIABLES, Options
+from coconut_tasks.options import SWITCHES, Options, variables_of
+from coconut_tasks.tasks.verify_command import Verify
 
 ASK = [sys.executable, "-P", "-m", "coconut_tasks.tasks.completion_command"]
 COMMANDS = {
-    "run": CommandLine("[TASK/TARGET...]", "run tasks", (Flag(("-n", "--process"), "", "N"),), tuple(VARIABLES)),
-    "list": CommandLine("[TASK ...]", "list tasks", (Flag(("--all",), "all"),), tuple(VARIABLES)),
+    "run": CommandLine(
+        "[TASK/TARGET...]", "run tasks", (Flag(("-n", "--process"), "", "N"),), tuple(variables_of("run"))
+    ),
+    "list": CommandLine("[TASK ...]", "list tasks", (Flag(("--all",), "all"),), tuple(variables_of("list"))),
+    "verify": CommandLine(Verify.doc_usage, "compare", (), tuple(variables_of("verify"))),
     "help": CommandLine("[TASK] [COMMAND]"),
     "validate": CommandLine(
         "FILE...",
@@ -89,7 +93,7 @@ def test_a_line_has_one_candidate_that_fits(typed: str, folder: Path) -> None:
 
 def test_nothing_typed_offers_commands_groups_own_tasks_and_variables(folder: Path) -> None:
     found = values(folder, "doit", "")
-    assert {*COMMANDS, "own", "kernel", "igvm", "measure", *(f"{name}=" for name in VARIABLES)} <= set(found)
+    assert {*COMMANDS, "own", "kernel", "igvm", "measure", *(f"{name}=" for name in variables_of("run"))} <= set(found)
     assert not any(":" in value for value in found)
 
 
@@ -292,3 +296,12 @@ def test_bash_is_silent_where_python_is_gone(folder: Path) -> None:
         assert after_tab(it, "doit vali") == "doit vali"
         assert "gone" not in it.text
         assert os.path.basename(path) not in it.text
+
+
+def test_verify_has_a_variable_of_its_own_that_names_a_file(folder: Path) -> None:
+    (folder / "good.json").write_text("{}")
+    assert "EXPECT=" in values(folder, "doit", "verify", "E")
+    assert "EXPECT=" not in values(folder, "doit", "run", "E")
+    assert values(folder, "doit", "verify", "EXPECT=go") == ["EXPECT=good.json"]
+    offered = values(folder, "doit", "verify", "")
+    assert not [one for one in offered if "FILE" in one or one.endswith(".json")]

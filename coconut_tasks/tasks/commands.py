@@ -33,6 +33,7 @@ _DOIT_ERROR = 2
 class Ours:
     """Fills gaps of doit: it ends with 3 for a wrong command line, has no hint for a misspelt task, and shows tracebacks for Ctrl-C."""
 
+    name: str
     examples: tuple[str, ...] = ()
     """Whole command lines, and behind ``  # `` what one is for."""
 
@@ -59,12 +60,12 @@ class Ours:
             return EXIT_USAGE
 
     def help(self) -> Any:
-        from coconut_tasks.options import VARIABLES
+        from coconut_tasks.options import variables_of
         from coconut_tasks.tasks.dodo_file import dodo_file
         from coconut_tasks.tasks.help import help_text
 
         if _has_our_tasks() or not dodo_file().exists():
-            return help_text(self, VARIABLES)
+            return help_text(self, variables_of(self.name))
         return super().help()  # type: ignore[misc]
 
     def execute(self, params: Any, args: Any) -> Any:

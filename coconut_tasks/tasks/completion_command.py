@@ -18,7 +18,7 @@ from typing import Any
 
 from coconut_tasks.completion import Candidate, CommandLine, Flag, Known, candidates
 from coconut_tasks.errors import UsageError
-from coconut_tasks.options import VARIABLES, Options, process_environment
+from coconut_tasks.options import Options, process_environment, variables_of
 from coconut_tasks.tasks.dodo_file import dodo_file, is_ours
 from coconut_tasks.tasks.help import VALUES, OwnCommand, none_of
 
@@ -160,7 +160,7 @@ def _command_line(command: Any, ours: bool) -> CommandLine:
     variables: tuple[str, ...] = getattr(command, "variables", ())
     if issubclass(command, DoitCmdBase):
         options += [*DodoTaskLoader.cmd_options, *command.base_options]
-        variables = tuple(VARIABLES) if ours else ()
+        variables = tuple(variables_of(command.name)) if ours else ()
     flags = tuple(flag for option in options for flag in _flags(option))
     return CommandLine(command.doc_usage, command.doc_purpose, flags, variables)
 

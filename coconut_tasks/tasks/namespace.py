@@ -12,7 +12,7 @@ from doit import get_initial_workdir
 
 from coconut_tasks.errors import EXIT_USAGE, CoconutError, UsageError, tell
 from coconut_tasks.layout import RECORDS
-from coconut_tasks.options import VARIABLES, Options, from_words, process_environment
+from coconut_tasks.options import VARIABLES, VERIFY, Options, from_words, process_environment
 from coconut_tasks.session import Session, open_session
 from coconut_tasks.tasks.checker import Checker
 from coconut_tasks.tasks.commands import Run
@@ -70,10 +70,10 @@ def dodo(words: Sequence[str] | None = None) -> dict[str, Any]:
 def _expectation(options: Options) -> Expectation | None:
     if not Run.compares:
         if options.expect is not None:
-            raise UsageError("EXPECT: only 'doit verify' looks at it")
+            raise UsageError(f"EXPECT: only 'doit {VERIFY}' looks at it")
         return None
     if options.expect is None:
-        raise UsageError(f"EXPECT: verify needs it: {VARIABLES['EXPECT'].partition(': ')[2]}")
+        raise UsageError(f"EXPECT: {VERIFY} needs it: {VARIABLES['EXPECT']}")
     from coconut_tasks.tasks.verify_command import read_expectation  # imported here: other runs need none of it
 
     # Before the build: a wrong word is not to be told after minutes.

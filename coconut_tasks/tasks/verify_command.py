@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, CoconutError, UsageError, tell
+from coconut_tasks.options import VERIFY
 from coconut_tasks.tasks.commands import Run
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ _MOST = 64 << 20
 class Verify(Run):
     """``verify``: status 0 if each image has a launch digest that is expected, 1 if one has not, or a step failed."""
 
-    name = "verify"
+    name = VERIFY
     doc_purpose = "build, and compare the launch digest with the one that is expected"
-    doc_usage = "[TASK ...] EXPECT=DIGEST|FILE [VARIABLE=value ...]"
+    doc_usage = "[TASK ...] EXPECT=value [VARIABLE=value ...]"
     doc_description = """
         Builds as 'run' does, so that what is compared is never older than its sources. EXPECT is a launch digest in hex or base64, or a
         file that names one: as text, or the .launch-digest.json, .provenance.json or .reference-values.json of another build, or an SEV-SNP
