@@ -138,8 +138,10 @@ def _dependencies(build: Build) -> Iterator[dict[str, Any]]:
 
 def _byproducts(build: Build) -> Iterator[dict[str, Any]]:
     for link in build.links:
+        # What is written about the image is no part of it.
+        kind = "paper" if link.step.startswith("measure:") else "part"
         for name, digest in link.products.items():
-            yield _file(link.step, digest, {"kind": "part", "file": name})
+            yield _file(link.step, digest, {"kind": kind, "file": name})
     if build.measurement is not None:
         names = ("digest", "platform", "policy", "check_kvm", "measure_native_zeroes")
         settings = {name: build.measurement[name] for name in names}
