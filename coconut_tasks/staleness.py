@@ -18,6 +18,7 @@ from coconut_tasks import __version__
 from coconut_tasks.difference import difference
 from coconut_tasks.inputs.environment import asked_environment, cargo_environment
 from coconut_tasks.inputs.files import State
+from coconut_tasks.inputs.git import DECIDES
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.inputs.version import read_version, version_text
 from coconut_tasks.step import CargoItem, FirmwareImage, MakeItem, Provenance, Step, VersionFile
@@ -110,6 +111,7 @@ def signature(step: Step, inputs: Inputs, world: World) -> dict[str, Any]:
         environment = asked_environment(world.environment, inputs.variables)
     elif isinstance(work, Provenance):
         tools["coconut-tasks"] = __version__
+        environment = asked_environment(world.environment, DECIDES)
     for command in step.commands:
         program = command.argv[0]
         if program in ("make", "objcopy"):

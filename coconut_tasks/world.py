@@ -78,8 +78,16 @@ class World:
         """
         for folder, name in self._folders():
             if path == folder or path.startswith(folder + os.sep):
-                return os.path.normpath(os.path.join(name, os.path.relpath(path, folder)))
+                found = os.path.normpath(os.path.join(name, os.path.relpath(path, folder)))
+                # A tree may have a folder bin that is not the output folder.
+                return f"./{found}" if name == "." and f"{found}/".startswith("bin/") else found
         return path
+
+    def located(self, name: str) -> str:
+        """The absolute path that ``named`` calls so."""
+        first, _, rest = name.partition("/")
+        folder = {called: folder for folder, called in self._folders()}.get(first, self.tree)
+        return os.path.normpath(os.path.join(folder, rest if folder != self.tree else name))
 
     def neutral(self, value: str | None) -> str | None:
         """A variable's value without paths of this machine, as far as they are known."""

@@ -52,6 +52,10 @@ def commit(site: Site) -> str:
     return git(site, "rev-parse", "HEAD")
 
 
+def at(site: Site, *names: str) -> dict[str, str]:
+    return {name: str(site.tree / name) for name in names}
+
+
 def read(site: Site, name: str = "q.igvm") -> dict[str, Any]:
     found = json.loads((site.bin / f"{name}.provenance.json").read_text())
     assert isinstance(found, dict)
@@ -254,6 +258,66 @@ def test_a_tree_without_a_repository_has_no_commit_until_it_is_in_one(site: Site
         shutil.rmtree(site.tree / ".git")
 
 
+def test_what_a_step_makes_is_not_modified_where_the_output_folder_is_in_the_tree(repository: Site) -> None:
+    site = repository
+    recipe = site.recipe(QEMU, "svsm/r.json")
+    (site.tree / ".gitignore").write_text("git_version.rs\n/target\n/bin\n")
+    commit(site)
+    site.build(recipe, "BIN=svsm/bin")
+    found = json.loads((site.tree / "bin" / "q.igvm.provenance.json").read_text())
+    assert dependencies(found, "source")["source tree"]["annotations"] == {"kind": "source"}
+    # A folder of the tree that is called so, and the output folder somewhere else.
+    site.build(recipe)
+    assert dependencies(read(site), "source")["source tree"]["annotations"] == {"kind": "source"}
+
+
+def test_a_repository_that_a_variable_names_is_seen(repository: Site) -> None:
+    """The version tells of most of it; here it is the same, and no build script looks."""
+    site = repository
+    recipe = site.recipe()
+    (site.tree / "release" / "build.rs").write_text("fn main() {}\n")
+    head = commit(site)
+    git(site, "tag", "-a", "-m", "x", "v1")
+    site.build(recipe)
+    assert dependencies(read(site), "source")["source tree"]["digest"] == {"gitCommit": head}
+    other = site.folder / "other"
+    shutil.copytree(site.tree / ".git", other / ".git")
+    git(site, "-C", str(other), "tag", "-d", "v1")
+    git(site, "-C", str(other), "commit", "-q", "--allow-empty", "-m", "y")
+    git(site, "-C", str(other), "tag", "-a", "-m", "x", "v1")
+    named: dict[str, str | None] = {"GIT_DIR": str(other / ".git"), "GIT_WORK_TREE": str(site.tree)}
+    assert "provenance:qemu" in site.build(recipe, env=named).built
+    assert dependencies(read(site), "source")["source tree"]["digest"] == {
+        "gitCommit": git(site, "-C", str(other), "rev-parse", "HEAD")
+    }
+    assert "provenance:qemu" in site.build(recipe).built
+    assert dependencies(read(site), "source")["source tree"]["digest"] == {"gitCommit": head}
+
+
+def test_of_a_commit_that_came_while_the_steps_ran_nothing_is_claimed_that_was_read_before(repository: Site) -> None:
+    site = repository
+    recipe = site.recipe(QEMU, "svsm/r.json")
+    builder = site.tree / "tools" / "igvmbuilder" / "src" / "main.rs"
+    switch = 'std::process::Command::new("git").args(["checkout", "-q", "other"]).status().unwrap();'
+    builder.write_text(
+        re.sub(r"^fn main\(\)([^{]*)\{", rf"fn main()\1{{ {switch}", builder.read_text(), flags=re.MULTILINE)
+    )
+    commit(site)
+    git(site, "checkout", "-q", "-b", "other")
+    main = site.tree / "kernel" / "src" / "main.rs"
+    main.write_text(main.read_text() + "\n// other\n")
+    other = commit(site)
+    git(site, "checkout", "-q", "main")
+    digest = sha256(main)
+    assert "igvm:qemu" in site.build(recipe).built
+    found = read(site)
+    assert dependencies(found, "file")["kernel/src/main.rs"]["digest"] == {"sha256": digest}
+    source = dependencies(found, "source")["source tree"]
+    assert source["digest"] == {"gitCommit": other} and source["annotations"]["modified"] == ["kernel/src/main.rs"]
+    site.build(recipe)
+    assert "modified" not in dependencies(read(site), "source")["source tree"]["annotations"]
+
+
 def test_it_never_stands_beside_an_image_that_it_is_not_of(site: Site) -> None:
     recipe = site.recipe()
     site.build(recipe)
@@ -356,7 +420,7 @@ def test_moved_is_what_changed_since_an_action_began(tmp_path: Path) -> None:
 def test_git_is_asked_what_is_in_files_and_not_what_is_staged(repository: Site) -> None:
     site = repository
     environment = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
-    names = ["kernel/src/main.rs", "kernel/new.rs", "none.rs", "../outside"]
+    names = at(site, "kernel/src/main.rs", "kernel/new.rs", "none.rs", "../outside")
     head = git(site, "rev-parse", "HEAD")
     tree = str(site.tree)
     found = find_commit(tree, environment, names)
@@ -365,9 +429,64 @@ def test_git_is_asked_what_is_in_files_and_not_what_is_staged(repository: Site) 
     (site.tree / "kernel" / "src" / "main.rs").chmod(0o755)
     git(site, "add", "-A")
     git(site, "rm", "-q", "--cached", "kernel/src/console.rs")
-    found = find_commit(tree, environment, [*names, "kernel/src/console.rs"])
+    found = find_commit(tree, environment, {**names, **at(site, "kernel/src/console.rs")})
     assert found is not None and found.modified == ["kernel/new.rs", "kernel/src/main.rs"]
     files = commit_files(tree, environment)
     assert {f"{tree}/.git/HEAD", f"{tree}/.git/refs/heads/main", f"{tree}/.git/packed-refs"} <= set(files)
     assert find_commit(tree, {"PATH": "/nowhere"}, names) is None
     assert f"{tree}/.git/HEAD" in commit_files(tree, {"PATH": "/nowhere"})
+
+
+def test_a_link_and_a_submodule_are_as_in_the_commit_if_they_are(repository: Site, tmp_path: Path) -> None:
+    site, environment = repository, {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "a.c").write_text("int a;\n")
+    (inner / "b.c").write_text("int b;\n")
+    git(site, "-C", str(inner), "init", "-q")
+    git(site, "-C", str(inner), "add", "-A")
+    git(site, "-C", str(inner), "commit", "-q", "-m", "x")
+    git(site, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(inner), "deps/inner")
+    (site.tree / "one.rs").symlink_to("kernel/src/main.rs")
+    (site.tree / "folder").symlink_to("common/src")
+    (site.tree / "away.rs").symlink_to(tmp_path / "inner" / "a.c")
+    (site.tree / 'two\nlines \\".rs').write_text("x")
+    head = commit(site)
+    names = ("one.rs", "folder/lib.rs", "deps/inner/a.c", "deps/inner/b.c", 'two\nlines \\".rs')
+
+    def modified(*names: str) -> Any:
+        found = find_commit(str(site.tree), environment, at(site, *names))
+        assert found is not None and found.commit == head
+        return found.modified
+
+    try:
+        assert modified(*names) == []
+        assert modified("away.rs") == ["away.rs"], "what is there is not in the commit"
+        main, lines = site.tree / "kernel" / "src" / "main.rs", site.tree / 'two\nlines \\".rs'
+        main.write_text(main.read_text() + "// x\n")
+        lines.write_text("y")
+        (site.tree / "deps" / "inner" / "b.c").write_text("int c;\n")
+        # Another commit of the submodule with the same file is no difference, one with another file is.
+        git(site, "-C", "deps/inner", "commit", "-q", "--allow-empty", "-m", "y")
+        assert modified(*names) == ["deps/inner/b.c", "one.rs", 'two\nlines \\".rs']
+        git(site, "-C", "deps/inner", "commit", "-q", "-a", "-m", "z")
+        (site.tree / "folder").unlink()
+        (site.tree / "folder").symlink_to("boot/layout/src")
+        assert modified("deps/inner/a.c", "deps/inner/b.c", "folder/lib.rs") == ["deps/inner/b.c", "folder/lib.rs"]
+        shutil.rmtree(site.tree / "deps" / "inner")
+        (site.tree / "deps" / "inner").mkdir()
+        (site.tree / "deps" / "inner" / "a.c").write_text("int a;\n")
+        assert modified("deps/inner/a.c") == ["deps/inner/a.c"], "nobody knows what should be there"
+    finally:
+        for name in ("one.rs", "folder", "away.rs", 'two\nlines \\".rs'):
+            (site.tree / name).unlink()
+        shutil.rmtree(site.tree / "deps")
+
+
+def test_where_git_looks_for_a_repository_first_is_watched(repository: Site) -> None:
+    site, environment = repository, {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
+    inner = site.tree / "kernel"
+    files = commit_files(str(inner), environment)
+    assert {f"{inner}/.git", f"{inner}/.git/HEAD", f"{site.tree}/.git", f"{site.tree}/.git/HEAD"} <= set(files)
+    assert f"{site.folder}/.git" not in files
+    assert f"{site.folder}/.git" in commit_files(str(inner), {"PATH": "/nowhere"})

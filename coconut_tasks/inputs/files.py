@@ -126,7 +126,7 @@ def _digest(path: str, *, executable: bool) -> str | None:
 
 
 VERSION_CONTROL = (".git", ".hg", ".svn")
-"""Folders that are no part of a tree's content."""
+"""What is no part of a tree's content."""
 CONFIGURATION = ("Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "rust-toolchain")
 """Files that cargo and rustup look for on the way up from a folder, beside the two in ``.cargo``."""
 
@@ -207,5 +207,5 @@ class Walker:
                     continue
                 folders.append(entry.path)
                 self._walk(entry.path, (*way, real), package, files, folders)
-            elif entry.is_file():
+            elif entry.is_file() and entry.name not in VERSION_CONTROL:  # of a submodule or a worktree it is a file
                 files.append(entry.path)

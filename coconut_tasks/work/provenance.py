@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from coconut_tasks import __version__
 from coconut_tasks.effects.place import write_whole
 from coconut_tasks.igvm.snp import Options, measured_pages
-from coconut_tasks.inputs.git import commit_files, find_commit
+from coconut_tasks.inputs.git import Source, commit_files, find_commit
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.inputs.toolchain import find_program, program_version
 from coconut_tasks.layout import VERSION_FILE
@@ -25,7 +25,6 @@ from coconut_tasks.world import World
 def write_provenance(work: Provenance, world: World) -> Inputs:
     """Write the statement. The files that say which commit the tree is at are read too; they are the result."""
     links = [read_link(Path(world.path(link)).read_bytes()) for link in work.links]
-    read = {name for link in links for name in link.materials}
     measurement = _json(work.measurement, world) if work.measurement else None
     text = statement(
         Build(
@@ -39,9 +38,7 @@ def write_provenance(work: Provenance, world: World) -> Inputs:
             links=links,
             builder={"coconut-tasks": __version__},
             tools=_tools(links, world),
-            source=find_commit(
-                world.tree, world.environment, {*read, world.named(world.path(work.recipe))} - {VERSION_FILE}
-            ),
+            source=_source(work, links, world),
             measurement=measurement,
             measurement_sha256=world.sha256(work.measurement) if work.measurement else "",
             pages=_pages(work, measurement, world) if measurement else (),
@@ -49,6 +46,21 @@ def write_provenance(work: Provenance, world: World) -> Inputs:
     )
     write_whole(Path(world.path(work.output)), text)
     return Inputs(files=tuple(commit_files(world.tree, world.environment)))
+
+
+def _source(work: Provenance, links: Sequence[Link], world: World) -> Source | None:
+    made = {VERSION_FILE, *(name for link in links for name in link.products)}
+    materials = [pair for link in links for pair in link.materials.items() if pair[0] not in made]
+    read = {name: world.located(name) for name, _ in materials}
+    recipe = world.path(work.recipe)
+    # What is there now need not be what a step read: somebody may have switched to another commit since.
+    changed = [name for name, digest in materials if digest is None or _now(read[name], world) != digest]
+    return find_commit(world.tree, world.environment, {**read, world.named(recipe): recipe}, changed)
+
+
+def _now(path: str, world: World) -> str | None:
+    world.files.look_again(path)
+    return world.files.digest(path)
 
 
 def _recipe_name(work: Provenance, world: World) -> str:
