@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 from coconut_tasks.effects.lock import RunLock, alone_in
 from coconut_tasks.effects.process import run
 from coconut_tasks.effects.stopwatch import lap
-from coconut_tasks.inputs.environment import cargo_environment, cargo_home
+from coconut_tasks.inputs.environment import cargo_environment, cargo_home, prefix_flags
 from coconut_tasks.inputs.files import Files, Walker
 from coconut_tasks.inputs.toolchain import Toolchain, find_toolchain, program_identity
 from coconut_tasks.layout import STATE_FOLDER
@@ -91,9 +92,16 @@ class World:
 
     def neutral(self, value: str | None) -> str | None:
         """A variable's value without paths of this machine, as far as they are known."""
-        for folder, name in reversed(self.reproducible.prefixes if self.reproducible else ()):
-            value = value and value.replace(folder, name)
-        return value and self.named(value)
+        if not value or self.reproducible is None:
+            return value and self.named(value)
+        prefixes = self.reproducible.prefixes
+        names = dict(prefixes)
+        folders = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+        # Also behind an option of one letter, as -L/home/me/svsm, but not in the middle of another path.
+        found = re.sub(rf"(?:(?<![\w.])|(?<=-[A-Z]))({folders})(?![\w.-])", lambda match: names[match[1]], value)
+        if value == prefix_flags(prefixes):  # by the length of paths that are gone now, and twice where one is a link
+            return " ".join(sorted(set(found.split(" "))))
+        return self.named(found)
 
     def _folders(self) -> Iterator[tuple[str, str]]:
         yield self.bin, "bin"

@@ -21,11 +21,14 @@ from in_toto_attestation.v1.statement import Statement
 from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
 
 from coconut_tasks.igvm.snp import PAGE_KINDS, MeasuredPage
+from coconut_tasks.inputs.environment import reproducible_environment
 from coconut_tasks.inputs.files import Files
 from coconut_tasks.inputs.git import commit_files, find_commit
+from coconut_tasks.inputs.remap import by_length, machine_prefixes
 from coconut_tasks.papers.link import Link, link_text, read_link
 from coconut_tasks.papers.pages import page_texts
 from coconut_tasks.papers.statement import Build, statement
+from coconut_tasks.world import Reproducible, open_world
 
 MODULES: dict[str, Any] = {"fs": {"modules": {"userinit": {"path": "/init"}}}}
 
@@ -119,6 +122,10 @@ def test_a_statement_is_true_and_complete(repository: Site) -> None:
     assert {"Cargo.toml", "Cargo.lock", ".cargo/config.toml"} <= files.keys()
     assert set(files["kernel/src/main.rs"]["annotations"]["steps"]) == {"kernel:svsm"}
     assert not [name for name in files if "stage1" in name or "hello" in name], "which this recipe does not need"
+
+    # git's own files tell when somebody made this clone.
+    assert not [name for name in files if ".git/" in name]
+    assert site.tree.joinpath(".git", "logs", "HEAD").exists()
 
     # The exact commands, in an order in which they can be run.
     planned = json.loads(site.build("plan", "--json", "-f", "dodo.py", recipe, "FEATURES=enable-gdb").out)["steps"]
@@ -490,3 +497,25 @@ def test_where_git_looks_for_a_repository_first_is_watched(repository: Site) -> 
     assert {f"{inner}/.git", f"{inner}/.git/HEAD", f"{site.tree}/.git", f"{site.tree}/.git/HEAD"} <= set(files)
     assert f"{site.folder}/.git" not in files
     assert f"{site.folder}/.git" in commit_files(str(inner), {"PATH": "/nowhere"})
+
+
+def test_how_long_the_paths_of_a_machine_are_is_not_told() -> None:
+    told = set()
+    for tree, home in (("/a", "/home/somebody/.cargo"), ("/home/somebody/else/svsm", "/c")):
+        prefixes = tuple(by_length(machine_prefixes(tree, f"{tree}/bin", f"{tree}/bin/target", {"CARGO_HOME": home})))
+        world = open_world(tree, f"{tree}/bin", reproducible_environment({"CARGO_HOME": home}, [], 0, prefixes))
+        world.reproducible = Reproducible("config", f"{tree}/bin/target", prefixes, (None,))
+        told.add(world.neutral(world.environment["HOST_CFLAGS"]))
+        assert world.neutral(f"-L {tree}/x -L{home} /b{tree} {tree}b") == f"-L /svsm/x -L/cargo /b{tree} {tree}b"
+    (flags,) = told
+    assert flags is not None and "-ffile-prefix-map=/svsm=/svsm" in flags.split()
+
+
+def test_a_name_on_paper_leads_to_its_file() -> None:
+    world = open_world("/home/me/tree", "/out", {"HOME": "/home/me", "CARGO_HOME": "/cargo"})
+    names = {
+        "/out/x": "bin/x", "/home/me/tree/bin/x": "./bin/x", "/home/me/tree/bin": "./bin", "/home/me/tree/binary": "binary",
+        "/home/me/b": "../b", "/home/me/tree/a/b": "a/b", "/cargo/registry": "$CARGO_HOME/registry", "/etc/x": "/etc/x",
+    }  # fmt: skip
+    assert {path: world.named(path) for path in names} == names
+    assert {world.located(name): name for name in names.values()} == names

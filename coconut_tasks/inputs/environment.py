@@ -57,9 +57,13 @@ def reproducible_environment(
     kept = {name: environment[name] for name in sorted(names)}
     epoch = kept.get("SOURCE_DATE_EPOCH") or str(_NO_COMMIT if commit is None else commit)
     fixed = {"LC_ALL": "C", "TZ": "UTC", "SOURCE_DATE_EPOCH": epoch, "CARGO_INCREMENTAL": "0"}
-    flags = [f"-ffile-prefix-map={path}={name}" for path, name in prefixes if not re.search(r"\s", path)]
     variables = [f"{side}_{language}FLAGS" for side in ("HOST", "TARGET") for language in ("C", "CXX")]
-    return {**kept, **fixed, **dict.fromkeys(variables, " ".join(flags))}
+    return {**kept, **fixed, **dict.fromkeys(variables, prefix_flags(prefixes))}
+
+
+def prefix_flags(prefixes: Iterable[tuple[str, str]]) -> str:
+    """How the C compiler is told what to call paths; one with a blank cannot be told."""
+    return " ".join(f"-ffile-prefix-map={path}={name}" for path, name in prefixes if not re.search(r"\s", path))
 
 
 def asked_environment(environment: Mapping[str, str], names: Iterable[str]) -> dict[str, str | None]:

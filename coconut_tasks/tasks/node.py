@@ -18,7 +18,7 @@ from doit.globals import Globals
 from coconut_tasks.effects.place import copy_whole, write_whole
 from coconut_tasks.effects.stopwatch import Stopwatch, timed
 from coconut_tasks.errors import CoconutError, UsageError, user_fault
-from coconut_tasks.inputs.files import CLOCK_LAG_NS, Stat, State, recorded_state
+from coconut_tasks.inputs.files import CLOCK_LAG_NS, VERSION_CONTROL, Stat, State, recorded_state
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.layout import goes_with
 from coconut_tasks.staleness import Record, Verdict, input_files, judge, signature
@@ -180,8 +180,10 @@ class Node:
         from coconut_tasks.papers.link import Link, link_text  # as above
 
         step, world, files = self.step, self.world, self.world.files
+        # git's own files are of one clone, with its times and its user; the commit is named by itself.
+        materials = [path for path in inputs if not set(VERSION_CONTROL).intersection(path.split(os.sep))]
         read = {
-            path: None if files.moved(path, before.get(path), started_ns) else files.digest(path) for path in inputs
+            path: None if files.moved(path, before.get(path), started_ns) else files.digest(path) for path in materials
         }
         made = {path: files.digest(path) for path in map(world.path, step.outputs) if path != world.path(step.link)}
         link = Link(
