@@ -27,7 +27,7 @@ from coconut_tasks.inputs.git import commit_files, find_commit
 from coconut_tasks.inputs.remap import by_length, machine_prefixes
 from coconut_tasks.papers.link import Link, link_text, read_link
 from coconut_tasks.papers.pages import page_texts
-from coconut_tasks.papers.statement import Build, statement
+from coconut_tasks.papers.statement import Build, Tool, statement
 from coconut_tasks.world import Reproducible, open_world
 
 MODULES: dict[str, Any] = {"fs": {"modules": {"userinit": {"path": "/init"}}}}
@@ -94,6 +94,11 @@ def test_a_statement_is_true_and_complete(repository: Site) -> None:
     Statement.copy_from_pb(message).validate()
     assert MessageToDict(ParseDict(found["predicate"], Provenance()))["buildDefinition"]["buildType"]
     assert found["predicateType"] == "https://slsa.dev/provenance/v1"
+    described = (
+        found["predicate"]["buildDefinition"]["resolvedDependencies"] + found["predicate"]["runDetails"]["byproducts"]
+    )
+    # What in-toto's specification demands of each ResourceDescriptor, and its Python library does not look at.
+    assert not [one for one in described if not one.keys() & {"uri", "digest", "content"}]
 
     assert found["subject"] == [
         {
@@ -392,6 +397,19 @@ def test_what_two_steps_read_in_two_states_has_no_digest() -> None:
     links = [Link(step, [], {}, {}, {"f": digest}, {}) for step, digest in (("a", "sha256:1"), ("b", "sha256:2"))]
     (file,) = dependencies(json.loads(statement(build(links=links))), "file").values()
     assert "digest" not in file and file["annotations"]["steps"] == ["a", "b"]
+    assert file["uri"] == "file:f"
+
+
+@pytest.mark.parametrize(
+    ("version", "uri"),
+    [
+        ("rustc 1.95.0-nightly (59807616e 2026-04-14)\nbinary: rustc", "pkg:generic/rustc@1.95.0-nightly"),
+        ("missing", "pkg:generic/rustc"),
+    ],
+)
+def test_a_tool_without_a_digest_has_a_uri_as_in_toto_demands(version: str, uri: str) -> None:
+    (tool,) = dependencies(json.loads(statement(build(tools=[Tool("rustc", "", version)]))), "tool").values()
+    assert tool["uri"] == uri
 
 
 def test_what_one_step_makes_for_another_is_no_dependency() -> None:

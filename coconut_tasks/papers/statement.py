@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from coconut_tasks.inputs.git import Source
 from coconut_tasks.papers.link import Link
@@ -121,7 +123,7 @@ def _dependencies(build: Build) -> Iterator[dict[str, Any]]:
     yield {"name": build.recipe, "digest": {"sha256": build.recipe_sha256}, "annotations": {"kind": "recipe"}}
     for tool in build.tools:
         users = [link.step for link in build.links if link.tools.get(tool.name) == tool.identity]
-        file = {"digest": {"sha256": tool.sha256}} if tool.sha256 else {}
+        file = {"digest": {"sha256": tool.sha256}} if tool.sha256 else {"uri": _package(tool)}
         yield {"name": tool.name, **file, "annotations": {"kind": "tool", "version": tool.version, "steps": users}}
     made = {name for link in build.links for name in link.products}
     readers: dict[str, list[str]] = {}
@@ -149,12 +151,19 @@ def _byproducts(build: Build) -> Iterator[dict[str, Any]]:
         yield _file(f"{build.image}.launch-digest.json", f"sha256:{build.measurement_sha256}", notes)
 
 
+def _package(tool: Tool) -> str:
+    """A package URL, as ``pkg:generic/rustc@1.95.0``."""
+    found = re.match(rf"{re.escape(tool.name)} ([\w.+-]+)", tool.version)
+    return f"pkg:generic/{quote(tool.name)}" + (f"@{quote(found[1])}" if found else "")
+
+
 def _file(name: str, digest: str | None, notes: Mapping[str, Any]) -> dict[str, Any]:
     kind, _, content = (digest or "").partition(":")
     executable = {"executable": True} if kind == "sha256x" else {}
     return {
         "name": name,
-        **({"digest": {"sha256": content}} if content else {}),
+        # in-toto demands one of uri, digest and content.
+        **({"digest": {"sha256": content}} if content else {"uri": f"file:{quote(os.fsencode(name))}"}),
         "annotations": {**notes, **executable},
     }
 
