@@ -84,11 +84,13 @@ def _load(
             notes.append(
                 f"note: {name} is neither here nor in the tree: {path}, which comes with coconut-tasks, is taken"
             )
-        data = path.read_bytes()
+        spelt = source.spelt(str(path))
+        world.files.stat(world.path(spelt))  # from before: an edit from here on is seen as one
+        data = world.recipe_texts[world.path(spelt)] = path.read_bytes()
         warned: list[Problem] = []
         try:
             recipe = load_recipe(name, data, lenient=options.lenient, valid=known.has(data), warn=warned.append)
-            recipes[path] = replace(recipe, path=source.spelt(str(path)))
+            recipes[path] = replace(recipe, path=spelt)
         except RecipeError as error:
             problems += error.problems
         else:

@@ -48,6 +48,8 @@ class World:
     """Of the output folder."""
     recipes: tuple[str, ...] = ()
     """What is built, as the user named it."""
+    recipe_texts: dict[str, bytes] = field(default_factory=dict)
+    """What was read of each recipe's file, by its absolute path; what is in there now may be another text."""
     ask_cargo: bool = False
     """Whether every cargo item asks cargo, whatever is known of its inputs."""
     reproducible: Reproducible | None = None

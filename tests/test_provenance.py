@@ -330,6 +330,29 @@ def test_of_a_commit_that_came_while_the_steps_ran_nothing_is_claimed_that_was_r
     assert "modified" not in dependencies(read(site), "source")["source tree"]["annotations"]
 
 
+def test_of_a_recipe_that_is_edited_while_it_is_built_the_text_that_was_built_is_told(site: Site) -> None:
+    recipe = site.recipe(QEMU, "svsm/r.json")
+    builder = site.tree / "tools" / "igvmbuilder" / "src" / "main.rs"
+    edit = 'if std::fs::remove_file("now").is_ok() { std::fs::write("r.json", std::fs::read("later.json").unwrap()).unwrap(); }'
+    builder.write_text(
+        re.sub(r"^fn main\(\)([^{]*)\{", rf"fn main()\1{{ {edit}", builder.read_text(), flags=re.MULTILINE)
+    )
+    text = (site.tree / "r.json").read_bytes()
+    for later in (text + b"\n", text.replace(b'"vtpm"', b'"vtpm,uefivars"')):
+        (site.tree / "r.json").write_bytes(text)
+        (site.tree / "later.json").write_bytes(later)
+        (site.tree / "now").touch()
+        shutil.rmtree(site.bin, ignore_errors=True)
+        assert "igvm:qemu" in site.build(recipe).built
+        assert (site.tree / "r.json").read_bytes() == later
+        assert dependencies(read(site), "recipe")["r.json"]["digest"] == {"sha256": hashlib.sha256(text).hexdigest()}
+        asked = read(site)["predicate"]["buildDefinition"]["externalParameters"]
+        assert asked["recipe"]["content"] == json.loads(text)
+        assert "provenance:qemu" in site.build(recipe).built
+        assert dependencies(read(site), "recipe")["r.json"]["digest"] == {"sha256": hashlib.sha256(later).hexdigest()}
+        assert site.build(recipe).built == set()
+
+
 def test_it_never_stands_beside_an_image_that_it_is_not_of(site: Site) -> None:
     recipe = site.recipe()
     site.build(recipe)

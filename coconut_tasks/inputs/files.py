@@ -35,6 +35,7 @@ class Files:
     def __init__(self) -> None:
         self._stats: dict[str, Stat | None] = {}
         self._digests: dict[tuple[str, Stat], str] = {}
+        self._distrusted: set[str] = set()
 
     def stat(self, path: str) -> Stat | None:
         """The stat of a regular file as of the first look in this run; None where there is no such file."""
@@ -81,6 +82,10 @@ class Files:
             return ABSENT
         return (found if found[1] < now - _RACY_NS else None), digest
 
+    def distrust(self, path: str) -> None:
+        """What a step made is known not to be of the file as it is now."""
+        self._distrusted.add(path)
+
     def moved(self, path: str, before: Stat | None, started_ns: int) -> bool:
         """Whether a file may have changed since ``started_ns``, when an action began that read it; it is looked at again for that.
 
@@ -88,7 +93,7 @@ class Files:
         action read. An edit that was undone in time looks just so.
         """
         now = self.look_again(path)
-        return now is None or (now != before and now[1] >= started_ns)
+        return now is None or path in self._distrusted or (now != before and now[1] >= started_ns)
 
     def unchanged(self, path: str, state: State) -> bool:
         """Whether the file is as it was recorded: by its stat, else by its content."""

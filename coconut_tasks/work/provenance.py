@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,13 +27,18 @@ def write_provenance(work: Provenance, world: World) -> Inputs:
     """Write the statement. The files that say which commit the tree is at are read too; they are the result."""
     links = [read_link(Path(world.path(link)).read_bytes()) for link in work.links]
     measurement = _json(work.measurement, world) if work.measurement else None
+    recipe = world.path(work.recipe)
+    content = world.recipe_texts[recipe]
+    sha256 = hashlib.sha256(content).hexdigest()
+    if (_now(recipe, world) or "").partition(":")[2] != sha256:
+        world.files.distrust(recipe)  # somebody is at work on it: the image is of what was read before
     text = statement(
         Build(
             image=work.shown,
             sha256=world.sha256(work.igvm),
             recipe=_recipe_name(work, world),
-            recipe_sha256=world.sha256(work.recipe),
-            content=_json(work.recipe, world),
+            recipe_sha256=sha256,
+            content=json.loads(content),
             target=work.target,
             options=dict(work.options),
             links=links,
