@@ -440,9 +440,16 @@ def test_what_one_step_makes_for_another_is_no_dependency() -> None:
     assert list(dependencies(json.loads(statement(build(links=links))), "file")) == ["f"]
 
 
-def test_numbers_stay_what_they_were() -> None:
-    asked = json.loads(statement(build()))["predicate"]["buildDefinition"]["externalParameters"]
-    assert json.dumps(asked["recipe"]["content"]) == '{"n": 3, "x": 1.5}'
+def test_a_recipe_is_told_as_it_is_whatever_its_numbers_are() -> None:
+    deep: Any = {}
+    for _ in range(99):
+        deep = {"a": deep}
+    content = {"n": 3, "x": 1.5, "large": 2**60 + 1, "whole": 1.0, "deep": deep, "none": None}
+    told = json.loads(statement(build(content={**content, "too large": float("1e999")})))
+    asked = told["predicate"]["buildDefinition"]["externalParameters"]
+    assert json.dumps(asked["recipe"]["content"], sort_keys=True) == json.dumps(
+        {**content, "too large": "inf"}, sort_keys=True
+    )
 
 
 def test_of_equal_blocks_the_one_that_goes_on_is_meant() -> None:

@@ -7,6 +7,7 @@ no time of day and no random number in it: a step that was up to date may have r
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -85,8 +86,10 @@ def statement(build: Build) -> bytes:
     provenance = ParseDict(_as_text(_predicate(build)), Provenance())
     found = Statement([subject.pb], PREDICATE, MessageToDict(provenance))
     found.validate()
-    # Its maps have no order of their own, and all its numbers are floating-point ones.
-    return (json.dumps(_whole_numbers(MessageToDict(found.pb)), indent=1, sort_keys=True) + "\n").encode()
+    # Its maps have no order of their own, and all its numbers are floating-point ones. So the recipe, which may have others, comes last.
+    told = _whole_numbers(MessageToDict(found.pb))
+    told["predicate"]["buildDefinition"]["externalParameters"]["recipe"]["content"] = _as_text(build.content)
+    return (json.dumps(told, indent=1, sort_keys=True) + "\n").encode()
 
 
 def _predicate(build: Build) -> dict[str, Any]:
@@ -94,7 +97,7 @@ def _predicate(build: Build) -> dict[str, Any]:
         "buildDefinition": {
             "buildType": BUILD_TYPE,
             "externalParameters": {
-                "recipe": {"name": build.recipe, "content": build.content},
+                "recipe": {"name": build.recipe, "content": {}},
                 "target": build.target,
                 "options": dict(build.options),
             },
@@ -169,11 +172,13 @@ def _file(name: str, digest: str | None, notes: Mapping[str, Any]) -> dict[str, 
 
 
 def _as_text(value: Any) -> Any:
-    """A file's name need not be text; a statement is."""
+    """A file's name need not be text, and a number in a recipe may be too large for one; a statement is JSON."""
     if isinstance(value, dict):
         return {_as_text(name): _as_text(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [_as_text(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     return os.fsencode(value).decode(errors="backslashreplace") if isinstance(value, str) else value
 
 
