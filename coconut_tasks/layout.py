@@ -26,8 +26,14 @@ DIGEST_JSON = ".launch-digest.json"
 REFERENCE_VALUES = ".reference-values.json"
 CORIM = ".corim"
 PROVENANCE = ".provenance.json"
-PAPERS = (DIGEST_HEX, DIGEST_JSON, REFERENCE_VALUES, CORIM, PROVENANCE)
-"""The ends of the names of what steps write about the bytes of an IGVM file, beside it."""
+PAPERS = {
+    DIGEST_HEX: "the launch digest",
+    DIGEST_JSON: "the launch digest",
+    REFERENCE_VALUES: "the reference values",
+    CORIM: "the CoRIM",
+    PROVENANCE: "the provenance",
+}
+"""The ends of the names of what steps write about the bytes of an IGVM file, beside it, and what each is called."""
 SIGNED = (PROVENANCE, DIGEST_JSON, REFERENCE_VALUES, CORIM)
 """Those of them that ``doit sign`` signs: all that say what they are about."""
 SIGNATURES = {"ssh-keygen": ".sig", "cosign": ".sigstore.json"}
@@ -79,10 +85,9 @@ class Layout:
         """cargo's configuration that reproducible builds add."""
         return posixpath.join(self.bin, STATE_FOLDER, f"{REPRODUCIBLE}.toml")
 
-    def link(self, stage: str, component: str, key: str) -> str:
-        """Where it is kept what a variant of a step was made of."""
-        name = f"{stage}-{component}-{key}.json".replace("/", "-")
-        return posixpath.join(self.bin, STATE_FOLDER, "links", name)
+    def link(self, variant: str) -> str:
+        """Where it is kept what a variant of a step, by its ``Step.file_name``, was made of."""
+        return posixpath.join(self.bin, STATE_FOLDER, "links", f"{variant}.json")
 
     def variant(self, name: str, key: str, *parts: str) -> str:
         """A path in the folder of one variant of a step."""

@@ -12,18 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from coconut_tasks.finding import Finding, Path, printable, shown
-from coconut_tasks.layout import (
-    BESIDE,
-    CORIM,
-    DIGEST_HEX,
-    DIGEST_JSON,
-    FS_IMAGE,
-    PROVENANCE,
-    REFERENCE_VALUES,
-    STATE_FOLDER,
-    image_path,
-    output_name,
-)
+from coconut_tasks.layout import BESIDE, FS_IMAGE, PAPERS, STATE_FOLDER, image_path, output_name
 from coconut_tasks.options import split_list
 from coconut_tasks.recipe import TARGETS
 
@@ -220,16 +209,6 @@ def _target(path: Path, target: dict[str, Any]) -> Iterator[Finding]:
         yield Finding((*path, "measure"), wrong, "snp among the platforms, or no measure", at_key=True, warning=True)
 
 
-_BESIDE = {
-    DIGEST_HEX: "the launch digest",
-    DIGEST_JSON: "the launch digest",
-    REFERENCE_VALUES: "the reference values",
-    CORIM: "the CoRIM",
-    PROVENANCE: "the provenance",
-}
-"""What stands beside an IGVM file, by the end of its name; the rest are signatures."""
-
-
 def _outputs(targets: dict[str, Any]) -> Iterator[Finding]:
     """What each target writes below ``bin/``, against what those before it write."""
     written: dict[str, str] = {}
@@ -239,7 +218,7 @@ def _outputs(targets: dict[str, Any]) -> Iterator[Finding]:
         given = "output" in item
         where: Path = ("igvm", name, "output") if given else ("igvm", name)
         output = output_name(name, item)
-        mine = {output: "the IGVM file", **{output + end: _BESIDE.get(end, "a signature") for end in BESIDE}}
+        mine = {output: "the IGVM file", **{output + end: PAPERS.get(end, "a signature") for end in BESIDE}}
         for file, what in mine.items():
             clash = next(
                 (other for other in written if file == other or _within(file, other) or _within(other, file)), None

@@ -175,6 +175,11 @@ class Step:
         return f"{self.stage}:{self.component}#{self.key}"
 
     @property
+    def file_name(self) -> str:
+        """What files of its own that are not in its folder are called, without an ending."""
+        return f"{self.stage}-{self.component}-{self.key}".replace("/", "-")
+
+    @property
     def commands(self) -> tuple[Command, ...]:
         """Every process that the step starts, in order."""
         work = self.work

@@ -122,7 +122,7 @@ class World:
 
     def log(self, step: Step) -> Path:
         """The log of a step's last run; each variant has one of its own."""
-        return self.state / "logs" / f"{step.stage}-{step.component}-{step.key}.log".replace("/", "-")
+        return self.state / "logs" / f"{step.file_name}.log"
 
     def run(self, command: Command, log: Path) -> str:
         """Run a command in the tree; as ``effects.process.run``."""

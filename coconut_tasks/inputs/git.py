@@ -169,8 +169,7 @@ def commit_files(tree: str, environment: Mapping[str, str]) -> list[str]:
     if branch := git_text(["symbolic-ref", "-q", "HEAD"], tree, environment):
         wanted.append(branch)
     words = [word for path in wanted for word in ("--git-path", path)]
-    found = git_text(["rev-parse", *words], tree, environment).splitlines()
-    top = git_text(["rev-parse", "--show-toplevel"], tree, environment) if found else ""
+    top, *found = git_text(["rev-parse", "--show-toplevel", *words], tree, environment).splitlines() or [""]
     above = [os.path.realpath(tree)]
     while above[-1] != top and (parent := os.path.dirname(above[-1])) != above[-1]:
         above.append(parent)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from coconut_tasks.igvm.snp import DIGEST_SIZE
+from coconut_tasks.papers.reference_values import TRUSTEE_NAME
 from coconut_tasks.papers.statement import LAUNCH_DIGEST
 
 FORMS = (
@@ -82,8 +83,8 @@ def _of_json(found: Any) -> Expected | None:
     if "predicate" in found:
         (subject,) = found["subject"]
         return _expected([subject["digest"][LAUNCH_DIGEST]], subject["name"])
-    if "snp_launch_measurement" in found:
-        return _expected(found["snp_launch_measurement"])
+    if TRUSTEE_NAME in found:
+        return _expected(found[TRUSTEE_NAME])
     return _expected([found["digest"]], found["igvm"]["file"])
 
 

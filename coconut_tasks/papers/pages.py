@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from coconut_tasks.igvm.snp import MeasuredPage
+from coconut_tasks.igvm.snp import PAGE_KINDS, MeasuredPage
 from coconut_tasks.igvm.values import PAGE_SIZE
+
+_PAGE = re.compile(r"0x([0-9a-f]{1,16}) ([a-z]+) ([0-9a-f]{96}|-)(?: (\S.*)\+0x([0-9a-f]{1,16}))?")
 
 
 def page_texts(data: bytes | bytearray, pages: Iterable[MeasuredPage], parts: Mapping[str, bytes]) -> Iterator[str]:
@@ -24,6 +27,18 @@ def page_texts(data: bytes | bytearray, pages: Iterable[MeasuredPage], parts: Ma
         following = (found[0], found[1] + PAGE_SIZE) if found else None
         where = f" {found[0]}+{found[1]:#x}" if found else ""
         yield f"{page.gpa:#x} {page.kind} {page.content or '-'}{where}"
+
+
+def read_page(text: str) -> tuple[MeasuredPage, str, int] | None:
+    """The page that such a text is about, its part (empty where none is named) and the offset in that; None for any other text.
+
+    Where its bytes are in the image is not told: ``file_offset`` is 0.
+    """
+    match = _PAGE.fullmatch(text)
+    if match is None or match[2] not in PAGE_KINDS.values():
+        return None
+    gpa, kind, content, part, offset = match.groups()
+    return MeasuredPage(int(gpa, 16), kind, content.strip("-"), 0), part or "", int(offset or "0", 16)
 
 
 def _blocks(parts: Mapping[str, bytes]) -> dict[bytes, list[tuple[str, int]]]:

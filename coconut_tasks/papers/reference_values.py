@@ -6,6 +6,8 @@ import json
 from base64 import b64encode
 from typing import Any
 
+TRUSTEE_NAME = "snp_launch_measurement"
+"""What Trustee's own policy calls the launch digest."""
 VENDOR, MODEL, MKEY = "AMD", "SEV-SNP", "MEASUREMENT"
 """What the launch-measurement profile calls SEV-SNP, and the report's field that it compares."""
 PROFILE = "tag:microsoft.com,2026:launch-measurement/v1"
@@ -27,7 +29,7 @@ def trustee(digest: bytes) -> bytes:
     Nothing else is: versions of the platform's firmware are the verifier's to decide, and the bits of the guest policy are texts
     in a list for one version of Trustee, a number or a truth value for the next.
     """
-    values = {"snp_launch_measurement": [digest.hex(), b64encode(digest).decode()]}
+    values = {TRUSTEE_NAME: [digest.hex(), b64encode(digest).decode()]}
     return (json.dumps(values, indent=2) + "\n").encode()
 
 

@@ -18,7 +18,7 @@ def linked(step: Step, ground: Ground) -> Step:
     """
     if step.link or isinstance(step.work, VersionFile):
         return step
-    link = ground.layout.link(step.stage, step.component, step.key)
+    link = ground.layout.link(step.file_name)
     return replace(step, outputs=(*step.outputs, link), link=link)
 
 

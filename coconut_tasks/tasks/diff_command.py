@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coconut_tasks.errors import EXIT_FAILED, UsageError
-from coconut_tasks.tasks.help import OwnCommand
+from coconut_tasks.tasks.help import OwnCommand, switch
 
 if TYPE_CHECKING:
     from coconut_tasks.reports.changes import Beside, Side
@@ -26,9 +26,7 @@ class Diff(OwnCommand):
         pages of the image; with both images at hand also the first byte that differs in each page.
         Exit status: 0 the same, 1 something differs, 2 wrong use, or a file that cannot be compared.
     """
-    cmd_options = (
-        {"name": "json", "long": "json", "type": bool, "default": False, "help": "everything, for programs"},
-    )
+    cmd_options = (switch("json", "everything, for programs"),)
     examples = (
         "doit diff old/coconut-qemu.igvm bin/coconut-qemu.igvm",
         "doit diff old/coconut-qemu.igvm.provenance.json bin/coconut-qemu.igvm.provenance.json",

@@ -62,6 +62,16 @@ def none_of(word: str, right: Mapping[str, str]) -> str:
     return f"'{word}' is none of these: {', '.join(right)}{did_you_mean(word, right)}"
 
 
+def switch(name: str, help: str, short: str = "") -> dict[str, Any]:
+    """An option of a command that is there or not, as doit takes it."""
+    return {"name": name, "short": short, "long": name, "type": bool, "default": False, "help": help}
+
+
+def text_option(name: str, help: str, short: str = "") -> dict[str, Any]:
+    """An option of a command with a text behind it; empty by default."""
+    return {"name": name, "short": short, "long": name, "type": str, "default": "", "help": help}
+
+
 class OwnCommand(Command):  # type: ignore[misc]
     """A command that needs no dodo.py. Subclasses say ``examples``, and implement ``execute``, which may raise CoconutErrors."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, UsageError, tell
-from coconut_tasks.tasks.help import OwnCommand
+from coconut_tasks.tasks.help import OwnCommand, switch
 
 if TYPE_CHECKING:
     from coconut_tasks.igvm.parse import IgvmFile
@@ -27,8 +27,8 @@ class Inspect(OwnCommand):
         Exit status: 0 shown, 1 a file is no valid IGVM file, 2 wrong use, or a file cannot be read.
     """
     cmd_options = (
-        {"name": "all", "long": "all", "type": bool, "default": False, "help": "a line for each page"},
-        {"name": "json", "long": "json", "type": bool, "default": False, "help": "everything, for programs"},
+        switch("all", "a line for each page"),
+        switch("json", "everything, for programs"),
     )
     examples = (
         "doit inspect bin/coconut-qemu.igvm",

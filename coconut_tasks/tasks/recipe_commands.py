@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from coconut_tasks.errors import EXIT_USAGE, Problem, RecipeError, UsageError
 from coconut_tasks.options import parse_switch, split_list
-from coconut_tasks.tasks.help import OwnCommand
+from coconut_tasks.tasks.help import OwnCommand, switch
 
 if TYPE_CHECKING:
     from coconut_tasks.starter import Answers
@@ -40,13 +40,7 @@ class Validate(OwnCommand):
             "choices": [("text", ""), ("github", ""), ("sarif", "")],
             "help": "how problems are told [default: text]",
         },
-        {
-            "name": "lenient",
-            "long": "lenient",
-            "type": bool,
-            "default": False,
-            "help": "unknown fields of a recipe are warnings",
-        },
+        switch("lenient", "unknown fields of a recipe are warnings"),
     )
     variables = ("RECIPE", "LENIENT")
     examples = (
@@ -131,13 +125,7 @@ class New(OwnCommand):
             "choices": [("bldr", ""), ("stage2", ""), ("none", "")],
             "help": "what loads the kernel, which is stage2 in older trees [default: bldr]",
         },
-        {
-            "name": "tdx",
-            "long": "tdx",
-            "type": bool,
-            "default": False,
-            "help": "Intel TDX too: adds tdp and tdx-stage1",
-        },
+        switch("tdx", "Intel TDX too: adds tdp and tdx-stage1"),
         {
             "name": "features",
             "long": "features",
@@ -160,7 +148,7 @@ class New(OwnCommand):
             "metavar": "PATH",
             "help": "guest firmware: a path, env:VARIABLE for the path in a variable, or none [default: none]",
         },
-        {"name": "force", "long": "force", "type": bool, "default": False, "help": "write over a file that is there"},
+        switch("force", "write over a file that is there"),
     )
     examples = (
         "doit new  # asks",

@@ -15,16 +15,9 @@ from doit.control import TaskControl
 
 from coconut_tasks.errors import UsageError
 from coconut_tasks.tasks.commands import Ours
+from coconut_tasks.tasks.help import switch, text_option
 
 # The rest is imported when it is needed: doit loads these classes for its own help, for any dodo.py.
-
-
-def _switch(name: str, help: str, short: str = "") -> dict[str, Any]:
-    return {"name": name, "short": short, "long": name, "type": bool, "default": False, "help": help}
-
-
-def _text(name: str, help: str, short: str = "") -> dict[str, Any]:
-    return {"name": name, "short": short, "long": name, "type": str, "default": "", "help": help}
 
 
 class Report(Ours, DoitCmdBase):  # type: ignore[misc]
@@ -84,7 +77,7 @@ class Plan(Report):
 
     name = "plan"
     doc_purpose = "show what would run, as commands that can be copied, and run nothing"
-    cmd_options = (_switch("json", "for programs"),)
+    cmd_options = (switch("json", "for programs"),)
     examples = ("doit plan", "doit plan --json RELEASE=1 igvm:qemu")
 
     def _execute(self, json: bool) -> int:
@@ -145,15 +138,15 @@ class Graph(Report):
     doc_purpose = "draw the steps and what needs what, the stale ones marked"
     cmd_options = (
         {
-            **_text("format", "what to write; without it, what the output file's ending says, else svg"),
+            **text_option("format", "what to write; without it, what the output file's ending says, else svg"),
             "choices": (("svg", ""), ("dot", ""), ("mermaid", "")),
         },
-        _text(
+        text_option(
             "output",
             "the file to write, - for standard output (default: bin/graph.svg; text goes to standard output)",
             "o",
         ),
-        _switch("all", "draw each module, however many there are", "a"),
+        switch("all", "draw each module, however many there are", "a"),
     )
     examples = ("doit graph", "doit graph --format=mermaid", "doit graph -o build.dot")
 
@@ -203,7 +196,9 @@ class Timeline(Report):
     name = "timeline"
     doc_purpose = "show where the time of the last run went"
     doc_usage = "[VARIABLE=value ...]"
-    cmd_options = (_text("output", "the page to write (default: bin/timeline.html; the trace goes beside it)", "o"),)
+    cmd_options = (
+        text_option("output", "the page to write (default: bin/timeline.html; the trace goes beside it)", "o"),
+    )
     examples = ("doit timeline", "doit timeline -o /tmp/build.html")
 
     def _execute(self, output: str) -> int:
@@ -232,7 +227,7 @@ class Size(Report):
 
     name = "size"
     doc_purpose = "show the parts of each IGVM file in bytes, and what changed since the build before"
-    cmd_options = (_switch("json", "for programs"),)
+    cmd_options = (switch("json", "for programs"),)
     examples = ("doit size", "doit size --json RECIPE=config/qemu.json")
 
     def _execute(self, json: bool) -> int:

@@ -9,7 +9,8 @@ import time
 from doit import get_initial_workdir
 
 from coconut_tasks.errors import EXIT_FAILED, StepError, UsageError
-from coconut_tasks.tasks.report_commands import Report, _switch
+from coconut_tasks.tasks.help import switch
+from coconut_tasks.tasks.report_commands import Report
 
 # The rest is imported when it is needed: doit loads these classes for its own help, for any dodo.py.
 
@@ -20,7 +21,7 @@ class Reproduce(Report):
     name = "reproduce"
     doc_purpose = "build twice from clean, in different places and surroundings, and compare every byte"
     doc_usage = "[VARIABLE=value ...]"
-    cmd_options = (_switch("keep", "keep the two copies, also where nothing differs"),)
+    cmd_options = (switch("keep", "keep the two copies, also where nothing differs"),)
     examples = ("doit reproduce RECIPE=config/qemu.json", "doit reproduce --keep RECIPE=config/qemu.json RELEASE=1")
 
     def _execute(self, keep: bool) -> int:

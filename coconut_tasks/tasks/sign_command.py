@@ -10,7 +10,8 @@ from pathlib import Path
 from doit import get_initial_workdir
 
 from coconut_tasks.errors import EXIT_FAILED, StepError, UsageError
-from coconut_tasks.tasks.report_commands import Report, _text
+from coconut_tasks.tasks.help import text_option
+from coconut_tasks.tasks.report_commands import Report
 
 # The rest is imported when it is needed: doit loads these classes for its own help, for any dodo.py.
 
@@ -26,13 +27,13 @@ class Sign(Report):
     """
     cmd_options = (
         {
-            **_text(
+            **text_option(
                 "key", "the private key; for ssh-keygen also a public one that the agent has, for cosign also a URI"
             ),
             "metavar": "FILE",
         },
         {
-            **_text("program", "what signs; without it, what the key is for"),
+            **text_option("program", "what signs; without it, what the key is for"),
             "long": "with",
             "choices": (("ssh-keygen", ""), ("cosign", "")),
         },

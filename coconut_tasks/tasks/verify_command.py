@@ -90,19 +90,18 @@ class Verify(Run):
             raise UsageError(
                 f"verify: {', '.join(left_out)} was left out, so nobody knows what a build gives: doit forget takes it in"
             )
-        nodes = [node for node in latest.steps if isinstance(node.step.work, Measurement)]
-        images = [node.step.work.shown for node in nodes if isinstance(node.step.work, Measurement)]
+        measured = [(work.shown, node) for node in latest.steps if isinstance(work := node.step.work, Measurement)]
         wanted = expectation.expected.image
-        if wanted:
-            nodes = [node for node, image in zip(nodes, images, strict=True) if image == wanted]
+        nodes = [node for image, node in measured if not wanted or image == wanted]
         if len(nodes) == 1:
             return nodes[0]
-        if not images:
+        if not measured:
             raise UsageError(
                 "verify: nothing that was asked for is measured: a target with SEV-SNP, or its task, as measure:qemu"
             )
         if not nodes:
-            raise UsageError(f"EXPECT: {expectation.told} is of {wanted}: here are {', '.join(images)}")
+            images = ", ".join(image for image, _ in measured)
+            raise UsageError(f"EXPECT: {expectation.told} is of {wanted}: here are {images}")
         names = ", ".join(node.step.name for node in nodes)
         raise UsageError(f"EXPECT: {expectation.told} says not of which image it is: one of the tasks {names} with it")
 

@@ -56,7 +56,7 @@ def write_provenance(work: Provenance, world: World) -> Inputs:
 
 def _source(work: Provenance, links: Sequence[Link], world: World) -> Source | None:
     made = {VERSION_FILE, *(name for link in links for name in link.products)}
-    materials = [pair for link in links for pair in link.materials.items() if pair[0] not in made]
+    materials = {pair for link in links for pair in link.materials.items() if pair[0] not in made}
     read = {name: world.located(name) for name, _ in materials}
     recipe = world.path(work.recipe)
     # What is there now need not be what a step read: somebody may have switched to another commit since.

@@ -10,15 +10,15 @@ from hashlib import sha256
 from typing import Any
 
 from coconut_tasks.errors import CoconutError, UsageError
-from coconut_tasks.igvm.snp import PAGE_KINDS
+from coconut_tasks.inputs.git import Source
+from coconut_tasks.papers.pages import read_page
+from coconut_tasks.papers.statement import BUILD_TYPE, LAUNCH_DIGEST, PREDICATE
 from coconut_tasks.reports.changes.image import of_igvm
-from coconut_tasks.reports.changes.side import NATIVE_ZERO, BuildStep, Given, Page, Side, SourceTree, digest_of
+from coconut_tasks.reports.changes.side import NATIVE_ZERO, BuildStep, Given, Page, Side, digest_of
 
 Beside = Callable[[str], bytes | bytearray | None]
 """The content of a file of that name in the same folder; None if there is none that can be read."""
-BUILD_TYPE = "urn:coconut-tasks:build:v1"
-_PREDICATE = re.compile(r"https://slsa\.dev/provenance/v1(\.\d+)?")
-_PAGE = re.compile(r"0x([0-9a-f]{1,16}) ([a-z]+) ([0-9a-f]{96}|-)(?: (\S.*)\+0x([0-9a-f]{1,16}))?")
+_PREDICATE = re.compile(rf"{re.escape(PREDICATE)}(\.\d+)?")
 
 
 def of_measurement(name: str, given: Given) -> Side:
@@ -57,7 +57,7 @@ def of_statement(name: str, given: Given, beside: Beside) -> Side:
         side = replace(side, doubts=(f"its build is of type {built_by}: options and commands are not known",))
     side = _with_dependencies(side, definition.get("resolvedDependencies"))
     side = _with_products(side, given.get("predicate", "runDetails", "byproducts"))
-    told = subject.get("digest", "sevSnpLaunchDigest").hex(96)
+    told = subject.get("digest", LAUNCH_DIGEST).hex(96)
     if told and side.digest and told != side.digest:
         side = _doubting(side, f"its subject has launch digest {told}, and its measurement {side.digest}")
     side = replace(side, digest=told or side.digest)
@@ -119,10 +119,10 @@ def _with_dependencies(side: Side, given: Given) -> Side:
     return replace(side, tools=tools or None, files=files or None, file_steps=readers or None)
 
 
-def _source(one: Given) -> SourceTree:
+def _source(one: Given) -> Source:
     notes = one.get("annotations")
     commit = one.get("digest", "gitCommit").text() or ""
-    return SourceTree(commit, tuple(sorted(notes.get("modified").texts())), notes.get("diff").text() or "")
+    return Source(commit, tuple(sorted(notes.get("modified").texts())), notes.get("diff").text() or "")
 
 
 def _digest(one: Given) -> str:
@@ -160,11 +160,11 @@ def _with_measurement(side: Side, notes: Given) -> Side:
 
 
 def _page(given: Given) -> Page:
-    match = _PAGE.fullmatch(given.text() or "")
-    if match is None or match[2] not in PAGE_KINDS.values():
+    found = read_page(given.text() or "")
+    if found is None:
         raise given.wrong("a page, as '0x1000 normal SHA384 kernel:svsm+0x0'")
-    gpa, kind, content, part, offset = match.groups()
-    return Page(int(gpa, 16), kind, content.strip("-"), part or "", int(offset or "0", 16))
+    page, part, offset = found
+    return Page(page.gpa, page.kind, page.content, part, offset)
 
 
 def _settings(given: Given) -> dict[str, Any]:

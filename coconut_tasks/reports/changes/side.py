@@ -10,6 +10,7 @@ from coconut_tasks.errors import UsageError
 from coconut_tasks.finding import shown
 from coconut_tasks.igvm.snp import MeasuredPage, chained
 from coconut_tasks.igvm.values import PAGE_SIZE
+from coconut_tasks.inputs.git import Source
 
 NATIVE_ZERO = "measure_native_zeroes"
 """The setting by which pages without data are measured as pages of type zero."""
@@ -44,17 +45,6 @@ class BuildStep:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceTree:
-    """What was built."""
-
-    commit: str
-    modified: tuple[str, ...] = ()
-    """Files that were not as in the commit."""
-    diff: str = ""
-    """A digest of how they differed."""
-
-
-@dataclass(frozen=True, slots=True)
 class Side:
     """One of the two that are compared."""
 
@@ -73,7 +63,7 @@ class Side:
     """Of the recipe's text."""
     recipe: Mapping[str, Any] | None = None
     options: Mapping[str, str] | None = None
-    source: SourceTree | None = None
+    source: Source | None = None
     tools: Mapping[str, Mapping[str, str]] | None = None
     """Tool → step → version; the step is empty where the record names none."""
     files: Mapping[str, str] | None = None
