@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,10 @@ class Reproducible:
     """The names of all toolchains that the items use; None is the tree's own."""
 
 
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 @dataclass(slots=True)
 class World:
     """One run's view. ``tree`` is absolute; steps spell their paths as seen from there."""
@@ -58,6 +63,8 @@ class World:
     """Is to be run once before the first host tool is built, and may fail: each tool is built on its own all the same."""
     built_ahead: Command | None = None
     """The same command, once it was run."""
+    say: Callable[[str], None] = _say
+    """Shows the user a line while steps run."""
     _cargo_lock: threading.Lock = field(default_factory=threading.Lock)
     _toolchains: dict[str | None, Toolchain | None] = field(default_factory=dict)
     _programs: dict[str, str] = field(default_factory=dict)
@@ -124,10 +131,10 @@ class World:
         """The log of a step's last run; each variant has one of its own."""
         return self.state / "logs" / f"{step.file_name}.log"
 
-    def run(self, command: Command, log: Path) -> str:
-        """Run a command in the tree; as ``effects.process.run``."""
+    def run(self, command: Command, log: Path, more: Mapping[str, str] | None = None) -> str:
+        """Run a command in the tree, with ``more`` in its environment that is no part of the command; as ``effects.process.run``."""
         umask = -1 if self.reproducible is None else 0o022
-        return run(command, self.tree, self.environment, log, umask=umask)
+        return run(command, self.tree, {**self.environment, **(more or {})}, log, umask=umask)
 
     @contextmanager
     def alone_with_cargo(self) -> Iterator[None]:

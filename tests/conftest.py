@@ -12,11 +12,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from coconut_tasks.source import shipped
+
+if TYPE_CHECKING:
+    from packages import Package
 
 DODO = "from coconut_tasks.tasks.namespace import dodo\nglobals().update(dodo())\n"
 LEFT_OUT = shutil.ignore_patterns("target", "bin", "git_version.rs", ".git")
@@ -167,6 +170,22 @@ def site(_first_state: tuple[Site, Path]) -> Iterator[Site]:
     bring_back(pristine, site.folder)
     yield replace(site)
     bring_back(pristine, site.folder)
+
+
+@pytest.fixture
+def package(site: Site, tmp_path: Path) -> Package:
+    """One of the sample's packages; its target folder is its own, so that nothing is known of it."""
+    from packages import laid  # which needs this module
+
+    return laid(site, tmp_path / "target")
+
+
+@pytest.fixture
+def lone_package(site: Site, tmp_path: Path) -> Package:
+    """A workspace of its own, which needs no registry."""
+    from packages import laid
+
+    return laid(site, tmp_path / "target", workspace=True)
 
 
 def bring_back(pristine: Path, folder: Path) -> None:

@@ -255,6 +255,11 @@ def makefile(tmp_path: Path) -> Path:
         "out/c: b.S\n\t$(MAKE) -C sub\n"
         "out/d:\n\tcargo build\n"
         "out/e: b.S\n\tcargo build && cp $< $@\n"
+        "out/f: always\n\tcp b.S $@; date >> $@\n"
+        "NEWS = $(shell cat b.S)\nout/g: always\n\techo $(NEWS) > $@\n"
+        "out/h: always\n\techo `cat b.S` > $@\n"
+        """out/i: always\n\tcp "$$(sed -n 's/.*"x":"\\([^"]*\\)".*/\\1/p' a.inc)" $@\n"""
+        """out/j: always\n\tcp "$$(awk 1 a.inc)" $@\n"""
         "out:\n\tmkdir -p out\n"
         ".PHONY: always\n",
     )
@@ -271,9 +276,32 @@ def test_a_make_item_reads_what_its_rules_name_and_the_makefiles(makefile: Path)
     assert names(makefile.parent, "out/a") == ({"Makefile", "more.mk", "a.S", "a.inc"}, True)
 
 
-@pytest.mark.parametrize("target", ["out/b", "out/c", "out/d", "out/e", "nothing"])
-def test_a_rule_that_cannot_be_known_is_said_to_be_incomplete(target: str, makefile: Path) -> None:
-    assert names(makefile.parent, target)[1] is False
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        ("out/c", "the rule of out/c calls make"),
+        ("out/f", "the rule of out/f runs date"),
+        ("out/g", "the rule of out/g runs a function of make"),
+        ("out/h", "the rule of out/h runs echo"),
+        ("out/j", "the rule of out/j runs awk"),
+        ("nothing", "no rule makes nothing"),
+    ],
+)
+def test_a_rule_that_cannot_be_known_is_said_to_be_incomplete(target: str, why: str, makefile: Path) -> None:
+    found = make_knowledge(Command(("make", target)), target, str(makefile.parent), os.environ)
+    assert (found.unknown, found.inputs.complete) == (why, False)
+
+
+@pytest.mark.parametrize(
+    ("target", "read", "cargo"),
+    [("out/b", "b.S", False), ("out/d", "", True), ("out/e", "b.S", True), ("out/i", "a.inc", False)],
+)
+def test_a_rule_that_runs_each_time_is_known_by_what_it_runs(
+    target: str, read: str, cargo: bool, makefile: Path
+) -> None:
+    found = make_knowledge(Command(("make", target)), target, str(makefile.parent), os.environ)
+    assert (found.unknown, found.calls_cargo) == ("", cargo)
+    assert names(makefile.parent, target) == ({"Makefile", "more.mk", *filter(None, [read])}, True)
 
 
 def test_a_folder_without_a_makefile_is_incomplete(tmp_path: Path) -> None:
@@ -293,14 +321,14 @@ def test_makes_data_base_is_read(tmp_path: Path) -> None:
     assert set(rules) == {"a.S", "all", "out/a"}
     write(tmp_path / "a.S")
     (tmp_path / "out").mkdir()
-    found = {name: closure(name, rules, str(tmp_path)) for name in rules}
-    assert {name: (set(c.sources), set(c.made), c.complete) for name, c in found.items()} == {
+    found = {name: closure(name, rules, str(tmp_path), {}) for name in rules}
+    assert {name: (set(c.sources), set(c.made), not c.unknown) for name, c in found.items()} == {
         "out/a": ({"a.S"}, {"out/a"}, True),
         "all": ({"a.S"}, {"out/a"}, False),
         "a.S": ({"a.S"}, set(), False),
     }
     (tmp_path / "a.S").unlink()
-    assert not closure("out/a", rules, str(tmp_path)).complete
+    assert closure("out/a", rules, str(tmp_path), {}).unknown == "the rule of out/a runs cc"
 
 
 # The version

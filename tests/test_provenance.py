@@ -22,7 +22,7 @@ from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
 
 from coconut_tasks.igvm.snp import PAGE_KINDS, MeasuredPage
 from coconut_tasks.inputs.environment import reproducible_environment
-from coconut_tasks.inputs.files import Files
+from coconut_tasks.inputs.files import Files, Since
 from coconut_tasks.inputs.git import commit_files, find_commit
 from coconut_tasks.inputs.remap import by_length, machine_prefixes
 from coconut_tasks.papers.link import Link, link_text, read_link
@@ -466,10 +466,21 @@ def test_moved_is_what_changed_since_an_action_began(tmp_path: Path) -> None:
     file.write_text("a")
     before = files.stat(str(file))
     assert before is not None
-    assert not files.moved(str(file), before, before[1] + 1)
+    assert not files.moved(str(file), Since(before[1] + 1))
     file.write_text("bb")
-    assert files.moved(str(file), before, before[1])
-    assert files.moved(str(tmp_path / "none"), None, 0)
+    assert files.moved(str(file), Since(before[1], {str(file): before}))
+    assert files.moved(str(tmp_path / "none"), Since(0))
+
+
+def test_a_change_that_the_action_can_vouch_for_is_none_until_the_next_one(tmp_path: Path) -> None:
+    file, files = tmp_path / "f", Files()
+    file.write_text("a")
+    seen = files.stat(str(file))
+    assert seen is not None
+    since = Since(0, vouched={str(file): seen})
+    assert not files.moved(str(file), since)
+    file.write_text("bb")
+    assert files.moved(str(file), since)
 
 
 def test_git_is_asked_what_is_in_files_and_not_what_is_staged(repository: Site) -> None:

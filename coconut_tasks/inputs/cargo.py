@@ -75,10 +75,10 @@ def read_build(messages: Sequence[Message], tree: str, manifest: str | None, env
 
 
 def cargo_inputs(build: Build, program: str, tree: str, environment: Mapping[str, str], walker: Walker) -> Inputs:
-    """Everything that a build read; ``program`` is the executable that it made."""
+    """Everything that a build read; ``program`` is the executable that it made, if it made one."""
     every = [reads for _, reads in (*build.units, *build.runs)]
     # A test program has rustc's own dep-info only.
-    every += [] if os.path.basename(os.path.dirname(program)) == "deps" else [_program_reads(program)]
+    every += [] if not program or os.path.basename(os.path.dirname(program)) == "deps" else [_program_reads(program)]
     folders = {folder for reads in every for folder in reads.folders if not build.is_generated(folder)}
     files = {file for reads in every for file in reads.files if not build.is_generated(file)}
     roots = set(build.own.values())

@@ -6,6 +6,11 @@ saying so. The old artifact is then called fresh. So what each artifact was made
 artifact that is called fresh and of which nothing of the kind is known, or something else, is in doubt: what cargo made of its package is
 to be cleaned. That also covers artifacts that another hand, another checkout or a run that failed left there.
 
+What a build script writes into its own package while it runs may also be somebody's edit. Then cargo is to be asked once more, and runs the
+script again, since the file is newer. A file that is written again, with the same content, is the script's own, and so is a new one; which
+files are is remembered. One that was there before and is left alone was edited: what was made of it is in doubt, since what the script runs
+(make) compares times too.
+
 The notes lie in cargo's target folder, whose content they are about: all that build there share them, and they go with it.
 """
 
@@ -13,64 +18,46 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from coconut_tasks.errors import StepError
-from coconut_tasks.inputs.cargo import Build
-from coconut_tasks.inputs.environment import asked_environment
-from coconut_tasks.inputs.files import CLOCK_LAG_NS, Files, Walker
-from coconut_tasks.inputs.scripts import secret_variables
+from coconut_tasks.inputs.evidence import Evidence
+from coconut_tasks.inputs.files import Files
+from coconut_tasks.inputs.messages import package_name
 
 _NAME = ".coconut-tasks.sqlite3"
 _KEPT = 20
 """Notes of one artifact that are kept: it has one for each set of features that was built since the folder was cleaned."""
-_PASSING = re.compile(r"\..*|.*(~|\.sw[a-z]|\.orig|\.rej|\.tmp)|#.*#|Cargo\.(toml|lock)|.*\.rs")
-"""Files of a package that no build script is taken to read in secret: what editors leave, manifests, and Rust sources, which rustc's
-dep-info knows."""
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """An artifact, or the output of a build script, and what it depends on now."""
+class Written:
+    """A file that changed while a build script of its package ran."""
 
-    package: str
-    artifact: str
-    fresh: bool
-    """It was there before cargo was started."""
-    files: tuple[str, ...]
-    variables: Mapping[str, str | None]
-
-    @property
-    def identity(self) -> str | None:
-        """Tells one making of the artifact from another."""
-        try:
-            found = os.stat(self.artifact)
-        except OSError:
-            return None
-        return f"{self.artifact} {found.st_ino} {found.st_mtime_ns} {found.st_size}"
+    digest: str | None
+    new: bool
+    """It was not there before."""
+    asked: bool = False
+    """The script ran again since, and left it alone."""
 
 
-def evidence_of(
-    build: Build, started_ns: int, given: Iterable[str], environment: Mapping[str, str], walker: Walker
-) -> Iterator[Evidence]:
-    """Of every own unit and script run of a cargo run that began at ``started_ns``; ``given`` are the variables that the recipe sets."""
-    for unit, reads in build.own_units:
-        if unit.exact:  # else nothing can be said of it, and nobody is asked to clean it for ever
-            read = sorted(file for file in reads.files if not build.is_generated(file))
-            yield Evidence(unit.package, unit.artifact, unit.fresh, tuple(read), {})
-    for run, reads in build.own_runs:
-        folder = build.own[run.package]
-        files = {file for file in walker.files(folder) if not _PASSING.fullmatch(os.path.basename(file))}
-        files |= reads.files | {file for inner in reads.folders for file in walker.files(inner, package=False)}
-        names = secret_variables(run, folder, given, walker)
-        fresh = _written_ns(run.output) < started_ns - CLOCK_LAG_NS
-        kept = tuple(sorted(file for file in files if not build.is_generated(file)))
-        yield Evidence(run.package, run.output, fresh, kept, asked_environment(environment, names))
+@dataclass(slots=True)
+class Findings:
+    """What a cargo run leaves open."""
+
+    doubtful: set[str] = field(default_factory=set)
+    """Packages with an artifact that may be of something else than what is there."""
+    unsettled: dict[str, str] = field(default_factory=dict)
+    """Files that changed while a package was made of them, and the package's name."""
+    written: dict[str, Written] = field(default_factory=dict)
+    """Files that build scripts may have written, in this cargo run and those right before it."""
+    good: list[Evidence] = field(default_factory=list)
+    """The artifacts that are of what is there."""
+    of_others: bool = False
+    """The target folder was filled by other programs, and nothing in it is known."""
 
 
 class Confirmed:
@@ -86,23 +73,87 @@ class Confirmed:
             self._path.unlink(missing_ok=True)  # nothing is known then
             self._connection = _open(self._path)
 
-    def doubtful(self, evidence: Iterable[Evidence], files: Files) -> list[str]:
-        """Packages with an artifact that is called fresh and may be of something else; sorted."""
-        return sorted({e.package for e in evidence if e.fresh and self._note(e) != _facts(e, files)})
+    def judge(
+        self, evidence: Sequence[Evidence], before: Mapping[str, Written], was_there: Container[str], files: Files
+    ) -> Findings:
+        """Note what was made, and say what is not known to be of what is there now.
 
-    def remember(self, evidence: Iterable[Evidence], started_ns: int, files: Files) -> None:
-        """Note what was made by a cargo run that began at ``started_ns``, if nothing of it changed since then."""
+        ``before`` is ``written`` of the cargo run right before this one, of the same step; ``was_there`` are the files that were there
+        before.
+        """
+        for file in set().union(*(e.files for e in evidence)):
+            files.look_again(file)
+        (known,) = self._connection.execute("select count(*) from notes").fetchone()
+        found = Findings(written=dict(before), of_others=not known and any(e.fresh for e in evidence))
+        own = self._own_files()
         for e in evidence:
-            changed = any((now := files.look_again(file)) and now[1] >= started_ns - CLOCK_LAG_NS for file in e.files)
-            if e.fresh or changed or (identity := e.identity) is None:
-                continue
-            note = _facts(e, files)
-            self._connection.execute("insert or replace into notes values (?, ?, ?)", (identity, e.artifact, note))
-            newest = "select rowid from notes where artifact = ? order by rowid desc limit ?"
-            self._connection.execute(
-                f"delete from notes where artifact = ? and rowid not in ({newest})", (e.artifact, e.artifact, _KEPT)
-            )
+            if e.fresh:
+                good = self._note(e) == _facts(e, files)
+            else:
+                changed = {file for file in e.files if _changed(e, file, was_there, files)}
+                if e.ended_ns is not None:
+                    changed -= self._settled(e, changed, evidence, was_there, own, found, files)
+                found.unsettled |= dict.fromkeys(changed, package_name(e.package))
+                good = not changed and e.package not in found.doubtful
+                if good:
+                    self._remember(e, files)
+            if good:
+                found.good.append(e)
+            elif e.fresh:
+                found.doubtful.add(e.package)
         self._connection.commit()
+        return found
+
+    def _settled(
+        self,
+        run: Evidence,
+        changed: set[str],
+        evidence: Sequence[Evidence],
+        was_there: Container[str],
+        own: Mapping[str, str | None],
+        found: Findings,
+        files: Files,
+    ) -> set[str]:
+        """Those of the files that the build script itself wrote. ``own`` are files that are known to be scripts' own, by their digests."""
+        runs = [e for e in evidence if e.package == run.package and not e.fresh]
+        settled = set()
+        for file in changed:
+            now = files.stat(file)
+            if now is None or not any(e.while_it_ran(now[1]) for e in runs):
+                continue
+            digest = files.digest(file)
+            before = found.written.get(file)
+            if file in own or (before is not None and before.digest == digest):
+                self._learn(file, digest)
+                settled.add(file)
+            else:
+                found.written[file] = Written(digest, new=file not in was_there)
+        for file in (found.written.keys() | own.keys()).intersection(run.files) - changed:
+            if (left := found.written.get(file)) is None:
+                if own[file] != files.digest(file):  # somebody else is at work on it
+                    self._connection.execute("delete from written where file = ?", (file,))
+            elif left.new:
+                self._learn(file, files.digest(file))
+            elif not left.asked:
+                found.written[file] = replace(left, asked=True)
+                found.doubtful.add(run.package)
+        return settled
+
+    def _own_files(self) -> dict[str, str | None]:
+        return dict(self._connection.execute("select file, digest from written").fetchall())
+
+    def _learn(self, file: str, digest: str | None) -> None:
+        self._connection.execute("insert or replace into written values (?, ?)", (file, digest))
+
+    def _remember(self, e: Evidence, files: Files) -> None:
+        if (identity := e.identity) is None:
+            return
+        note = _facts(e, files)
+        self._connection.execute("insert or replace into notes values (?, ?, ?)", (identity, e.artifact, note))
+        newest = "select rowid from notes where artifact = ? order by rowid desc limit ?"
+        self._connection.execute(
+            f"delete from notes where artifact = ? and rowid not in ({newest})", (e.artifact, e.artifact, _KEPT)
+        )
 
     def _note(self, e: Evidence) -> object:
         row = self._connection.execute("select note from notes where identity = ?", (e.identity,)).fetchone()
@@ -120,19 +171,19 @@ class Confirmed:
         return StepError(f"what cargo's artifacts were made of cannot be written down: {self._path}: {error}")
 
 
+def _changed(e: Evidence, file: str, was_there: Container[str], files: Files) -> bool:
+    """Whether a file may have been read in another state than the one that it is in now."""
+    now = files.stat(file)
+    return file in was_there if now is None else not e.saw(now[1])
+
+
 def _facts(e: Evidence, files: Files) -> str:
     facts = {"files": {file: files.digest(file) for file in e.files}, "variables": dict(e.variables)}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _written_ns(path: str) -> int:
-    try:
-        return os.stat(path).st_mtime_ns
-    except OSError:
-        return 0
-
-
 def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path)
     connection.execute("create table if not exists notes (identity text primary key, artifact text, note text)")
+    connection.execute("create table if not exists written (file text primary key, digest text)")
     return connection

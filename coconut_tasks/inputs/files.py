@@ -11,7 +11,8 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 Stat = tuple[int, int, int, int, int]
@@ -27,6 +28,17 @@ CLOCK_LAG_NS = 20_000_000
 """The file system's clock may lag behind ``time.time_ns`` by a tick (at most 10 ms)."""
 _RACY_NS = 40_000_000
 """A file may change again within one tick of the file system's clock (at most 10 ms) and keep its stat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """An action that reads files, to tell later which of them changed while it did."""
+
+    started_ns: int
+    before: Mapping[str, Stat | None] = field(default_factory=dict)
+    """What was seen of files before it began."""
+    vouched: Mapping[str, Stat] = field(default_factory=dict)
+    """Files that changed since and are known to have been read as they were left, with the stat that they had then."""
 
 
 class Files:
@@ -86,14 +98,16 @@ class Files:
         """What a step made is known not to be of the file as it is now."""
         self._distrusted.add(path)
 
-    def moved(self, path: str, before: Stat | None, started_ns: int) -> bool:
-        """Whether a file may have changed since ``started_ns``, when an action began that read it; it is looked at again for that.
+    def moved(self, path: str, since: Since) -> bool:
+        """Whether a file may have changed since an action began that read it; it is looked at again for that.
 
-        It did if it is not as it was seen before and its change time lies behind that moment: whatever it holds now, nobody knows what the
-        action read. An edit that was undone in time looks just so.
+        It did if it is not as it was seen before and its change time lies after the beginning: whatever it holds now, nobody knows what the
+        action read, unless the action itself can tell. An edit that was undone in time looks just so.
         """
         now = self.look_again(path)
-        return now is None or path in self._distrusted or (now != before and now[1] >= started_ns)
+        if now is None or path in self._distrusted:
+            return True
+        return now not in (since.before.get(path), since.vouched.get(path)) and now[1] >= since.started_ns
 
     def unchanged(self, path: str, state: State) -> bool:
         """Whether the file is as it was recorded: by its stat, else by its content."""
@@ -117,6 +131,18 @@ def _stat(path: str) -> Stat | None:
     if not stat.S_ISREG(found.st_mode):
         return None
     return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode
+
+
+def files_below(folder: str) -> set[str]:
+    """Every file below a folder as of now, but for version control and cargo's target folders; links to folders are not followed."""
+    found: set[str] = set()
+    for place, folders, names in os.walk(folder):
+        if "CACHEDIR.TAG" in names:
+            folders.clear()
+            continue
+        folders[:] = [name for name in folders if name not in VERSION_CONTROL]
+        found.update(os.path.join(place, name) for name in names)
+    return found
 
 
 def _digest(path: str, *, executable: bool) -> str | None:
@@ -187,13 +213,20 @@ class Walker:
             self._reals[folder] = os.path.join(self._real(parent), name) if plain else os.path.realpath(folder)
         return self._reals[folder]
 
+    def forget(self, folder: str) -> None:
+        """Look again next time: something was at work in the folder."""
+        for root, package in list(self._known):
+            if f"{folder}{os.sep}".startswith(f"{root}{os.sep}") or root.startswith(f"{folder}{os.sep}"):
+                self._known.pop((root, package), None)
+
     def _walked(self, root: str, package: bool) -> tuple[list[str], list[str]]:
-        if (root, package) not in self._known:
+        found = self._known.get((root, package))
+        if found is None:
             files: list[str] = []
             folders: list[str] = []
             self._walk(root, (self._real(root),), package, files, folders)
-            self._known[root, package] = sorted(files), sorted(folders)
-        return self._known[root, package]
+            found = self._known[root, package] = sorted(files), sorted(folders)
+        return found
 
     def _walk(self, folder: str, way: tuple[str, ...], package: bool, files: list[str], folders: list[str]) -> None:
         """``way`` holds the real paths from the root to ``folder``: a link back to one of them ends there."""

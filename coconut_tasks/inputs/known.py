@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from coconut_tasks.inputs.files import Walker
+from coconut_tasks.inputs.files import Stat, Walker
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,14 @@ class Inputs:
         found.update(*(walker.files(folder, package=False) for folder in self.folders))
         return found
 
+    def joined(self, other: Inputs) -> Inputs:
+        """What both say."""
+        lists = {
+            name: tuple(sorted({*getattr(self, name), *getattr(other, name)}))
+            for name in ("roots", "folders", "configured", "files", "variables")
+        }
+        return Inputs(**lists, complete=self.complete and other.complete)
+
     def as_json(self) -> dict[str, Any]:
         """For the record."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
@@ -42,3 +50,14 @@ class Inputs:
         """From the record."""
         lists = {name: tuple(value[name]) for name in ("roots", "folders", "configured", "files", "variables")}
         return cls(**lists, complete=bool(value["complete"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a step was found to read in this run."""
+
+    inputs: Inputs = field(default_factory=Inputs)
+    started_ns: int | None = None
+    """When it began to read, where that was later than the step itself."""
+    vouched: Mapping[str, Stat] = field(default_factory=dict)
+    """Files that changed since, and were read as they were left."""

@@ -1,14 +1,16 @@
 """What a make item reads, learnt from make's own data base after a build.
 
 ``make -p`` prints every rule and variable that it knows. The sources that the wanted file depends on, directly or by other rules, are the
-inputs, with the makefiles, there or not. Where a rule cannot be known from its prerequisites, or a list of files is looked up on disk, the
-inputs are not complete, and make is asked again each time.
+inputs, with the makefiles, there or not. A rule that make runs whatever its prerequisites are, or that calls cargo, is known where all
+that it runs is known: cargo (``work.recorder`` notes what it builds) and programs that read only the files they name. Where another rule
+cannot be known, or a list of files is looked up on disk, the inputs are not complete, and make is asked again each time.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,12 +20,24 @@ from coconut_tasks.inputs.environment import AMBIENT, make_references
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.step import Command
 
-_OPAQUE = re.compile(r"\$[({]MAKE[)}]|\b(make|cargo)\b")
+_CARGO = re.compile(r"\bcargo\b")
 _RECURSES = re.compile(r"\$[({]MAKE[)}]|\bmake\b")
 _LOOKS_UP = re.compile(r"\$[({](wildcard|shell|eval|file)\b")
 _DEFERRED = re.compile(r"^\s*(?:override\s+|export\s+)*([\w.-]+)\s*(?:\?=|=(?!=))")
 _SEARCHES = re.compile(r"^\s*(VPATH\s*[:?+]?=|vpath\b)", re.MULTILINE)
 _INCLUDE = re.compile(r"^\s*[-s]?include\s+(.+)$", re.MULTILINE)
+_OF_ONE_TARGET = re.compile(r"[^:=]+: ?[\w.-]+ (?:\+|\?|:|::)?= ?")
+"""A variable that has its value for one target only."""
+_ASSIGNMENT = re.compile(r"^([\w.-]+) (?::=|::=|=|\?=) ?(.*)$", re.MULTILINE)
+_REFERENCE = re.compile(r"\$\$|\$[({]([\w.-]+)[)}]|\$([@<^*?+|%])")
+_PLAIN = frozenset(
+    {
+        *("cargo", "cp", "mv", "ln", "install", "mkdir", "rmdir", "rm", "touch", "chmod", "echo", "printf"),
+        *("cat", "sed", "grep", "head", "tail", "cut", "tr", "objcopy", "strip", "test", "[", "true", ":"),
+    }
+)
+"""Programs that read nothing but the files that they name, and cargo."""
+_CONTROL = frozenset(";&|()<>")
 _ALWAYS_ASKED = ("MAKEFLAGS", "MAKEFILES", "GNUMAKEFLAGS")
 _MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
 
@@ -59,9 +73,13 @@ class Closure:
     made: frozenset[str]
     """Files that rules make on the way, the file itself included."""
     recipes: str
-    complete: bool
+    unknown: str
+    """Why that is not the whole truth; empty where it is."""
     ordered: bool
     """make does not see all that a change does, as of a file that only has to be there first."""
+    reads: frozenset[str] = frozenset()
+    """Files that rules without prerequisites name."""
+    calls_cargo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +95,10 @@ class Knowledge:
     """As in ``Closure``."""
     recurses: bool = True
     """A rule calls make again, and what that makes on the way is not known."""
+    unknown: str = ""
+    """Why the inputs are not complete; empty where they are."""
+    calls_cargo: bool = False
+    """A rule calls cargo, which compares times of its own."""
 
 
 def make_knowledge(command: Command, wanted: str, tree: str, environment: Mapping[str, str]) -> Knowledge:
@@ -88,20 +110,25 @@ def make_knowledge(command: Command, wanted: str, tree: str, environment: Mappin
             argv, cwd=tree, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
         ).stdout
     except OSError:
-        return Knowledge(Inputs(complete=False), ())
+        return Knowledge(Inputs(complete=False), (), unknown="make does not run")
     names = makefile_list(printed)
     texts = [path.read_text(errors="replace") for name in names if (path := Path(tree, name)).is_file()]
-    found = closure(wanted, parse_rules(printed), tree)
+    found = closure(wanted, parse_rules(printed), tree, dict(_ASSIGNMENT.findall(printed)))
     # A makefile that is missing, or that would be taken instead, must stay away.
     watched = {*names, *_MAKEFILES, *(word for text in texts for word in _included(text))}
     sources, makefiles = (_absolute(tree, names) for names in (found.sources, watched))
     # A folder as a prerequisite says that it must be there, not what is in it.
-    paths = {path for path in (*sources, *makefiles) if not os.path.isdir(path)}
-    complete = found.complete and bool(names) and not _looks_around(texts, found.recipes)
-    inputs = Inputs(files=tuple(sorted(paths)), variables=_variables(printed, texts, env), complete=complete)
+    paths = {path for path in (*sources, *makefiles, *_absolute(tree, found.reads)) if not os.path.isdir(path)}
+    unknown = found.unknown
+    if not names:
+        unknown = "make does not say which makefiles it read"
+    elif not unknown and _looks_around(texts, found.recipes):
+        unknown = "a list of files or the output of a program is looked up when make runs (wildcard, shell, VPATH)"
+    inputs = Inputs(files=tuple(sorted(paths)), variables=_variables(printed, texts, env), complete=not unknown)
     made = tuple(sorted(_absolute(tree, found.made)))
     recurses = _RECURSES.search(found.recipes) is not None
-    return Knowledge(inputs, made, tuple(sorted(makefiles - sources)), found.ordered, recurses)
+    ends = tuple(sorted(makefiles - sources))
+    return Knowledge(inputs, made, ends, found.ordered, recurses, unknown, found.calls_cargo)
 
 
 def _absolute(tree: str, names: Iterable[str]) -> set[str]:
@@ -116,12 +143,15 @@ def makefile_list(printed: str) -> list[str]:
 
 def parse_rules(printed: str) -> dict[str, Rule]:
     """The "Files" section of make's data base."""
-    _, _, section = printed.partition("\n# Files\n")
+    # A make that a rule calls prints its own data base first.
+    _, _, section = printed.rpartition("\n# Files\n")
     section = section.partition("\n# files hash-table stats:")[0]
     rules: dict[str, Rule] = {}
     for block in section.split("\n\n"):
         lines = block.splitlines()
-        heads = [line for line in lines if line and line[0] not in "#\t" and ":" in line]
+        heads = [
+            line for line in lines if line and line[0] not in "#\t" and ":" in line and not _OF_ONE_TARGET.match(line)
+        ]
         if not heads:
             continue
         target, _, rest = heads[0].partition(":")
@@ -133,30 +163,46 @@ def parse_rules(printed: str) -> dict[str, Rule]:
     return rules
 
 
-def closure(wanted: str, rules: Mapping[str, Rule], tree: str) -> Closure:
-    """Everything that ``wanted`` depends on in a tree, and whether that is the whole truth."""
+def closure(wanted: str, rules: Mapping[str, Rule], tree: str, variables: Mapping[str, str]) -> Closure:
+    """Everything that ``wanted`` depends on in a tree, and whether that is the whole truth. ``variables`` are make's own, unexpanded."""
     seen: set[str] = set()
     sources: set[str] = set()
     made: set[str] = set()
+    reads: set[str] = set()
     recipes = []
     left = [wanted]
     # Without a recipe, make would take the file as it is, whoever wrote it.
-    complete = wanted in rules and bool(rules[wanted].recipe)
-    ordered = False
+    unknown = [] if wanted in rules and rules[wanted].recipe else [f"no rule makes {wanted}"]
+    ordered = calls_cargo = False
     while left:
         name = left.pop()
         if name in seen:
             continue
         seen.add(name)
         rule = rules.get(name, Rule())
-        if rule.phony or rule.several or _OPAQUE.search(rule.recipe) or (not rule.prerequisites and rule.recipe):
-            complete = False
+        absent = not rule.recipe and not os.path.exists(os.path.join(tree, name))
+        asks_cargo = _CARGO.search(rule.recipe) is not None
+        calls_cargo |= asks_cargo
+        if rule.several:
+            unknown.append(f"{name} has a rule with double colons")
+        elif _RECURSES.search(rule.recipe):
+            unknown.append(f"the rule of {name} calls make")
+        # make runs a rule each time if it is phony or a prerequisite never comes, and without prerequisites nothing says what it reads.
+        elif rule.recipe and (
+            asks_cargo
+            or rule.phony
+            or not rule.prerequisites
+            or any(_never(other, rules, tree) for other in rule.prerequisites)
+        ):
+            names, strange = _plain_reads(name, rule, variables, tree)
+            reads |= names
+            unknown += [f"the rule of {name} runs {strange}"] if strange else []
         ordered |= (
             rule.several
         )  # only the blocks whose own prerequisites are newer run, and the others' part may be gone
-        if not rule.recipe and not rule.phony:
+        if not rule.recipe and not rule.phony and not (absent and name in rules):
             sources.add(name)
-            complete &= os.path.exists(os.path.join(tree, name))  # else a name that is never there, to force a rule
+            unknown += [f"{name} is not there"] if absent else []
         if rule.recipe:
             made.add(name)
             recipes.append(rule.recipe)
@@ -164,7 +210,79 @@ def closure(wanted: str, rules: Mapping[str, Rule], tree: str) -> Closure:
         first = [other for other in rule.order_only if not os.path.isdir(os.path.join(tree, other))]
         ordered |= bool(first)
         left += [*rule.prerequisites, *first]
-    return Closure(frozenset(sources), frozenset(made), "\n".join(recipes), complete, ordered)
+    told = unknown[0] if unknown else ""
+    reads = {name for name in reads if name not in made}
+    return Closure(
+        frozenset(sources), frozenset(made), "\n".join(recipes), told, ordered, frozenset(reads), calls_cargo
+    )
+
+
+def _never(name: str, rules: Mapping[str, Rule], tree: str) -> bool:
+    """Whether a rule runs each time because of this prerequisite: it is phony, or a name that nothing makes, for example ``FORCE``."""
+    rule = rules.get(name)
+    if rule is None or rule.phony:
+        return rule is not None
+    return not rule.recipe and not rule.prerequisites and not os.path.exists(os.path.join(tree, name))
+
+
+def _plain_reads(name: str, rule: Rule, variables: Mapping[str, str], tree: str) -> tuple[set[str], str]:
+    """The files that a rule's commands name, and the first command that may read others; empty if there is none."""
+    automatic = {"@": name, "<": " ".join(rule.prerequisites[:1]), "^": " ".join(rule.prerequisites)}
+    text = _expanded(rule.recipe.replace("\\\n", " "), {**variables, **automatic})
+    if text is None:
+        return set(), "a function of make"
+    reads: set[str] = set()
+    left = [line.strip().lstrip("@-+ ") for line in text.splitlines()]
+    while left:
+        outer, inner = _substitutions(left.pop())
+        left += inner
+        try:
+            words = list(shlex.shlex(outer, posix=True, punctuation_chars=True))
+        except ValueError:
+            return set(), outer
+        first = True
+        for word in words:
+            if set(word) <= _CONTROL:
+                first = not set(word) & set("<>")
+            elif first and re.match(r"\w+=", word):
+                continue
+            elif first and (word not in _PLAIN or "`" in outer):
+                return set(), word
+            else:
+                first = False
+                reads |= {word} if os.path.isfile(os.path.join(tree, word)) else set()
+    return reads, ""
+
+
+def _substitutions(line: str) -> tuple[str, list[str]]:
+    """A shell line without its ``$(…)``, and what stands in them."""
+    found: list[str] = []
+    while (start := line.find("$(")) >= 0:
+        end, depth = start + 2, 1
+        while depth and end < len(line):
+            if line[end] == "'":
+                end = max(line.find("'", end + 1), end)
+            depth += {"(": 1, ")": -1}.get(line[end], 0)
+            end += 1
+        found.append(line[start + 2 : end - 1])
+        line = f"{line[:start]}-{line[end:]}"
+    return line, found
+
+
+def _expanded(text: str, variables: Mapping[str, str], depth: int = 0) -> str | None:
+    """References to make's variables replaced; None where a function is called."""
+
+    def value(found: re.Match[str]) -> str:
+        if found[0] == "$$":
+            return "\0"
+        return variables.get(found[1] or found[2], "")
+
+    while depth < 20 and "$" in text:
+        text = _REFERENCE.sub(value, text)
+        depth += 1
+        if re.search(r"\$[({]", text) and not _REFERENCE.search(text):
+            return None
+    return None if "$" in text else text.replace("\0", "$")
 
 
 def _included(text: str) -> Iterable[str]:

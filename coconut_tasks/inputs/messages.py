@@ -17,6 +17,9 @@ from typing import Any
 from urllib.parse import unquote
 
 Message = Mapping[str, Any]
+_STAMP = "invoked.timestamp"
+_HASH = 16
+"""Hex digits by which cargo tells units of one crate apart."""
 _RERUN = re.compile(r"cargo::?rerun-if-(changed|env-changed)=(.*)")
 
 
@@ -43,6 +46,12 @@ class Unit:
     """Whether ``depinfo`` is of this very unit."""
     fresh: bool
     """cargo saw no need to compile it."""
+    stamp: str = ""
+    """The file whose time says when rustc was started for it; empty where there is none."""
+    links: bool = False
+    """It is a program, which the linker made of all that it depends on."""
+    script: bool = False
+    """It is a build script."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,19 @@ class Run:
     """The file that cargo keeps what it printed in."""
     rerun: tuple[tuple[str, str], ...]
     """Pairs of ``changed`` or ``env-changed`` and the path or variable."""
+
+    @property
+    def stamp(self) -> str:
+        """The file whose time says when the script was started."""
+        return os.path.join(os.path.dirname(self.out_dir), _STAMP)
+
+    @property
+    def ended_ns(self) -> int:
+        """When the script had ended: cargo writes ``output`` then, and sets its modification time to when it was started."""
+        try:
+            return os.stat(self.output).st_ctime_ns
+        except OSError:
+            return 0
 
 
 def parse_messages(text: str) -> list[dict[str, Any]]:
@@ -142,30 +164,47 @@ def read_text(path: str) -> str:
         return ""
 
 
+def written_ns(path: str) -> int:
+    """When a file was written last; 0 where there is none."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
+
+
 def _unit(message: Message, deps: Sequence[str]) -> Unit:
     package, files, fresh = message["package_id"], message["filenames"], bool(message["fresh"])
     artifact = files[-1]
     if "custom-build" in message["target"]["kind"]:
-        beside = glob(os.path.join(escape(os.path.dirname(artifact)), "*.d"))
-        return Unit(package, artifact, tuple(sorted(beside)), bool(beside), fresh)
+        folder = os.path.dirname(artifact)
+        beside = glob(os.path.join(escape(folder), "*.d"))
+        stamp = _stamp(os.path.dirname(os.path.dirname(folder)), package, folder[-_HASH:])
+        return Unit(package, artifact, tuple(sorted(beside)), bool(beside), fresh, stamp, script=True)
+    links = bool(message.get("executable"))
     crate = str(message["target"]["name"]).replace("-", "_")
-    hashed = re.compile(rf"(?:lib)?{re.escape(crate)}-[0-9a-f]{{16}}")
+    hashed = re.compile(rf"(?:lib)?{re.escape(crate)}-[0-9a-f]{{{_HASH}}}")
     for file in files:
         if found := hashed.match(os.path.basename(file)):
-            return _hashed(package, file, found.group().removeprefix("lib"), deps, fresh)
+            return _hashed(package, file, found.group().removeprefix("lib"), deps, fresh, links)
     # A final program has no hash in its name, but is a link to one that has.
     candidates = [file for folder in deps for file in glob(os.path.join(escape(folder), f"*{escape(crate)}-*"))]
     inode = _inode(artifact)
     for file in candidates:
         if (found := hashed.match(os.path.basename(file))) and inode is not None and _inode(file) == inode:
-            return _hashed(package, file, found.group().removeprefix("lib"), deps, fresh)
+            return _hashed(package, file, found.group().removeprefix("lib"), deps, fresh, links)
     every = tuple(sorted(file for file in candidates if file.endswith(".d")))
-    return Unit(package, artifact, every, False, fresh)
+    return Unit(package, artifact, every, False, fresh, links=links)
 
 
-def _hashed(package: str, file: str, stem: str, deps: Sequence[str], fresh: bool) -> Unit:
+def _hashed(package: str, file: str, stem: str, deps: Sequence[str], fresh: bool, links: bool) -> Unit:
     there = tuple(path for folder in deps if os.path.isfile(path := os.path.join(folder, f"{stem}.d")))
-    return Unit(package, file, there[:1], bool(there), fresh)
+    stamp = _stamp(os.path.dirname(os.path.dirname(there[0])), package, stem[-_HASH:]) if there else ""
+    return Unit(package, file, there[:1], bool(there), fresh, stamp, links)
+
+
+def _stamp(profile: str, package: str, hash: str) -> str:
+    """Where cargo notes that it starts rustc, right before it does (seen with cargo 1.95 and 1.96)."""
+    return os.path.join(profile, ".fingerprint", f"{package_name(package)}-{hash}", _STAMP)
 
 
 def _inode(path: str) -> tuple[int, int] | None:

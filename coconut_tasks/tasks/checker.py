@@ -6,22 +6,19 @@ that reads it; and it records the state of an input after the action, so that an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from doit.dependency import FileChangedChecker
 
-from coconut_tasks.inputs.files import MOVED, Files, Stat
+from coconut_tasks.inputs.files import MOVED, Files, Since, Stat
 
 
 class Checker(FileChangedChecker):  # type: ignore[misc]  # doit has no types
     """Content decides, by the shared ``Files``; doit makes the one instance."""
 
     files = Files()
-    before: Mapping[str, Stat | None] = {}
-    """Stats from before the action of the task that is about to be recorded; set right before doit records it."""
-    started_ns = 0
-    """When that action started."""
+    since = Since(0)
+    """The action of the task that is about to be recorded; set right before doit records it."""
 
     def exists(self, file_path: str) -> bool:
         """Whether there is such a file."""
@@ -43,6 +40,6 @@ class Checker(FileChangedChecker):  # type: ignore[misc]  # doit has no types
 
     def get_state(self, dep: str, current_state: Any) -> Any:
         """What to record of an input after a successful action: its state, or one that never matches if it changed meanwhile."""
-        if self.files.moved(dep, Checker.before.get(dep), Checker.started_ns):
+        if self.files.moved(dep, Checker.since):
             return MOVED
         return self.files.state(dep)

@@ -18,7 +18,7 @@ from doit.globals import Globals
 from coconut_tasks.effects.place import copy_whole, write_whole
 from coconut_tasks.effects.stopwatch import Stopwatch, timed
 from coconut_tasks.errors import CoconutError, UsageError, user_fault
-from coconut_tasks.inputs.files import CLOCK_LAG_NS, VERSION_CONTROL, Stat, State, recorded_state
+from coconut_tasks.inputs.files import CLOCK_LAG_NS, VERSION_CONTROL, Since, State, recorded_state
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.layout import goes_with
 from coconut_tasks.staleness import Record, Verdict, input_files, judge, signature
@@ -138,7 +138,7 @@ class Node:
         if self._record is not None and self.verdict is not None and self.verdict.only_places:
             self._placed_only = True
             values = {**backend().get(step.name, "_values_:"), "published": self._publish()}
-            inputs, before, started_ns = self._inputs, world.files.seen(), 0
+            inputs, since = self._inputs, Since(0, world.files.seen())
         else:
             from coconut_tasks.work import perform  # imported here: a run that has nothing to do needs none of it
 
@@ -149,13 +149,17 @@ class Node:
             started_ns = time.time_ns() - CLOCK_LAG_NS
             # Dropped first: a run that is killed from here on leaves no record that could vouch for half an output.
             backend().drop(step.name)
-            found = perform(step, world)
+            reading = perform(step, world, first=self._record is None)
+            found = reading.inputs
             inputs = input_files(step, found, world)
+            # Only what is this step's own: a copy of everything for each of many steps would fill the memory.
+            own = {path: before[path] for path in inputs if path in before}
+            since = Since(reading.started_ns or started_ns, own, reading.vouched)
             task.file_dep.clear()
             task.file_dep.update(inputs)
             signed = signature(step, found, world)
             if step.link:
-                self._write_link(signed, inputs, before, started_ns)
+                self._write_link(signed, inputs, since)
             values = {
                 "tree": world.tree,
                 "signature": signed,
@@ -164,27 +168,20 @@ class Node:
                 "published": self._publish(),
             }
 
-        # Only what is this step's own: a copy of everything for each of many steps would fill the memory.
-        before = {path: before[path] for path in inputs if path in before}
-
         def save() -> dict[str, Any]:
             # doit calls this in its main thread right before it records the task, and asks the checker for each input then.
-            Checker.before, Checker.started_ns = before, started_ns
+            Checker.since = since
             return values
 
         task.value_savers.append(save)
 
-    def _write_link(
-        self, signed: Mapping[str, Any], inputs: Iterable[str], before: Mapping[str, Stat | None], started_ns: int
-    ) -> None:
+    def _write_link(self, signed: Mapping[str, Any], inputs: Iterable[str], since: Since) -> None:
         from coconut_tasks.papers.link import Link, link_text  # as above
 
         step, world, files = self.step, self.world, self.world.files
         # git's own files are of one clone, with its times and its user; the commit is named by itself.
         materials = [path for path in inputs if not set(VERSION_CONTROL).intersection(path.split(os.sep))]
-        read = {
-            path: None if files.moved(path, before.get(path), started_ns) else files.digest(path) for path in materials
-        }
+        read = {path: None if files.moved(path, since) else files.digest(path) for path in materials}
         made = {path: files.digest(path) for path in map(world.path, step.outputs) if path != world.path(step.link)}
         link = Link(
             f"{step.stage}:{step.component}",

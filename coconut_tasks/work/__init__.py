@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coconut_tasks.errors import StepError
-from coconut_tasks.inputs.known import Inputs
+from coconut_tasks.inputs.known import Reading
 from coconut_tasks.step import (
     CargoItem,
     FirmwareImage,
@@ -26,20 +26,22 @@ from coconut_tasks.work.version import write_version
 from coconut_tasks.world import World
 
 
-def perform(step: Step, world: World) -> Inputs:
+def perform(step: Step, world: World, *, first: bool) -> Reading:
     """Run a step; its outputs are all in place when this returns. What it was found to read, beyond the plan, is the result.
+
+    ``first`` says that nothing is known of what it reads.
 
     Raises:
         StepError: a command failed, or did not make what it should have.
     """
     log = world.log(step)
     log.unlink(missing_ok=True)
-    found = Inputs()
+    found = Reading()
     match step.work:
         case CargoItem() as work:
-            found = build_cargo_item(work, world, log)
+            found = build_cargo_item(step.name, work, world, log, first=first)
         case MakeItem() as work:
-            found = build_make_item(work, step.key, world, log)
+            found = Reading(build_make_item(work, step.key, world, log))
         case FsImage() as work:
             pack_fs(work, world, log)
         case FirmwareImage() as work:
@@ -49,7 +51,7 @@ def perform(step: Step, world: World) -> Inputs:
         case Measurement() as work:
             measure(work, world, log)
         case Provenance() as work:
-            found = write_provenance(work, world)
+            found = Reading(write_provenance(work, world))
         case VersionFile() as work:
             write_version(work, world)
     for output in step.outputs:

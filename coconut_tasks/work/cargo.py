@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,19 @@ from coconut_tasks.effects.place import copy_whole, write_whole
 from coconut_tasks.effects.process import CommandFailed
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.cargo import Build, cargo_inputs, read_build
-from coconut_tasks.inputs.confirmed import Confirmed, evidence_of
-from coconut_tasks.inputs.known import Inputs
-from coconut_tasks.inputs.messages import Program, package_name, parse_messages, programs, read_text, target_folder
+from coconut_tasks.inputs.confirmed import Confirmed, Findings, Written
+from coconut_tasks.inputs.evidence import Evidence, evidence_of, vouched_for
+from coconut_tasks.inputs.files import CLOCK_LAG_NS, files_below
+from coconut_tasks.inputs.known import Reading
+from coconut_tasks.inputs.messages import (
+    Program,
+    package_name,
+    parse_messages,
+    programs,
+    read_text,
+    target_folder,
+    written_ns,
+)
 from coconut_tasks.inputs.remap import by_length, cargo_config, read_configurations, toolchain_prefixes
 from coconut_tasks.inputs.scripts import secret_variables
 from coconut_tasks.inputs.toolchain import configurations
@@ -21,39 +32,66 @@ from coconut_tasks.step import CargoItem, Command
 from coconut_tasks.work.objcopy import objcopy
 from coconut_tasks.world import World
 
+_TRIES = 4
+"""One where all is well. The others: what is in doubt is cleaned, what a script may have written itself is looked at once more, and what
+turns out to be somebody's edit is cleaned too."""
 
-def build_cargo_item(work: CargoItem, world: World, log: Path) -> Inputs:
-    """Build, take the program, copy it with objcopy; the result says what was read.
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """A cargo item that was built, as far as its program and its inputs are concerned."""
+
+    build: Build
+    messages: list[dict[str, Any]]
+    evidence: list[Evidence]
+    good: list[Evidence]
+    last_ns: int
+    """When the last cargo run began."""
+
+
+def build_cargo_item(name: str, work: CargoItem, world: World, log: Path, *, first: bool) -> Reading:
+    """Build, take the program, copy it with objcopy; the result says what was read. ``name`` is the step's.
 
     Raises:
         StepError: cargo or objcopy failed, or cargo made no such program.
     """
     with world.alone_with_cargo():
+        started_ns = time.time_ns() - CLOCK_LAG_NS
+        was_there = {path for path, stat in world.files.seen().items() if stat is not None}
+        if first:
+            was_there |= files_below(world.tree)
         _write_config(world)
         if world.ahead is not None and _triple(work) is None:
             _build_ahead(world.ahead, work, world, log)
             world.ahead, world.built_ahead = None, world.ahead
-        build, messages = _build(work, world, log)
+        built = _build(name, work, world, log, was_there)
         # Another item may put a program of the same name in the same place, so it is taken before anyone else may build.
-        program = _choose(work, programs(messages), log)
-        built = Path(world.path(work.built))
-        copy_whole(Path(program.path), built)
-        inputs = cargo_inputs(build, program.path, world.tree, world.environment, world.walker)
+        program = _choose(work, programs(built.messages), log)
+        taken = Path(world.path(work.built))
+        copy_whole(Path(program.path), taken)
+        inputs = cargo_inputs(built.build, program.path, world.tree, world.environment, world.walker)
+        paths = inputs.paths(world.walker)
+        vouched = vouched_for(
+            paths, built.evidence, built.good, built.build.own, started_ns, built.last_ns, world.files
+        )
     if work.objcopy is not None:
-        objcopy(work.objcopy, built, Path(world.path(work.output)), world, log)
-        built.unlink()
+        objcopy(work.objcopy, taken, Path(world.path(work.output)), world, log)
+        taken.unlink()
     secret = {
-        name
-        for run, _ in build.own_runs
-        for name in secret_variables(run, build.own[run.package], dict(work.build.env), world.walker)
+        variable
+        for run, _ in built.build.own_runs
+        for variable in secret_variables(run, built.build.own[run.package], dict(work.build.env), world.walker)
     } - dict(work.build.env).keys()
-    return replace(inputs, variables=tuple(sorted(secret.union(inputs.variables))))
+    inputs = replace(inputs, variables=tuple(sorted(secret.union(inputs.variables))))
+    return Reading(inputs, started_ns, vouched)
 
 
-def _build(work: CargoItem, world: World, log: Path) -> tuple[Build, list[dict[str, Any]]]:
-    """Run cargo; a second time where it took something as fresh that may be made of something else."""
-    for last in (False, True):
-        started_ns = time.time_ns()
+def _build(name: str, work: CargoItem, world: World, log: Path, was_there: set[str]) -> _Built:
+    """Run cargo; once more where it took something as fresh that may be made of something else, or where files changed meanwhile."""
+    written: Mapping[str, Written] = {}
+    cleaned: set[str] = set()
+    for left in reversed(range(_TRIES)):
+        started_ns = time.time_ns() - CLOCK_LAG_NS
         failure = None
         try:
             printed = world.run(work.build, log)
@@ -61,37 +99,80 @@ def _build(work: CargoItem, world: World, log: Path) -> tuple[Build, list[dict[s
             failure, printed = error, error.printed
         messages = parse_messages(printed)
         build = read_build(messages, world.tree, work.manifest, world.environment)
+        evidence, found = _judge(build, messages, work, world, started_ns, written, was_there)
+        written = found.written
         # A failure may be the fault of an old artifact, and what was made before it is as good as ever.
-        if doubtful := _settle(build, messages, work, world, started_ns, ask=not last):
-            _clean(doubtful, work, world, log)
+        doubtful = found.doubtful - cleaned
+        if doubtful and left:
+            if found.of_others:
+                world.say(
+                    "note: cargo's target folder was filled by another program (cargo by hand, xbuild, build.py), and nothing says "
+                    "of which sources it is; so all of it is compiled once more"
+                )
+            _clean(sorted(doubtful), work, world, log)
+            cleaned |= doubtful
             continue
         if failure is not None:
             raise failure
-        return build, messages
-    raise AssertionError("the second run has no doubts")
+        unsettled = found.unsettled | _rewritten_configuration(build, world, started_ns)
+        if unsettled and left:
+            continue
+        _warn(name, unsettled, log)
+        return _Built(build, messages, evidence, found.good, started_ns)
+    raise AssertionError("the last run returns or raises")
+
+
+def _judge(
+    build: Build,
+    messages: list[dict[str, Any]],
+    work: CargoItem,
+    world: World,
+    started_ns: int,
+    written: Mapping[str, Written],
+    was_there: set[str],
+) -> tuple[list[Evidence], Findings]:
+    target = target_folder(messages, _triple(work))
+    if target is None:
+        return [], Findings()
+    for run, _ in build.own_runs:
+        if written_ns(run.output) >= started_ns:
+            world.walker.forget(build.own[run.package])  # the script may have written there
+    environment = {**world.environment, **dict(work.build.env)}
+    given = dict(work.build.env)
+    evidence = list(evidence_of(build, started_ns, given, environment, world.walker, was_there))
+    with Confirmed(target) as confirmed:
+        found = confirmed.judge(evidence, written, was_there, world.files)
+    was_there -= {file for e in evidence for file in e.files if world.files.stat(file) is None}
+    return evidence, found
+
+
+def _rewritten_configuration(build: Build, world: World, started_ns: int) -> dict[str, str]:
+    """A lock file that cargo brought up to date, say: cargo has not seen it as it is now, and the next call is a short one."""
+    folders = {world.tree, *build.own.values()}
+    paths = {path for folder in folders for path in world.walker.configuration(folder)}
+    changed = (path for path in paths if (now := world.files.look_again(path)) is not None and now[1] >= started_ns)
+    return dict.fromkeys(changed, "the workspace")
+
+
+def _warn(name: str, unsettled: Mapping[str, str], log: Path) -> None:
+    if not unsettled:
+        return
+    with log.open("a", encoding="utf-8", errors="surrogateescape") as file:
+        for path, package in sorted(unsettled.items()):
+            file.write(
+                f"warning: {path} changed each time that cargo built {package}, "
+                f"so {name} will be built again by the next run\n"
+            )
 
 
 def _build_ahead(command: Command, work: CargoItem, world: World, log: Path) -> None:
-    started_ns = time.time_ns()
+    started_ns = time.time_ns() - CLOCK_LAG_NS
     try:
         printed = world.run(command, log)
     except CommandFailed as error:
         printed = error.printed  # the step of the tool that is to blame will tell
     messages = parse_messages(printed)
-    _settle(read_build(messages, world.tree, None, world.environment), messages, work, world, started_ns, ask=False)
-
-
-def _settle(
-    build: Build, messages: list[dict[str, Any]], work: CargoItem, world: World, started_ns: int, *, ask: bool
-) -> list[str]:
-    target = target_folder(messages, _triple(work))
-    if target is None:
-        return []
-    environment = {**world.environment, **dict(work.build.env)}
-    evidence = list(evidence_of(build, started_ns, dict(work.build.env), environment, world.walker))
-    with Confirmed(target) as confirmed:
-        confirmed.remember(evidence, started_ns, world.files)
-        return confirmed.doubtful(evidence, world.files) if ask else []
+    _judge(read_build(messages, world.tree, None, world.environment), messages, work, world, started_ns, {}, set())
 
 
 def _clean(packages: list[str], work: CargoItem, world: World, log: Path) -> None:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from coconut_tasks.effects.place import read_object, write_whole
 from coconut_tasks.errors import StepError
+from coconut_tasks.inputs.cargo import cargo_inputs, read_build
 from coconut_tasks.inputs.environment import asked_environment
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.inputs.make import Knowledge, make_knowledge
+from coconut_tasks.inputs.messages import parse_messages, programs
 from coconut_tasks.step import MakeItem
 from coconut_tasks.work.objcopy import objcopy
+from coconut_tasks.work.recorder import Call, Recorder
 from coconut_tasks.world import World
 
 
@@ -33,18 +38,43 @@ def build_make_item(work: MakeItem, key: str, world: World, log: Path) -> Inputs
     made = Path(world.path(work.made))
     note = world.state / "made.json"
     argv = work.build.argv
+    recorder = Recorder(world.state / "recorder", world)
     with world.alone_with_cargo():  # a rule may call cargo; and two items may share what they make on the way
         if not _may_continue(read_object(note), key, world) and not _begins(work, world):
             argv = (argv[0], "--always-make", *argv[1:])
         note.unlink(missing_ok=True)  # first: what a run that fails or is killed leaves is nobody's
         started_ns = time.time_ns()
-        world.run(replace(work.build, argv=argv), log)
+        world.run(replace(work.build, argv=argv), log, recorder.environment)
         if world.files.look_again(str(made)) is None:
             raise StepError(f"make ended well, but made no {work.made}\n  command: {work.build}\n  log: {log}")
         objcopy(work.objcopy, made, Path(world.path(work.output)), world, log)
         knowledge = make_knowledge(work.build, work.made, world.tree, world.environment)
-        write_whole(note, json.dumps(_note(knowledge, key, world, started_ns), indent=1, sort_keys=True).encode())
-        return knowledge.inputs
+        if not knowledge.calls_cargo:  # cargo is to be asked each time that make is
+            write_whole(note, json.dumps(_note(knowledge, key, world, started_ns), indent=1, sort_keys=True).encode())
+    inputs, unknown = knowledge.inputs, knowledge.unknown
+    if knowledge.calls_cargo and not unknown:
+        inputs, unknown = _with_cargo(inputs, recorder.calls(), world)
+    if unknown:
+        with log.open("a", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(
+                f"warning: what {work.made} is made of cannot be known, so make is asked by each run: {unknown}\n"
+            )
+    return inputs
+
+
+def _with_cargo(inputs: Inputs, calls: Iterable[Call], world: World) -> tuple[Inputs, str]:
+    """What cargo read for a rule is an input too; and why that cannot be known, if it cannot."""
+    unknown = "a rule calls cargo by another way than its name"
+    for call in calls:
+        if call.printed is None:
+            unknown = f"`cargo {shlex.join(call.words)}` does not say what it builds"
+            break
+        unknown = ""
+        messages = parse_messages(call.printed)
+        build = read_build(messages, call.folder, call.manifest, world.environment)
+        for path in [program.path for program in programs(messages)] or [""]:
+            inputs = inputs.joined(cargo_inputs(build, path, call.folder, world.environment, world.walker))
+    return replace(inputs, complete=inputs.complete and not unknown), unknown
 
 
 def _begins(work: MakeItem, world: World) -> bool:
