@@ -213,6 +213,64 @@ def test_a_file_that_make_has_no_rule_for_is_an_input_of_its_item(item: Item) ->
     assert (tree / "out" / "x").read_bytes() == good
 
 
+# Rules that call cargo
+
+
+PHONY = """
+CARGO_ARGS :=
+bin/phony: build
+	cp -f "$$CARGO_TARGET_DIR/debug/tdx-stage1" $@
+build: bin/meta
+	cargo rustc --manifest-path stage1/Cargo.toml ${CARGO_ARGS} --bin tdx-stage1 -- -C panic=abort
+bin:
+	mkdir -v -p bin
+bin/meta: stage1/stage1.inc bin
+	$(CC) -x assembler -c -o $@ /dev/null
+.PHONY: build
+"""
+"""As SVSM's own Makefile had it until May 2025."""
+FORCED = """
+bin/forced: FORCE | bin
+	@cargo build --message-format=json-render-diagnostics --bin userinit > bin/.forced.json
+	cp "$$(sed -n 's/.*"executable":"\\([^"]*userinit\\)".*/\\1/p' bin/.forced.json)" $@
+bin:
+	mkdir -p bin
+FORCE:
+"""
+"""As the sample's own Makefile makes its test kernel."""
+
+
+@pytest.mark.parametrize(
+    ("output", "makefile", "source"),
+    [("bin/forced", FORCED, "common/src/lib.rs"), ("bin/phony", PHONY, "stage1/src/main.rs")],
+    ids=["forced", "phony"],
+)
+def test_an_item_whose_rule_calls_cargo_is_known_by_what_cargo_read(
+    output: str, makefile: str, source: str, site: Site, tmp_path: Path
+) -> None:
+    item = Item(site, tmp_path, output)
+    (site.tree / "Makefile").write_text(makefile)
+    item.build()
+    assert item.build().built == set()
+    path = site.tree / source
+    path.write_text(path.read_text() + "\n// a comment\n")
+    assert item.build().built == {ITEM}
+    assert item.build().built == set()
+    other = site.tree / "tools" / "igvmbuilder" / "src" / "main.rs"
+    other.write_text(other.read_text() + "\n// a comment\n")
+    assert item.build().built == set()
+
+
+def test_a_rule_that_cannot_be_known_is_said_in_each_run(item: Item) -> None:
+    (item.site.tree / "Makefile").write_text(
+        "out/x: FORCE\n\tmkdir -p out; date | $(CC) -x assembler -c -o $@ /dev/null\nFORCE:\n"
+    )
+    for _ in range(2):
+        said = item.build()
+        assert ITEM in said.built
+        assert "out/x is made of cannot be known, so make is asked by each run: the rule of out/x runs date" in said.out
+
+
 # What lies there from before
 
 

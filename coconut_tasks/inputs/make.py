@@ -232,6 +232,7 @@ def _plain_reads(name: str, rule: Rule, variables: Mapping[str, str], tree: str)
     if text is None:
         return set(), "a function of make"
     reads: set[str] = set()
+    writes: set[str] = set()
     left = [line.strip().lstrip("@-+ ") for line in text.splitlines()]
     while left:
         outer, inner = _substitutions(left.pop())
@@ -240,8 +241,11 @@ def _plain_reads(name: str, rule: Rule, variables: Mapping[str, str], tree: str)
             words = list(shlex.shlex(outer, posix=True, punctuation_chars=True))
         except ValueError:
             return set(), outer
-        first = True
+        first, before = True, ""
         for word in words:
+            if before in (">", ">>"):
+                writes.add(word)
+            before = word
             if set(word) <= _CONTROL:
                 first = not set(word) & set("<>")
             elif first and re.match(r"\w+=", word):
@@ -251,7 +255,7 @@ def _plain_reads(name: str, rule: Rule, variables: Mapping[str, str], tree: str)
             else:
                 first = False
                 reads |= {word} if os.path.isfile(os.path.join(tree, word)) else set()
-    return reads, ""
+    return reads - writes, ""
 
 
 def _substitutions(line: str) -> tuple[str, list[str]]:

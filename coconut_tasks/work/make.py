@@ -17,7 +17,7 @@ from coconut_tasks.inputs.cargo import cargo_inputs, read_build
 from coconut_tasks.inputs.environment import asked_environment
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.inputs.make import Knowledge, make_knowledge
-from coconut_tasks.inputs.messages import parse_messages, programs
+from coconut_tasks.inputs.messages import parse_messages, programs, target_folder
 from coconut_tasks.step import MakeItem
 from coconut_tasks.work.objcopy import objcopy
 from coconut_tasks.work.recorder import Call, Recorder
@@ -72,6 +72,10 @@ def _with_cargo(inputs: Inputs, calls: Iterable[Call], world: World) -> tuple[In
         unknown = ""
         messages = parse_messages(call.printed)
         build = read_build(messages, call.folder, call.manifest, world.environment)
+        # What cargo made is not to be found out a second time by the rule that copies it.
+        made = target_folder(messages, call.triple)
+        own = (file for file in inputs.files if made is None or not file.startswith(made + os.sep))
+        inputs = replace(inputs, files=tuple(own))
         for path in [program.path for program in programs(messages)] or [""]:
             inputs = inputs.joined(cargo_inputs(build, path, call.folder, world.environment, world.walker))
     return replace(inputs, complete=inputs.complete and not unknown), unknown

@@ -67,10 +67,18 @@ class Call:
     @property
     def manifest(self) -> str | None:
         """The manifest that it names."""
+        return self._value("--manifest-path")
+
+    @property
+    def triple(self) -> str | None:
+        """The target that it names."""
+        return self._value("--target")
+
+    def _value(self, option: str) -> str | None:
         for word, following in zip(self.words, (*self.words[1:], ""), strict=True):
-            if word == "--manifest-path":
+            if word == option:
                 return following
-            if word.startswith("--manifest-path="):
+            if word.startswith(f"{option}="):
                 return word.partition("=")[2]
         return None
 
