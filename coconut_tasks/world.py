@@ -6,10 +6,11 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from coconut_tasks.effects.lock import RunLock, alone_in
 from coconut_tasks.effects.process import run
@@ -19,6 +20,8 @@ from coconut_tasks.inputs.files import Files, Walker
 from coconut_tasks.inputs.toolchain import Toolchain, find_toolchain, program_identity
 from coconut_tasks.layout import STATE_FOLDER
 from coconut_tasks.step import Command, Step
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,16 @@ class World:
     _toolchains: dict[str | None, Toolchain | None] = field(default_factory=dict)
     _programs: dict[str, str] = field(default_factory=dict)
     _cargo_variables: Mapping[str, str | None] | None = None
+    _shared_lock: threading.RLock = field(default_factory=threading.RLock)
+    _shared: dict[Hashable, Any] = field(default_factory=dict)
+
+    def shared(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What several steps of a run make of the same things, which ``key`` has to name all: made by the first of them."""
+        with self._shared_lock:  # who comes second waits for it, and need not make it as well
+            if key not in self._shared:
+                self._shared[key] = make()
+            found: T = self._shared[key]
+            return found
 
     def path(self, spelt: str) -> str:
         """A step's path, absolute."""
@@ -88,16 +101,20 @@ class World:
         """
         for folder, name in self._folders():
             if path == folder or path.startswith(folder + os.sep):
-                found = os.path.normpath(os.path.join(name, os.path.relpath(path, folder)))
+                found = os.path.normpath(f"{name}/{path[len(folder) + 1 :]}")
                 # A tree may have a folder bin that is not the output folder.
                 return f"./{found}" if name == "." and f"{found}/".startswith("bin/") else found
         return path
 
     def located(self, name: str) -> str:
         """The absolute path that ``named`` calls so."""
-        first, _, rest = name.partition("/")
-        folder = {called: folder for folder, called in self._folders()}.get(first, self.tree)
-        return os.path.normpath(os.path.join(folder, rest if folder != self.tree else name))
+        if name.startswith(("bin/", "$")):
+            first, _, rest = name.partition("/")
+            for folder, called in self._folders():
+                if called == first:
+                    return os.path.normpath(os.path.join(folder, rest))
+        # Most are relative to the tree, and there is nothing in them to be folded.
+        return os.path.normpath(os.path.join(self.tree, name)) if name.startswith((".", "/")) else f"{self.tree}/{name}"
 
     def neutral(self, value: str | None) -> str | None:
         """A variable's value without paths of this machine, as far as they are known."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import struct
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,15 @@ from in_toto_attestation.v1.statement import Statement
 from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
 
 from coconut_tasks.igvm.snp import PAGE_KINDS, MeasuredPage
+from coconut_tasks.inputs import commit as asking
+from coconut_tasks.inputs.commit import find_source
 from coconut_tasks.inputs.environment import reproducible_environment
 from coconut_tasks.inputs.files import Files, Since
-from coconut_tasks.inputs.git import commit_files, find_commit
+from coconut_tasks.inputs.git import Source, ask_git, find_repository
 from coconut_tasks.inputs.remap import by_length, machine_prefixes
 from coconut_tasks.papers.link import Link, link_text, read_link
 from coconut_tasks.papers.pages import page_texts
-from coconut_tasks.papers.statement import Build, Tool, statement
+from coconut_tasks.papers.statement import Build, Tool, files_text, materials_of, statement
 from coconut_tasks.world import Reproducible, open_world
 
 MODULES: dict[str, Any] = {"fs": {"modules": {"userinit": {"path": "/init"}}}}
@@ -55,6 +59,14 @@ def commit(site: Site) -> str:
     return git(site, "rev-parse", "HEAD")
 
 
+def find_commit(tree: str, environment: dict[str, str], names: dict[str, str]) -> Source | None:
+    return find_source(find_repository(tree, environment), environment, names)
+
+
+def commit_files(tree: str, environment: dict[str, str]) -> list[str]:
+    return list(find_repository(tree, environment).files)
+
+
 def at(site: Site, *names: str) -> dict[str, str]:
     return {name: str(site.tree / name) for name in names}
 
@@ -74,6 +86,20 @@ def byproducts(found: dict[str, Any], kind: str) -> list[dict[str, Any]]:
     return [one for one in found["predicate"]["runDetails"]["byproducts"] if one["annotations"]["kind"] == kind]
 
 
+def assert_valid(found: dict[str, Any]) -> None:
+    """The libraries of in-toto take it, and know all of it."""
+    message = ParseDict(found, StatementMessage())
+    Statement.copy_from_pb(message).validate()
+    # Those of a Struct are floating-point numbers, which equal what they were made of.
+    assert MessageToDict(message) == found
+    assert MessageToDict(ParseDict(found["predicate"], Provenance())) == found["predicate"]
+    described = (
+        found["predicate"]["buildDefinition"]["resolvedDependencies"] + found["predicate"]["runDetails"]["byproducts"]
+    )
+    # What in-toto's specification demands of each ResourceDescriptor, and its Python library does not look at.
+    assert not [one for one in described if not one.keys() & {"uri", "digest", "content"}]
+
+
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -89,16 +115,8 @@ def test_a_statement_is_true_and_complete(repository: Site) -> None:
     outcome = site.build(recipe, "FEATURES=enable-gdb", env={"CARGO_REGISTRY_TOKEN": "hunter2"})
     found, text = read(site), (site.bin / "q.igvm.provenance.json").read_text()
 
-    # The libraries of in-toto take it, and know all of it.
-    message = ParseDict(found, StatementMessage())
-    Statement.copy_from_pb(message).validate()
-    assert MessageToDict(ParseDict(found["predicate"], Provenance()))["buildDefinition"]["buildType"]
+    assert_valid(found)
     assert found["predicateType"] == "https://slsa.dev/provenance/v1"
-    described = (
-        found["predicate"]["buildDefinition"]["resolvedDependencies"] + found["predicate"]["runDetails"]["byproducts"]
-    )
-    # What in-toto's specification demands of each ResourceDescriptor, and its Python library does not look at.
-    assert not [one for one in described if not one.keys() & {"uri", "digest", "content"}]
 
     assert found["subject"] == [
         {
@@ -255,6 +273,81 @@ def test_the_commit_and_what_differs_from_it_are_kept_up_to_date(repository: Sit
     commit(site)
     assert "provenance:qemu" in site.build(recipe).built
     assert "modified" not in dependencies(read(site), "source")["source tree"]["annotations"]
+
+
+def test_what_is_remembered_makes_no_difference(repository: Site) -> None:
+    site = repository
+    recipe = site.recipe(QEMU, "svsm/r.json")
+    first = commit(site)
+    main, notes = site.tree / "kernel" / "src" / "main.rs", site.tree / "kernel" / "notes.txt"
+    good, cache = main.read_text(), site.bin / ".coconut" / "commit.json"
+    told = []
+
+    def build() -> None:
+        site.build(recipe)
+        text = (site.bin / "q.igvm.provenance.json").read_bytes()
+        assert_valid(json.loads(text))
+        told.append(dependencies(json.loads(text), "source")["source tree"]["annotations"].get("modified"))
+        kept = cache.read_bytes()
+        cache.unlink()
+        site.build("forget", "provenance", recipe)
+        assert site.build(recipe).built == {"provenance:qemu"}
+        assert (site.bin / "q.igvm.provenance.json").read_bytes() == text
+        cache.write_bytes(kept)
+
+    build()
+    main.write_text(f"{good}\n// changed\n")
+    build()
+    main.write_text(good)
+    build()
+    main.write_text(f"{good}\n// another commit\n")
+    commit(site)
+    build()
+    git(site, "checkout", "-q", first)
+    build()
+    main.chmod(0o755)
+    notes.write_text("new\n")
+    build()
+    assert told == [None, ["kernel/src/main.rs"], None, None, None, ["kernel/notes.txt", "kernel/src/main.rs"]]
+
+
+def test_what_images_share_is_asked_once_in_a_run(repository: Site) -> None:
+    site = repository
+    content = deepcopy(QEMU)
+    content["igvm"] = {name: {**QEMU["igvm"]["qemu"], "output": f"{name}.igvm"} for name in ("qemu", "vanadium")}
+    content["igvm"]["hyper-v"] = {"output": "h.igvm", "platforms": ["snp", "tdp", "vsm"]}
+    # Called by their own paths, and so by nobody else in a build.
+    log, real = site.folder / "calls", {name: shutil.which(name) or "" for name in ("git", "objcopy")}
+    (site.folder / "wrapped").mkdir()
+    for name, path in real.items():
+        wrapper = site.folder / "wrapped" / name
+        wrapper.write_text(f'#!/bin/sh\necho "{name} $1" >> "{log}"\nexec "{path}" "$@"\n')
+        wrapper.chmod(0o755)
+    env: dict[str, str | None] = {"PATH": f"{site.folder / 'wrapped'}:{os.environ['PATH']}"}
+    recipe, words = site.recipe(content), ("ls-tree", "hash-object", "diff", "--version")
+
+    def asked() -> list[str]:
+        calls = log.read_text().splitlines()
+        log.unlink()
+        return [call for call in calls if call.endswith(words)]
+
+    site.build(recipe, env=env)
+    assert asked() == ["objcopy --version", "git ls-tree"]
+    for number in (1, 2):
+        main = site.tree / "kernel" / "src" / "main.rs"
+        main.write_text(f"{main.read_text()}\n// {number}\n")
+        built = site.build(recipe, env=env).built
+        assert {"provenance:qemu", "provenance:vanadium", "provenance:hyper-v"} <= built
+        assert sorted(asked()) == ["git diff", "git hash-object", "objcopy --version"]
+    for name in ("qemu", "vanadium", "h"):
+        found = read(site, f"{name}.igvm")
+        assert_valid(found)
+        assert found["subject"][0]["digest"]["sha256"] == sha256(site.bin / f"{name}.igvm")
+        notes = dependencies(found, "source")["source tree"]["annotations"]
+        assert notes["modified"] == ["kernel/src/main.rs"]
+        assert dependencies(found, "file")["kernel/src/main.rs"]["digest"] == {"sha256": sha256(main)}
+        steps = [step["name"] for step in found["predicate"]["buildDefinition"]["internalParameters"]["steps"]]
+        assert len([step for step in steps if step.startswith("igvm:")]) == 1
 
 
 def test_a_tree_without_a_repository_has_no_commit_until_it_is_in_one(site: Site) -> None:
@@ -416,6 +509,68 @@ def test_a_name_that_is_no_text_can_be_told_all_the_same() -> None:
     assert file["name"] == "bad\\xff.rs" and file["annotations"]["executable"] is True
 
 
+def test_whatever_is_told_the_library_of_in_toto_takes_it() -> None:
+    odd = 'a"\\\n\x7f\u2028\U0001f600\udcff'
+    content = {
+        odd: [odd, True, None, 1.5, 2**53, {}, []],
+        "large": float("1e999"),
+        "none": float("nan"),
+        "half": "\ud800",
+    }
+    link = Link(
+        f"kernel:{odd}",
+        [{"argv": ["cargo", odd], "env": {odd: odd}}, {"argv": [], "env": {}}],
+        {odd: odd, "UNSET": None},
+        {"rustc": odd},
+        {odd: "sha256:ab", "moved": None, "$HOME/x y": "sha256x:cd", "unreadable": "unreadable"},
+        {f"bin/{odd}": "sha256:ef", "bin/gone": ""},
+    )
+    measurement = {
+        "digest": "0" * 96, "platform": "snp", "policy": "0x30000", "check_kvm": False, "measure_native_zeroes": True,
+    }  # fmt: skip
+    pages = ["0x1000 zero -"]
+    source = Source("1" * 40, [odd, "plain"], "sha256:00")
+    tools = [Tool("rustc", odd, odd), Tool("make", odd, odd, "ab")]
+    for changes in (
+        {"links": [link], "tools": tools, "options": {"FEATURES": odd}},
+        {
+            "links": [link, link],
+            "source": source,
+            "measurement": measurement,
+            "measurement_sha256": "ab",
+            "pages": pages,
+        },
+    ):
+        made = build(image=odd, recipe=odd, content=content, target=odd, builder={"coconut-tasks": "1"}, **changes)
+        assert_valid(json.loads(statement(made)))
+
+
+@pytest.mark.parametrize("name", ["plain.c", 'q"uote\\', "con\ntrol\x7f", "ümlaut", "bad\udcff", "$HOME/x"])
+@pytest.mark.parametrize("digest", ["sha256:ab", "sha256x:cd", "", None, "unreadable"])
+def test_the_files_are_written_as_any_other_resource_is(name: str, digest: str | None) -> None:
+    links = [Link(step, [], {}, {}, {name: digest}, {}) for step in ("a", "b\n")]
+    text = files_text(materials_of(links)).decode()
+    assert text.isascii() and "\n" not in text, "a line for each"
+    (found,) = dependencies(json.loads(statement(build(links=links))), "file").values()
+    assert json.loads(text) == found
+    kind, _, content = (digest or "").partition(":")
+    readable = os.fsencode(name).decode(errors="backslashreplace")
+    assert (found["name"], found["annotations"]["steps"]) == (readable, ["a", "b\n"])
+    assert found.get("digest") == ({"sha256": content} if content else None)
+    assert found["annotations"].get("executable", False) is (kind == "sha256x")
+
+
+def test_a_statement_has_a_resource_on_each_line() -> None:
+    materials = {f"f{number}": "sha256:ab" for number in range(50)}
+    lines = statement(build(links=[Link("a", [], {}, {}, materials, {"g": "sha256:2"})])).decode().splitlines()
+    assert [json.loads(line.rstrip(","))["name"] for line in lines if '"kind":"file"' in line] == list(materials)
+
+
+def test_the_library_of_in_toto_is_not_needed_to_write_one() -> None:
+    code = "import coconut_tasks.work, sys; print(*sorted(name for name in sys.modules if name.startswith(('in_toto', 'google'))))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
+
+
 def test_what_two_steps_read_in_two_states_has_no_digest() -> None:
     links = [Link(step, [], {}, {}, {"f": digest}, {}) for step, digest in (("a", "sha256:1"), ("b", "sha256:2"))]
     (file,) = dependencies(json.loads(statement(build(links=links))), "file").values()
@@ -547,6 +702,229 @@ def test_a_link_and_a_submodule_are_as_in_the_commit_if_they_are(repository: Sit
         for name in ("one.rs", "folder", "away.rs", 'two\nlines \\".rs'):
             (site.tree / name).unlink()
         shutil.rmtree(site.tree / "deps")
+
+
+class Asked:
+    """A repository with a submodule, and what is asked of it by somebody who remembers."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.cache = folder / "tree", folder / "state" / "commit.json"
+        self.environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+        self.words: list[str] = []
+        self.looked: list[str] = []
+        inner = folder / "inner"
+        for place, names in ((inner, ("i.c", "deep/i.h")), (self.folder, ("a.c", "b.c", "x.sh", "dir/c.c"))):
+            for name in names:
+                (place / name).parent.mkdir(parents=True, exist_ok=True)
+                (place / name).write_text(f"{name}\n")
+            self.git("init", "-q", "-b", "main", at=place)
+            self.commit(at=place)
+        (self.folder / "x.sh").chmod(0o755)
+        (self.folder / "one.c").symlink_to("dir/c.c")
+        (self.folder / "way").symlink_to("dir")
+        self.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(inner), "sub")
+        self.commit()
+        look = asking._look
+
+        def counted_ask(words: Any, *args: Any) -> Any:
+            self.words.append(next(iter(words)))
+            return ask_git(words, *args)
+
+        def counted_look(path: str, commit: str) -> Any:
+            self.looked.append(os.path.relpath(path, self.folder))
+            return look(path, commit)
+
+        monkeypatch.setattr(asking, "ask_git", counted_ask)
+        monkeypatch.setattr(asking, "_look", counted_look)
+
+    def git(self, *words: str, at: Path | None = None) -> None:
+        who = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "core.hooksPath=/dev/null"]
+        subprocess.run(["git", *who, *words], cwd=at or self.folder, check=True, capture_output=True)
+
+    def commit(self, at: Path | None = None) -> None:
+        self.git("add", "-A", at=at)
+        self.git("commit", "-q", "--allow-empty", "-m", "x", at=at)
+
+    NAMES = ("a.c", "b.c", "x.sh", "dir/c.c", "one.c", "way/c.c", "sub/i.c", "sub/deep/i.h")
+
+    def modified(self, **contents: str | None) -> Sequence[str]:
+        """What is said of the files as they are now, or as ``contents`` have them; the same as by somebody who remembers nothing."""
+        read = {name: str(self.folder / name) for name in self.NAMES}
+        files = Files()
+        digests = {name: contents.get(name.partition(".")[0], files.digest(path)) for name, path in read.items()}
+        repository = find_repository(str(self.folder), self.environment)
+        plain = find_source(repository, self.environment, read, digests)
+        self.words, self.looked = [], []
+        found = find_source(repository, self.environment, read, digests, self.cache)
+        assert found is not None and found == plain
+        return found.modified
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
+    return Asked(tmp_path, monkeypatch)
+
+
+LINKS = {"one.c", "way"}
+
+
+def test_of_what_is_known_to_be_in_the_commit_git_is_not_asked_again(asked: Asked) -> None:
+    assert asked.modified() == [] and asked.words == ["ls-tree", "ls-tree"]
+    assert asked.modified() == [] and asked.words == [] and set(asked.looked) == LINKS
+    # An edited file is looked at, and the rest is not.
+    (asked.folder / "a.c").write_text("edited\n")
+    assert (
+        asked.modified() == ["a.c"] and asked.words == ["hash-object", "diff"] and set(asked.looked) == {"a.c", *LINKS}
+    )
+    (asked.folder / "a.c").write_text("a.c\n")
+    assert asked.modified() == [] and asked.words == [] and set(asked.looked) == LINKS
+    # What was read counts, not what is there now.
+    (asked.folder / "a.c").write_text("edited since\n")
+    assert asked.modified(a=Files().digest(str(asked.folder.parent / "inner" / "i.c"))) == ["a.c"]
+    kept = Files().digest(str(asked.folder / "b.c"))
+    assert asked.modified(a=kept) == ["a.c"], "which is in the commit, but not there"
+    (asked.folder / "a.c").write_text("a.c\n")
+    assert asked.modified(a=None) == ["a.c"], "nobody knows what was read"
+    assert asked.modified(a=kept) == ["a.c"], "what is there now was not read"
+
+
+def test_after_a_commit_only_what_is_new_is_read(asked: Asked) -> None:
+    asked.modified()
+    (asked.folder / "a.c").write_text("edited\n")
+    asked.commit()
+    assert asked.modified() == [] and set(asked.looked) == {"a.c", *LINKS}
+    asked.git("checkout", "-q", "HEAD~1")
+    assert asked.modified() == [] and set(asked.looked) == {"a.c", *LINKS}
+    assert asked.modified() == [] and asked.words == []
+    # The same content, which is a program in the next commit.
+    asked.git("update-index", "--chmod=+x", "b.c")
+    asked.git("commit", "-q", "-m", "x")
+    assert asked.modified() == ["b.c"]
+    asked.git("checkout", "-q", "-f", "HEAD~1")
+    # The files of one commit, and the tree at another.
+    asked.git("symbolic-ref", "HEAD", "refs/heads/main")
+    assert asked.modified() == ["a.c"]
+    asked.git("rm", "-q", "--cached", "b.c")
+    asked.git("commit", "-q", "-m", "x")
+    assert asked.modified() == ["b.c"], "no longer in the commit, as the first a.c is again"
+
+
+def test_a_mode_a_link_and_a_submodule_are_looked_at_whatever_is_known(asked: Asked) -> None:
+    tree = asked.folder
+    asked.modified()
+    (tree / "b.c").chmod(0o755)
+    assert asked.modified() == ["b.c"]
+    # git asks only whether its owner may run a file, and a build whether anybody may.
+    (tree / "b.c").chmod(0o654)
+    assert asked.modified() == []
+    (tree / "b.c").chmod(0o755)
+    assert asked.modified() == ["b.c"]
+    (tree / "b.c").chmod(0o644)
+    (tree / "x.sh").chmod(0o644)
+    assert asked.modified() == ["x.sh"]
+    (tree / "x.sh").chmod(0o755)
+    # A link to the same content is another thing than the file, and so is a file in place of a link.
+    (tree / "b.c").rename(tree / "elsewhere.c")
+    (tree / "b.c").symlink_to("elsewhere.c")
+    (tree / "one.c").unlink()
+    shutil.copyfile(tree / "dir" / "c.c", tree / "one.c")
+    assert asked.modified() == ["b.c", "one.c"]
+    (tree / "b.c").unlink()
+    (tree / "elsewhere.c").rename(tree / "b.c")
+    (tree / "one.c").unlink()
+    (tree / "one.c").symlink_to("dir/c.c")
+    assert asked.modified() == []
+    (tree / "dir").rename(tree / "other")
+    (tree / "dir").symlink_to("other")
+    assert {"dir/c.c"} <= set(asked.modified())
+    (tree / "dir").unlink()
+    (tree / "other").rename(tree / "dir")
+    # The commit says what a submodule should hold.
+    (tree / "sub" / "i.c").write_text("edited\n")
+    assert asked.modified() == ["sub/i.c"]
+    asked.commit(at=tree / "sub")
+    assert asked.modified() == ["sub/i.c"]
+    asked.commit()
+    assert asked.modified() == [] and asked.modified() == [] and asked.words == []
+    asked.git("-C", "sub", "checkout", "-q", "HEAD~1")
+    assert asked.modified() == ["sub/i.c"]
+
+
+def test_line_ends_that_git_changes_are_no_difference(asked: Asked) -> None:
+    asked.git("config", "core.autocrlf", "true")
+    (asked.folder / "a.c").write_bytes(b"a.c\r\n")
+    for _ in range(2):
+        assert asked.modified() == [] and asked.words[-1] == "hash-object", "only git knows that"
+
+
+def test_a_file_that_git_cannot_filter_is_told_and_hides_no_other(asked: Asked) -> None:
+    asked.git("config", "filter.none.clean", "false")
+    asked.git("config", "filter.none.required", "true")
+    (asked.folder / ".git" / "info" / "attributes").write_text("a.c filter=none\n")
+    (asked.folder / "a.c").write_text("edited\n")
+    assert asked.modified() == ["a.c"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "bit", "empty", "text", "format", "folder", "other"])
+def test_what_is_remembered_is_not_used_where_it_is_damaged(damage: str, asked: Asked) -> None:
+    asked.modified()
+    text = asked.cache.read_bytes()
+    match damage:
+        case "cut":
+            asked.cache.write_bytes(text[: len(text) // 2])
+        case "bit":
+            asked.cache.write_bytes(text.replace(b"a.c", b"b.c", 1))
+        case "empty":
+            asked.cache.write_bytes(b"")
+        case "text":
+            asked.cache.write_bytes(b"[]")
+        case "format":
+            _, _, inner = text.partition(b"\n")
+            inner = inner.replace(b'"format":1', b'"format":0')
+            asked.cache.write_bytes(hashlib.sha256(inner).hexdigest().encode() + b"\n" + inner)
+        case "folder":
+            asked.cache.unlink()
+            asked.cache.mkdir()
+        case "other":
+            asked.git("commit", "-q", "--allow-empty", "-m", "of another time")
+    assert asked.modified() == [] and "ls-tree" in asked.words
+
+
+def test_two_repositories_that_share_what_is_remembered_are_not_mixed_up(asked: Asked, tmp_path: Path) -> None:
+    asked.modified()
+    other, tree = tmp_path / "other", asked.folder
+    asked.git("-c", "protocol.file.allow=always", "clone", "-q", "--recurse-submodules", str(tree), str(other))
+    (other / "a.c").write_text("edited\n")
+    asked.folder = other
+    assert asked.modified() == ["a.c"]
+    asked.commit()
+    assert asked.modified() == []
+    asked.folder = tree
+    assert asked.modified() == []
+    asked.git("worktree", "add", "-q", str(tmp_path / "second"))
+    asked.folder = tmp_path / "second"
+    (tmp_path / "second" / "b.c").write_text("edited\n")
+    assert "b.c" in asked.modified()
+    files = find_repository(str(asked.folder), asked.environment).files
+    assert f"{tree}/.git/worktrees/second/HEAD" in files and f"{tree}/.git/refs/heads/second" in files
+
+
+def test_a_repository_that_names_things_by_sha256_is_known_too(tmp_path: Path) -> None:
+    init = subprocess.run(["git", "init", "-q", "--object-format=sha256", str(tmp_path / "r")], capture_output=True)
+    assert init.returncode == 0
+    (tmp_path / "r" / "a.c").write_text("a")
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+    repository = find_repository(str(tmp_path / "r"), environment)
+    assert repository.commit == "" and f"{tmp_path}/r/.git/HEAD" in repository.files, "before the first commit"
+    assert find_source(repository, environment, {}) is None
+    who = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    for words in (["add", "-A"], [*who, "commit", "-q", "-m", "x"]):
+        subprocess.run(["git", *words], cwd=tmp_path / "r", check=True)
+    repository = find_repository(str(tmp_path / "r"), environment)
+    read, cache = {"a.c": str(tmp_path / "r" / "a.c")}, tmp_path / "commit.json"
+    for _ in range(2):
+        assert find_source(repository, environment, read, {}, cache) == Source(repository.commit, [])
+    assert len(repository.commit) == 64
 
 
 def test_where_git_looks_for_a_repository_first_is_watched(repository: Site) -> None:

@@ -71,7 +71,7 @@ class Files:
         if found is None:
             return None
         if (path, found) not in self._digests:
-            content = _digest(path, executable=bool(found[4] & 0o111))
+            content = _digest(path, found[4])
             if content is None:
                 return None
             self._digests[path, found] = content
@@ -145,7 +145,7 @@ def files_below(folder: str) -> set[str]:
     return found
 
 
-def _digest(path: str, *, executable: bool) -> str | None:
+def _digest(path: str, mode: int) -> str | None:
     try:
         with open(path, "rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
@@ -153,7 +153,16 @@ def _digest(path: str, *, executable: bool) -> str | None:
         return None
     except OSError:
         return "unreadable"
-    return f"sha256{'x' if executable else ''}:{content}"
+    return digest_text(content, mode)
+
+
+EXECUTABLE = "sha256x:"
+"""How the digest of a file begins that may be executed by anybody."""
+
+
+def digest_text(content: str, mode: int) -> str:
+    """What ``Files.digest`` makes of the SHA-256 of a content and a file's mode."""
+    return f"{EXECUTABLE if mode & 0o111 else 'sha256:'}{content}"
 
 
 VERSION_CONTROL = (".git", ".hg", ".svn")

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-_DIFF = (
-    "diff",
-    "--no-ext-diff",
-    "--no-textconv",
-    "--no-color",
-    "--no-renames",
-    "--binary",
-    "--full-index",
-    "HEAD",
-    "--",
-)
-"""However the user's git is configured, the same change is the same text."""
-_SUBMODULE, _LINK = "160000", "120000"
-"""What git calls the mode of a submodule and of a symbolic link."""
-_MOST_LINKS = 40
-"""On the way to one file; the kernel follows no more."""
-_OF_ONE_REPOSITORY = (
+OF_ONE_REPOSITORY = (
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_COMMON_DIR",
@@ -33,7 +17,7 @@ _OF_ONE_REPOSITORY = (
     "GIT_OBJECT_DIRECTORY",
 )
 DECIDES = (
-    *_OF_ONE_REPOSITORY,
+    *OF_ONE_REPOSITORY,
     "GIT_CEILING_DIRECTORIES",
     "GIT_DISCOVERY_ACROSS_FILESYSTEM",
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
@@ -67,115 +51,43 @@ def git_text(words: Iterable[str], tree: str, environment: Mapping[str, str]) ->
     return os.fsdecode(ask_git(words, tree, environment) or b"").strip()
 
 
-def find_commit(
-    tree: str, environment: Mapping[str, str], read: Mapping[str, str], changed: Iterable[str] = ()
-) -> Source | None:
-    """The commit that the tree is at, and which of the files that were read are not as it has them; None without git, a repository or a
-    commit.
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """What git says of the repository that a tree is in, as of one moment."""
 
-    ``read`` has each file's absolute path by what it is called; ``changed`` are names of those that were not read as they are now. It is a
-    matter of HEAD and of what is in the files alone: what is staged or ignored makes no difference.
-    """
-    asked = git_text(["rev-parse", "HEAD", "--show-toplevel"], tree, environment).splitlines()
-    if len(asked) != 2:
-        return None
-    commit, top = asked
-    top = os.path.realpath(top)
-    ways = {name: _ways(os.path.normpath(path)) for name, path in read.items()}
-    own = {name: way for name, way in ways.items() if any(_is_inside(path, top) for path in way)}
-    odd = _not_as_in(commit, top, environment, {path for way in own.values() for path in way if _is_inside(path, top)})
-    if odd is None:
-        return None
-    # What a link leads to outside of the repository is in no commit.
-    found = {name for name, way in own.items() if not odd.keys().isdisjoint(way) or not _is_inside(way[-1], top)}
-    tracked = [f":(top,literal){os.path.relpath(path, top)}" for path in sorted(odd) if odd[path]]
-    diff = ask_git([*_DIFF, *tracked], tree, environment) if tracked else b""
-    digest = f"sha256:{hashlib.sha256(diff).hexdigest()}" if diff else ""
-    return Source(commit, sorted(found.union(name for name in changed if name in own)), digest)
+    commit: str
+    """The commit that the tree is at, in hex; empty without git, a repository or a commit."""
+    top: str
+    """The work tree's folder."""
+    files: Sequence[str]
+    """The files that say which commit that is, absolute, and those that would be of another repository, which is nearer."""
 
 
-def _not_as_in(commit: str, top: str, environment: Mapping[str, str], paths: Iterable[str]) -> dict[str, bool] | None:
-    """Those of the paths below the folder ``top`` that a commit has not like this, and whether it has something else there."""
-    listed = ask_git(["ls-tree", "-r", "-z", "--full-tree", commit], top, environment)
-    if listed is None:
-        return None
-    entries = (entry.partition("\t") for entry in os.fsdecode(listed).split("\0") if entry)
-    blobs = {os.path.join(top, path): (about.split(" ")[0], about.split(" ")[2]) for about, _, path in entries}
-    modules: dict[str, set[str]] = {path: set() for path, (mode, _) in blobs.items() if mode == _SUBMODULE}
-    here: set[str] = set()
-    for path in paths:
-        module = next((folder for folder in _above(path, top) if folder in modules), None)
-        (here if module is None else modules[module]).add(path)
-    now = {path: (_LINK, _blob(os.fsencode(os.readlink(path)), commit)) for path in here if os.path.islink(path)}
-    files = sorted(path for path in here - now.keys() if os.path.isfile(path))
-    lines = os.fsencode("".join(_quoted(path) + "\n" for path in files))
-    hashed = os.fsdecode(ask_git(["hash-object", "--stdin-paths"], top, environment, lines) or b"").split()
-    if len(hashed) != len(files):
-        return None
-    now |= {path: (_mode(path), blob) for path, blob in zip(files, hashed, strict=True)}
-    odd = {path: path in blobs for path in here if now.get(path) != blobs.get(path)}
-    # What a submodule should hold is said by the commit, wherever its own HEAD is.
-    alone = {name: value for name, value in environment.items() if name not in _OF_ONE_REPOSITORY}
-    for folder, inner in modules.items():
-        if inner:
-            found = _not_as_in(blobs[folder][1], folder, alone, inner)
-            odd |= dict.fromkeys(inner if found is None else found, False)
-    return odd
-
-
-def _ways(path: str) -> tuple[str, ...]:
-    """The links on the way to a file, and where it is in the end."""
-    links: list[str] = []
-    left, real = path.split(os.sep)[:0:-1], ""
-    while left:
-        word = left.pop()
-        here = os.path.normpath(os.path.join(real or os.sep, word))
-        if os.path.islink(here) and len(links) < _MOST_LINKS:
-            links.append(here)
-            to = os.readlink(here)
-            real = "" if os.path.isabs(to) else real
-            left += to.strip(os.sep).split(os.sep)[::-1]
-        else:
-            real = here
-    return (*links, real)
-
-
-def _above(path: str, top: str) -> Iterator[str]:
-    """The folders that a path is in, below ``top``."""
-    while len(path := os.path.dirname(path)) > len(top):
-        yield path
-
-
-def _is_inside(path: str, top: str) -> bool:
-    return path.startswith(top.rstrip(os.sep) + os.sep) and not path.startswith(os.path.join(top, ".git") + os.sep)
-
-
-def _quoted(path: str) -> str:
-    """As git takes a path on a line of its own."""
-    if "\n" not in path:
-        return path
-    return '"' + path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-
-
-def _blob(content: bytes, commit: str) -> str:
-    """What git calls it; the length of a commit's name tells which hash the repository uses."""
-    named = hashlib.sha1 if len(commit) == 40 else hashlib.sha256
-    return named(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def commit_files(tree: str, environment: Mapping[str, str]) -> list[str]:
-    """The files that say which commit a tree is at, absolute, and those that would be of another repository, which is nearer."""
-    wanted = ["HEAD", "packed-refs", os.path.join("reftable", "tables.list")]
-    if branch := git_text(["symbolic-ref", "-q", "HEAD"], tree, environment):
-        wanted.append(branch)
+def find_repository(tree: str, environment: Mapping[str, str]) -> Repository:
+    """Ask git once for all that it knows of where the tree is."""
+    wanted = ("HEAD", "packed-refs", os.path.join("reftable", "tables.list"), "refs")
     words = [word for path in wanted for word in ("--git-path", path)]
-    top, *found = git_text(["rev-parse", "--show-toplevel", *words], tree, environment).splitlines() or [""]
+    # With --revs-only a repository without a commit has all lines but the last.
+    asked = git_text(["rev-parse", "--revs-only", "--show-toplevel", *words, "HEAD"], tree, environment).splitlines()
+    top, *found = asked or [""]
+    commit = found.pop() if len(found) > len(wanted) else ""
+    paths = [os.path.normpath(os.path.join(tree, path)) for path in found]
+    if paths:
+        paths += _branch_files(paths[0], paths.pop())
     above = [os.path.realpath(tree)]
     while above[-1] != top and (parent := os.path.dirname(above[-1])) != above[-1]:
         above.append(parent)
     near = [os.path.join(folder, *end) for folder in above for end in ((".git",), (".git", "HEAD"))]
-    return [*(os.path.normpath(os.path.join(tree, path)) for path in found), *near]
+    return Repository(commit, top and os.path.realpath(top), (*paths, *near))
 
 
-def _mode(path: str) -> str:
-    return "100755" if os.stat(path).st_mode & 0o100 else "100644"
+def _branch_files(head: str, refs: str) -> list[str]:
+    """Where the branch that the file HEAD names may be kept: with all of the repository, or with one work tree of it."""
+    try:
+        kind, _, ref = Path(head).read_text(encoding="utf-8", errors="surrogateescape").strip().partition(" ")
+    except OSError:
+        return []
+    if kind != "ref:":
+        return []
+    both = (os.path.join(os.path.dirname(refs), ref), os.path.join(os.path.dirname(head), ref))
+    return list(dict.fromkeys(map(os.path.normpath, both)))

@@ -1,7 +1,8 @@
 """An IGVM file's provenance: an in-toto statement (version 1) with SLSA's build provenance (version 1) as its predicate.
 
-``docs/provenance.md`` says what is where. The library of in-toto checks names and types; the same build gives the same bytes, so there is
-no time of day and no random number in it: a step that was up to date may have run long before.
+``docs/provenance.md`` says what is where. The same build gives the same bytes, so there is no time of day and no random number in it: a
+step that was up to date may have run long before. in-toto's library takes longer to import than all statements of a run take to be made,
+so it is the tests that have it check what is written here.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from coconut_tasks.inputs.git import Source
@@ -21,6 +22,7 @@ from coconut_tasks.papers.link import Link
 BUILD_TYPE = "urn:coconut-tasks:build:v1"
 """How the fields of ``buildDefinition`` are to be understood; a change of meaning is another version."""
 BUILDER = "urn:coconut-tasks:builder"
+STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 LAUNCH_DIGEST = "sevSnpLaunchDigest"
 """The subject's digest that SEV-SNP reports: of the pages that are measured, not of the file's bytes."""
@@ -67,48 +69,108 @@ class Build:
     """By ``papers.pages``."""
 
 
-def statement(build: Build) -> bytes:
-    """The statement as JSON text.
+class Material(NamedTuple):
+    """A file that steps read and none of them made."""
 
-    Raises:
-        ValueError: something is missing that in-toto demands.
-    """
-    # The protocol-buffer classes take a while to import, and nothing else needs them.
-    from google.protobuf.json_format import MessageToDict, ParseDict
-    from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenance
-    from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
-    from in_toto_attestation.v1.statement import Statement
+    digest: str | None
+    """As links have it; None where nobody knows what was read, or steps read different things: it changed in between."""
+    steps: tuple[str, ...]
+    """Those that read it."""
 
+
+def materials_of(links: Iterable[Link]) -> dict[str, Material]:
+    """All files of a statement by name, in its order."""
+    links = list(links)
+    made = {name for link in links for name in link.products}
+    found: dict[str, Material] = {}
+    for link in links:
+        one = (link.step,)
+        for name, digest in link.materials.items():
+            if name in made:
+                continue
+            known = found.get(name)
+            if known is None:
+                found[name] = Material(digest, one)
+            else:
+                found[name] = Material(digest if known.digest == digest else None, known.steps + one)
+    return found
+
+
+def files_text(materials: Mapping[str, Material]) -> bytes:
+    """The files as they stand in a statement: resource descriptors, as JSON, one a line."""
+    quoted = json.JSONEncoder().encode
+    lines: list[str] = []
+    notes: dict[tuple[tuple[str, ...], bool], str] = {}
+    for name, (digest, steps) in materials.items():
+        kind, _, content = (digest or "").partition(":")
+        if not content or not name.isascii():
+            lines.append(_compact(_read(name, digest, steps)))
+            continue
+        # By far the most of a statement: the same text, without the objects that it would be made of.
+        key = (steps, kind == "sha256x")
+        if key not in notes:
+            notes[key] = _compact(_read(name, digest, steps)["annotations"])
+        lines.append(f'{{"annotations":{notes[key]},"digest":{{"sha256":"{content}"}},"name":{quoted(name)}}}')
+    return ",\n".join(lines).encode()
+
+
+def statement(build: Build, files: bytes | None = None) -> bytes:
+    """The statement as JSON text, each resource on a line of its own. ``files`` is its ``files_text``, for who has it already."""
+    if files is None:
+        files = files_text(materials_of(build.links))
     digests = {"sha256": build.sha256}
     if build.measurement is not None:
         digests[LAUNCH_DIGEST] = build.measurement["digest"]
-    subject = ResourceDescriptor(build.image, digest=digests)
-    provenance = ParseDict(_as_text(_predicate(build)), Provenance())
-    found = Statement([subject.pb], PREDICATE, MessageToDict(provenance))
-    found.validate()
-    # Its maps have no order of their own, and all its numbers are floating-point ones. So the recipe, which may have others, comes last.
-    told = _whole_numbers(MessageToDict(found.pb))
-    told["predicate"]["buildDefinition"]["externalParameters"]["recipe"]["content"] = _as_text(build.content)
-    return (json.dumps(told, indent=1, sort_keys=True) + "\n").encode()
-
-
-def _predicate(build: Build) -> dict[str, Any]:
-    return {
-        "buildDefinition": {
-            "buildType": BUILD_TYPE,
-            "externalParameters": {
-                "recipe": {"name": build.recipe, "content": {}},
-                "target": build.target,
-                "options": dict(build.options),
-            },
-            "internalParameters": {"steps": [_step(link) for link in build.links]},
-            "resolvedDependencies": list(_dependencies(build)),
-        },
-        "runDetails": {
-            "builder": {"id": BUILDER, "version": dict(build.builder)},
-            "byproducts": list(_byproducts(build)),
-        },
+    asked = {
+        "recipe": {"name": build.recipe, "content": build.content},
+        "target": build.target,
+        "options": dict(build.options),
     }
+    definition = _object(
+        buildType=_text(BUILD_TYPE),
+        externalParameters=_text(asked),
+        internalParameters=_object(steps=_lines(map(_step, build.links))),
+        resolvedDependencies=_lines(_dependencies(build), files),
+    )
+    details = _object(
+        builder=_text({"id": BUILDER, "version": dict(build.builder)}),
+        byproducts=_lines(_byproducts(build)),
+    )
+    text = _object(
+        _type=_text(STATEMENT),
+        subject=_lines([{"name": build.image, "digest": digests}]),
+        predicateType=_text(PREDICATE),
+        predicate=_object(buildDefinition=definition, runDetails=details),
+    )
+    return b"".join((*text, b"\n"))
+
+
+# A statement is put together of pieces of its text, and of the largest, its files, no copy is made on the way.
+
+
+def _object(**members: Iterable[bytes]) -> Iterator[bytes]:
+    start = "{"
+    for name, value in members.items():
+        yield f'{start}\n"{name}": '.encode()
+        yield from value
+        start = ","
+    yield b"\n}"
+
+
+def _lines(values: Iterable[Any], more: bytes = b"") -> Iterator[bytes]:
+    """An array; ``more`` are further lines of it."""
+    lines = ",\n".join(map(_compact, values)).encode()
+    yield b"[\n" + lines + (b",\n" if lines and more else b"")
+    yield more
+    yield b"\n]"
+
+
+def _text(value: Any) -> Iterator[bytes]:
+    yield _compact(value).encode()
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(_as_text(value), separators=(",", ":"), sort_keys=True)
 
 
 def _step(link: Link) -> dict[str, Any]:
@@ -128,17 +190,6 @@ def _dependencies(build: Build) -> Iterator[dict[str, Any]]:
         users = [link.step for link in build.links if link.tools.get(tool.name) == tool.identity]
         file = {"digest": {"sha256": tool.sha256}} if tool.sha256 else {"uri": _package(tool)}
         yield {"name": tool.name, **file, "annotations": {"kind": "tool", "version": tool.version, "steps": users}}
-    made = {name for link in build.links for name in link.products}
-    readers: dict[str, list[str]] = {}
-    found: dict[str, str | None] = {}
-    for link in build.links:
-        for name, digest in link.materials.items():
-            if name not in made:
-                readers.setdefault(name, []).append(link.step)
-                # Two steps that read different things of one file: it changed in between.
-                found[name] = digest if found.get(name, digest) == digest else None
-    for name, steps in readers.items():
-        yield _file(name, found[name], {"kind": "file", "steps": steps})
 
 
 def _byproducts(build: Build) -> Iterator[dict[str, Any]]:
@@ -152,6 +203,10 @@ def _byproducts(build: Build) -> Iterator[dict[str, Any]]:
         settings = {name: build.measurement[name] for name in names}
         notes = {"kind": "measurement", **settings, "pages": list(build.pages)}
         yield _file(f"{build.image}.launch-digest.json", f"sha256:{build.measurement_sha256}", notes)
+
+
+def _read(name: str, digest: str | None, steps: Sequence[str]) -> dict[str, Any]:
+    return _file(name, digest, {"kind": "file", "steps": list(steps)})
 
 
 def _package(tool: Tool) -> str:
@@ -179,12 +234,9 @@ def _as_text(value: Any) -> Any:
         return [_as_text(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    return os.fsencode(value).decode(errors="backslashreplace") if isinstance(value, str) else value
-
-
-def _whole_numbers(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _whole_numbers(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_whole_numbers(inner) for inner in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(value, str) and not value.isascii():
+        try:
+            return os.fsencode(value).decode(errors="backslashreplace")
+        except UnicodeEncodeError:  # JSON can name half a character, which is in no file's name
+            return value.encode(errors="backslashreplace").decode()
+    return value

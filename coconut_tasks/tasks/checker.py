@@ -6,19 +6,20 @@ that reads it; and it records the state of an input after the action, so that an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from doit.dependency import FileChangedChecker
 
-from coconut_tasks.inputs.files import MOVED, Files, Since, Stat
+from coconut_tasks.inputs.files import Files, Stat, State
 
 
 class Checker(FileChangedChecker):  # type: ignore[misc]  # doit has no types
     """Content decides, by the shared ``Files``; doit makes the one instance."""
 
     files = Files()
-    since = Since(0)
-    """The action of the task that is about to be recorded; set right before doit records it."""
+    states: Mapping[str, State] = {}
+    """What is to be recorded of the inputs of the task whose turn it is; set right before doit records it."""
 
     def exists(self, file_path: str) -> bool:
         """Whether there is such a file."""
@@ -39,7 +40,5 @@ class Checker(FileChangedChecker):  # type: ignore[misc]  # doit has no types
         return not self.files.unchanged(file_path, (None, digest))
 
     def get_state(self, dep: str, current_state: Any) -> Any:
-        """What to record of an input after a successful action: its state, or one that never matches if it changed meanwhile."""
-        if self.files.moved(dep, Checker.since):
-            return MOVED
-        return self.files.state(dep)
+        """What to record of an input after a successful action, which was looked up when the action ended."""
+        return self.states[dep]

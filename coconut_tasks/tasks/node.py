@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,7 @@ from doit.globals import Globals
 from coconut_tasks.effects.place import copy_whole, write_whole
 from coconut_tasks.effects.stopwatch import Stopwatch, timed
 from coconut_tasks.errors import CoconutError, UsageError, user_fault
-from coconut_tasks.inputs.files import CLOCK_LAG_NS, VERSION_CONTROL, Since, State, recorded_state
+from coconut_tasks.inputs.files import CLOCK_LAG_NS, MOVED, VERSION_CONTROL, Since, State, recorded_state
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.layout import goes_with
 from coconut_tasks.staleness import Record, Verdict, input_files, judge, signature
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 META = "coconut"
 """The key of a task's ``meta`` under which its node is found."""
+_OF_GIT = re.compile(rf"{os.sep}({'|'.join(map(re.escape, VERSION_CONTROL))})({os.sep}|$)")
 
 
 class Result(Enum):
@@ -138,7 +140,7 @@ class Node:
         if self._record is not None and self.verdict is not None and self.verdict.only_places:
             self._placed_only = True
             values = {**backend().get(step.name, "_values_:"), "published": self._publish()}
-            inputs, since = self._inputs, Since(0, world.files.seen())
+            states = self._states(self._inputs, Since(0, world.files.seen()))
         else:
             from coconut_tasks.work import perform  # imported here: a run that has nothing to do needs none of it
 
@@ -158,8 +160,9 @@ class Node:
             task.file_dep.clear()
             task.file_dep.update(inputs)
             signed = signature(step, found, world)
+            states = self._states(inputs, since)
             if step.link:
-                self._write_link(signed, inputs, since)
+                self._write_link(signed, states)
             values = {
                 "tree": world.tree,
                 "signature": signed,
@@ -170,25 +173,29 @@ class Node:
 
         def save() -> dict[str, Any]:
             # doit calls this in its main thread right before it records the task, and asks the checker for each input then.
-            Checker.since = since
+            Checker.states = states
             return values
 
         task.value_savers.append(save)
 
-    def _write_link(self, signed: Mapping[str, Any], inputs: Iterable[str], since: Since) -> None:
+    def _states(self, inputs: Iterable[str], since: Since) -> dict[str, State]:
+        """What to record of the inputs of an action that is over: what is written into them from now on is for the next run to see."""
+        files = self.world.files
+        return {path: MOVED if files.moved(path, since) else files.state(path) for path in inputs}
+
+    def _write_link(self, signed: Mapping[str, Any], states: Mapping[str, State]) -> None:
         from coconut_tasks.papers.link import Link, link_text  # as above
 
         step, world, files = self.step, self.world, self.world.files
         # git's own files are of one clone, with its times and its user; the commit is named by itself.
-        materials = [path for path in inputs if not set(VERSION_CONTROL).intersection(path.split(os.sep))]
-        read = {path: None if files.moved(path, since) else files.digest(path) for path in materials}
+        read = {path: state for path, state in states.items() if not _OF_GIT.search(path)}
         made = {path: files.digest(path) for path in map(world.path, step.outputs) if path != world.path(step.link)}
         link = Link(
             f"{step.stage}:{step.component}",
             [{"argv": list(command.argv), "env": dict(command.env)} for command in step.commands],
             {name: world.neutral(value) for name, value in signed["environment"].items()},
             signed["tools"],
-            {world.named(path): digest for path, digest in read.items()},
+            {world.named(path): None if state is MOVED else state[1] for path, state in read.items()},
             {world.named(path): digest or "" for path, digest in made.items()},
         )
         path = world.path(step.link)

@@ -6,32 +6,38 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from coconut_tasks import __version__
 from coconut_tasks.effects.place import write_whole
 from coconut_tasks.igvm.snp import Options, measured_pages
-from coconut_tasks.inputs.git import Source, commit_files, find_commit
+from coconut_tasks.inputs.commit import find_source
+from coconut_tasks.inputs.git import Repository, Source, find_repository
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.inputs.toolchain import find_program, program_version
 from coconut_tasks.layout import VERSION_FILE
 from coconut_tasks.papers.link import Link, read_link
 from coconut_tasks.papers.pages import page_texts
-from coconut_tasks.papers.statement import Build, Tool, statement
+from coconut_tasks.papers.statement import Build, Material, Tool, files_text, materials_of, statement
 from coconut_tasks.step import Provenance
 from coconut_tasks.world import World
 
 
 def write_provenance(work: Provenance, world: World) -> Inputs:
     """Write the statement. The files that say which commit the tree is at are read too; they are the result."""
-    links = [read_link(Path(world.path(link)).read_bytes()) for link in work.links]
+    links = [_link(world.path(link), world) for link in work.links]
+    files = _files(links, world)
     measurement = _json(work.measurement, world) if work.measurement else None
     recipe = world.path(work.recipe)
     content = world.recipe_texts[recipe]
     sha256 = hashlib.sha256(content).hexdigest()
-    if (_now(recipe, world) or "").partition(":")[2] != sha256:
+    kind, _, now = (_now(recipe, world) or "sha256:").partition(":")
+    if now != sha256:
         world.files.distrust(recipe)  # somebody is at work on it: the image is of what was read before
+    repository = find_repository(world.tree, world.environment)
     text = statement(
         Build(
             image=work.shown,
@@ -44,24 +50,52 @@ def write_provenance(work: Provenance, world: World) -> Inputs:
             links=links,
             builder={"coconut-tasks": __version__},
             tools=_tools(links, world),
-            source=_source(work, links, world),
+            source=_source(files, repository, recipe, f"{kind}:{sha256}", world),
             measurement=measurement,
             measurement_sha256=world.sha256(work.measurement) if work.measurement else "",
             pages=_pages(work, measurement, world) if measurement else (),
-        )
+        ),
+        files.text,
     )
     write_whole(Path(world.path(work.output)), text)
-    return Inputs(files=tuple(commit_files(world.tree, world.environment)))
+    return Inputs(files=tuple(repository.files))
 
 
-def _source(work: Provenance, links: Sequence[Link], world: World) -> Source | None:
-    made = {VERSION_FILE, *(name for link in links for name in link.products)}
-    materials = {pair for link in links for pair in link.materials.items() if pair[0] not in made}
-    read = {name: world.located(name) for name, _ in materials}
-    recipe = world.path(work.recipe)
-    # What is there now need not be what a step read: somebody may have switched to another commit since.
-    changed = [name for name, digest in materials if digest is None or _now(read[name], world) != digest]
-    return find_commit(world.tree, world.environment, {**read, world.named(recipe): recipe}, changed)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Files:
+    """What the steps of an image read. The images of a run mostly have all of it in common."""
+
+    materials: Mapping[str, Material]
+    text: bytes
+
+
+def _link(path: str, world: World) -> Link:
+    return world.shared(("link", path, world.files.digest(path)), lambda: read_link(Path(path).read_bytes()))
+
+
+def _files(links: Sequence[Link], world: World) -> _Files:
+    made = {name for link in links for name in link.products}
+    read = [(link, frozenset(made.intersection(link.materials))) for link in links]
+    # A step that reads only what others made adds nothing, as those do that only one image has.
+    adding = [(link.step, id(link), own) for link, own in read if len(own) < len(link.materials)]
+
+    def gather() -> _Files:
+        materials = materials_of(links)
+        return _Files(materials, files_text(materials))
+
+    # Links are kept for the run, so that an identity stands for one.
+    return world.shared(("files", *adding), gather)
+
+
+def _source(files: _Files, repository: Repository, recipe: str, digest: str, world: World) -> Source | None:
+    def ask() -> Source | None:
+        contents = {name: one.digest for name, one in files.materials.items() if name != VERSION_FILE}
+        contents[world.named(recipe)] = digest
+        read = {name: world.located(name) for name in contents}
+        cache = world.state / "commit.json"
+        return find_source(repository, world.environment, read, contents, cache)
+
+    return world.shared(("source", files, repository.commit, repository.top, recipe, digest), ask)
 
 
 def _now(path: str, world: World) -> str | None:
@@ -84,16 +118,16 @@ def _pages(work: Provenance, measurement: Mapping[str, Any], world: World) -> li
 
 
 def _tools(links: Iterable[Link], world: World) -> list[Tool]:
-    """Installed tools. rustc and cargo say their version; of others, the program's file is named by its digest, too."""
-    found = []
-    for name, identity in sorted({pair for link in links for pair in link.tools.items()}):
-        program = find_program(name, world.tree, world.environment)
-        if name in ("rustc", "cargo") or program is None:
-            found.append(Tool(name, identity, identity))
-        else:
-            version = program_version(name, world.tree, world.environment)
-            found.append(Tool(name, identity, version, world.sha256(program)))
-    return found
+    named = sorted({pair for link in links for pair in link.tools.items()})
+    return [world.shared(("tool", *pair), partial(_tool, *pair, world)) for pair in named]
+
+
+def _tool(name: str, identity: str, world: World) -> Tool:
+    """An installed tool. rustc and cargo say their version; of others, the program's file is named by its digest, too."""
+    program = find_program(name, world.tree, world.environment)
+    if name in ("rustc", "cargo") or program is None:
+        return Tool(name, identity, identity)
+    return Tool(name, identity, program_version(name, world.tree, world.environment), world.sha256(program))
 
 
 def _json(spelt: str, world: World) -> Any:
