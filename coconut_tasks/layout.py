@@ -17,7 +17,7 @@ STATE_FOLDER = ".coconut"
 RECORDS = "state.sqlite3"
 """In the state folder: what each step's last good run left."""
 REPRODUCIBLE = "reproducible"
-"""In the state folder, of reproducible builds: cargo's target folder, and with ``.toml`` behind it the configuration that they add."""
+"""In the state folder, what belongs to reproducible builds only."""
 REPRODUCE = "reproduce"
 """In the state folder: where ``doit reproduce`` builds."""
 FS_IMAGE = "svsm-fs.bin"
@@ -83,7 +83,7 @@ class Layout:
     @property
     def cargo_config(self) -> str:
         """cargo's configuration that reproducible builds add."""
-        return posixpath.join(self.bin, STATE_FOLDER, f"{REPRODUCIBLE}.toml")
+        return posixpath.join(self.bin, STATE_FOLDER, REPRODUCIBLE, "config.toml")
 
     def link(self, variant: str) -> str:
         """Where it is kept what a variant of a step, by its ``Step.file_name``, was made of."""

@@ -109,11 +109,11 @@ def _make_reproducible(world: World, source: Source, recipes: tuple[Recipe, ...]
     from coconut_tasks.inputs.remap import by_length, machine_prefixes  # imported here: other runs need none of it
 
     given = world.environment
-    target = str(world.state / REPRODUCIBLE)
+    target, compilers = (str(world.state / REPRODUCIBLE / name) for name in ("target", "compilers"))
     prefixes = tuple(by_length(machine_prefixes(world.tree, world.bin, target, given)))
     firmware = {recipe.firmware.env for recipe in recipes if recipe.firmware is not None and recipe.firmware.env}
-    world.environment = reproducible_environment(given, firmware, commit_time(world.tree, given), prefixes)
-    world.reproducible = Reproducible(source.layout.cargo_config, target, prefixes, (None,))
+    world.environment = reproducible_environment(given, firmware, commit_time(world.tree, given), compilers)
+    world.reproducible = Reproducible(source.layout.cargo_config, target, compilers, prefixes, (None,))
 
 
 def _toolchains(plan: Plan) -> tuple[str | None, ...]:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from coconut_tasks.effects.lock import RunLock, alone_in
 from coconut_tasks.effects.process import run
 from coconut_tasks.effects.stopwatch import lap
-from coconut_tasks.inputs.environment import cargo_environment, cargo_home, prefix_flags
+from coconut_tasks.inputs.environment import cargo_environment, cargo_home
 from coconut_tasks.inputs.files import Files, Walker
 from coconut_tasks.inputs.toolchain import Toolchain, find_toolchain, program_identity
 from coconut_tasks.layout import STATE_FOLDER
@@ -32,6 +32,8 @@ class Reproducible:
     """The file of cargo's configuration, spelt as in the commands."""
     target: str
     """cargo's target folder, absolute."""
+    compilers: str
+    """The folder that PATH names first, absolute."""
     prefixes: tuple[tuple[str, str], ...]
     """Pairs of a path of this machine and what it is called in what is built."""
     toolchains: tuple[str | None, ...]
@@ -62,6 +64,8 @@ class World:
     """Whether every cargo item asks cargo, whatever is known of its inputs."""
     reproducible: Reproducible | None = None
     """What holds for a reproducible build; None for any other."""
+    prepared: bool = False
+    """What a reproducible build needs on disk is there."""
     ahead: Command | None = None
     """Is to be run once before the first host tool is built, and may fail: each tool is built on its own all the same."""
     built_ahead: Command | None = None
@@ -120,14 +124,10 @@ class World:
         """A variable's value without paths of this machine, as far as they are known."""
         if not value or self.reproducible is None:
             return value and self.named(value)
-        prefixes = self.reproducible.prefixes
-        names = dict(prefixes)
-        folders = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
-        # Also behind an option of one letter, as -L/home/me/svsm, but not in the middle of another path.
-        found = re.sub(rf"(?:(?<![\w.])|(?<=-[A-Z]))({folders})(?![\w.-])", lambda match: names[match[1]], value)
-        if value == prefix_flags(prefixes):  # by the length of paths that are gone now, and twice where one is a link
-            return " ".join(sorted(set(found.split(" "))))
-        return self.named(found)
+        from coconut_tasks.inputs.remap import pattern  # imported here: other runs need none of it
+
+        names = dict(self.reproducible.prefixes)
+        return self.named(re.sub(pattern(names.items()), lambda match: names[match[1]], value))
 
     def _folders(self) -> Iterator[tuple[str, str]]:
         yield self.bin, "bin"

@@ -147,6 +147,94 @@ def kernel_with_a_makefile(site: Site) -> None:
     )
 
 
+C_LIBRARY = {
+    "tpm/Cargo.toml": """[package]
+name = "tpm"
+version.workspace = true
+edition.workspace = true
+publish.workspace = true
+""",
+    "tpm/build.rs": """fn main() {
+    let out = std::env::var("OUT_DIR").unwrap();
+    assert!(std::process::Command::new("make").status().unwrap().success());
+    println!("cargo:rustc-link-search={out}");
+    println!("cargo:rustc-link-search={out}/by-cmake");
+    for name in ["tpm_make", "tpm_cmake"] {
+        println!("cargo:rustc-link-lib=static={name}");
+    }
+    println!("cargo:rerun-if-changed={}", std::env::current_dir().unwrap().display());
+}
+""",
+    "tpm/src/lib.rs": """#![no_std]
+unsafe extern "C" {
+    static tpm_nv: [u8; 1];
+    static tpm_generated: [u8; 1];
+    static tpm_cmake: [u8; 1];
+}
+pub struct Said(pub [*const [u8; 1]; 3]);
+unsafe impl Sync for Said {}
+pub static SAID: Said = Said([&raw const tpm_nv, &raw const tpm_generated, &raw const tpm_cmake]);
+""",
+    # It knows better than its environment which compiler and which flags there are. Where there is no cmake, make compiles its part, too.
+    "tpm/Makefile": """CC := gcc
+CFLAGS := -O1 -g -Wall -Werror -ffreestanding -fno-pic -mno-red-zone
+SOURCE := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))c
+OUT := $(OUT_DIR)
+CMAKE := $(shell command -v cmake)
+
+all: $(OUT)/libtpm_make.a $(OUT)/by-cmake/libtpm_cmake.a
+$(OUT)/libtpm_make.a: $(OUT)/nv.o $(OUT)/generated.o
+	rm -f $@
+	ar rcs $@ $^
+$(OUT)/%.o: $(SOURCE)/%.c $(SOURCE)/where.h
+	$(CC) $(CFLAGS) -c -o $@ $<
+$(OUT)/%.o: $(OUT)/%.c
+	$(CC) $(CFLAGS) -c -o $@ $<
+$(OUT)/generated.c:
+	echo 'const char tpm_generated[] = "generated: " __FILE__;' > $@
+ifneq ($(CMAKE),)
+$(OUT)/by-cmake/libtpm_cmake.a: $(SOURCE)/cmake.c $(SOURCE)/CMakeLists.txt
+	cmake -S $(SOURCE) -B $(OUT)/by-cmake -DCMAKE_C_COMPILER=$(CC) -DCMAKE_C_FLAGS="$(CFLAGS)"
+	$(MAKE) -C $(OUT)/by-cmake
+else
+$(OUT)/by-cmake/libtpm_cmake.a: $(OUT)/cmake.o
+	mkdir -p $(@D)
+	rm -f $@
+	ar rcs $@ $^
+endif
+""",
+    "tpm/c/CMakeLists.txt": """cmake_minimum_required(VERSION 3.16)
+project(tpm C)
+add_library(tpm_cmake STATIC cmake.c)
+""",
+    "tpm/c/cmake.c": 'const char tpm_cmake[] = "cmake.c: " __FILE__;\n',
+    "tpm/c/nv.c": '#include "where.h"\nconst char tpm_nv[] = "nv.c: " __FILE__ " " __DATE__ " " __TIME__ " " WHERE;\n',
+    "tpm/c/where.h": "#define WHERE __BASE_FILE__\n",
+}
+"""A package as the real tree's TPM: C code that make and cmake compile, with the place and the time of the build in its data."""
+
+
+def kernel_with_a_c_library(tree: Path) -> None:
+    """Link ``C_LIBRARY`` into the kernel, so that its data is in measured pages."""
+    for name, text in C_LIBRARY.items():
+        path = tree / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    locked = '[[package]]\nname = "tpm"\nversion = "0.1.0"\n\n'
+    for name, old, new in (
+        ("Cargo.toml", '"kernel",', '"kernel",\n    "tpm",'),
+        ("kernel/Cargo.toml", "[dependencies]", '[dependencies]\ntpm = { path = "../tpm" }'),
+        (
+            "Cargo.lock",
+            ' "release",\n "svsm-common",\n "svsm-link",\n',
+            ' "release",\n "svsm-common",\n "svsm-link",\n "tpm",\n',
+        ),
+        ("Cargo.lock", '[[package]]\nname = "tracing"', f'{locked}[[package]]\nname = "tracing"'),
+        ("kernel/src/main.rs", "#![no_main]", "#![no_main]\n#[used]\nstatic SAID: &tpm::Said = &tpm::SAID;"),
+    ):
+        (tree / name).write_text((tree / name).read_text().replace(old, new, 1))
+
+
 @pytest.fixture(scope="session")
 def cargo_target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """cargo's target folder for the whole test run."""

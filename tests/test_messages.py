@@ -33,6 +33,7 @@ FUNCTIONS = {
     ("tasks/commands.py", "_told"),
     ("load.py", "check"),
     ("session.py", "_triple"),
+    ("work/reproducible.py", "warn_of_paths"),
 }
 """Functions that make messages and raise no error themselves."""
 NOT_FOR_USERS = {"reference.py"}

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DODO, QEMU, Outcome, Site, copy_sample
+from conftest import DODO, QEMU, Outcome, Site, copy_sample, kernel_with_a_c_library
 from igvm_files import data_at, header, igvm, page, platform, vp_context
 
 from coconut_tasks.errors import StepError
+from coconut_tasks.inputs.compilers import compilers
 from coconut_tasks.inputs.environment import reproducible_environment
 from coconut_tasks.inputs.remap import by_length, cargo_config, machine_prefixes, read_configurations
 from coconut_tasks.inputs.version import commit_time, repository
@@ -88,7 +89,7 @@ def test_it_is_off_by_default_and_both_front_ends_have_it() -> None:
 def test_each_cargo_command_gets_the_configuration_spelt_alike_in_every_clone_and_no_other_command_changes() -> None:
     content = {**QEMU, "fs": {"modules": MODULES}}
     plain, other = plan(content), plan(content, reproducible=True)
-    words = ("--config", "bin/.coconut/reproducible.toml")
+    words = ("--config", "bin/.coconut/reproducible/config.toml")
     for old, new in zip(plain.steps, other.steps, strict=True):
         for a, b in zip(old.commands, new.commands, strict=True):
             assert "--config" not in a.argv
@@ -144,22 +145,15 @@ def test_a_reproducible_environment_has_what_finds_programs_and_fetches_and_noth
         "XPATH": "x",
         "PATHX": "x",
     }
-    found = reproducible_environment({**kept, **gone}, ["FW_FILE", "NOT_SET"], 7, [("/src", "/svsm")])
-    flags = dict.fromkeys(
-        ("HOST_CFLAGS", "HOST_CXXFLAGS", "TARGET_CFLAGS", "TARGET_CXXFLAGS"), "-ffile-prefix-map=/src=/svsm"
-    )
+    found = reproducible_environment({**kept, **gone}, ["FW_FILE", "NOT_SET"], 7, "/compilers")
     fixed = {"LC_ALL": "C", "TZ": "UTC", "SOURCE_DATE_EPOCH": "7", "CARGO_INCREMENTAL": "0"}
-    assert found == {**kept, **fixed, **flags}
+    assert found == {**kept, **fixed, "PATH": "/compilers:/bin"}
+    assert reproducible_environment({}, [], 7, "/compilers")["PATH"] == f"/compilers:{os.defpath}"
 
 
 def test_the_time_is_the_users_else_the_commits_else_a_fixed_one() -> None:
     for given, commit, wanted in (({"SOURCE_DATE_EPOCH": "5"}, 7, "5"), ({}, 7, "7"), ({}, None, "315532800")):
-        assert reproducible_environment(given, [], commit, [])["SOURCE_DATE_EPOCH"] == wanted
-
-
-def test_a_path_with_a_blank_is_left_out_of_the_c_flags_which_are_split_at_blanks() -> None:
-    found = reproducible_environment({}, [], 0, [("/a b", "/svsm"), ("/c", "/cargo")])
-    assert found["TARGET_CFLAGS"] == "-ffile-prefix-map=/c=/cargo"
+        assert reproducible_environment(given, [], commit, "/c")["SOURCE_DATE_EPOCH"] == wanted
 
 
 def test_git_says_when_the_commit_was_made_and_where_the_repository_is(tmp_path: Path) -> None:
@@ -175,16 +169,130 @@ def test_git_says_when_the_commit_was_made_and_where_the_repository_is(tmp_path:
     assert repository(str(folder), environment) == {"GIT_DIR": str(folder / ".git"), "GIT_WORK_TREE": str(folder)}
 
 
-def test_the_c_compiler_takes_the_most_special_name(tmp_path: Path) -> None:
-    """It takes the last one that fits, so the order of the flags counts."""
-    source = tmp_path / "deep" / "x.c"
-    source.parent.mkdir()
-    source.write_text("const char *where = __FILE__;\n")
-    prefixes = by_length([(str(source.parent), "/special"), (str(tmp_path), "/general")])
-    flags = reproducible_environment({}, [], 0, prefixes)["HOST_CFLAGS"].split()
-    subprocess.run(["cc", *flags, "-c", str(source), "-o", str(tmp_path / "x.o")], check=True)
-    data = (tmp_path / "x.o").read_bytes()
-    assert b"/special/x.c" in data and os.fsencode(tmp_path) not in data
+# Compilers
+
+
+class Compilers:
+    """A folder with scripts for what PATH finds, in a place whose name needs quotes."""
+
+    def __init__(self, folder: Path, *first: Path) -> None:
+        self.folder = folder / 'it\'s "one" $HOME *'
+        self.source = self.folder / "deep" / "x.c"
+        self.source.parent.mkdir(parents=True)
+        self.source.write_text("const char *where = __FILE__;\n")
+        scripts = self.folder / "compilers"
+        scripts.mkdir()
+        self.path = os.pathsep.join([*map(str, first), os.environ["PATH"]])
+        prefixes = by_length([(str(self.source.parent), "/special"), (str(self.folder), "/general")])
+        self.flags = [f"-ffile-prefix-map={old}={new}" for old, new in prefixes]
+        for name, text in compilers(f"{scripts}:{self.path}", str(scripts), prefixes):
+            (scripts / name).write_text(text)
+            (scripts / name).chmod(0o755)
+        self.scripts = scripts
+
+    def run(self, *argv: str, before: str = "", **more: Any) -> subprocess.CompletedProcess[str]:
+        path = f"{before}{self.scripts}:{self.path}"
+        # As execvp does it: by the PATH of the new process.
+        return subprocess.run(
+            ["/usr/bin/env", *argv], env={"PATH": path}, cwd=self.folder, capture_output=True, text=True, **more
+        )
+
+
+@pytest.fixture
+def drivers(tmp_path: Path) -> Compilers:
+    return Compilers(tmp_path)
+
+
+def test_which_programs_are_compilers(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    yes = [
+        *("cc", "gcc", "g++", "c++", "cpp", "c89", "c99", "clang", "clang++", "gcc-12", "clang-19", "clang++-19", "gcc-4.9"),
+        *("x86_64-linux-gnu-gcc", "x86_64-linux-gnu-g++-12", "arm-none-eabi-cpp", "c99-gcc", "x86_64-unknown-none-cc"),
+    ]  # fmt: skip
+    no = [
+        "gcc-ar",
+        "gcc-nm-12",
+        "clang-format",
+        "clang-tidy-19",
+        "ccache",
+        "icc",
+        "tcc",
+        "rustc",
+        "ld",
+        "as",
+        "cc1",
+        "gccgo",
+        "c++filt",
+    ]
+    for name in (*yes, *no, "not-executable-cc"):
+        (tmp_path / "b" / name).write_text("")
+        (tmp_path / "b" / name).chmod(0o644 if name == "not-executable-cc" else 0o755)
+    (tmp_path / "a" / "gcc").symlink_to("../b/gcc-12")
+    (tmp_path / "a" / "cc").symlink_to("nowhere")
+    (tmp_path / "b" / "folder-cc").mkdir()
+    found = dict(compilers(f".:{tmp_path}/none:{tmp_path}/a::{tmp_path}/b:{tmp_path}/own", f"{tmp_path}/own", []))
+    assert set(found) == set(yes)
+    # The first one that PATH finds, by the name that it has there.
+    assert f"exec {tmp_path}/a/gcc " in found["gcc"] and f"exec {tmp_path}/b/cc " in found["cc"]
+
+
+def test_a_compiler_takes_the_most_special_name_whatever_flags_it_gets(drivers: Compilers) -> None:
+    """It takes the last prefix that fits, so the order of the flags counts."""
+    for name in ("cc", "gcc"):
+        assert drivers.run(name, "-O1", "-c", str(drivers.source), "-o", "x.o").returncode == 0
+        data = (drivers.folder / "x.o").read_bytes()
+        assert b"/special/x.c" in data and os.fsencode(drivers.folder) not in data
+    theirs = f"-ffile-prefix-map={drivers.source.parent}=/theirs"
+    assert '"/theirs/x.c"' in drivers.run("cc", theirs, "-E", str(drivers.source)).stdout
+
+
+def test_a_compiler_does_whatever_else_it_is_called_for(drivers: Compilers) -> None:
+    def same(*argv: str, **more: Any) -> str:
+        ours = drivers.run(*argv, **more)
+        plain = subprocess.run(argv, cwd=drivers.folder, capture_output=True, text=True, **more)
+        assert (ours.returncode, ours.stdout) == (plain.returncode, plain.stdout), ours.stderr
+        assert len(ours.stderr.splitlines()) == len(plain.stderr.splitlines())
+        return ours.stdout
+
+    assert same("gcc", "--version")
+    assert same("gcc", "-print-file-name=libc.so") and same("gcc", "-dumpmachine")
+    same("gcc")
+    same("gcc", "-c", "not-there.c")
+    assert "int x;" in same("gcc", "-E", "-x", "c", "-", input="int x;\n")
+    assert "int x;" in same("cpp", "-P", input="int x;\n")
+    assert ".text" in same("gcc", "-S", "-x", "c", "-", "-o", "-", input="int f(void) { return 1; }\n")
+    (drivers.folder / "main.c").write_text('#include <stdio.h>\nint main(void) { return puts("a b\\n$x") < 0; }\n')
+    (drivers.folder / "words").write_text("-c main.c\n-o 'main 1.o'\n")
+    same("gcc", "@words")
+    same("gcc", "main 1.o", "-o", "main")
+    assert subprocess.run([str(drivers.folder / "main")], capture_output=True).stdout == b"a b\n$x\n"
+    same("gcc", "-Wl,-r", "-nostdlib", "main 1.o", "-o", "main 2.o")
+    assert "empty argument" in same("gcc", "-E", "-DX=", "-x", "c", "-", input="empty argument\n")
+
+
+def test_a_compiler_that_looks_for_the_real_one_in_path_finds_it(tmp_path: Path) -> None:
+    """ccache has links by the compilers' names in front of PATH, and skips what is a link to itself; c99 is a script that calls gcc."""
+    place, program = tmp_path / "ccache-links", tmp_path / "ccache"
+    place.mkdir()
+    program.write_text(
+        "#!/bin/sh\n"
+        'echo "ccache as ${0##*/}" >&2\n'
+        "IFS=:\n"
+        "for folder in $PATH; do\n"
+        '    [ "$folder" = "${0%/*}" ] || [ ! -x "$folder/${0##*/}" ] || exec "$folder/${0##*/}" "$@"\n'
+        "done\n"
+    )
+    program.chmod(0o755)
+    (place / "gcc").symlink_to(program)
+    (place / "c99").write_text('#!/bin/sh\nexec gcc -std=c99 "$@"\n')
+    (place / "c99").chmod(0o755)
+    drivers = Compilers(tmp_path, place)
+    for before in ("", "/nowhere:", "/nowhere:/neither:"):
+        for name in ("gcc", "c99"):
+            done = drivers.run(name, "-E", str(drivers.source), before=before, timeout=20)
+            assert done.returncode == 0 and '"/special/x.c"' in done.stdout, done.stderr
+            assert done.stderr.splitlines() == ["ccache as gcc"]
 
 
 # Names for paths
@@ -382,6 +490,90 @@ def test_an_output_folder_inside_of_the_tree_gets_the_configuration_once(place: 
     assert (one / "Cargo.toml").exists() and not (one / ".cargo").exists() and not (one / "target").exists()
     assert place.run([*words, "RECIPE=r.json", "REPRODUCIBLE=1"], cwd=folder).status == 0
     assert (folder / "bin" / "svsm").read_bytes() == (one / "bin" / "svsm").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def c_library(place: Site) -> tuple[Site, Outcome]:
+    """A kernel with C code in it, built twice, and the copies kept."""
+    folder = place.folder / "c-library"
+    copy_sample(folder / "svsm")
+    kernel_with_a_c_library(folder / "svsm")
+    make = folder / "svsm" / "Makefile"
+    rule = "CC := gcc\nmade.elf: common/made.c\n\t$(CC) -O1 -nostdlib -static -Wl,--build-id=none $(CURDIR)/$< -o $@\n"
+    make.write_text(f"{make.read_text()}\n{rule}")
+    (folder / "svsm" / "common" / "made.c").write_text(
+        'const char made[] = "made.c: " __FILE__;\nvoid _start(void) { for (;;); }\n'
+    )
+    (folder / "dodo.py").write_text(DODO)
+    there = Site(folder, place.target)
+    return there, there.doit("reproduce", "--keep", there.recipe(WITH_C))
+
+
+WITH_C: dict[str, Any] = {
+    "igvm": {"qemu": {"output": "q.igvm"}},
+    "kernel": {"svsm": {}, "bldr": {"type": "make", "output_file": "made.elf"}},
+}
+C_CODE = {"nv.c", "cmake.c", "generated", "made.c"}
+
+
+def said_by_c(data: bytes) -> dict[str, str]:
+    return {
+        name.decode(): text.decode()
+        for name, text in re.findall(rb"\0(nv\.c|cmake\.c|generated|made\.c): ([^\0]*)", data)
+    }
+
+
+def test_c_code_is_the_same_bytes_whatever_its_makefile_does_with_flags(c_library: tuple[Site, Outcome]) -> None:
+    site, outcome = c_library
+    assert outcome.status == 0, outcome.text
+    one, two = ({str(path.relative_to(copy)): path.read_bytes() for path in built_files(copy)} for copy in copies(site))
+    assert one == two
+    image = one["source/bin/q.igvm"]
+    told = said_by_c(image)
+    assert set(told) == C_CODE, "it is in pages of the image"
+    assert told.pop("generated").startswith("/target/")
+    assert told == {
+        "nv.c": "/svsm/tpm/c/nv.c Jan  1 1980 00:00:00 /svsm/tpm/c/nv.c",
+        "cmake.c": "/svsm/tpm/c/cmake.c",
+        "made.c": "/svsm/common/made.c",
+    }
+    # In place it has the same bytes, the next run builds nothing, and a plain build is as plain as ever.
+    recipe = site.recipe(WITH_C)
+    assert site.build(recipe, "REPRODUCIBLE=1").digests == {
+        "q.igvm": outcome.out.partition("q.igvm: launch digest ")[2][:96]
+    }
+    assert (site.bin / "q.igvm").read_bytes() == image
+    assert site.build(recipe, "REPRODUCIBLE=1").built == set()
+    site.build(recipe, env={"SOURCE_DATE_EPOCH": "0"})
+    plain = said_by_c((site.bin / "q.igvm").read_bytes())
+    assert (
+        plain["nv.c"].startswith(f"{site.tree}/tpm/c/nv.c Jan  1 1970")
+        and plain["made.c"] == f"{site.tree}/common/made.c"
+    )
+
+
+def test_a_path_that_no_flag_reaches_is_warned_of_and_told(c_library: tuple[Site, Outcome]) -> None:
+    """Of a generated header, of an option, of a compiler that is not looked up in PATH."""
+    site, _ = c_library
+    makefile, header = site.tree / "tpm" / "Makefile", site.tree / "tpm" / "c" / "where.h"
+    good = makefile.read_text(), header.read_text()
+    recipe = site.recipe(KERNEL)
+    assert "warning: " not in site.build(recipe, "REPRODUCIBLE=1").out
+    at_path = f"CC := {shutil.which('gcc')}"
+    for old, new, wanted in (
+        ("-mno-red-zone", "-mno-red-zone -DPLACE='\"$(CURDIR)\"'", f"{site.tree}/tpm"),
+        ("CC := gcc", at_path, f"{site.tree}/tpm/c/nv.c Jan  1 1980 00:00:00 {site.tree}/tpm/c/nv.c"),
+    ):
+        try:
+            makefile.write_text(good[0].replace(old, new))
+            header.write_text(good[1].replace("__BASE_FILE__", "PLACE") if "PLACE" in new else good[1])
+            outcome = site.build(recipe, "REPRODUCIBLE=1")
+        finally:
+            makefile.write_text(good[0])
+            header.write_text(good[1])
+        words = "warning: svsm names a folder of this machine, and has other bytes elsewhere: "
+        (line,) = [line for line in outcome.out.splitlines() if line.startswith(words)]
+        assert wanted in line
 
 
 def test_a_path_that_leaks_is_found_in_its_part_and_section(place: Site) -> None:

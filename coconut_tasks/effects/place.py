@@ -44,11 +44,11 @@ def discard_unfinished() -> None:
         temporary.unlink(missing_ok=True)
 
 
-def write_whole(target: Path, content: bytes) -> None:
-    """Write a file of mode 0644 less the umask."""
+def write_whole(target: Path, content: bytes, *, program: bool = False) -> None:
+    """Write a file of mode 0666, or 0777 for a program, less the umask."""
     with beside(target) as temporary:
         temporary.write_bytes(content)
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod((0o777 if program else 0o666) & ~_umask())
 
 
 def write_cache(target: Path, content: bytes) -> None:

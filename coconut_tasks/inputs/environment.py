@@ -45,25 +45,18 @@ _NO_COMMIT = 315532800
 
 
 def reproducible_environment(
-    environment: Mapping[str, str], also: Iterable[str], commit: int | None, prefixes: Iterable[tuple[str, str]]
+    environment: Mapping[str, str], also: Iterable[str], commit: int | None, compilers: str
 ) -> dict[str, str]:
     """The environment of a reproducible build.
 
     ``also`` are more names of the user's environment that are kept, ``commit`` is when the tree's commit was made (seconds since 1970),
-    and ``prefixes`` are pairs of a path and what the C compiler is to call it. Those reach the cc crate only: a CFLAGS variable takes the
-    place of the one that a makefile sets with ``?=``, and nobody wants to lose the flags in there.
+    and ``compilers`` is the folder in which PATH looks first.
     """
     names = {name for name in environment if _KEPT.fullmatch(name)} | (set(also) & environment.keys())
     kept = {name: environment[name] for name in sorted(names)}
     epoch = kept.get("SOURCE_DATE_EPOCH") or str(_NO_COMMIT if commit is None else commit)
     fixed = {"LC_ALL": "C", "TZ": "UTC", "SOURCE_DATE_EPOCH": epoch, "CARGO_INCREMENTAL": "0"}
-    variables = [f"{side}_{language}FLAGS" for side in ("HOST", "TARGET") for language in ("C", "CXX")]
-    return {**kept, **fixed, **dict.fromkeys(variables, prefix_flags(prefixes))}
-
-
-def prefix_flags(prefixes: Iterable[tuple[str, str]]) -> str:
-    """How the C compiler is told what to call paths; one with a blank cannot be told."""
-    return " ".join(f"-ffile-prefix-map={path}={name}" for path, name in prefixes if not re.search(r"\s", path))
+    return {**kept, **fixed, "PATH": os.pathsep.join((compilers, kept.get("PATH") or os.defpath))}
 
 
 def asked_environment(environment: Mapping[str, str], names: Iterable[str]) -> dict[str, str | None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -47,6 +48,13 @@ def toolchain_prefixes(toolchain: Toolchain) -> Iterator[Prefix]:
 def by_length(prefixes: Iterable[Prefix]) -> list[Prefix]:
     """Each once, the longest last, since the last one that fits is taken; never the root, which everything is in."""
     return sorted({pair for pair in prefixes if len(pair[0]) > 1}, key=lambda pair: (len(pair[0]), pair))
+
+
+def pattern(prefixes: Iterable[Prefix]) -> str:
+    """A regular expression for a path that begins with one of the prefixes, which is its first group: by itself or after an option of one
+    letter, as in ``-L/home/me/svsm``, but not in the middle of another path."""
+    folders = "|".join(re.escape(path) for path, _ in reversed(by_length(prefixes)))
+    return rf"(?:(?<![\w.])|(?<=-[A-Z]))({folders})(?![\w.-])"
 
 
 def read_configurations(files: Sequence[str]) -> Flags:

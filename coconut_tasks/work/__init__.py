@@ -22,6 +22,7 @@ from coconut_tasks.work.igvm import build_igvm
 from coconut_tasks.work.make import build_make_item
 from coconut_tasks.work.measure import measure
 from coconut_tasks.work.provenance import write_provenance
+from coconut_tasks.work.reproducible import prepare, warn_of_paths
 from coconut_tasks.work.version import write_version
 from coconut_tasks.world import World
 
@@ -36,6 +37,7 @@ def perform(step: Step, world: World, *, first: bool) -> Reading:
     """
     log = world.log(step)
     log.unlink(missing_ok=True)
+    prepare(world)
     found = Reading()
     match step.work:
         case CargoItem() as work:
@@ -54,6 +56,8 @@ def perform(step: Step, world: World, *, first: bool) -> Reading:
             found = Reading(write_provenance(work, world))
         case VersionFile() as work:
             write_version(work, world)
+    if isinstance(step.work, CargoItem | MakeItem) and step.work.objcopy is not None:  # else it is no part of an image
+        warn_of_paths(step.work.output, world, log)
     for output in step.outputs:
         if output != step.link and world.files.look_again(world.path(output)) is None:
             raise StepError(f"the command ended well, but made no {output}\n  log: {log}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from coconut_tasks.effects.place import copy_whole, write_whole
+from coconut_tasks.effects.place import copy_whole
 from coconut_tasks.effects.process import CommandFailed
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.cargo import Build, cargo_inputs, read_build
@@ -21,13 +21,10 @@ from coconut_tasks.inputs.messages import (
     package_name,
     parse_messages,
     programs,
-    read_text,
     target_folder,
     written_ns,
 )
-from coconut_tasks.inputs.remap import by_length, cargo_config, read_configurations, toolchain_prefixes
 from coconut_tasks.inputs.scripts import secret_variables
-from coconut_tasks.inputs.toolchain import configurations
 from coconut_tasks.step import CargoItem, Command
 from coconut_tasks.work.objcopy import objcopy
 from coconut_tasks.world import World
@@ -60,7 +57,6 @@ def build_cargo_item(name: str, work: CargoItem, world: World, log: Path, *, fir
         was_there = {path for path, stat in world.files.seen().items() if stat is not None}
         if first:
             was_there |= files_below(world.tree)
-        _write_config(world)
         if world.ahead is not None and _triple(work) is None:
             _build_ahead(world.ahead, work, world, log)
             world.ahead, world.built_ahead = None, world.ahead
@@ -185,19 +181,6 @@ def _clean(packages: list[str], work: CargoItem, world: World, log: Path) -> Non
     words += [word for word in ("--release", "--locked", "--offline") if word in argv]
     names = sorted({package_name(package) for package in packages})
     world.run(Command((*words, *(f"--package={name}" for name in names))), log)
-
-
-def _write_config(world: World) -> None:
-    """The configuration of a reproducible build, which names folders of this machine."""
-    if (given := world.reproducible) is None:
-        return
-    toolchains = [found for name in given.toolchains if (found := world.toolchain(name)) is not None]
-    prefixes = [*given.prefixes, *(pair for toolchain in toolchains for pair in toolchain_prefixes(toolchain))]
-    files = [str(path) for path in configurations(world.tree, world.environment)]
-    text = cargo_config(by_length(prefixes), given.target, read_configurations(files))
-    path = world.path(given.config)
-    if read_text(path) != text:
-        write_whole(Path(path), text.encode(errors="surrogateescape"))
 
 
 def _triple(work: CargoItem) -> str | None:

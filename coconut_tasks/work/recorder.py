@@ -95,8 +95,7 @@ class Recorder:
         if cargo is not None:
             self._notes.mkdir(parents=True)
             text = _SCRIPT.format(notes=shlex.quote(str(self._notes)), cargo=shlex.quote(cargo), format=_FORMAT)
-            write_whole(self._programs / "cargo", text.encode(errors="surrogateescape"))
-            (self._programs / "cargo").chmod(0o755)
+            write_whole(self._programs / "cargo", text.encode(errors="surrogateescape"), program=True)
             self._path = os.pathsep.join((str(self._programs), self._path))
 
     @property

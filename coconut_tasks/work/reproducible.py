@@ -1,0 +1,71 @@
+"""What a reproducible build needs on disk before its first command runs, and whether it came of it: both know folders of this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from pathlib import Path
+
+from coconut_tasks.effects.place import write_whole
+from coconut_tasks.inputs.compilers import compilers
+from coconut_tasks.inputs.messages import read_text
+from coconut_tasks.inputs.remap import by_length, cargo_config, pattern, read_configurations, toolchain_prefixes
+from coconut_tasks.inputs.toolchain import configurations
+from coconut_tasks.world import Reproducible, World
+
+_lock = threading.Lock()
+
+
+def prepare(world: World) -> None:
+    """Write cargo's configuration and the compilers' scripts, once in a run; nothing for a build of another kind.
+
+    Raises:
+        StepError: the tree's own configuration has flags in one text, and a path has a blank.
+    """
+    if world.reproducible is None:
+        return
+    with _lock:
+        if not world.prepared:
+            _write_config(world, world.reproducible)
+            _write_compilers(world, world.reproducible)
+            world.prepared = True
+
+
+def _write_config(world: World, given: Reproducible) -> None:
+    toolchains = [found for name in given.toolchains if (found := world.toolchain(name)) is not None]
+    prefixes = [*given.prefixes, *(pair for toolchain in toolchains for pair in toolchain_prefixes(toolchain))]
+    files = [str(path) for path in configurations(world.tree, world.environment)]
+    text = cargo_config(by_length(prefixes), given.target, read_configurations(files))
+    path = world.path(given.config)
+    if read_text(path) != text:
+        write_whole(Path(path), os.fsencode(text))
+
+
+def _write_compilers(world: World, given: Reproducible) -> None:
+    folder = Path(given.compilers)
+    scripts = dict(compilers(world.environment["PATH"], given.compilers, given.prefixes))
+    for name, text in scripts.items():
+        path = folder / name
+        if read_text(str(path)) != text or not os.access(path, os.X_OK):
+            write_whole(path, os.fsencode(text), program=True)
+    for name in os.listdir(folder) if folder.is_dir() else ():
+        if name not in scripts:  # of a compiler that is gone
+            (folder / name).unlink()
+
+
+def warn_of_paths(output: str, world: World, log: Path) -> None:
+    """Say in the log if a folder of this machine is in what was built, so that it has other bytes elsewhere.
+
+    No flag reaches a text that says where the build is: of a generated header, of ``-D``, of ``env!``. Nor is a compiler that is called by
+    its path a script of ours, and what an ordinary build left in the source is as it was.
+    """
+    if world.reproducible is None:
+        return
+    path = Path(world.path(output))
+    data = path.read_bytes()
+    own = [pair for pair in world.reproducible.prefixes if pair[0] != pair[1] and os.fsencode(pair[0]) in data]
+    if own and (found := re.search(os.fsencode(pattern(own)) + rb"[^\0-\x1f\x7f\"]*", data)):
+        with log.open("ab") as file:
+            text = f"warning: {path.name} names a folder of this machine, and has other bytes elsewhere: {os.fsdecode(found[0])}"
+            file.write(os.fsencode(text) + b"\n")
