@@ -190,7 +190,7 @@ def _digest_of_names(names: Iterable[str]) -> str:
 
 
 def _commands(step: Step) -> list[Any]:
-    return [[[f"{name}={value}" for name, value in command.env], list(command.argv)] for command in step.commands]
+    return [[[f"{name}={value}" for name, value in command.env], list(command.deciding)] for command in step.commands]
 
 
 def _input_changes(now: Set[str], recorded: Mapping[str, State], world: World, touched: set[str]) -> list[Reason]:

@@ -17,6 +17,14 @@ class Command:
 
     argv: tuple[str, ...]
     env: tuple[tuple[str, str], ...] = ()
+    aside: tuple[int, ...] = ()
+    """The places in ``argv`` of words that only change how the tool talks or fetches. They are known by their places: a word of the
+    recipe may look the same."""
+
+    @property
+    def deciding(self) -> tuple[str, ...]:
+        """The words that can change what is made: what keys and records know of the command."""
+        return tuple(word for place, word in enumerate(self.argv) if place not in self.aside)
 
     def __str__(self) -> str:
         """The command as one copyable shell line."""

@@ -14,8 +14,11 @@ from coconut_tasks.load import load_recipe
 from coconut_tasks.options import Options, parse_features
 from coconut_tasks.plan import Plan, plan_recipes
 from coconut_tasks.plan.ground import Ground
-from coconut_tasks.recipe import Recipe
+from coconut_tasks.recipe import BuildType, Component, Recipe, Target
 from coconut_tasks.step import CargoItem, FirmwareImage, FsImage, IgvmFile, Provenance, Step, direct_needs
+from coconut_tasks.tools.cargo import cargo_command
+from coconut_tasks.tools.igvmbuilder import Parts, igvmbuilder_command
+from coconut_tasks.tools.make import make_command
 
 RECIPE: dict[str, Any] = {
     "igvm": {"qemu": {"output": "a.igvm"}},
@@ -91,6 +94,31 @@ def test_a_release_build_shares_nothing_with_a_debug_build() -> None:
     assert changed(plan(), plan(release=True)) == set(keys(plan())) - {"version:git"}
 
 
+MADE = {"type": "make", "output_file": "out/stage1"}
+
+
+def test_how_tools_talk_and_how_things_are_fetched_makes_no_other_variant() -> None:
+    every = recipe(kernel={"svsm": {}, "tdx-stage1": MADE}, fs={"modules": {"init": {}}})
+    plain, loud = plan(every), plan(every, verbose=True, offline=True)
+    assert changed(plain, loud) == set()
+    for one, other in zip(plain.steps, loud.steps, strict=True):
+        assert (one.inputs, one.outputs) == (other.inputs, other.outputs)
+        assert [command.deciding for command in one.commands] == [command.deciding for command in other.commands]
+    words = [word for step in loud.steps for command in step.commands for word in command.argv]
+    assert {"-vv", "--locked", "--offline", "V=2", "--verbose"} <= set(words)
+
+
+def test_a_word_that_only_looks_like_one_of_ours_decides() -> None:
+    """They are known by their places. No recipe gets so far today, since its words are checked."""
+    for verbose in (False, True):
+        options = Options(verbose=verbose)
+        item = Component("V=2", type=BuildType.MAKE, output_file="V=2")
+        assert make_command(item, (), options).deciding == ("make", "V=2")
+        assert cargo_command(Component("-vv"), (), options, None).deciding[-2:] == ("--package", "-vv")
+        parts = Parts("--verbose")
+        assert "--verbose" in igvmbuilder_command("x", Target("qemu", "o"), parts, "o", verbose=verbose).deciding
+
+
 def test_variants_never_share_a_file() -> None:
     debug = {output for found in plan().steps for output in found.outputs}
     release = {output for found in plan(release=True).steps for output in found.outputs}
@@ -147,7 +175,9 @@ def test_a_provenance_is_of_the_steps_that_its_own_image_is_made_by() -> None:
 
 
 def test_what_was_asked_for_beside_the_recipe_is_in_the_provenance() -> None:
-    found = plan(release=True, offline=True, reproducible=True, features=parse_features("attest, packit:x"))
+    found = plan(
+        release=True, offline=True, verbose=True, reproducible=True, features=parse_features("attest, packit:x")
+    )
     work = step(found, "provenance:qemu").work
     assert isinstance(work, Provenance)
     assert dict(work.options) == {"RELEASE": "1", "REPRODUCIBLE": "1", "FEATURES": "svsm:attest,packit:x"}

@@ -71,6 +71,26 @@ def same_as_clean(site: Site, *words: str) -> None:
     assert site.contents() == kept
 
 
+@pytest.mark.parametrize("switches", [("VERBOSE=1",), ("OFFLINE=1",), ("VERBOSE=1", "OFFLINE=1")])
+def test_how_tools_talk_and_how_things_are_fetched_changes_no_byte(switches: tuple[str, ...], site: Site) -> None:
+    """The commands have the words, the plan shows them, and nothing else knows of them."""
+    content = deepcopy(QEMU)
+    content["kernel"]["tdx-stage1"] = {"type": "make", "output_file": "bin/stage1-trampoline", "objcopy": "binary"}
+    recipe = site.recipe(content)
+    site.build(recipe)
+    outcome = site.build(recipe, *switches)
+    assert (outcome.built, outcome.placed) == (set(), set())
+    path = kernel_text(site)
+    path.write_text(insert(path, CHANGE.format("new code")))
+    words = {"VERBOSE=1": "-vv", "OFFLINE=1": "--locked --offline"}
+    planned = site.build("plan", recipe, *switches).out
+    assert site.build(recipe, *switches).built == KERNEL
+    for text in (planned, site.log("kernel:svsm")):
+        assert {switch for switch, word in words.items() if f" {word}" in text} == set(switches)
+    assert site.build(recipe).built == set()
+    same_as_clean(site, recipe)
+
+
 SAME_KERNEL = {"kernel:svsm", "provenance:qemu"}
 KERNEL = {"kernel:svsm", "igvm:qemu", "measure:qemu", "provenance:qemu"}
 

@@ -14,7 +14,7 @@ def plan_igvm(target: Target, parts: Parts, igvmbuilder: str, ground: Ground) ->
     """The IGVM file of one target."""
     verbose = ground.options.verbose
     words = igvmbuilder_command(igvmbuilder, target, parts, "OUTPUT", verbose=verbose)
-    key = key_of("igvm", words.argv, target.output, ground.tree)
+    key = key_of("igvm", words.deciding, target.output, ground.tree)
     output = ground.layout.variant(target.name, key, target.output)
     work = IgvmFile(igvmbuilder_command(igvmbuilder, target, parts, output, verbose=verbose), output)
     published = ((output, ground.layout.published(target.output)),)
@@ -28,7 +28,7 @@ def plan_measurement(target: Target, igvm: Step, igvmmeasure: str, ground: Groun
         return ()
     file = igvm.outputs[0]
     command = igvmmeasure_command(igvmmeasure, target, file)
-    key = key_of("measure", command.argv, ground.tree)
+    key = key_of("measure", command.deciding, ground.tree)
     names = [target.output + end for end in (DIGEST_HEX, DIGEST_JSON, REFERENCE_VALUES, CORIM)]
     outputs = tuple(ground.layout.variant(f"measure-{target.name}", key, name) for name in names)
     hex, json, reference_values, corim = outputs

@@ -72,7 +72,7 @@ def plan_item(stage: str, component: Component, ground: Ground, *, publish: bool
 def _key(stage: str, component: Component, command: Command, ground: Ground) -> str:
     # The command of a make item does not show it, but its environment is another one.
     manner = (ground.cargo_config,) if ground.cargo_config else ()
-    choices = (stage, component.name, command.argv, command.env, component.objcopy, ground.options.release)
+    choices = (stage, component.name, command.deciding, command.env, component.objcopy, ground.options.release)
     return key_of(*choices, ground.tree, *manner)
 
 

@@ -51,9 +51,9 @@ def _concerns(step: Step, igvm: Step, measured: Step | None) -> bool:
 
 
 def _options(ground: Ground) -> Iterable[tuple[str, str]]:
-    """What can change the bytes; OFFLINE and the like only say how to come by them."""
+    """What can change the bytes; OFFLINE and VERBOSE only say how to come by them."""
     given = ground.options
-    switches = ("release", "all_features", "verbose", "reproducible")
+    switches = ("release", "all_features", "reproducible")
     yield from ((name.upper(), "1") for name in switches if getattr(given, name))
     if given.features:
         yield "FEATURES", ",".join(map(str, given.features))

@@ -192,7 +192,7 @@ class Node:
         made = {path: files.digest(path) for path in map(world.path, step.outputs) if path != world.path(step.link)}
         link = Link(
             f"{step.stage}:{step.component}",
-            [{"argv": list(command.argv), "env": dict(command.env)} for command in step.commands],
+            [{"argv": list(command.deciding), "env": dict(command.env)} for command in step.commands],
             {name: world.neutral(value) for name, value in signed["environment"].items()},
             signed["tools"],
             {world.named(path): None if state is MOVED else state[1] for path, state in read.items()},

@@ -34,7 +34,7 @@ def cargo_command(
             argv += ["--features", ",".join(features)]
     if component.manifest is not None:
         argv += ["--manifest-path", component.manifest]
-    return Command((*argv, *_manner(options, config)), component.env)
+    return _command(argv, options, config, component.env)
 
 
 def cargo_ahead(packages: Mapping[str, Sequence[str]], options: Options, config: str | None = None) -> Command:
@@ -48,15 +48,17 @@ def cargo_ahead(packages: Mapping[str, Sequence[str]], options: Options, config:
         argv.append("--all-features")
     elif features:
         argv += ["--features", ",".join(features)]
-    return Command((*argv, *_manner(options, config)))
+    return _command(argv, options, config)
 
 
-def _manner(options: Options, config: str | None) -> list[str]:
-    argv = ["--release"] if options.release else []
+def _command(argv: list[str], options: Options, config: str | None, env: tuple[tuple[str, str], ...] = ()) -> Command:
+    if options.release:
+        argv.append("--release")
     if config is not None:
         argv += ["--config", config]
+    deciding = len(argv)
     if options.offline:
         argv += ["--locked", "--offline"]
     if options.verbose:
         argv.append("-vv")
-    return argv
+    return Command(tuple(argv), env, tuple(range(deciding, len(argv))))

@@ -44,9 +44,10 @@ def igvmbuilder_command(igvmbuilder: str, target: Target, parts: Parts, output: 
             argv += [f"--{option}", file]
     if target.comport is not None:
         argv += ["--comport", str(target.comport)]
+    aside = (len(argv),) if verbose else ()
     if verbose:
         argv.append("--verbose")
     if target.no_vtom:
         argv.append("--no-vtom")
     argv += [f"--{platform}" for platform in target.platforms]
-    return Command((*argv, target.name))
+    return Command((*argv, target.name), aside=aside)

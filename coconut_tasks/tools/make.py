@@ -19,7 +19,8 @@ def make_command(component: Component, features: Sequence[str], options: Options
     argv = ["make", component.output_file]
     if options.release:
         argv.append("RELEASE=1")
+    aside = (len(argv),) if options.verbose else ()
     if options.verbose:
         argv.append("V=2")
     env = dict.fromkeys(("FEATURES", "FEATURES_TEST"), ",".join(features))
-    return Command(tuple(argv), tuple(sorted({**env, **dict(component.env)}.items())))
+    return Command(tuple(argv), tuple(sorted({**env, **dict(component.env)}.items())), aside)

@@ -44,7 +44,7 @@ def build_make_item(work: MakeItem, key: str, world: World, log: Path) -> Inputs
             argv = (argv[0], "--always-make", *argv[1:])
         note.unlink(missing_ok=True)  # first: what a run that fails or is killed leaves is nobody's
         started_ns = time.time_ns()
-        world.run(replace(work.build, argv=argv), log, recorder.environment)
+        world.run(replace(work.build, argv=argv, aside=()), log, recorder.environment)
         if world.files.look_again(str(made)) is None:
             raise StepError(f"make ended well, but made no {work.made}\n  command: {work.build}\n  log: {log}")
         objcopy(work.objcopy, made, Path(world.path(work.output)), world, log)
