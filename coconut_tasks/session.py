@@ -20,6 +20,7 @@ from coconut_tasks.layout import BARE_METAL, REPRODUCIBLE
 from coconut_tasks.load import load_recipe
 from coconut_tasks.options import Options
 from coconut_tasks.plan import Plan, plan_recipes
+from coconut_tasks.plan.firmware import unset_variable
 from coconut_tasks.plan.ground import Ground
 from coconut_tasks.recipe import Recipe
 from coconut_tasks.source import Source, default_recipe, find_recipe, find_source, shipped
@@ -58,6 +59,8 @@ def open_session(options: Options) -> Session:
     triple, why = _triple(source, world)
     ground = Ground(options, source.layout, source.tree_name, triple, source.has_version_file)
     plan = plan_recipes(recipes, ground)
+    unset = dict.fromkeys(filter(None, (unset_variable(recipe.firmware, ground) for recipe in recipes)))
+    notes += [f"note: {name} is not set, so the image has no guest firmware: {name}=FILE puts one in" for name in unset]
     world.ahead = plan.ahead
     if world.reproducible is not None:
         world.reproducible = replace(world.reproducible, toolchains=_toolchains(plan))

@@ -79,7 +79,7 @@ class FirmwareImage:
 
     command: Command | None
     source: str | None
-    """The file's path; None where the variable that should name it is not set."""
+    """The file's path; None where the command is all."""
     variable: str | None
     """The environment variable that names the file, where one does."""
     output: str

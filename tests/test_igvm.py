@@ -103,6 +103,20 @@ def test_the_digest_is_that_of_another_implementation() -> None:
     )
 
 
+@pytest.mark.parametrize(("cr0", "good"), [(0x30, True), (0x31, True), (0x11, False), (0x32, False)])
+def test_kvm_starts_a_guest_in_real_or_in_protected_mode(cr0: int, good: bool) -> None:
+    vmsa = bytearray(4096)
+    vmsa[0x158:0x160] = cr0.to_bytes(8, "little")
+    headers = [platform(), vp_context(KVM_VMSA, 1)]
+    headers[1] = vp_context(KVM_VMSA, data_at(*headers))
+    data = igvm(*headers, data=bytes(vmsa))
+    if good:
+        assert digest(data, check_kvm=True) == digest(data)
+    else:
+        with pytest.raises(IgvmError, match=f"{cr0:#x}.*0x30 or 0x31"):
+            digest(data, check_kvm=True)
+
+
 # What each thing does to the digest
 
 PLAIN = (platform(), page(0x1000), page(0x2000))

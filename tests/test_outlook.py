@@ -239,10 +239,10 @@ def test_ignored_steps_are_told_as_such(site: Site) -> None:
 
 
 def test_what_would_end_a_run_at_once_is_told_before(site: Site) -> None:
-    recipe = site.recipe({**QEMU, "firmware": {"env": "FW_FILE"}})
+    recipe = site.recipe({**QEMU, "firmware": {"file": "no/such.fd"}})
     for command in ("why", "plan"):
         outcome = site.build(command, recipe)
-        assert "note: a run would end at once: firmware:guest: the variable FW_FILE is not set" in outcome.err
+        assert "note: a run would end at once: firmware:guest: the firmware image is not there" in outcome.err
     assert site.doit(recipe).status == 2
 
 

@@ -15,7 +15,7 @@ from coconut_tasks.options import Options, parse_features
 from coconut_tasks.plan import Plan, plan_recipes
 from coconut_tasks.plan.ground import Ground
 from coconut_tasks.recipe import BuildType, Component, Recipe, Target
-from coconut_tasks.step import CargoItem, FirmwareImage, FsImage, IgvmFile, Provenance, Step, direct_needs
+from coconut_tasks.step import CargoItem, Command, FirmwareImage, FsImage, IgvmFile, Provenance, Step, direct_needs
 from coconut_tasks.tools.cargo import cargo_command
 from coconut_tasks.tools.igvmbuilder import Parts, igvmbuilder_command
 from coconut_tasks.tools.make import make_command
@@ -229,9 +229,20 @@ def test_a_firmware_variable_is_relative_to_where_the_user_stands() -> None:
     assert igvm.build.argv[igvm.build.argv.index("--firmware") + 1] == work.output
 
 
-def test_an_unset_firmware_variable_is_planned_and_left_to_be_complained_of() -> None:
-    work, _ = firmware({"env": "FW_FILE"}, FW_FILE="")
-    assert (work.source, work.variable) == (None, "FW_FILE")
+def test_without_the_firmware_variable_the_image_has_no_firmware() -> None:
+    found = plan(recipe(firmware={"env": "FW_FILE"}), environment={"FW_FILE": ""})
+    assert not [one for one in found.steps if one.stage == "firmware"]
+    igvm = step(found, "igvm:qemu").work
+    assert isinstance(igvm, IgvmFile)
+    assert "--firmware" not in igvm.build.argv
+
+
+def test_a_firmware_command_runs_without_its_variable_too() -> None:
+    work, found = firmware({"env": "FW_FILE", "command": ["./fetch.sh"]})
+    assert (work.command, work.source) == (Command(("./fetch.sh",)), None)
+    igvm = step(found, "igvm:qemu").work
+    assert isinstance(igvm, IgvmFile)
+    assert "--firmware" not in igvm.build.argv
 
 
 def test_a_firmware_command_makes_its_file_no_input_known_beforehand() -> None:

@@ -366,6 +366,21 @@ def test_firmware_is_taken_by_content(site: Site) -> None:
     assert (outcome.status, "the firmware image is not there" in outcome.err) == (2, True)
 
 
+def test_without_the_firmware_variable_there_is_an_image_and_a_note_in_each_run(site: Site) -> None:
+    recipe = site.recipe({**deepcopy(QEMU), "firmware": {"env": "FW_FILE"}})
+    note = "note: FW_FILE is not set, so the image has no guest firmware: FW_FILE=FILE puts one in"
+    first = site.build(recipe)
+    second = site.build(recipe)
+    assert note in first.err and note in second.err
+    assert second.built == set()
+    without = site.build(site.recipe(QEMU))
+    assert without.digests == first.digests
+    (site.folder / "fw.bin").write_bytes(bytes(range(256)) * 16)
+    withal = site.build(site.recipe({**deepcopy(QEMU), "firmware": {"env": "FW_FILE"}}), env={"FW_FILE": "fw.bin"})
+    assert note not in withal.text
+    assert withal.digests != first.digests
+
+
 # Changes during a run
 
 

@@ -57,8 +57,8 @@ _NO_CONTENT = bytes(DIGEST_SIZE)
 _ZEROES = sha384(bytes(PAGE_SIZE)).digest()
 _KVM_VMSA_GPA = 0xFFFF_FFFF_F000
 """Where KVM puts each VMSA, whatever the file says."""
-_KVM_CR0 = 0x31
-"""The value with which KVM starts a guest."""
+_KVM_CR0 = (0x30, 0x31)
+"""The values with which KVM starts a guest: in real mode, in protected mode. SVSM's igvmmeasure takes both since commit abfb2783."""
 _CR0 = slice(0x158, 0x160)
 """Place of CR0 in a VMSA (AMD64 Architecture Programmer's Manual, volume 2, table "VMSA layout, SEV-ES")."""
 _Watcher = Callable[[int, int, bytes, int], None]
@@ -277,9 +277,11 @@ class _Launch:
                 raise IgvmError(
                     context.offset, f"KVM check: a VMSA at {context.gpa:#x}", f"{_KVM_VMSA_GPA:#x}, where KVM puts it"
                 )
-            if cr0 != _KVM_CR0:
+            if cr0 not in _KVM_CR0:
                 raise IgvmError(
-                    context.offset, f"KVM check: a VMSA with CR0 {cr0:#x}", f"{_KVM_CR0:#x}, with which KVM starts it"
+                    context.offset,
+                    f"KVM check: a VMSA with CR0 {cr0:#x}",
+                    f"{' or '.join(map(hex, _KVM_CR0))}, with which KVM starts it",
                 )
         self._vmsa_seen = True
         self._extend(_VMSA, context.gpa, sha384(vmsa).digest(), context.file_offset)

@@ -9,22 +9,32 @@ from coconut_tasks.step import Command, FirmwareImage, Step
 
 
 def plan_firmware(firmware: Firmware | None, ground: Ground) -> tuple[Step, ...]:
-    """The step that takes the firmware; nothing where the recipe names neither a file nor a variable.
+    """The step that takes the firmware; nothing where there is none to take.
 
-    The file is copied into the state folder first, so that the file that was built in is the file that was looked at.
+    The file is copied into the state folder first, so that the file that was built in is the file that was looked at. A variable that is
+    not set means an image without firmware, as it did to build.py and xbuild.
     """
-    if firmware is None or (firmware.file is None and firmware.env is None and firmware.command is None):
+    if firmware is None:
         return ()
     variable = firmware.env if firmware.file is None else None
     source = firmware.file
     if variable is not None and (value := ground.options.environment.get(variable)):
         source = ground.options.absolute(value)
+    if source is None and firmware.command is None:
+        return ()
     command = Command(firmware.command) if firmware.command else None
     key = key_of("firmware", firmware.command, source, variable, ground.tree)
     output = ground.layout.variant("firmware", key, "firmware.bin")
-    where = firmware.file or (f"${variable}" if variable else "nowhere")
-    doc = f"the guest firmware from {where}" if source or variable else "the firmware command, which places no image"
+    where = firmware.file or f"${variable}"
+    doc = f"the guest firmware from {where}" if source else "the firmware command, which places no image"
     inputs = (source,) if source and not command else ()
     work = FirmwareImage(command, source, variable, output)
-    outputs = (output,) if source or variable else ()
+    outputs = (output,) if source else ()
     return (Step("firmware", "guest", key, doc, work, inputs, outputs),)
+
+
+def unset_variable(firmware: Firmware | None, ground: Ground) -> str | None:
+    """The variable that should name the firmware image and is not set; None where there is no such thing."""
+    if firmware is None or firmware.file is not None or firmware.env is None:
+        return None
+    return None if ground.options.environment.get(firmware.env) else firmware.env

@@ -84,11 +84,7 @@ def _toolchain_problems(items: Iterable[CargoItem], node: Node) -> list[str]:
 
 def _firmware_problems(node: Node, work: FirmwareImage) -> list[str]:
     if work.source is None:
-        if work.variable is None:
-            return []
-        return [
-            f"{node.step.name}: the variable {work.variable} is not set: it must hold the path of the firmware image"
-        ]
+        return []
     path = node.world.path(work.source)
     if work.command is None and not os.path.isfile(path):
         where = f" (from {work.variable})" if work.variable else ""

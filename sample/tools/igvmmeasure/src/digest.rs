@@ -15,8 +15,8 @@ const PAGE_SIZE: usize = PAGE_SIZE_4K as usize;
 const PAGE_INFO_SIZE: usize = 0x70;
 /// KVM puts every VMSA at this address, wherever the file says.
 const KVM_VMSA_GPA: u64 = 0xffff_ffff_f000;
-/// KVM starts a guest with this value.
-const KVM_CR0: u64 = 0x31;
+/// KVM starts a guest with one of these values: in real mode, in protected mode.
+const KVM_CR0: [u64; 2] = [0x30, 0x31];
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
@@ -129,8 +129,8 @@ fn check_kvm(directives: &[&IgvmDirectiveHeader]) -> Result<(), String> {
                 if *gpa != KVM_VMSA_GPA {
                     return Err(format!("KVM check: the VMSA is at {gpa:#x}, not at {KVM_VMSA_GPA:#x}"));
                 }
-                if vmsa.cr0 != KVM_CR0 {
-                    return Err(format!("KVM check: CR0 of the VMSA is {:#x}, not {KVM_CR0:#x}", vmsa.cr0));
+                if !KVM_CR0.contains(&vmsa.cr0) {
+                    return Err(format!("KVM check: CR0 of the VMSA is {:#x}, neither 0x30 nor 0x31", vmsa.cr0));
                 }
             }
             IgvmDirectiveHeader::PageData { .. } | IgvmDirectiveHeader::ParameterInsert(_) if vmsa_seen => {
@@ -204,7 +204,7 @@ mod tests {
                 compatibility_mask: SNP | TDX,
                 parameter_area_index: 0,
             }),
-            vmsa(KVM_VMSA_GPA, KVM_CR0),
+            vmsa(KVM_VMSA_GPA, KVM_CR0[1]),
         ])
     }
 
@@ -242,12 +242,13 @@ mod tests {
     fn kvm_check() {
         let check = |directives| measure(&both(directives), &Options { check_kvm: true, ..Options::default() });
         let normal = || page(0x1000, SNP, IgvmPageDataType::NORMAL, b"hello");
-        let good = || vmsa(KVM_VMSA_GPA, KVM_CR0);
+        let good = || vmsa(KVM_VMSA_GPA, KVM_CR0[1]);
         assert!(check(vec![normal()]).is_ok());
         assert!(check(vec![normal(), good()]).is_ok());
         assert!(check(vec![normal(), good(), good()]).unwrap_err().contains("more than one"));
         assert!(check(vec![good(), normal()]).unwrap_err().contains("last page"));
-        assert!(check(vec![normal(), vmsa(0x2000, KVM_CR0)]).unwrap_err().contains("0x2000"));
+        assert!(check(vec![normal(), vmsa(KVM_VMSA_GPA, KVM_CR0[0])]).is_ok());
+        assert!(check(vec![normal(), vmsa(0x2000, KVM_CR0[1])]).unwrap_err().contains("0x2000"));
         assert!(check(vec![normal(), vmsa(KVM_VMSA_GPA, 0x11)]).unwrap_err().contains("CR0"));
     }
 
