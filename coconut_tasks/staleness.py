@@ -21,8 +21,20 @@ from coconut_tasks.inputs.files import State
 from coconut_tasks.inputs.git import DECIDES
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.inputs.version import read_version, version_text
-from coconut_tasks.step import CargoItem, FirmwareImage, MakeItem, Provenance, Step, VersionFile
+from coconut_tasks.step import (
+    REVISIONS,
+    CargoItem,
+    FirmwareImage,
+    MakeItem,
+    Measurement,
+    Provenance,
+    Step,
+    VersionFile,
+)
 from coconut_tasks.world import World
+
+OURSELVES = "coconut-tasks"
+"""Among the tools of a step: this program."""
 
 
 class Cause(Enum):
@@ -32,6 +44,7 @@ class Cause(Enum):
     NEW_VARIANT = "it has no good run on record like this: {subject}"
     COMMAND = "its command changed: {subject}"
     ENVIRONMENT = "the environment variable {subject} changed from {old} to {new}"
+    REVISION = "coconut-tasks itself makes it in another way now (revision {subject})"
     TOOL = "{subject} changed from {old} to {new}"
     INPUT_CHANGED = "{subject} changed"
     INPUT_ADDED = "{subject} is a new input"
@@ -110,14 +123,21 @@ def signature(step: Step, inputs: Inputs, world: World) -> dict[str, Any]:
     elif isinstance(work, MakeItem):
         environment = asked_environment(world.environment, inputs.variables)
     elif isinstance(work, Provenance):
-        tools["coconut-tasks"] = __version__
         environment = asked_environment(world.environment, DECIDES)
+    if isinstance(work, Measurement | Provenance):  # what they write names it
+        tools[OURSELVES] = __version__
     for command in step.commands:
         program = command.argv[0]
         if program in ("make", "objcopy"):
             tools[program] = world.program_identity(program)
     folders = {folder: _digest_of_names(world.walker.folders(folder)) for folder in inputs.folders}
-    return {"commands": _commands(step), "environment": dict(environment), "tools": tools, "folders": folders}
+    return {
+        "commands": _commands(step),
+        "revision": REVISIONS[type(work)],
+        "environment": dict(environment),
+        "tools": tools,
+        "folders": folders,
+    }
 
 
 def judge(
@@ -177,6 +197,8 @@ def _changes(step: Step, old: Mapping[str, Any], new: Mapping[str, Any]) -> list
     if old["commands"] != new["commands"]:
         told = difference(old["commands"], new["commands"], _own_folders(step))
         reasons.append(Reason(Cause.COMMAND, told or "its parts are split in another way"))
+    if old["revision"] != new["revision"]:
+        reasons.append(Reason(Cause.REVISION, f"{old['revision']} → {new['revision']}"))
     for cause, part in ((Cause.ENVIRONMENT, "environment"), (Cause.TOOL, "tools"), (Cause.FOLDERS, "folders")):
         for name in sorted(old[part].keys() | new[part].keys()):
             before, now = old[part].get(name), new[part].get(name)

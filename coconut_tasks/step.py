@@ -146,6 +146,20 @@ class VersionFile:
 
 Work = CargoItem | MakeItem | FsImage | FirmwareImage | IgvmFile | Measurement | Provenance | VersionFile
 
+REVISIONS: dict[type[Work], int] = {
+    CargoItem: 1,
+    MakeItem: 1,
+    FsImage: 1,
+    FirmwareImage: 1,
+    IgvmFile: 1,
+    Measurement: 1,
+    Provenance: 1,
+    VersionFile: 1,
+}
+"""What this program itself does to the bytes of each kind of step, beyond the commands: which program is taken, the environment and the
+configuration of a reproducible build, how modules are laid down, what is written. Who changes it so that the same inputs give other
+bytes raises the number: what an older version of this program made is stale then. ``tests/test_revisions.py`` tells."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

@@ -22,7 +22,7 @@ from coconut_tasks.errors import CoconutError, UsageError, user_fault
 from coconut_tasks.inputs.files import CLOCK_LAG_NS, MOVED, VERSION_CONTROL, Since, State, recorded_state
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.layout import goes_with
-from coconut_tasks.staleness import Record, Verdict, input_files, judge, signature
+from coconut_tasks.staleness import OURSELVES, Record, Verdict, input_files, judge, signature
 from coconut_tasks.step import FsImage, IgvmFile, MakeItem, Measurement, Step, VersionFile
 from coconut_tasks.tasks.backend import Backend
 from coconut_tasks.tasks.checker import Checker
@@ -194,7 +194,8 @@ class Node:
             f"{step.stage}:{step.component}",
             [{"argv": list(command.deciding), "env": dict(command.env)} for command in step.commands],
             {name: world.neutral(value) for name, value in signed["environment"].items()},
-            signed["tools"],
+            # The statement names its builder once, and not as a tool of a step.
+            {name: identity for name, identity in signed["tools"].items() if name != OURSELVES},
             {world.named(path): None if state is MOVED else state[1] for path, state in read.items()},
             {world.named(path): digest or "" for path, digest in made.items()},
         )
