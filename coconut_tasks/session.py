@@ -15,6 +15,7 @@ from coconut_tasks import __version__
 from coconut_tasks.effects.place import write_cache
 from coconut_tasks.errors import Problem, RecipeError, UsageError
 from coconut_tasks.inputs.environment import reproducible_environment
+from coconut_tasks.inputs.toolchain import default_target
 from coconut_tasks.inputs.version import commit_time
 from coconut_tasks.layout import BARE_METAL, REPRODUCIBLE
 from coconut_tasks.load import load_recipe
@@ -57,7 +58,8 @@ def open_session(options: Options) -> Session:
     if options.reproducible:
         _make_reproducible(world, source, recipes)
     triple, why = _triple(source, world)
-    ground = Ground(options, source.layout, source.tree_name, triple, source.has_version_file)
+    host = _host(world)
+    ground = Ground(options, source.layout, source.tree_name, triple, host, source.has_version_file)
     plan = plan_recipes(recipes, ground)
     unset = dict.fromkeys(filter(None, (unset_variable(recipe.firmware, ground) for recipe in recipes)))
     notes += [f"note: {name} is not set, so the image has no guest firmware: {name}=FILE puts one in" for name in unset]
@@ -122,6 +124,14 @@ def _make_reproducible(world: World, source: Source, recipes: tuple[Recipe, ...]
 def _toolchains(plan: Plan) -> tuple[str | None, ...]:
     words = {step.work.build.argv[1] for step in plan.steps if isinstance(step.work, CargoItem)}
     return (None, *sorted(word[1:] for word in words if word.startswith("+")))
+
+
+def _host(world: World) -> str | None:
+    """The host's triple, where host tools have to name it."""
+    if default_target(world.tree, world.environment) is None:
+        return None
+    toolchain = world.toolchain()
+    return toolchain.host if toolchain else None
 
 
 def _triple(source: Source, world: World) -> tuple[str, str]:

@@ -20,8 +20,9 @@ from typing import Any
 from coconut_tasks.inputs.environment import cargo_home
 from coconut_tasks.inputs.files import Walker
 from coconut_tasks.inputs.known import Inputs
-from coconut_tasks.inputs.messages import Message, Run, Unit, own_packages, read_text, script_runs, units
+from coconut_tasks.inputs.messages import Message, Run, Unit, own_packages, script_runs, units
 from coconut_tasks.inputs.paths import first_that_exists, joined
+from coconut_tasks.inputs.text import read_text
 
 
 @dataclass(slots=True)

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from coconut_tasks.inputs.text import read_text
+
 Message = Mapping[str, Any]
 _STAMP = "invoked.timestamp"
 _HASH = 16
@@ -154,14 +156,6 @@ def target_folder(messages: Iterable[Message], triple: str | None) -> str | None
             profile = folder.parent if folder.name in ("deps", "examples") else folder
             return str(profile.parents[1] if profile.parent.name == triple else profile.parent)
     return None
-
-
-def read_text(path: str) -> str:
-    """A file's text; empty where there is none."""
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError:
-        return ""
 
 
 def written_ns(path: str) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.cargo import included_configurations
 from coconut_tasks.inputs.environment import cargo_home
-from coconut_tasks.inputs.messages import read_text
+from coconut_tasks.inputs.text import read_text
 from coconut_tasks.inputs.toolchain import Toolchain
 
 Prefix = tuple[str, str]

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 
 from coconut_tasks.inputs.environment import AMBIENT, make_references
 from coconut_tasks.inputs.files import Walker
-from coconut_tasks.inputs.messages import Run, read_text
+from coconut_tasks.inputs.messages import Run
+from coconut_tasks.inputs.text import read_text
 
 _MAKEFILE = re.compile(r"(GNUm|[mM])akefile(\..+)?|.*\.(mk|mak)")
 _WATCHED = re.compile(r"CARGO|RUST")

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from coconut_tasks.effects.place import read_object, write_cache
 from coconut_tasks.inputs.environment import cargo_home
+from coconut_tasks.inputs.text import read_text
 
+_MAY_HAVE_TARGET = re.compile(r"^\s*((build\s*\.\s*)?[\"']?target[\"']?\s*=|build\s*=|include\s*=)", re.MULTILINE)
 _DECIDING_VARIABLES = ("PATH", "RUSTUP_TOOLCHAIN", "RUSTUP_HOME", "RUSTC", "CARGO_BUILD_RUSTC", "CARGO_HOME", "HOME")
 
 
@@ -150,6 +152,32 @@ def _rustc(tree: str, environment: Mapping[str, str]) -> str:
         # A path with a slash starts at the folder that has the .cargo folder.
         return os.path.normpath(path.parent.parent / rustc) if os.sep in str(rustc) else str(rustc)
     return "rustc"
+
+
+def default_target(tree: str, environment: Mapping[str, str]) -> str | None:
+    """The target that cargo builds for where a command names none, by ``CARGO_BUILD_TARGET`` or ``build.target`` of the nearest
+    configuration; None for the host."""
+    if named := environment.get("CARGO_BUILD_TARGET"):
+        return named
+    for path in map(str, configurations(tree, environment)):
+        if not _MAY_HAVE_TARGET.search(read_text(path)):
+            continue
+        from coconut_tasks.inputs.cargo import included_configurations  # imported here: few trees have a default target
+
+        for file in (path, *included_configurations(path)):
+            if found := _build_target(read_text(file)):
+                return found
+    return None
+
+
+def _build_target(text: str) -> str | None:
+    import tomllib
+
+    try:
+        found = tomllib.loads(text)["build"]["target"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, str) else " ".join(map(str, found))
 
 
 def configurations(tree: str, environment: Mapping[str, str]) -> list[Path]:

@@ -90,7 +90,7 @@ def plan_recipes(recipes: Sequence[Recipe], ground: Ground) -> Plan:
         taken.add(steps[-1].name)
     names = sorted({step.component for step in steps if step.stage == "tool"})
     tools = {name: ground.features(name, TOOLS[name].features) for name in names}
-    ahead = cargo_ahead(tools, ground.options, ground.cargo_config) if len(tools) > 1 else None
+    ahead = cargo_ahead(tools, ground.options, ground.host, ground.cargo_config) if len(tools) > 1 else None
     return Plan(tuple(steps), tuple(_unused_features(recipes, steps, ground)), ahead)
 
 

@@ -18,6 +18,8 @@ class Ground:
     """The tree as seen from the output folder's parent, or its absolute path: tells variants of different trees apart."""
     triple: str = BARE_METAL
     """Target triple of kernel parts and modules; the host's for the sample on a machine without the bare-metal target."""
+    host: str | None = None
+    """The host's target triple, where cargo's configuration has another default target, which host tools cannot be built for."""
     has_version_file: bool = True
     """Whether the tree has the crate that holds the version file."""
 

@@ -34,7 +34,7 @@ def plan_tool(name: str, ground: Ground) -> Step:
     """A host tool, used as cargo made it."""
     component = TOOLS[name]
     command = cargo_command(
-        component, ground.features(name, component.features), ground.options, None, ground.cargo_config
+        component, ground.features(name, component.features), ground.options, ground.host, ground.cargo_config
     )
     key = _key("tool", component, command, ground)
     output = ground.layout.variant(name, key, name)

@@ -15,8 +15,10 @@ MESSAGES = "--message-format=json-render-diagnostics"
 def cargo_command(
     component: Component, features: Sequence[str], options: Options, triple: str | None, config: str | None = None
 ) -> Command:
-    """Build one item; without a triple, for the host. ``features`` are the recipe's and the user's together; ``config`` is a file of
-    configuration on top of the tree's own."""
+    """Build one item; without a triple, for cargo's default target, which is the host.
+
+    ``features`` are the recipe's and the user's together; ``config`` is a file of configuration on top of the tree's own.
+    """
     test = component.type is BuildType.TEST
     argv = ["cargo"]
     if component.toolchain is not None:
@@ -37,12 +39,16 @@ def cargo_command(
     return _command(argv, options, config, component.env)
 
 
-def cargo_ahead(packages: Mapping[str, Sequence[str]], options: Options, config: str | None = None) -> Command:
+def cargo_ahead(
+    packages: Mapping[str, Sequence[str]], options: Options, triple: str | None, config: str | None = None
+) -> Command:
     """Build host packages, by name with their features, all at once: cargo then keeps every core busy, where one after the other leaves
     some idle. The result of each is still asked for on its own, as features may differ by what is built together."""
     argv = ["cargo", "build", MESSAGES]
     for package in packages:
         argv += ["--package", package]
+    if triple is not None:
+        argv += ["--target", triple]
     features = [f"{package}/{feature}" for package, names in packages.items() for feature in names]
     if options.all_features:
         argv.append("--all-features")

@@ -57,7 +57,7 @@ def build_cargo_item(name: str, work: CargoItem, world: World, log: Path, *, fir
         was_there = {path for path, stat in world.files.seen().items() if stat is not None}
         if first:
             was_there |= files_below(world.tree)
-        if world.ahead is not None and _triple(work) is None:
+        if world.ahead is not None and work.objcopy is None:  # a host tool
             _build_ahead(world.ahead, work, world, log)
             world.ahead, world.built_ahead = None, world.ahead
         built = _build(name, work, world, log, was_there)

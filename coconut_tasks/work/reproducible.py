@@ -9,8 +9,8 @@ from pathlib import Path
 
 from coconut_tasks.effects.place import write_whole
 from coconut_tasks.inputs.compilers import compilers
-from coconut_tasks.inputs.messages import read_text
 from coconut_tasks.inputs.remap import by_length, cargo_config, pattern, read_configurations, toolchain_prefixes
+from coconut_tasks.inputs.text import read_text
 from coconut_tasks.inputs.toolchain import configurations
 from coconut_tasks.world import Reproducible, World
 
