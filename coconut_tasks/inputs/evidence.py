@@ -98,15 +98,14 @@ def vouched_for(
     paths: Iterable[str],
     evidence: Sequence[Evidence],
     good: Container[Evidence],
-    own: Mapping[str, str],
+    build: Build,
     started_ns: int,
     last_ns: int,
     files: Files,
 ) -> dict[str, Stat]:
     """Which of a step's inputs changed while it ran and were read all the same as they are now, with the stat that they had then.
 
-    ``good`` is the evidence that is known to be of what is there; ``own`` has the packages' folders by their ids. The step began at
-    ``started_ns``, its last cargo run at ``last_ns``.
+    ``good`` is the evidence that is known to be of what is there. The step began at ``started_ns``, its last cargo run at ``last_ns``.
     """
     readers: dict[str, list[Evidence]] = {}
     for e in evidence:
@@ -118,7 +117,7 @@ def vouched_for(
     return {
         path: now
         for path, now in changed.items()
-        if _is_vouched(path, now[1], readers.get(path, ()), evidence, good, own, last_ns)
+        if _is_vouched(path, now[1], readers.get(path, ()), evidence, good, build, last_ns)
     }
 
 
@@ -134,12 +133,13 @@ def _is_vouched(
     readers: Sequence[Evidence],
     evidence: Sequence[Evidence],
     good: Container[Evidence],
-    own: Mapping[str, str],
+    build: Build,
     last_ns: int,
 ) -> bool:
     if is_configuration(path):
         return changed_ns < last_ns
-    if any(e not in good for e in readers):
+    vague = (build.own[unit.package] for unit, _ in build.own_units if not unit.exact)
+    if any(e not in good for e in readers) or any(path.startswith(folder + os.sep) for folder in vague):
         return False
     if any(e.ended_ns is None for e in readers):
         return True  # rustc's dep-info names all that read it
@@ -149,7 +149,7 @@ def _is_vouched(
         made = (e for e in evidence if e.ended_ns is None and not e.script and (e.links or e.package in packages))
         return all(e.saw(changed_ns) for e in made)
     # Nobody read it in this build: a script may write sources for other features too.
-    return any(e.while_it_ran(changed_ns) and path.startswith(own[e.package] + os.sep) for e in evidence)
+    return any(e.while_it_ran(changed_ns) and path.startswith(build.own[e.package] + os.sep) for e in evidence)
 
 
 def _began_ns(stamp: str, started_ns: int, *, fresh: bool) -> int:

@@ -67,9 +67,7 @@ def build_cargo_item(name: str, work: CargoItem, world: World, log: Path, *, fir
         copy_whole(Path(program.path), taken)
         inputs = cargo_inputs(built.build, program.path, world.tree, world.environment, world.walker)
         paths = inputs.paths(world.walker)
-        vouched = vouched_for(
-            paths, built.evidence, built.good, built.build.own, started_ns, built.last_ns, world.files
-        )
+        vouched = vouched_for(paths, built.evidence, built.good, built.build, started_ns, built.last_ns, world.files)
     if work.objcopy is not None:
         objcopy(work.objcopy, taken, Path(world.path(work.output)), world, log)
         taken.unlink()
