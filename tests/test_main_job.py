@@ -561,7 +561,7 @@ def test_coconut_build_in_a_checkout(site: Site) -> None:
     doit = site.run([sys.executable, "-m", "doit", "-f", str(site.folder / "dodo.py"), "RECIPE=r.json"], cwd=site.tree)
     assert doit.built == set(), doit.text
     # How tools talk, and how things are fetched, changes no byte.
-    loud = build("-v", "-o", "-r", "-f", "enable-gdb")
+    loud = build("-v", "-o")
     assert (loud.status, loud.built, loud.placed) == (0, set(), set()), loud.text
     assert build("-a").status == 0
 
