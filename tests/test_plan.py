@@ -205,6 +205,20 @@ def test_the_target_triple_is_the_grounds() -> None:
     assert "x86_64-unknown-linux-gnu" in work.build.argv
 
 
+def test_host_tools_are_not_built_for_a_default_target() -> None:
+    host = "x86_64-unknown-linux-gnu"
+    modules = recipe(fs={"modules": {"init": {}}})
+    plain = plan(modules)
+    found = plan_recipes([modules], replace(ground(), host=host))
+    assert {name for name in changed(plain, found) if name.startswith(("kernel:", "module:"))} == set()
+    works = {step.name: step.work for step in found.steps if isinstance(step.work, CargoItem)}
+    named = {name: work.build.argv[work.build.argv.index("--target") + 1] for name, work in works.items()}
+    assert named == {name: host if name.startswith("tool:") else "x86_64-unknown-none" for name in works}
+    assert found.ahead is not None and plain.ahead is not None
+    assert found.ahead.argv[found.ahead.argv.index("--target") + 1] == host
+    assert "--target" not in plain.ahead.argv
+
+
 # Firmware
 
 

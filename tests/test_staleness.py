@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from copy import deepcopy
 from pathlib import Path
@@ -381,21 +382,24 @@ def test_without_the_firmware_variable_there_is_an_image_and_a_note_in_each_run(
     assert withal.digests != first.digests
 
 
-@pytest.mark.parametrize("how", ["configuration", "included", "variable"])
+@pytest.mark.parametrize("how", ["configuration", "included", "variable", "reproducible"])
 def test_a_default_target_does_not_reach_the_host_tools(how: str, site: Site) -> None:
-    """It is a target that host tools cannot be built for, and that is not even installed."""
+    """It is a target that host tools cannot be built for. All of them are built at once first, and then each is asked for."""
     configuration = site.tree / ".cargo" / "config.toml"
     default = 'target = "x86_64-unknown-none"\n'
-    if how == "configuration":
+    if how in ("configuration", "reproducible"):
         configuration.write_text(f"{configuration.read_text()}\n[build]\n{default}")
     elif how == "included":
         configuration.write_text(f'include = ["more.toml"]\n{configuration.read_text()}')
         configuration.with_name("more.toml").write_text(f"[build]\n{default}")
-    env = {"CARGO_BUILD_TARGET": "x86_64-unknown-none"} if how == "variable" else {}
-    recipe = site.recipe()
-    site.build("tool", recipe, env={**env})
-    assert "--target x86_64-unknown-linux-gnu" in site.log("tool:igvmbuilder")
-    assert site.build("tool", recipe, env={**env}).built == set()
+    env: dict[str, str | None] = {"CARGO_BUILD_TARGET": "x86_64-unknown-none"} if how == "variable" else {}
+    words = [site.recipe(), *(["REPRODUCIBLE=1"] if how == "reproducible" else [])]
+    (host,) = re.findall(r"^host: (\S+)$", site.run(["rustc", "-vV"]).out, re.MULTILINE)
+    site.build("tool", *words, env=env)
+    logs = "".join(map(site.log, ("tool:igvmbuilder", "tool:igvmmeasure")))
+    for tools in ("igvmbuilder", "igvmmeasure", "igvmbuilder --package igvmmeasure"):
+        assert f"$ cargo build --message-format=json-render-diagnostics --package {tools} --target {host}" in logs
+    assert site.build("tool", *words, env=env).built == set()
 
 
 # Changes during a run

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from coconut_tasks.inputs.toolchain import Toolchain, find_toolchain
+from coconut_tasks.inputs.toolchain import Toolchain, default_target, find_toolchain
+from coconut_tasks.layout import Layout
+from coconut_tasks.load import load_recipe
+from coconut_tasks.options import Options
+from coconut_tasks.plan import plan_recipes
+from coconut_tasks.plan.ground import Ground
+from coconut_tasks.tasks.preflight import preflight
+from coconut_tasks.world import open_world
 
 
 class Machine:
@@ -92,3 +104,61 @@ def test_there_may_be_none(machine: Machine) -> None:
     (machine.bin / "cargo").write_text("#!/bin/sh\nexit 1\n")
     assert find_toolchain(str(machine.tree), machine.environment, machine.cache) is None
     assert not machine.cache.exists()
+
+
+FLAGS = (
+    '[target.x86_64-unknown-none]\nrustflags = ["-C", "code-model=small"]\n[build]\ntarget-dir = "t"\n# include it?\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (FLAGS, None),
+        (f'{FLAGS}target = "bare"\n', "bare"),
+        ('build.target = ["bare"]', "bare"),
+        ('"build" = { "target"="bare" }', "bare"),
+        ("'build'.'target' = 'bare'", "bare"),
+        ('[env]\ntarget = "x"', None),
+        ("build.target = 5", None),
+        ('target = "x"\n[build', None),
+        ('include = "more.toml"', "more"),
+        ('"include" = [{ path = "more.toml", optional = true }]', "more"),
+        ('include = ["none.toml", "config.toml"]', None),
+    ],
+)
+@pytest.mark.parametrize("place", ["tree/.cargo/config.toml", ".cargo/config", "home/.cargo/config.toml"])
+def test_a_default_target_is_found_wherever_cargo_finds_it(
+    text: str, found: str | None, place: str, tmp_path: Path
+) -> None:
+    path = tmp_path / place
+    path.parent.mkdir(parents=True)
+    (tmp_path / "tree").mkdir(exist_ok=True)
+    path.write_text(text)
+    path.with_name("more.toml").write_text('build.target = "more"')
+    environment = {"HOME": str(tmp_path / "home")}
+    assert default_target(str(tmp_path / "tree"), environment) == found
+    assert default_target(str(tmp_path / "tree"), {**environment, "CARGO_BUILD_TARGET": "named"}) == "named"
+
+
+def test_no_parser_is_loaded_to_see_that_there_is_no_default_target(tmp_path: Path) -> None:
+    (tmp_path / ".cargo").mkdir()
+    (tmp_path / ".cargo" / "config.toml").write_text(FLAGS)
+    code = (
+        "import sys; from coconut_tasks.inputs.toolchain import default_target as found\n"
+        "print(found(sys.argv[1], {}), 'tomllib' in sys.modules, 'coconut_tasks.inputs.cargo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["None", "False", "False"]
+
+
+def test_the_hosts_own_target_is_not_asked_for(machine: Machine) -> None:
+    """Not every toolchain has it where rustup puts it, and cargo builds for its host all the same."""
+    document: dict[str, Any] = {"igvm": {"qemu": {}}, "kernel": {"svsm": {}}}
+    recipe = load_recipe("r.json", json.dumps(document).encode())
+    steps = plan_recipes([recipe], Ground(Options(), Layout("bin"), host="x86_64-unknown-linux-gnu")).steps
+    assert any("x86_64-unknown-linux-gnu" in command.argv for step in steps for command in step.commands)
+    world = open_world(str(machine.tree), str(machine.bin), machine.environment)
+    nodes: Any = [SimpleNamespace(step=step, world=world) for step in steps]
+    (line,) = (line for line in preflight(nodes) if line.startswith("the Rust target"))
+    assert line.startswith("the Rust target x86_64-unknown-none is not installed")

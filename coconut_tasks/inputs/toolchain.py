@@ -17,7 +17,7 @@ from coconut_tasks.effects.place import read_object, write_cache
 from coconut_tasks.inputs.environment import cargo_home
 from coconut_tasks.inputs.text import read_text
 
-_MAY_HAVE_TARGET = re.compile(r"^\s*((build\s*\.\s*)?[\"']?target[\"']?\s*=|build\s*=|include\s*=)", re.MULTILINE)
+_MAY_HAVE_TARGET = re.compile(r"""\b(target|include)["']?\s*=""")
 _DECIDING_VARIABLES = ("PATH", "RUSTUP_TOOLCHAIN", "RUSTUP_HOME", "RUSTC", "CARGO_BUILD_RUSTC", "CARGO_HOME", "HOME")
 
 
@@ -175,9 +175,9 @@ def _build_target(text: str) -> str | None:
 
     try:
         found = tomllib.loads(text)["build"]["target"]
+        return found if isinstance(found, str) else " ".join(found)
     except (ValueError, KeyError, TypeError):
-        return None
-    return found if isinstance(found, str) else " ".join(map(str, found))
+        return None  # cargo will say what is wrong
 
 
 def configurations(tree: str, environment: Mapping[str, str]) -> list[Path]:

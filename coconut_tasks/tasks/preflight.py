@@ -99,6 +99,8 @@ def _toolchain_name(item: CargoItem) -> str | None:
 
 def _triple(item: CargoItem) -> str | None:
     argv = item.build.argv
+    if item.objcopy is None:
+        return None  # a host tool: cargo can build for its host
     if "CARGO_UNSTABLE_BUILD_STD" in dict(item.build.env):
         return None  # the recipe has cargo build the standard library, so that no target needs to be installed
     return argv[argv.index("--target") + 1] if "--target" in argv else None
