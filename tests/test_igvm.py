@@ -103,6 +103,22 @@ def test_the_digest_is_that_of_another_implementation() -> None:
     )
 
 
+@pytest.mark.parametrize(("place", "good"), [(231, True), (232, False), (263, False), (4095, False)])
+def test_behind_the_registers_of_a_native_context_are_zeroes(place: int, good: bool) -> None:
+    """``IgvmNativeVpContextX64`` has 232 bytes, and crate igvm refuses anything else in its page."""
+    native = platform(mask=2, kind=0, vtl=0)
+    headers = [platform(), native, page(0x1000), vp_context(0, 0, mask=2)]
+    headers[3] = vp_context(0, data_at(*headers), mask=2)
+    context = bytearray(4096)
+    context[place] = 1
+    data = igvm(*headers, data=bytes(context))
+    if good:
+        assert digest(data) == digest(igvm(*headers))
+    else:
+        with pytest.raises(IgvmError, match="data behind the registers"):
+            digest(data)
+
+
 @pytest.mark.parametrize(("cr0", "good"), [(0x30, True), (0x31, True), (0x11, False), (0x32, False)])
 def test_kvm_starts_a_guest_in_real_or_in_protected_mode(cr0: int, good: bool) -> None:
     vmsa = bytearray(4096)

@@ -42,7 +42,7 @@ from coconut_tasks.igvm.values import (
 MOST_REGISTERS = 1 << 20
 """How many registers all VSM contexts of a file may name: contexts can share file data, so that a small file could name very many."""
 _ADDRESS_LIMIT = 1 << 64
-_NATIVE_CONTEXT_SIZE = 264
+_NATIVE_CONTEXT_SIZE = 232
 """Bytes of ``IgvmNativeVpContextX64``; the rest of its page must be zero."""
 _CCA_CONTEXT_SIZE = 80
 """Bytes of ``IgvmVpContextAArch64Cca``."""

@@ -376,7 +376,7 @@ impl Builder {
         let mut vmsa = SevVmsa::new_box_zeroed().unwrap();
         self.random.fill(vmsa.as_mut_bytes());
         if !self.random.one_in(4) {
-            vmsa.cr0 = 0x31;
+            vmsa.cr0 = if self.random.one_in(2) { 0x30 } else { 0x31 };
         }
         self.directives.push(IgvmDirectiveHeader::SnpVpContext { gpa, compatibility_mask, vp_index, vmsa });
     }
