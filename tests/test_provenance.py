@@ -30,7 +30,7 @@ from coconut_tasks.inputs.files import Files, Since
 from coconut_tasks.inputs.git import Source, ask_git, find_repository
 from coconut_tasks.inputs.remap import by_length, machine_prefixes
 from coconut_tasks.papers.link import Link, link_text, read_link
-from coconut_tasks.papers.pages import page_texts
+from coconut_tasks.papers.pages import blocks_of, page_texts
 from coconut_tasks.papers.statement import Build, Tool, files_text, materials_of, statement
 from coconut_tasks.world import Reproducible, open_world
 
@@ -612,7 +612,7 @@ def test_of_equal_blocks_the_one_that_goes_on_is_meant() -> None:
     parts = {"one": a + b, "two": a + c + b"tail"}
     data = a + b + a + c + b"tail".ljust(4096, b"\0")
     pages = [MeasuredPage(0x1000 * n, "normal", "", 4096 * n) for n in range(1, 6)]
-    texts = list(page_texts(bytes(4096) + data, pages, parts))
+    texts = list(page_texts(bytes(4096) + data, pages, blocks_of(parts)))
     assert [text.split()[3] for text in texts] == ["one+0x0", "one+0x1000", "one+0x0", "two+0x1000", "two+0x2000"]
 
 

@@ -121,14 +121,22 @@ def measured_pages(data: bytes | bytearray | memoryview, options: Options) -> li
     Raises:
         IgvmError: as ``launch_digest``.
     """
+    return measure_pages(data, options)[1]
+
+
+def measure_pages(data: bytes | bytearray | memoryview, options: Options) -> tuple[Measured, list[MeasuredPage]]:
+    """Both at once: the digest, and the pages that it is made of.
+
+    Raises:
+        IgvmError: as ``launch_digest``.
+    """
     found: list[MeasuredPage] = []
 
     def see(page_type: int, gpa: int, content: bytes, file_offset: int) -> None:
         hashed = "" if content is _NO_CONTENT else content.hex()
         found.append(MeasuredPage(gpa, PAGE_KINDS[page_type], hashed, file_offset))
 
-    measure(data, options, see)
-    return found
+    return measure(data, options, see), found
 
 
 def chained(pages: Iterable[MeasuredPage]) -> str:

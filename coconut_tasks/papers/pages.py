@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from coconut_tasks.igvm.snp import PAGE_KINDS, MeasuredPage
 from coconut_tasks.igvm.values import PAGE_SIZE
@@ -11,13 +11,25 @@ from coconut_tasks.igvm.values import PAGE_SIZE
 _PAGE = re.compile(r"0x([0-9a-f]{1,16}) ([a-z]+) ([0-9a-f]{96}|-)(?: (\S.*)\+0x([0-9a-f]{1,16}))?")
 
 
-def page_texts(data: bytes | bytearray, pages: Iterable[MeasuredPage], parts: Mapping[str, bytes]) -> Iterator[str]:
+Blocks = Mapping[bytes, Sequence[tuple[str, int]]]
+"""The places where a page's bytes are: part and offset."""
+
+
+def blocks_of(parts: Mapping[str, bytes]) -> Blocks:
+    """The pages of which parts consist: builders put parts in from a page's start on, the last page filled up with zeroes."""
+    found: dict[bytes, list[tuple[str, int]]] = {}
+    for name, content in parts.items():
+        for start in range(0, len(content), PAGE_SIZE):
+            block = content[start : start + PAGE_SIZE].ljust(PAGE_SIZE, b"\0")
+            found.setdefault(block, []).append((name, start))
+    return found
+
+
+def page_texts(data: bytes | bytearray, pages: Iterable[MeasuredPage], blocks: Blocks) -> Iterator[str]:
     """``0x800000 normal <sha384> kernel:svsm+0x1000`` for each page: address, kind, digest of the content or ``-``, and the part.
 
-    A part is found by its bytes: builders put parts in from a page's start on, the last page filled up with zeroes. Where the same bytes
-    stand in several places, the one that goes on where the page before ended is meant.
+    A part is found by its bytes. Where the same bytes stand in several places, the one that goes on where the page before ended is meant.
     """
-    blocks = _blocks(parts)
     following: tuple[str, int] | None = None
     for page in pages:
         found = None
@@ -39,12 +51,3 @@ def read_page(text: str) -> tuple[MeasuredPage, str, int] | None:
         return None
     gpa, kind, content, part, offset = match.groups()
     return MeasuredPage(int(gpa, 16), kind, content.strip("-"), 0), part or "", int(offset or "0", 16)
-
-
-def _blocks(parts: Mapping[str, bytes]) -> dict[bytes, list[tuple[str, int]]]:
-    found: dict[bytes, list[tuple[str, int]]] = {}
-    for name, content in parts.items():
-        for start in range(0, len(content), PAGE_SIZE):
-            block = content[start : start + PAGE_SIZE].ljust(PAGE_SIZE, b"\0")
-            found.setdefault(block, []).append((name, start))
-    return found

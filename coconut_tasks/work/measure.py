@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from coconut_tasks.tools.igvmmeasure import printed_digest
 from coconut_tasks.world import World
 
 if TYPE_CHECKING:
-    from coconut_tasks.igvm.snp import Measured
+    from coconut_tasks.igvm.snp import Measured, MeasuredPage
 
 FORMAT = 1
 """Version of the JSON file's format; a change of meaning raises it."""
@@ -77,7 +78,8 @@ def _measured(work: Measurement, digest: str, world: World, log: Path) -> Measur
     flags = [flag for flag, on in (("--check-kvm", work.check_kvm), ("--native-zero", work.native_zero)) if on]
     try:
         # The tree's igvmmeasure took the file: headers that a newer one reads are no fault.
-        measured = snp.measure(file.read_bytes(), snp.Options(work.check_kvm, work.native_zero, tolerant=True))
+        options = snp.Options(work.check_kvm, work.native_zero, tolerant=True)
+        measured, pages = snp.measure_pages(file.read_bytes(), options)
         ours = measured.digest.hex()
     except IgvmError as error:
         measured, ours = None, f"none: {error}"
@@ -88,4 +90,18 @@ def _measured(work: Measurement, digest: str, world: World, log: Path) -> Measur
             f"  coconut-tasks: {ours}\n    command: {Command(('coconut-measure', *flags, str(file)))}\n"
             f"  file: {file}\n  log: {log}"
         )
+    world.shared(_pages_key(work.igvm, work.native_zero, world), lambda: pages)  # the provenance tells them
     return measured
+
+
+def pages_of(igvm: str, native_zero: bool, world: World) -> Sequence[MeasuredPage]:
+    """The pages of a file that was measured, in this run or in an earlier one."""
+    from coconut_tasks.igvm.snp import Options, measured_pages  # as above
+
+    options = Options(native_zero=native_zero, check_id_block=False, tolerant=True)
+    file = Path(world.path(igvm))
+    return world.shared(_pages_key(igvm, native_zero, world), lambda: measured_pages(file.read_bytes(), options))
+
+
+def _pages_key(igvm: str, native_zero: bool, world: World) -> tuple[str, str, bool]:
+    return "pages", world.sha256(igvm), native_zero

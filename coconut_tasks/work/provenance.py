@@ -13,16 +13,16 @@ from typing import Any
 
 from coconut_tasks import __version__
 from coconut_tasks.effects.place import write_whole
-from coconut_tasks.igvm.snp import Options, measured_pages
 from coconut_tasks.inputs.commit import find_source
 from coconut_tasks.inputs.git import Repository, Source, find_repository
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.inputs.toolchain import find_program, program_version
 from coconut_tasks.layout import VERSION_FILE
 from coconut_tasks.papers.link import Link, read_link
-from coconut_tasks.papers.pages import page_texts
+from coconut_tasks.papers.pages import blocks_of, page_texts
 from coconut_tasks.papers.statement import Build, Material, Tool, files_text, materials_of, statement
 from coconut_tasks.step import Provenance
+from coconut_tasks.work.measure import pages_of
 from coconut_tasks.world import World
 
 
@@ -111,10 +111,14 @@ def _recipe_name(work: Provenance, world: World) -> str:
 
 def _pages(work: Provenance, measurement: Mapping[str, Any], world: World) -> list[str]:
     data = Path(world.path(work.igvm)).read_bytes()
-    # As the measure step did it, which the digest was checked by.
-    options = Options(native_zero=measurement["measure_native_zeroes"], check_id_block=False, tolerant=True)
-    parts = {name: Path(world.path(path)).read_bytes() for name, path in work.parts}
-    return list(page_texts(data, measured_pages(data, options), parts))
+    pages = pages_of(work.igvm, measurement["measure_native_zeroes"], world)
+    parts = [(name, world.path(path)) for name, path in work.parts]
+    # Most parts are those of the run's other images, too.
+    blocks = world.shared(
+        ("blocks", *((name, world.files.digest(path)) for name, path in parts)),
+        lambda: blocks_of({name: Path(path).read_bytes() for name, path in parts}),
+    )
+    return list(page_texts(data, pages, blocks))
 
 
 def _tools(links: Iterable[Link], world: World) -> list[Tool]:
