@@ -18,20 +18,23 @@ from typing import Any
 import pytest
 from conftest import QEMU, Site
 from google.protobuf.json_format import MessageToDict, ParseDict
+from igvm_files import igvm, page, platform
 from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenance
 from in_toto_attestation.v1.statement import Statement
 from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
 
-from coconut_tasks.igvm.snp import PAGE_KINDS, MeasuredPage
+from coconut_tasks.igvm.snp import PAGE_KINDS, MeasuredPage, Options, measure_pages
 from coconut_tasks.inputs import commit as asking
 from coconut_tasks.inputs.commit import find_source
 from coconut_tasks.inputs.environment import reproducible_environment
 from coconut_tasks.inputs.files import Files, Since
-from coconut_tasks.inputs.git import Source, ask_git, find_repository
+from coconut_tasks.inputs.git import Repository, Source, ask_git, find_repository
 from coconut_tasks.inputs.remap import by_length, machine_prefixes
 from coconut_tasks.papers.link import Link, link_text, read_link
 from coconut_tasks.papers.pages import blocks_of, page_texts
 from coconut_tasks.papers.statement import Build, Tool, files_text, materials_of, statement
+from coconut_tasks.step import Command, Measurement
+from coconut_tasks.work.measure import measure, pages_of
 from coconut_tasks.world import Reproducible, open_world
 
 MODULES: dict[str, Any] = {"fs": {"modules": {"userinit": {"path": "/init"}}}}
@@ -607,6 +610,38 @@ def test_a_recipe_is_told_as_it_is_whatever_its_numbers_are() -> None:
     )
 
 
+@pytest.mark.parametrize("native_zero", [False, True])
+def test_the_pages_that_were_measured_are_told_without_another_look(native_zero: bool, tmp_path: Path) -> None:
+    headers = (platform(), page(0x1000), page(0x2000, file_offset=112))
+    file = tmp_path / "a.igvm"
+    file.write_bytes(igvm(*headers, data=b"x" * 4096))
+    options = Options(native_zero=native_zero, tolerant=True)
+    measured, pages = measure_pages(file.read_bytes(), options)
+    (tmp_path / "bin" / ".coconut" / "logs").mkdir(parents=True)
+    world = open_world(str(tmp_path), str(tmp_path / "bin"), {"PATH": os.environ["PATH"]})
+    command = Command(("echo", f"Launch Digest: {measured.digest.hex()}"))
+    work = Measurement(
+        command,
+        "a.igvm",
+        "a.igvm",
+        "a.igvm",
+        "qemu",
+        ("snp",),
+        "0x30000",
+        False,
+        native_zero,
+        "hex",
+        "json",
+        "values",
+        "corim",
+    )
+    measure(work, world, tmp_path / "log")
+    file.unlink()
+    assert pages_of("a.igvm", native_zero, world) == pages
+    with pytest.raises(FileNotFoundError):
+        pages_of("a.igvm", not native_zero, world)
+
+
 def test_of_equal_blocks_the_one_that_goes_on_is_meant() -> None:
     a, b, c = (bytes([n]) * 4096 for n in (1, 2, 3))
     parts = {"one": a + b, "two": a + c + b"tail"}
@@ -848,6 +883,32 @@ def test_a_mode_a_link_and_a_submodule_are_looked_at_whatever_is_known(asked: As
     assert asked.modified() == [] and asked.modified() == [] and asked.words == []
     asked.git("-C", "sub", "checkout", "-q", "HEAD~1")
     assert asked.modified() == ["sub/i.c"]
+
+
+def test_what_is_beside_the_repository_is_not_its_own_however_it_is_spelt(asked: Asked) -> None:
+    read = {"../inner/i.c": f"{asked.folder}/dir/../../inner/i.c", "../tree/a.c": f"{asked.folder}/../tree/a.c"}
+    repository = find_repository(str(asked.folder), asked.environment)
+    found = find_source(repository, asked.environment, read)
+    assert found is not None and found.modified == []
+    (asked.folder / "a.c").write_text("edited\n")
+    found = find_source(repository, asked.environment, read)
+    assert found is not None and found.modified == ["../tree/a.c"]
+
+
+def test_a_repository_may_be_all_of_the_file_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    names = {name: str(tmp_path.resolve() / name) for name in ("same", "other", "new")}
+    for name, path in names.items():
+        Path(path).write_text(name)
+    listed = "".join(
+        f"100644 blob {blob(name)}\t{names[path][1:]}\0" for path, name in (("same", "same"), ("other", "x"))
+    )
+    monkeypatch.setattr(asking, "ask_git", lambda words, *_: listed.encode() if "ls-tree" in words else b"")
+    found = find_source(Repository("0" * 40, "/", ()), {}, names)
+    assert found is not None and found.modified == ["new", "other"]
+
+
+def blob(text: str) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(text) + text.encode()).hexdigest()
 
 
 def test_line_ends_that_git_changes_are_no_difference(asked: Asked) -> None:
