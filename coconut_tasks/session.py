@@ -63,7 +63,6 @@ def open_session(options: Options) -> Session:
     plan = plan_recipes(recipes, ground)
     unset = dict.fromkeys(filter(None, (unset_variable(recipe.firmware, ground) for recipe in recipes)))
     notes += [f"note: {name} is not set, so the image has no guest firmware: {name}=FILE puts one in" for name in unset]
-    world.ahead = plan.ahead
     if world.reproducible is not None:
         world.reproducible = replace(world.reproducible, toolchains=_toolchains(plan))
     chosen = f"RECIPE={','.join(names)}" + ("" if options.recipes else " (the default)")

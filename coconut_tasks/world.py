@@ -66,10 +66,6 @@ class World:
     """What holds for a reproducible build; None for any other."""
     prepared: bool = False
     """What a reproducible build needs on disk is there."""
-    ahead: Command | None = None
-    """Is to be run once before the first host tool is built, and may fail: each tool is built on its own all the same."""
-    built_ahead: Command | None = None
-    """The same command, once it was run."""
     say: Callable[[str], None] = _say
     """Shows the user a line while steps run."""
     _cargo_lock: threading.Lock = field(default_factory=threading.Lock)

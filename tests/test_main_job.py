@@ -76,27 +76,6 @@ def test_a_recipe_becomes_images_and_measurements_and_a_second_run_builds_nothin
     assert site.contents() == before
 
 
-def test_host_tools_that_are_all_missing_are_built_at_once_ahead_of_their_steps(site: Site) -> None:
-    """It keeps the cores busy; what is taken is still what each tool's own command makes."""
-    content = {**deepcopy(QEMU), "fs": {"modules": {"userinit": {"path": "/init"}}}}
-    packit = site.tree / "tools" / "packit" / "src" / "main.rs"
-    good = packit.read_text()
-    packit.write_text("this is no Rust")
-    outcome = site.doit("run", "--continue", site.recipe(content))
-    assert outcome.status == 1
-    assert {"tool:igvmbuilder", "tool:igvmmeasure"} <= outcome.built
-    assert "tool:packit: FAILED: exit status 101" in outcome.out
-    logs = "".join(path.read_text() for path in (site.bin / ".coconut" / "logs").glob("tool-*.log"))
-    ahead = "--package igvmbuilder --package igvmmeasure --package packit --features packit/cli\n"
-    assert logs.count(ahead) == 1
-    packit.write_text(good)
-    # The kernel reads packit's package too.
-    rest = {"kernel:svsm", "tool:packit", "fs:image", "igvm:qemu", "measure:qemu", "provenance:qemu"}
-    assert site.build(site.recipe(content)).built == rest
-    log = site.log("tool:packit")
-    assert log.count("$ cargo build ") == 1
-
-
 def test_the_measurement_is_on_disk_with_all_that_it_depends_on(site: Site) -> None:
     content = changed("igvm", "qemu", "measure-native-zeroes", value=True)
     content["igvm"]["qemu"]["policy"] = "0x30001"

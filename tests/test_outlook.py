@@ -178,20 +178,19 @@ def test_why_and_plan_agree_with_each_other_and_with_the_run(change: Callable[[S
 
 
 def planned_commands(plan: dict[str, Any]) -> dict[str, list[str]]:
-    """Of the steps that are shown; what is built ahead comes first, under its own name."""
-    ahead = {"ahead": [plan["ahead"]["line"]]} if plan["ahead"] else {}
+    """Of the steps that are shown."""
     silent = ("is up to date", "is placed again", "is ignored, as `doit ignore` asked")
     steps = [step for step in plan["steps"] if step["fate"] not in silent]
-    return ahead | {step["name"]: [command["line"] for command in step["commands"]] for step in steps}
+    return {step["name"]: [command["line"] for command in step["commands"]] for step in steps}
 
 
 def ran(site: Site, name: str) -> list[str]:
-    """The commands that the step's log names, without what no plan can know: what was cleaned in doubt, what was built ahead, and that
+    """The commands that the step's log names, without what no plan can know: what was cleaned in doubt, and that
     objcopy writes beside its output first."""
     logs = sorted((site.bin / ".coconut" / "logs").glob(f"{name.replace(':', '-')}-*.log"), key=os.path.getmtime)
     lines = [line[2:] for log in logs[-1:] for line in log.read_text().splitlines() if line.startswith("$ ")]
     lines = [re.sub(r" --always-make", "", line) for line in lines]
-    lines = [line for line in lines if " clean " not in line and line.count("--package") < 2]
+    lines = [line for line in lines if " clean " not in line]
     lines = [re.sub(r"^(objcopy .* )(/\S+)/\.(\S+)\.coconut-\S+$", r"\1\2/\3", line) for line in lines]
     return list(dict.fromkeys(line.replace(f"{site.bin}/", "../bin/") for line in lines))
 
@@ -210,7 +209,7 @@ def test_a_plan_of_nothing_says_so(site: Site) -> None:
     recipe = prepared(site)
     assert site.build("plan", recipe).out == "# nothing to do: all 12 steps are up to date\n"
     plan = json.loads(site.build("plan", "--json", recipe).out)
-    assert plan["format"] == 1 and plan["tree"] == str(site.tree) and plan["recipes"] == ["r.json"]
+    assert plan["format"] == 2 and plan["tree"] == str(site.tree) and plan["recipes"] == ["r.json"]
 
 
 def test_why_names_what_changed_as_old_and_new(site: Site) -> None:

@@ -214,9 +214,6 @@ def test_host_tools_are_not_built_for_a_default_target() -> None:
     works = {step.name: step.work for step in found.steps if isinstance(step.work, CargoItem)}
     named = {name: work.build.argv[work.build.argv.index("--target") + 1] for name, work in works.items()}
     assert named == {name: host if name.startswith("tool:") else "x86_64-unknown-none" for name in works}
-    assert found.ahead is not None and plain.ahead is not None
-    assert found.ahead.argv[found.ahead.argv.index("--target") + 1] == host
-    assert "--target" not in plain.ahead.argv
 
 
 # Firmware

@@ -13,12 +13,11 @@ from coconut_tasks.plan.firmware import plan_firmware
 from coconut_tasks.plan.fs import plan_fs
 from coconut_tasks.plan.ground import Ground
 from coconut_tasks.plan.igvm import plan_igvm, plan_measurement
-from coconut_tasks.plan.items import TOOLS, plan_tool, plan_version
+from coconut_tasks.plan.items import plan_tool, plan_version
 from coconut_tasks.plan.kernel import plan_kernel
 from coconut_tasks.plan.provenance import linked, plan_provenance
 from coconut_tasks.recipe import BuildType, Component, Recipe, Target
-from coconut_tasks.step import Command, FirmwareImage, MakeItem, Step
-from coconut_tasks.tools.cargo import cargo_ahead
+from coconut_tasks.step import FirmwareImage, MakeItem, Step
 from coconut_tasks.tools.igvmbuilder import Parts
 
 
@@ -28,8 +27,6 @@ class Plan:
 
     steps: tuple[Step, ...]
     warnings: tuple[str, ...] = ()
-    ahead: Command | None = None
-    """Builds all host tools at once, ahead of their steps: worth while where none is there yet."""
 
 
 def plan_recipe(recipe: Recipe, ground: Ground) -> tuple[Step, ...]:
@@ -88,10 +85,7 @@ def plan_recipes(recipes: Sequence[Recipe], ground: Ground) -> Plan:
             label += "'"
         steps.append(replace(step, publish=shown, label=label))
         taken.add(steps[-1].name)
-    names = sorted({step.component for step in steps if step.stage == "tool"})
-    tools = {name: ground.features(name, TOOLS[name].features) for name in names}
-    ahead = cargo_ahead(tools, ground.options, ground.host, ground.cargo_config) if len(tools) > 1 else None
-    return Plan(tuple(steps), tuple(_unused_features(recipes, steps, ground)), ahead)
+    return Plan(tuple(steps), tuple(_unused_features(recipes, steps, ground)))
 
 
 def _clashes(steps: Iterable[Step], label_of: Mapping[str, str]) -> Iterator[str]:

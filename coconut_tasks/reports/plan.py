@@ -9,12 +9,12 @@ from coconut_tasks.finding import printable
 from coconut_tasks.forecast import Fate, Forecast
 from coconut_tasks.step import CargoItem, Command, FirmwareImage, FsImage, Measurement, Provenance, Step, VersionFile
 
-FORMAT = 1
+FORMAT = 2
 """Version of the JSON; a change of meaning raises it."""
 _NOT_SHOWN = (Fate.RESTS, Fate.IGNORED)
 
 
-def plan_text(tree: str, forecasts: Sequence[Forecast], ahead: Command | None) -> str:
+def plan_text(tree: str, forecasts: Sequence[Forecast]) -> str:
     """A shell script: the commands as they will be run, and what this program does between them as comments."""
     coming = [found for found in forecasts if found.fate not in _NOT_SHOWN]
     ignored = sum(found.fate is Fate.IGNORED for found in forecasts)
@@ -27,12 +27,6 @@ def plan_text(tree: str, forecasts: Sequence[Forecast], ahead: Command | None) -
         what = f"all {len(forecasts)} steps are" if len(forecasts) > 1 else "the one step is"
         return f"# nothing to do: {what} up to date\n"
     lines = [str(Command(("cd", tree)))]
-    if ahead is not None:
-        lines += [
-            "",
-            "# all host tools at once, ahead of their steps; each is then taken by its own command",
-            str(ahead),
-        ]
     for found in coming:
         why = "; ".join(printable(reason) for reason in found.reasons)
         lines += ["", f"# {found.step.name} {found.fate.value}: {why}"]
@@ -43,15 +37,12 @@ def plan_text(tree: str, forecasts: Sequence[Forecast], ahead: Command | None) -
     return "".join(f"{line}\n" for line in lines)
 
 
-def plan_json(
-    tree: str, recipes: Iterable[str], forecasts: Sequence[Forecast], ahead: Command | None
-) -> dict[str, Any]:
+def plan_json(tree: str, recipes: Iterable[str], forecasts: Sequence[Forecast]) -> dict[str, Any]:
     """The same for programs; ``fate`` is ``runs``, ``is placed again``, ``may run`` or ``is up to date``."""
     return {
         "format": FORMAT,
         "tree": tree,
         "recipes": list(recipes),
-        "ahead": _command(ahead) if ahead else None,
         "steps": [
             {
                 "name": found.step.name,

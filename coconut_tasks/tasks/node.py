@@ -91,11 +91,6 @@ class Node:
         return not self.verdict.reasons
 
     @property
-    def is_new(self) -> bool:
-        """Whether there is no good run of the step to go by."""
-        return self._record is None
-
-    @property
     def seconds(self) -> float:
         """How long its action took so far, without what it waited."""
         return self.watch.seconds if self.watch else 0.0

@@ -82,17 +82,15 @@ class Plan(Report):
 
     def _execute(self, json: bool) -> int:
         from coconut_tasks.reports.plan import plan_json, plan_text
-        from coconut_tasks.tasks.supervise import decide_what_to_build_ahead
 
         self.tell_what_is_missing()
         nodes = self.nodes
         world = nodes[0].world
-        decide_what_to_build_ahead(nodes)
         forecasts = list(self.forecasts().values())
         if json:
-            self.outstream.write(_pretty(plan_json(world.tree, world.recipes, forecasts, world.ahead)))
+            self.outstream.write(_pretty(plan_json(world.tree, world.recipes, forecasts)))
         else:
-            self.outstream.write(plan_text(world.tree, forecasts, world.ahead))
+            self.outstream.write(plan_text(world.tree, forecasts))
         return 0
 
 

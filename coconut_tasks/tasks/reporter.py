@@ -86,7 +86,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             self.write(f"{task.name}: placed again: {places}\n")
             return
         said = self._shown(_worth_saying(node, everything=self.verbose))
-        self.write(f"{said}{task.name}: done in {node.seconds:.1f} s{_ahead(node)}\n")
+        self.write(f"{said}{task.name}: done in {node.seconds:.1f} s\n")
 
     def skip_uptodate(self, task: Any) -> None:
         pass
@@ -198,13 +198,6 @@ def _expected(nodes: list[Node]) -> dict[str, float | None]:
         for name, found in coming.items()
         if found.fate not in at_rest
     }
-
-
-def _ahead(node: Node) -> str:
-    """What of a step's time is not its own: the first host tool to be built begins with building all that are missing."""
-    command, laps = node.world.built_ahead, node.watch.laps if node.watch else []
-    seconds = sum(lap.end - lap.start for lap in laps if command is not None and lap.what == str(command))
-    return f", {seconds:.1f} s of it for all host tools at once" if seconds else ""
 
 
 def _from_here(node: Node, place: str) -> str:

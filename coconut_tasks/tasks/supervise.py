@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from doit.exceptions import InvalidTask, TaskFailed, UnmetDependency
@@ -49,7 +49,6 @@ class Supervisor:
             listen()
             problems = take_lock(nodes[0].world)
             backend().in_a_run = True
-            decide_what_to_build_ahead(nodes)
         if problems:
             self._tell_source()
             # doit's way to end a run before its first task; runtime_error gets the text.
@@ -105,15 +104,6 @@ class Supervisor:
 
 
 _AT_WORK = (Result.BUILT, Result.PLACED, Result.FAILED)
-
-
-def decide_what_to_build_ahead(nodes: Sequence[Node]) -> None:
-    # Only if it builds nothing but what is asked for, and all of that is missing.
-    world, tools = nodes[0].world, [node for node in nodes if node.step.stage == "tool"]
-    if world.ahead is not None and (
-        world.ahead.argv.count("--package") != len(tools) or not all(node.is_new for node in tools)
-    ):
-        world.ahead = None
 
 
 def supervised(reporter: type) -> type:

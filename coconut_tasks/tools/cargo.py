@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from coconut_tasks.options import Options
 from coconut_tasks.recipe import BuildType, Component
@@ -36,28 +36,6 @@ def cargo_command(
             argv += ["--features", ",".join(features)]
     if component.manifest is not None:
         argv += ["--manifest-path", component.manifest]
-    return _command(argv, options, config, component.env)
-
-
-def cargo_ahead(
-    packages: Mapping[str, Sequence[str]], options: Options, triple: str | None, config: str | None = None
-) -> Command:
-    """Build host packages, by name with their features, all at once: cargo then keeps every core busy, where one after the other leaves
-    some idle. The result of each is still asked for on its own, as features may differ by what is built together."""
-    argv = ["cargo", "build", MESSAGES]
-    for package in packages:
-        argv += ["--package", package]
-    if triple is not None:
-        argv += ["--target", triple]
-    features = [f"{package}/{feature}" for package, names in packages.items() for feature in names]
-    if options.all_features:
-        argv.append("--all-features")
-    elif features:
-        argv += ["--features", ",".join(features)]
-    return _command(argv, options, config)
-
-
-def _command(argv: list[str], options: Options, config: str | None, env: tuple[tuple[str, str], ...] = ()) -> Command:
     if options.release:
         argv.append("--release")
     if config is not None:
@@ -67,4 +45,4 @@ def _command(argv: list[str], options: Options, config: str | None, env: tuple[t
         argv += ["--locked", "--offline"]
     if options.verbose:
         argv.append("-vv")
-    return Command(tuple(argv), env, tuple(range(deciding, len(argv))))
+    return Command(tuple(argv), component.env, tuple(range(deciding, len(argv))))

@@ -57,9 +57,6 @@ def build_cargo_item(name: str, work: CargoItem, world: World, log: Path, *, fir
         was_there = {path for path, stat in world.files.seen().items() if stat is not None}
         if first:
             was_there |= files_below(world.tree)
-        if world.ahead is not None and work.objcopy is None:  # a host tool
-            _build_ahead(world.ahead, work, world, log)
-            world.ahead, world.built_ahead = None, world.ahead
         built = _build(name, work, world, log, was_there)
         # Another item may put a program of the same name in the same place, so it is taken before anyone else may build.
         program = _choose(work, programs(built.messages), log)
@@ -157,16 +154,6 @@ def _warn(name: str, unsettled: Mapping[str, str], log: Path) -> None:
                 f"warning: {path} changed each time that cargo built {package}, "
                 f"so {name} will be built again by the next run\n"
             )
-
-
-def _build_ahead(command: Command, work: CargoItem, world: World, log: Path) -> None:
-    started_ns = time.time_ns() - CLOCK_LAG_NS
-    try:
-        printed = world.run(command, log)
-    except CommandFailed as error:
-        printed = error.printed  # the step of the tool that is to blame will tell
-    messages = parse_messages(printed)
-    _judge(read_build(messages, world.tree, None, world.environment), messages, work, world, started_ns, {}, set())
 
 
 def _clean(packages: list[str], work: CargoItem, world: World, log: Path) -> None:
