@@ -72,6 +72,8 @@ class World:
     _toolchains: dict[str | None, Toolchain | None] = field(default_factory=dict)
     _programs: dict[str, str] = field(default_factory=dict)
     _cargo_variables: Mapping[str, str | None] | None = None
+    _names: tuple[tuple[str, str, str], ...] = ()
+    """Folders, the start of each path in them, and what they are called."""
     _shared_lock: threading.RLock = field(default_factory=threading.RLock)
     _shared: dict[Hashable, Any] = field(default_factory=dict)
 
@@ -99,9 +101,14 @@ class World:
         Relative to the tree for what is in it or beside it; the output folder is ``bin``, and there are ``$CARGO_HOME``, ``$RUSTUP_HOME``
         and ``$HOME``.
         """
-        for folder, name in self._folders():
-            if path == folder or path.startswith(folder + os.sep):
-                found = os.path.normpath(f"{name}/{path[len(folder) + 1 :]}")
+        if not self._names:
+            self._names = tuple((folder, folder + os.sep, name) for folder, name in self._folders())
+        for folder, start, name in self._names:
+            if path.startswith(start) or path == folder:
+                found = f"{name}/{path[len(start) :]}"
+                # Of most, there is nothing to be folded.
+                folded = name != "." or path == folder or "/." in path or "//" in path
+                found = os.path.normpath(found) if folded else found[2:]
                 # A tree may have a folder bin that is not the output folder.
                 return f"./{found}" if name == "." and f"{found}/".startswith("bin/") else found
         return path

@@ -184,6 +184,9 @@ def _facts(e: Evidence, files: Files) -> str:
 
 def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path)
+    # After cargo, a disk has much to write, and waiting for it takes longer than all else here. A note that a crash of the machine takes
+    # away is of an artifact that is compiled once more.
+    connection.execute("pragma synchronous = off")
     connection.execute("create table if not exists notes (identity text primary key, artifact text, note text)")
     connection.execute("create table if not exists written (file text primary key, digest text)")
     return connection

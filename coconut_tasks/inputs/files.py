@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,8 @@ class Since:
     """What was seen of files before it began."""
     vouched: Mapping[str, Stat] = field(default_factory=dict)
     """Files that changed since and are known to have been read as they were left, with the stat that they had then."""
+    looked: Container[str] = frozenset()
+    """Files that were looked at after it had read them."""
 
 
 class Files:
@@ -104,7 +106,9 @@ class Files:
         It did if it is not as it was seen before and its change time lies after the beginning: whatever it holds now, nobody knows what the
         action read, unless the action itself can tell. An edit that was undone in time looks just so.
         """
-        now = self.look_again(path)
+        # What is known of a look after the action is for the record; an edit since then is for the next run to see.
+        known = path in since.looked and (path, self._stats.get(path)) in self._digests
+        now = self._stats[path] if known else self.look_again(path)
         if now is None or path in self._distrusted:
             return True
         return now not in (since.before.get(path), since.vouched.get(path)) and now[1] >= since.started_ns

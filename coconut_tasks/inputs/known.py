@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -61,3 +61,5 @@ class Reading:
     """When it began to read, where that was later than the step itself."""
     vouched: Mapping[str, Stat] = field(default_factory=dict)
     """Files that changed since, and were read as they were left."""
+    looked: Container[str] = frozenset()
+    """Files that were looked at after they had been read."""

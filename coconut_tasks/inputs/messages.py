@@ -22,6 +22,7 @@ Message = Mapping[str, Any]
 _STAMP = "invoked.timestamp"
 _HASH = 16
 """Hex digits by which cargo tells units of one crate apart."""
+_NUMBER = re.compile(rf"[0-9a-f]{{{_HASH}}}")
 _RERUN = re.compile(r"cargo::?rerun-if-(changed|env-changed)=(.*)")
 
 
@@ -176,18 +177,26 @@ def _unit(message: Message, deps: Sequence[str]) -> Unit:
         return Unit(package, artifact, tuple(sorted(beside)), bool(beside), fresh, stamp, script=True)
     links = bool(message.get("executable"))
     crate = str(message["target"]["name"]).replace("-", "_")
-    hashed = re.compile(rf"(?:lib)?{re.escape(crate)}-[0-9a-f]{{{_HASH}}}")
     for file in files:
-        if found := hashed.match(os.path.basename(file)):
-            return _hashed(package, file, found.group().removeprefix("lib"), deps, fresh, links)
+        if stem := _stem(file, crate):
+            return _hashed(package, file, stem, deps, fresh, links)
     # A final program has no hash in its name, but is a link to one that has.
     candidates = [file for folder in deps for file in glob(os.path.join(escape(folder), f"*{escape(crate)}-*"))]
     inode = _inode(artifact)
     for file in candidates:
-        if (found := hashed.match(os.path.basename(file))) and inode is not None and _inode(file) == inode:
-            return _hashed(package, file, found.group().removeprefix("lib"), deps, fresh, links)
+        if inode is not None and _inode(file) == inode and (stem := _stem(file, crate)):
+            return _hashed(package, file, stem, deps, fresh, links)
     every = tuple(sorted(file for file in candidates if file.endswith(".d")))
     return Unit(package, artifact, every, False, fresh, links=links)
+
+
+def _stem(file: str, crate: str) -> str:
+    """``CRATE-HASH`` of ``libCRATE-HASH.rlib`` and of ``CRATE-HASH``; nothing for any other name."""
+    name = os.path.basename(file)
+    if not name.startswith(f"{crate}-"):
+        name = name.removeprefix("lib")
+    found = _NUMBER.match(name, len(crate) + 1) if name.startswith(f"{crate}-") else None
+    return found.string[: found.end()] if found else ""
 
 
 def _hashed(package: str, file: str, stem: str, deps: Sequence[str], fresh: bool, links: bool) -> Unit:

@@ -23,7 +23,8 @@ from coconut_tasks.inputs.files import CLOCK_LAG_NS, MOVED, VERSION_CONTROL, Sin
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.layout import goes_with
 from coconut_tasks.staleness import OURSELVES, Record, Verdict, input_files, judge, signature
-from coconut_tasks.step import FsImage, IgvmFile, MakeItem, Measurement, Step, VersionFile
+from coconut_tasks.step import CargoItem, FsImage, IgvmFile, MakeItem, Measurement, Step, VersionFile
+from coconut_tasks.tasks.ahead import import_ahead
 from coconut_tasks.tasks.backend import Backend
 from coconut_tasks.tasks.checker import Checker
 from coconut_tasks.world import World
@@ -139,6 +140,8 @@ class Node:
         else:
             from coconut_tasks.work import perform  # imported here: a run that has nothing to do needs none of it
 
+            if isinstance(step.work, CargoItem | MakeItem):
+                import_ahead()
             for path, state in (self._record.files if self._record else {}).items():
                 world.files.know(path, state)
             # What was looked at before tells what the step saw; the rest is judged by its age.
@@ -151,7 +154,7 @@ class Node:
             inputs = input_files(step, found, world)
             # Only what is this step's own: a copy of everything for each of many steps would fill the memory.
             own = {path: before[path] for path in inputs if path in before}
-            since = Since(reading.started_ns or started_ns, own, reading.vouched)
+            since = Since(reading.started_ns or started_ns, own, reading.vouched, reading.looked)
             task.file_dep.clear()
             task.file_dep.update(inputs)
             signed = signature(step, found, world)

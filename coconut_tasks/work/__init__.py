@@ -1,4 +1,7 @@
-"""How each kind of step does its work: one module for each, chosen by the type of ``Step.work``."""
+"""How each kind of step does its work: one module for each, chosen by the type of ``Step.work``.
+
+Each is imported when it is needed: a compiler is to be started before what reads its results is there.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,6 @@ from coconut_tasks.step import (
     Step,
     VersionFile,
 )
-from coconut_tasks.work.cargo import build_cargo_item
-from coconut_tasks.work.firmware import take_firmware
-from coconut_tasks.work.fs import pack_fs
-from coconut_tasks.work.igvm import build_igvm
-from coconut_tasks.work.make import build_make_item
-from coconut_tasks.work.measure import measure
-from coconut_tasks.work.provenance import write_provenance
-from coconut_tasks.work.reproducible import prepare, warn_of_paths
-from coconut_tasks.work.version import write_version
 from coconut_tasks.world import World
 
 
@@ -37,27 +31,50 @@ def perform(step: Step, world: World, *, first: bool) -> Reading:
     """
     log = world.log(step)
     log.unlink(missing_ok=True)
-    prepare(world)
+    reproducible = world.reproducible
+    if reproducible is not None:
+        from coconut_tasks.work.reproducible import prepare
+
+        prepare(world, reproducible)
     found = Reading()
     match step.work:
         case CargoItem() as work:
+            from coconut_tasks.work.cargo import build_cargo_item
+
             found = build_cargo_item(step.name, work, world, log, first=first)
         case MakeItem() as work:
+            from coconut_tasks.work.make import build_make_item
+
             found = Reading(build_make_item(work, step.key, world, log))
         case FsImage() as work:
+            from coconut_tasks.work.fs import pack_fs
+
             pack_fs(work, world, log)
         case FirmwareImage() as work:
+            from coconut_tasks.work.firmware import take_firmware
+
             take_firmware(work, world, log)
         case IgvmFile() as work:
+            from coconut_tasks.work.igvm import build_igvm
+
             build_igvm(work, world, log)
         case Measurement() as work:
+            from coconut_tasks.work.measure import measure
+
             measure(work, world, log)
         case Provenance() as work:
+            from coconut_tasks.work.provenance import write_provenance
+
             found = Reading(write_provenance(work, world))
         case VersionFile() as work:
+            from coconut_tasks.work.version import write_version
+
             write_version(work, world)
-    if isinstance(step.work, CargoItem | MakeItem) and step.work.objcopy is not None:  # else it is no part of an image
-        warn_of_paths(step.work.output, world, log)
+    # A part of an image, that is.
+    if reproducible is not None and isinstance(step.work, CargoItem | MakeItem) and step.work.objcopy is not None:
+        from coconut_tasks.work.reproducible import warn_of_paths
+
+        warn_of_paths(step.work.output, world, reproducible, log)
     for output in step.outputs:
         if output != step.link and world.files.look_again(world.path(output)) is None:
             raise StepError(f"the command ended well, but made no {output}\n  log: {log}")

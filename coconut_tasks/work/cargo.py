@@ -74,7 +74,7 @@ def build_cargo_item(name: str, work: CargoItem, world: World, log: Path, *, fir
         for variable in secret_variables(run, built.build.own[run.package], dict(work.build.env), world.walker)
     } - dict(work.build.env).keys()
     inputs = replace(inputs, variables=tuple(sorted(secret.union(inputs.variables))))
-    return Reading(inputs, started_ns, vouched)
+    return Reading(inputs, started_ns, vouched, paths)
 
 
 def _build(name: str, work: CargoItem, world: World, log: Path, was_there: set[str]) -> _Built:

@@ -17,18 +17,16 @@ from coconut_tasks.world import Reproducible, World
 _lock = threading.Lock()
 
 
-def prepare(world: World) -> None:
-    """Write cargo's configuration and the compilers' scripts, once in a run; nothing for a build of another kind.
+def prepare(world: World, given: Reproducible) -> None:
+    """Write cargo's configuration and the compilers' scripts, once in a run.
 
     Raises:
         StepError: the tree's own configuration has flags in one text, and a path has a blank.
     """
-    if world.reproducible is None:
-        return
     with _lock:
         if not world.prepared:
-            _write_config(world, world.reproducible)
-            _write_compilers(world, world.reproducible)
+            _write_config(world, given)
+            _write_compilers(world, given)
             world.prepared = True
 
 
@@ -54,17 +52,15 @@ def _write_compilers(world: World, given: Reproducible) -> None:
             (folder / name).unlink()
 
 
-def warn_of_paths(output: str, world: World, log: Path) -> None:
+def warn_of_paths(output: str, world: World, given: Reproducible, log: Path) -> None:
     """Say in the log if a folder of this machine is in what was built, so that it has other bytes elsewhere.
 
     No flag reaches a text that says where the build is: of a generated header, of ``-D``, of ``env!``. Nor is a compiler that is called by
     its path a script of ours, and what an ordinary build left in the source is as it was.
     """
-    if world.reproducible is None:
-        return
     path = Path(world.path(output))
     data = path.read_bytes()
-    own = [pair for pair in world.reproducible.prefixes if pair[0] != pair[1] and os.fsencode(pair[0]) in data]
+    own = [pair for pair in given.prefixes if pair[0] != pair[1] and os.fsencode(pair[0]) in data]
     if own and (found := re.search(os.fsencode(pattern(own)) + rb"[^\0-\x1f\x7f\"]*", data)):
         with log.open("ab") as file:
             text = f"warning: {path.name} names a folder of this machine, and has other bytes elsewhere: {os.fsdecode(found[0])}"
