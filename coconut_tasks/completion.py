@@ -10,9 +10,10 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.flags import parser
 from coconut_tasks.options import SWITCHES, VARIABLES, Options, from_words
 from coconut_tasks.source import shipped

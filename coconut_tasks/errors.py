@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from coconut_tasks.dataclass import dataclass
 
 EXIT_FAILED = 1
 """A step failed."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+
+from coconut_tasks.dataclass import dataclass
 
 Path = tuple[str | int, ...]
 """Member names and list indices from the top of the document."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.staleness import Reason
 from coconut_tasks.step import IgvmFile, MakeItem, Measurement, Provenance, Step, VersionFile
 

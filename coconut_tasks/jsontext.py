@@ -9,9 +9,9 @@ from __future__ import annotations
 import codecs
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import Problem, RecipeError, did_you_mean
 from coconut_tasks.finding import printable
 

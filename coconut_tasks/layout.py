@@ -10,8 +10,9 @@ import hashlib
 import json
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from coconut_tasks.dataclass import dataclass
 
 STATE_FOLDER = ".coconut"
 RECORDS = "state.sqlite3"

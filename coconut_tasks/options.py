@@ -10,8 +10,9 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import UsageError, did_you_mean
 
 DEFAULT_PACKAGE = "svsm"

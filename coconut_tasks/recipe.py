@@ -5,8 +5,9 @@ Field names are the JSON keys in snake_case. Every default here is the format's 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from coconut_tasks.dataclass import dataclass
 
 
 class BuildType(StrEnum):

@@ -9,9 +9,10 @@ import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.effects.process import CommandFailed, run
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.environment import cargo_home

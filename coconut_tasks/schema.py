@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,13 @@ def schema_text() -> str:
 
 def schema_findings(document: object) -> list[Finding]:
     """All that the schema has against a document, of any shape; at most one finding about the type of a value."""
-    # Imported here: it takes longer than all the rest of a run in which nothing has to be built.
+    schema = json.loads(schema_text())
+    if _fits(document, schema, schema):
+        return []
+    # Imported here: to import it takes longer than to build the images of an edited recipe.
     from jsonschema import Draft202012Validator
 
-    errors = list(Draft202012Validator(json.loads(schema_text())).iter_errors(document))
+    errors = list(Draft202012Validator(schema).iter_errors(document))
     mistyped = {tuple(error.absolute_path) for error in errors if error.validator == "type"}
     found: list[Finding] = []
     for error in errors:
@@ -40,6 +44,47 @@ def schema_findings(document: object) -> list[Finding]:
             continue  # A value of the wrong type is also none of the allowed words: one message is enough.
         found += _TRANSLATIONS[error.validator](path, error.instance, error.schema)
     return list(dict.fromkeys(found))
+
+
+_TYPES = {"boolean": bool, "string": str, "array": list, "object": dict}
+_SAID = {"$schema", "$id", "$defs", "title", "description", "default", "examples", "patternErrorMessage"}
+"""Keywords that demand nothing."""
+
+
+def _fits(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> bool:
+    """Whether there is certainly nothing against a value; where that is not plain to see, jsonschema decides."""
+    for keyword, demand in schema.items():
+        match keyword:
+            case "$ref":
+                good = _fits(value, whole["$defs"][demand.removeprefix("#/$defs/")], whole)
+            case "type":
+                good = type(value) is _TYPES[demand]
+            case "enum":  # to Python, true is 1
+                good = any(type(value) is type(word) and value == word for word in demand)
+            case "pattern":
+                good = isinstance(value, str) and re.search(demand, value) is not None
+            case "minLength" | "minItems":
+                good = isinstance(value, str | list) and len(value) >= demand
+            case "uniqueItems":
+                texts = isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+                good = texts and len(set(value)) == len(value)
+            case "items":
+                good = isinstance(value, list) and all(_fits(entry, demand, whole) for entry in value)
+            case "required":
+                good = isinstance(value, dict) and value.keys() >= set(demand)
+            case "properties":
+                good = isinstance(value, dict) and all(
+                    _fits(value[name], member, whole) for name, member in demand.items() if name in value
+                )
+            case "additionalProperties":
+                known = schema.get("properties", {}).keys()
+                rest = [one for name, one in value.items() if name not in known] if isinstance(value, dict) else [value]
+                good = not rest if demand is False else all(_fits(one, demand, whole) for one in rest)
+            case _:
+                good = keyword in _SAID
+        if not good:
+            return False
+    return True
 
 
 _NOUNS = {

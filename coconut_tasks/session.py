@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from coconut_tasks import __version__
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.effects.place import write_cache
 from coconut_tasks.errors import Problem, RecipeError, UsageError
 from coconut_tasks.inputs.environment import reproducible_environment

@@ -6,10 +6,10 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from coconut_tasks import __version__
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import UsageError, did_you_mean
 from coconut_tasks.layout import STATE_FOLDER, VERSION_FILE, Layout
 from coconut_tasks.options import Options

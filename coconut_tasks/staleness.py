@@ -10,11 +10,12 @@ import hashlib
 import os
 import posixpath
 from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Any
 
 from coconut_tasks import __version__
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.difference import difference
 from coconut_tasks.inputs.environment import asked_environment, cargo_environment
 from coconut_tasks.inputs.files import State
@@ -241,6 +242,8 @@ def _output_changes(
             reasons.append(_of_file(Cause.OUTPUT_MISSING, path, world))
         elif output not in recorded or not _same(path, recorded[output], world, touched):
             reasons.append(_of_file(Cause.OUTPUT_CHANGED, path, world))
+        else:
+            world.files.know(path, recorded[output])  # other steps read it
     return reasons
 
 
@@ -250,6 +253,7 @@ def _unpublished(step: Step, record: Record, world: World, touched: set[str]) ->
         path = world.path(place)
         known = record.published.get(place)
         if known is not None and known[0] is not None and known[0] == world.files.stat(path):
+            world.files.know(path, known)
             continue
         if world.files.digest(path) != record.outputs.get(output, (None, ""))[1]:
             reasons.append(_of_file(Cause.NOT_PUBLISHED, path, world))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import RecipeError, UsageError, did_you_mean
 from coconut_tasks.finding import either
 from coconut_tasks.load import check

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from coconut_tasks.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

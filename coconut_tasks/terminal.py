@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TextIO
+
+from coconut_tasks.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

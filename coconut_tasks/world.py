@@ -8,10 +8,11 @@ import sys
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.effects.lock import RunLock, alone_in
 from coconut_tasks.effects.process import run
 from coconut_tasks.effects.stopwatch import lap

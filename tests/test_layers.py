@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "coconut_tasks"
 # From values to front ends. A module may import its own layer and those before it.
 LAYERS = [
-    {"__init__", "errors"},
+    {"__init__", "errors", "dataclass"},
     {"options", "recipe", "step", "layout", "flags", "terminal"},
     {"igvm"},
     {"difference"},

@@ -112,6 +112,66 @@ def test_a_shipped_recipe_is_valid(path: Path) -> None:
     assert schema.schema_findings(document) == []
 
 
+def leaves(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Each place in a document: what holds it, and under which name."""
+    for name in list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield value, name
+        yield from leaves(value[name])
+
+
+ODD: list[Any] = [
+    None,
+    True,
+    False,
+    0,
+    1,
+    1.0,
+    5,
+    "",
+    "1",
+    "snp",
+    "print",
+    "x" * 20,
+    [],
+    ["snp", "snp"],
+    [1],
+    {},
+    {"x": 1},
+    {"env": {}},
+]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_what_fits_at_a_look_is_valid_to_jsonschema(path: Path) -> None:
+    """Each value of a recipe replaced by each odd one, and a member more in each object."""
+    validator = Draft202012Validator(SCHEMA)
+    text = path.read_text()
+    assert schema._fits(json.loads(text), SCHEMA, SCHEMA)
+    for number in range(len(list(leaves(json.loads(text))))):
+        for odd in ODD:
+            for more in (False, True):
+                document = json.loads(text)
+                holder, name = list(leaves(document))[number]
+                if more and isinstance(holder[name], dict):
+                    holder[name]["more"] = odd
+                else:
+                    holder[name] = odd
+                if schema._fits(document, SCHEMA, SCHEMA):
+                    assert validator.is_valid(document)
+
+
+def test_an_edited_recipe_that_is_valid_needs_no_jsonschema() -> None:
+    code = (
+        "import json, sys; from coconut_tasks.load import load_recipe\n"
+        "load_recipe('r', sys.stdin.buffer.read()); print('jsonschema' in sys.modules)"
+    )
+    for path in RECIPES:
+        done = subprocess.run(
+            [sys.executable, "-c", code], input=path.read_bytes(), capture_output=True, cwd=REPOSITORY
+        )
+        assert done.stdout == b"False\n", done.stderr
+
+
 def test_each_keyword_that_can_fail_has_words() -> None:
     # The sides of the schema that explain it, and those that only lead on to another schema.
     silent = {"$schema", "$id", "$ref", "$defs", "title", "description", "default", "examples", "properties", "items"}

@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.igvm import MAGIC
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.values import (

@@ -5,7 +5,9 @@ All numbers are little endian in the file. ``offset`` of each value is where its
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+
+from coconut_tasks.dataclass import dataclass
 
 PAGE_SIZE = 4096
 """Bytes; ``PAGE_SIZE_4K``, what every file of version 1 counts in."""
@@ -183,7 +185,7 @@ class ParameterArea:
     """Where its first content is in the file; 0: it is zeroes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # an image has a thousand of them
 class PageData:
     """``IGVM_VHS_PAGE_DATA``."""
 

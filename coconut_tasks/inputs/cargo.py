@@ -13,10 +13,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.inputs.environment import cargo_home
 from coconut_tasks.inputs.files import Walker
 from coconut_tasks.inputs.known import Inputs

@@ -20,9 +20,10 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.evidence import Evidence
 from coconut_tasks.inputs.files import Files

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.inputs.cargo import Build
 from coconut_tasks.inputs.environment import asked_environment
 from coconut_tasks.inputs.files import CONFIGURATION, Files, Stat, Walker

@@ -12,8 +12,10 @@ import os
 import stat
 import time
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from coconut_tasks.dataclass import dataclass
 
 Stat = tuple[int, int, int, int, int]
 """Modification time and change time in ns, size in bytes, inode, mode."""

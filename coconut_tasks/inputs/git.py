@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from coconut_tasks.dataclass import dataclass
 
 OF_ONE_REPOSITORY = (
     "GIT_DIR",

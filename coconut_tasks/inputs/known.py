@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.inputs.files import Stat, Walker
 
 

@@ -13,9 +13,9 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.inputs.environment import AMBIENT, make_references
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.step import Command

@@ -10,12 +10,12 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from glob import escape, glob
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.inputs.text import read_text
 
 Message = Mapping[str, Any]

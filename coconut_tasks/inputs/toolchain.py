@@ -10,9 +10,10 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.effects.place import read_object, write_cache
 from coconut_tasks.inputs.environment import cargo_home
 from coconut_tasks.inputs.text import read_text

@@ -7,10 +7,10 @@ import binascii
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.igvm.snp import DIGEST_SIZE
 from coconut_tasks.papers.reference_values import TRUSTEE_NAME
 from coconut_tasks.papers.statement import LAUNCH_DIGEST

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
+
+from coconut_tasks.dataclass import dataclass
 
 FORMAT = 1
 """Version of the JSON. Who raises it raises that of the records (``tasks.backend``), too, so that no older link is read."""

@@ -12,10 +12,10 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.inputs.git import Source
 from coconut_tasks.papers.link import Link
 

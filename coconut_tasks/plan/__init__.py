@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
 from posixpath import normpath
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import UsageError, did_you_mean
 from coconut_tasks.plan.firmware import plan_firmware
 from coconut_tasks.plan.fs import plan_fs

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.layout import BARE_METAL, Layout
 from coconut_tasks.options import Options
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.parse import parse
 from coconut_tasks.igvm.values import PAGE_DATA_TYPES, PAGE_SIZE, CorimData, Header, PageData, VpContext

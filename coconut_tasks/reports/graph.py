@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from graphlib import TopologicalSorter
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.reports.layered import Box, Drawing, lay_out
 from coconut_tasks.reports.markup import cells, escape, one_line, shortened
 from coconut_tasks.reports.wires import arrow_path, dots, wire_path

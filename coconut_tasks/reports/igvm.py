@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from hashlib import sha384
 from typing import Any
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.igvm.parse import IgvmFile
 from coconut_tasks.igvm.values import (
     ARCHITECTURES,

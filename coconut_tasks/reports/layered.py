@@ -9,8 +9,10 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from statistics import median_low
+
+from coconut_tasks.dataclass import dataclass
 
 _GAP, _GROUP_GAP, _LANE_GAP = 12, 24, 12
 """Between boxes of one net, between boxes of different nets, and around a line that passes a column."""

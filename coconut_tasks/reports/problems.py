@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from coconut_tasks import __version__
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import Problem
 
 RULES: Mapping[str, str] = {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.reports.words import seconds_in_words
 
 

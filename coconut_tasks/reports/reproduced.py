@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.reports.compare import Spot, spot_text
 
 _SPOTS = 3

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from graphlib import TopologicalSorter
 from typing import Any
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.reports.timings import Bar, Part, page
 
 FORMAT = 1

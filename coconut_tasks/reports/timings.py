@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import floor, log10
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.reports.markup import cells, duration, escape, one_line, sayable
 
 _MOST_TICKS = 10

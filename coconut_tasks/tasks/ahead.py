@@ -1,4 +1,4 @@
-"""Imports what the rest of a run needs, while a compiler is at work and this process has nothing to do."""
+"""Imports what the rest of a run needs, while a tool is at work and this process has nothing to do."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _MODULES = (
     "coconut_tasks.papers.link",
     "coconut_tasks.tasks.remember",
 )
-_HEAD_START_S = 0.1
-"""In which the compiler is started."""
+_HEAD_START_S = 0.02
+"""In which the tool is started."""
 _begun = threading.Event()
 
 

@@ -140,7 +140,7 @@ class Node:
         else:
             from coconut_tasks.work import perform  # imported here: a run that has nothing to do needs none of it
 
-            if isinstance(step.work, CargoItem | MakeItem):
+            if isinstance(step.work, CargoItem | MakeItem | IgvmFile):
                 import_ahead()
             for path, state in (self._record.files if self._record else {}).items():
                 world.files.know(path, state)

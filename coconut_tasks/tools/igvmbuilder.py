@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.recipe import Platform, Target
 from coconut_tasks.step import Command
 

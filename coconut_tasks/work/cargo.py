@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.effects.place import copy_whole
 from coconut_tasks.effects.process import CommandFailed
 from coconut_tasks.errors import StepError

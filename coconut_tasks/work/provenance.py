@@ -6,12 +6,12 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from coconut_tasks import __version__
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.effects.place import write_whole
 from coconut_tasks.inputs.commit import find_source
 from coconut_tasks.inputs.git import Repository, Source, find_repository

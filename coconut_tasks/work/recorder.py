@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.effects.place import write_whole
 from coconut_tasks.inputs.toolchain import find_program
 from coconut_tasks.world import World

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.difference import difference
 from coconut_tasks.errors import UsageError
 from coconut_tasks.layout import Layout

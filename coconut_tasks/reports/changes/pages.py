@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha384
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.igvm.values import PAGE_SIZE
 from coconut_tasks.reports.changes.side import Page, Side
 from coconut_tasks.reports.compare import spots, text_in

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import UsageError
 from coconut_tasks.finding import shown
 from coconut_tasks.igvm.snp import MeasuredPage, chained

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from coconut_tasks.dataclass import dataclass
 
 ONLY_OLD = "only in the first"
 ONLY_NEW = "only in the second"

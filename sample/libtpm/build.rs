@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+
+//! Builds the C code, as carelessly as SVSM's own script does: two makefiles that know better than their environment
+//! which compiler there is, one of them at work in the source folder; and Rust source that is generated beside the
+//! handwritten one, at each run.
+
+use std::path::Path;
+use std::process::Command;
+use std::{env, fs};
+
+fn make(folder: &Path) {
+    let status = Command::new("make").arg("-C").arg(folder).status().expect("make is needed");
+    assert!(status.success(), "make ended with {status}");
+}
+
+fn main() {
+    let package = env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
+    let package = Path::new(&package);
+    make(&package.join("fnv"));
+    make(&package.join("c"));
+
+    let header = fs::read_to_string(package.join("c/tpm.h")).expect("c/tpm.h is there");
+    let constants = header.lines().filter_map(|line| line.strip_prefix("#define TPM_")?.split_once(' '));
+    let text: String = constants.map(|(name, value)| format!("pub const {name}: u32 = {value};\n")).collect();
+    fs::write(package.join("src/constants.rs"), text).expect("src can be written");
+
+    println!("cargo:rustc-link-search={}", package.join("fnv").display());
+    println!("cargo:rustc-link-search={}", env::var("OUT_DIR").expect("cargo sets OUT_DIR"));
+    println!("cargo:rustc-link-lib=static=tpm");
+    println!("cargo:rustc-link-lib=static=fnv");
+    // The objects in there are newer than the run that made them.
+    println!("cargo:rerun-if-changed=fnv");
+    println!("cargo:rerun-if-changed=c");
+}
