@@ -8,12 +8,13 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from large import add_inputs
 from measure import DODO, DOIT, ROOT
 
 from coconut_tasks.options import from_words
@@ -22,13 +23,13 @@ from coconut_tasks.session import open_session
 from coconut_tasks.step import CargoItem, Command, FsImage, IgvmFile, MakeItem, Measurement, Step
 from coconut_tasks.tools.cargo import MESSAGES
 
-LEFT_OUT = shutil.ignore_patterns("target", "bin", "git_version.rs", ".git")
+LEFT_OUT = shutil.ignore_patterns("target", "bin", "git_version.rs", "constants.rs", "config.h", "*.o", "*.a", ".git")
 _STAGE1 = {"type": "make", "output_file": "bin/stage1-trampoline", "objcopy": "binary"}
 
 
-def recipes(extra_modules: int) -> dict[str, dict[str, Any]]:
+def recipes(extra_modules: int, *, all_targets: bool = False) -> dict[str, dict[str, Any]]:
     """Two recipes that differ in features and target."""
-    a = json.loads((ROOT / "config" / "qemu.json").read_text())
+    a = json.loads((ROOT / "config" / ("all-targets.json" if all_targets else "qemu.json")).read_text())
     a["kernel"]["tdx-stage1"] = _STAGE1
     a["fs"]["modules"] |= {
         "hello": {"path": "/hello"},
@@ -36,7 +37,7 @@ def recipes(extra_modules: int) -> dict[str, dict[str, Any]]:
     }
     b = deepcopy(a)
     b["igvm"] = {"hyper-v": {"output": "b.igvm", "platforms": ["snp", "vsm"]}}
-    b["kernel"]["svsm"] = {"features": "vtpm,enable-gdb"}
+    b["kernel"]["svsm"] = {"features": "vtpm"}
     return {"a": a, "b": b}
 
 
@@ -63,8 +64,9 @@ class Tree:
     def source(self) -> Path:
         return self.folder / "svsm"
 
-    def lay(self, extra_modules: int, heavy: int) -> None:
-        """Make it; further modules are copies of one of the sample's, ``heavy`` functions more make the kernel one that takes its time."""
+    def lay(self, extra_modules: int, heavy: int, *, large: bool) -> None:
+        """Make it; further modules are copies of one of the sample's, ``heavy`` functions more make the kernel one that takes its time, and
+        a large one has thousands of files."""
         shutil.copytree(ROOT / "sample", self.source, ignore=LEFT_OUT)
         manifest = self.source / "Cargo.toml"
         for name in _extra(extra_modules):
@@ -75,6 +77,8 @@ class Tree:
             manifest.write_text(manifest.read_text().replace('"user/hello",', f'"user/hello",\n    "user/{name}",', 1))
         main = self.source / "kernel" / "src" / "main.rs"
         main.write_text(main.read_text() + "".join(map(_heavy, range(heavy))))
+        if large:
+            add_inputs(self.source)
         (self.folder / "dodo.py").write_text(DODO)
         self.write()
 
@@ -107,9 +111,9 @@ def command_of(builder: str, recipe: str) -> tuple[list[str], str]:
     }[builder]
 
 
-def one_package(name: str, triple: str) -> list[str]:
+def one_package(name: str, triple: str, recipe: Mapping[str, Any]) -> list[str]:
     """cargo's part of an edit in one package, and nothing else."""
-    features = ["--features", "vtpm,uefivars,enable-console-log"] if name == "svsm" else []
+    features = ["--features", recipe["kernel"]["svsm"]["features"]] if name == "svsm" else []
     return ["cargo", "build", "--package", name, "--target", triple, *features]
 
 

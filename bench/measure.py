@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
 DODO = "from coconut_tasks.tasks.namespace import dodo\nglobals().update(dodo())\n"
@@ -28,17 +29,19 @@ def environment(**more: str) -> dict[str, str]:
     }
 
 
-def timed(argv: Sequence[str], folder: Path, env: dict[str, str]) -> tuple[float, float]:
-    """Wall seconds, and peak MiB of the largest process, of one run that must go well."""
+def timed(
+    argv: Sequence[str], folder: Path, env: dict[str, str], said: IO[str] | int = subprocess.DEVNULL
+) -> tuple[float, float]:
+    """Wall seconds, and peak MiB of the largest process, of one run that must go well; what it prints goes to ``said``."""
     began = time.perf_counter()
-    process = subprocess.Popen(argv, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(argv, cwd=folder, env=env, stdout=said, stderr=subprocess.PIPE)
     assert process.stderr is not None
-    said = process.stderr.read()
+    complaint: bytes = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - began
     if process.returncode:
-        raise SystemExit(f"{argv} ended with {process.returncode}:\n{said.decode(errors='replace')}")
+        raise SystemExit(f"{argv} ended with {process.returncode}:\n{complaint.decode(errors='replace')}")
     assert isinstance(usage, resource.struct_rusage)
     return seconds, usage.ru_maxrss / 1024
 

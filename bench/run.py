@@ -19,8 +19,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import real
 import scale
 from contenders import Tree, command_of, one_package, recipes
+from large import C_FILES, HEADERS, RUST_FILES
 from measure import environment, ratio, timed, where
 
 from coconut_tasks.options import from_words
@@ -32,11 +34,13 @@ BUILDERS = ("ours", "serial", "cargo", "ninja")
 class Race:
     """All builders, each with its tree."""
 
-    def __init__(self, folder: Path, extra_modules: int = 0, heavy: int = 0) -> None:
-        self.trees = {builder: Tree(folder / builder, recipes(extra_modules)) for builder in (*BUILDERS, "one")}
+    def __init__(self, folder: Path, extra_modules: int = 0, heavy: int = 0, *, large: bool = False) -> None:
+        self.trees = {
+            builder: Tree(folder / builder, recipes(extra_modules, all_targets=large)) for builder in (*BUILDERS, "one")
+        }
         for tree in self.trees.values():
             tree.folder.mkdir(parents=True)
-            tree.lay(extra_modules, heavy)
+            tree.lay(extra_modules, heavy, large=large)
         self.env = environment()
         tree = self.trees["ours"]
         self.triple = open_session(from_words(["RECIPE=a.json", "SVSM=svsm"], os.environ, str(tree.folder))).triple
@@ -45,6 +49,10 @@ class Race:
     def run(self, builder: str, recipe: str = "a") -> float:
         argv, place = command_of(builder, recipe)
         return timed(argv, self.trees[builder].folder / place, self.env)[0]
+
+    def one(self, package: str) -> float:
+        tree = self.trees["one"]
+        return timed(one_package(package, self.triple, tree.recipes["a"]), tree.source, self.env)[0]
 
     def case(self, change: Callable[[Tree], str], runs: int, package: str | None = None) -> dict[str, list[float]]:
         """Each builder after the same change, ``runs`` times; ``change`` says which recipe is built after it."""
@@ -56,7 +64,7 @@ class Race:
                 time.sleep(0.05)
                 if builder == "one":
                     assert package is not None
-                    found.append(timed(one_package(package, self.triple), self.trees["one"].source, self.env)[0])
+                    found.append(self.one(package))
                 else:
                     found.append(self.run(builder, recipe))
         return seconds
@@ -79,6 +87,11 @@ class Race:
             return "a"
 
         return change
+
+    def comment(self, tree: Tree) -> str:
+        path = tree.source / "kernel" / "src" / "main.rs"
+        path.write_text(f"{path.read_text()}\n// {self.number}\n")
+        return "a"
 
     def recipe(self, tree: Tree) -> str:
         tree.recipes["a"]["igvm"]["qemu"]["policy"] = f"0x3{self.number:04x}"
@@ -140,10 +153,41 @@ def heavy_kernel(functions: int, runs: int) -> None:
         race = Race(Path(name), heavy=functions)
         for builder in BUILDERS:
             race.run(builder)
-        timed(one_package("svsm", race.triple), race.trees["one"].source, race.env)
+        race.one("svsm")
         print(f"The sample with {functions} functions more in its kernel:\n\n{HEAD}")
         edited = race.case(race.edit("kernel/src/main.rs"), runs, "svsm")
         print(row("an edited kernel source", edited) + "\n", flush=True)
+
+
+def real_size(functions: int, runs: int) -> None:
+    """What a day is made of in a tree of the size of a real one."""
+    with tempfile.TemporaryDirectory() as name:
+        race = Race(Path(name), heavy=functions, large=True)
+        for recipe in "aba":
+            for builder in BUILDERS:
+                race.run(builder, recipe)
+        for package in ("svsm", "userinit"):
+            race.one(package)
+        print(
+            f"A tree of the size of a real one: {C_FILES + HEADERS + RUST_FILES} more C and Rust files, 3 targets:\n\n{HEAD}"
+        )
+        print(row("no-op", race.case(race.nothing, runs)), flush=True)
+        print(row("a touched file", race.case(race.touch, runs, "svsm")), flush=True)
+        edits = {
+            "a comment in the kernel": race.case(race.comment, runs, "svsm"),
+            "an edited kernel source": race.case(race.edit("kernel/src/main.rs"), runs, "svsm"),
+        }
+        for title, seconds in edits.items():
+            print(row(title, seconds), flush=True)
+        print(row("an edited module", race.case(race.edit("user/userinit/src/main.rs"), runs, "userinit")), flush=True)
+        print(row("the recipe's policy", race.case(race.recipe, runs)), flush=True)
+        print(row("recipe A ↔ B", race.case(race.other_recipe, runs)) + "\n", flush=True)
+        for title, seconds in edits.items():
+            beyond = statistics.median(
+                ours - 1.1 * cargo for ours, cargo in zip(seconds["ours"], seconds["one"], strict=True)
+            )
+            print(f"Beyond 1.1 times its one cargo command, {title} takes {beyond:.2f} s.")
+        print(f"{noop_against_doit(race, Path(name), runs)}\n", flush=True)
 
 
 def main() -> None:
@@ -157,14 +201,21 @@ def main() -> None:
     )
     flags.add_argument("--files", type=int, default=10_000, help="source files of the large trees")
     flags.add_argument("--modules", type=int, nargs="*", default=[10, 100, 1000], help="modules of the large trees")
+    flags.add_argument("--size", type=int, default=6000, help="functions more in the kernel of the tree of real size")
+    flags.add_argument(
+        "--tree", type=Path, help="a real SVSM tree: its table only, beside the builder that it comes with"
+    )
     given = flags.parse_args()
     print(f"{where()}; medians of {given.runs} runs, {given.cold_runs} for the cold build.\n", flush=True)
+    if given.tree is not None:
+        real.table(given.tree.absolute(), given.runs)
+        return
     with tempfile.TemporaryDirectory() as name:
         race = Race(Path(name))
         print(HEAD, flush=True)
         cold = race.case(race.cold, given.cold_runs)
-        timed(one_package("svsm", race.triple), race.trees["one"].source, race.env)
-        timed(one_package("userinit", race.triple), race.trees["one"].source, race.env)
+        race.one("svsm")
+        race.one("userinit")
         for builder in BUILDERS:
             race.run(builder, "b")
             race.run(builder, "a")
@@ -183,6 +234,7 @@ def main() -> None:
     many_modules(given.extra_modules, given.runs)
     for functions in given.heavy:
         heavy_kernel(functions, given.runs)
+    real_size(given.size, given.runs)
     scale.table(given.modules, given.files, given.runs)
 
 

@@ -203,7 +203,7 @@ def test_the_configuration_of_another_home_reaches_the_program(lone_package: Pac
 
 def test_a_variable_that_is_read_with_a_build_folder_of_its_own_reaches_the_program(package: Package) -> None:
     configuration = package.configuration
-    configuration.write_text(configuration.read_text() + '\n[build]\nbuild-dir = "build-folder"\n')
+    configuration.write_text(configuration.read_text().replace("[build]", '[build]\nbuild-dir = "build-folder"'))
     package.main.write_text('fn main() { println!("{:?}", option_env!("ASKED")); }\n')
     package.settle()
     first = package.programs

@@ -559,7 +559,7 @@ def test_the_output_folder_can_be_elsewhere(site: Site, tmp_path: Path) -> None:
 
 def test_cargos_own_target_folder_is_found_wherever_it_is(site: Site) -> None:
     config = site.tree / ".cargo" / "config.toml"
-    config.write_text(config.read_text() + '\n[build]\ntarget-dir = "elsewhere"\n')
+    config.write_text(config.read_text().replace("[build]", '[build]\ntarget-dir = "elsewhere"'))
     site.build("kernel:svsm", site.recipe(), env={"CARGO_TARGET_DIR": None})
     assert (site.tree / "elsewhere").is_dir()
     shutil.rmtree(site.tree / "elsewhere")

@@ -480,7 +480,8 @@ def test_an_output_folder_inside_of_the_tree_gets_the_configuration_once(place: 
     (folder / "dodo.py").write_text(DODO)
     (folder / "r.json").write_text(json.dumps(KERNEL))
     flags = folder / ".cargo" / "config.toml"
-    flags.write_text('[build]\nrustflags = ["-C", "link-arg=-Wl,--defsym=only_once=1"]\n' + flags.read_text())
+    once = '[build]\nrustflags = ["-C", "link-arg=-Wl,--defsym=only_once=1"]'
+    flags.write_text(flags.read_text().replace("[build]", once))
     words = [sys.executable, "-m", "doit"]
     outcome = place.run([*words, "reproduce", "--keep", "RECIPE=r.json"], cwd=folder)
     assert outcome.status == 0, outcome.text

@@ -384,14 +384,15 @@ def test_without_the_firmware_variable_there_is_an_image_and_a_note_in_each_run(
 
 @pytest.mark.parametrize("how", ["configuration", "included", "variable", "reproducible"])
 def test_a_default_target_does_not_reach_the_host_tools(how: str, site: Site) -> None:
-    """It is a target that host tools cannot be built for."""
+    """It is a target that host tools cannot be built for. The sample's configuration has it."""
     configuration = site.tree / ".cargo" / "config.toml"
-    default = 'target = "x86_64-unknown-none"\n'
-    if how in ("configuration", "reproducible"):
-        configuration.write_text(f"{configuration.read_text()}\n[build]\n{default}")
-    elif how == "included":
-        configuration.write_text(f'include = ["more.toml"]\n{configuration.read_text()}')
-        configuration.with_name("more.toml").write_text(f"[build]\n{default}")
+    default = '[build]\ntarget = "x86_64-unknown-none"\n'
+    plain = configuration.read_text().replace(default, "")
+    if how == "included":
+        configuration.write_text(f'include = ["more.toml"]\n{plain}')
+        configuration.with_name("more.toml").write_text(default)
+    elif how == "variable":
+        configuration.write_text(plain)
     env: dict[str, str | None] = {"CARGO_BUILD_TARGET": "x86_64-unknown-none"} if how == "variable" else {}
     words = [site.recipe(), *(["REPRODUCIBLE=1"] if how == "reproducible" else [])]
     (host,) = re.findall(r"^host: (\S+)$", site.run(["rustc", "-vV"]).out, re.MULTILINE)

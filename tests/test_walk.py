@@ -31,6 +31,9 @@ REACH = {
     "boot/bldr": {"kernel:bldr"} | TARGETS,
     "boot/layout": {"kernel:svsm", "kernel:bldr", "tool:igvmbuilder"} | MODULES | TARGETS,  # common reads it too
     "stage1": {"kernel:tdx-stage1"} | TARGETS,
+    "libtpm": {"kernel:svsm"} | TARGETS,
+    "release": {"kernel:svsm"} | TARGETS,
+    "user/hello": {"module:hello", "fs:image"} | TARGETS,
     "user/userlib": MODULES | TARGETS,
     "user/userinit": {"module:userinit", "fs:image"} | TARGETS,
     "tools/packit": {"tool:packit", "kernel:svsm", "fs:image"} | TARGETS,
@@ -46,7 +49,15 @@ SOURCES = {
     "user/userlib/src/lib.rs": "user/userlib",
     "tools/igvmmeasure/src/main.rs": "tools/igvmmeasure",
     "tools/packit/src/lib.rs": "tools/packit",
+    "libtpm/src/lib.rs": "libtpm",
 }
+CARELESS = (
+    'std::fs::write("made.txt", "as ever").unwrap();',
+    'std::fs::write("src/made.rs", "// as ever").unwrap();',
+    'println!("cargo:rerun-if-changed=nowhere");',
+    'if !std::path::Path::new("left.o").exists() { std::fs::write("left.o", "object").unwrap(); }',
+)
+"""What a build script may do: write a file at each run, generate a source, ask to be run at each call, leave objects in its package."""
 OLD = 1_500_000_000
 
 
@@ -108,12 +119,16 @@ class Walk:
     def edit_other_file(self) -> str:
         name, folder = self.dice.choice(
             [("kernel/svsm.lds", "kernel"), ("user/userlib/user.lds", "user/userlib"), ("stage1/stage1.S", "stage1"),
-             ("stage1/stage1.inc", "stage1"), ("stage1/stage1.lds", "stage1"), ("kernel/build.rs", "kernel")]
+             ("stage1/stage1.inc", "stage1"), ("stage1/stage1.lds", "stage1"), ("kernel/build.rs", "kernel"),
+             ("libtpm/c/tpm.c", "libtpm"), ("libtpm/c/tpm.h", "libtpm"), ("libtpm/fnv/fnv.c", "libtpm"),
+             ("libtpm/fnv/config.h.in", "libtpm"), ("libtpm/build.rs", "libtpm"), ("release/build.rs", "release")]
         )  # fmt: skip
         path = self.site.tree / name
         comment = f"\n// {self.number}\n" if name.endswith(".rs") else f"\n/* {self.number} */\n"
-        path.write_text(path.read_text() + comment)
-        if self.dice.random() < 0.3:
+        value = f'\nconst char mark{self.number}[] = "{self.number}";\n'
+        path.write_text(path.read_text() + (self.dice.choice([comment, value]) if name.endswith(".c") else comment))
+        # make, where it works in the source folder, sees no older file, and what it left there is not ours to remove.
+        if self.dice.random() < 0.3 and "/fnv/" not in name:
             os.utime(path, (OLD, OLD))
         self.may_reach(REACH[folder])
         return f"edit {name}"
@@ -124,6 +139,25 @@ class Walk:
         path.write_text(path.read_text() + f"\n# {self.number}\n")
         self.may_reach(REACH.get(os.path.dirname(name), CARGO))
         return f"edit {name}"
+
+    def let_a_script_be_careless(self) -> str:
+        path = self.site.tree / "user" / "hello" / "build.rs"
+        line = self.dice.choice(CARELESS)
+        text = path.read_text()
+        path.write_text(
+            text.replace(f"    {line}\n", "") if line in text else text.replace("}\n", f"    {line}\n}}\n", 1)
+        )
+        self.may_reach(REACH["user/hello"])
+        return f"user/hello/build.rs: {line}"
+
+    def remove_what_a_script_made(self) -> str:
+        made = [path for path in (self.site.tree / "libtpm" / "fnv").iterdir() if path.suffix in (".o", ".a")]
+        if not made:
+            return "nothing made"
+        path = self.dice.choice(sorted(made))
+        path.unlink()
+        self.may_reach(REACH["libtpm"])
+        return f"remove {path.name}"
 
     def touch(self) -> str:
         name = self.dice.choice([*sorted(SOURCES), "Cargo.lock", "Makefile", "stage1/stage1.S"])
@@ -265,6 +299,7 @@ class Walk:
             "svsm",
             "bldr",
             "release",
+            "libtpm",
             "userinit",
             "userlib",
             "hello",
@@ -293,6 +328,7 @@ def test_a_random_walk_is_always_as_a_clean_build(
     changes: list[tuple[int, Callable[[Walk], str]]] = [
         (6, Walk.edit_source), (3, Walk.edit_other_file), (2, Walk.edit_manifest), (2, Walk.touch), (3, Walk.add_delete_or_rename),
         (5, Walk.change_recipe), (2, Walk.change_environment), (5, Walk.damage_an_output), (3, Walk.switch),
+        (2, Walk.let_a_script_be_careless), (1, Walk.remove_what_a_script_made),
     ]  # fmt: skip
     path: list[str] = []
     walk.check(tmp_path)

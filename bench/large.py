@@ -1,0 +1,48 @@
+"""A tree of the size of a real one: thousands of C and Rust files, and a kernel that takes the compiler its time.
+
+What the sample is too small to show is what a run does with thousands of inputs, and what that is beside seconds of compiling.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+C_FILES, HEADERS, RUST_FILES = 60, 2900, 500
+"""About as SVSM with its virtual TPM has them, but with fewer to compile."""
+_RULE = """
+GENERATED := $(patsubst $(HERE)more/%.c,$(OUT_DIR)/%.o,$(wildcard $(HERE)more/*.c))
+
+$(OUT_DIR)/libtpm.a: $(GENERATED)
+
+$(OUT_DIR)/more%.o: $(HERE)more/more%.c
+	$(CC) $(CFLAGS) -c -o $@ $<
+"""
+
+
+def add_inputs(tree: Path) -> None:
+    """Lay the files down in the packages ``libtpm`` and ``svsm`` of a copy of the sample."""
+    more = tree / "libtpm" / "c" / "more"
+    more.mkdir()
+    each = HEADERS // C_FILES
+    for number in range(HEADERS):
+        (more / f"part{number:04}.h").write_text(f"static inline int part{number}(int x) {{ return x ^ {number}; }}\n")
+    for number in range(C_FILES):
+        headers = range(number * each, (number + 1) * each)
+        lines = [f'#include "part{header:04}.h"' for header in headers]
+        sum_of_parts = " + ".join(f"part{header}(x)" for header in headers)
+        (more / f"more{number:02}.c").write_text(
+            "\n".join(
+                [*lines, f"int more{number}(int x);", f"int more{number}(int x) {{ return {sum_of_parts}; }}", ""]
+            )
+        )
+    makefile = more.parent / "Makefile"
+    makefile.write_text(makefile.read_text() + _RULE)
+    rust = tree / "kernel" / "src" / "more"
+    rust.mkdir()
+    for number in range(RUST_FILES):
+        (rust / f"part{number:03}.rs").write_text(f"pub const fn part(x: u64) -> u64 {{ x ^ {number} }}\n")
+    modules = "".join(f"mod part{number:03};\n" for number in range(RUST_FILES))
+    values = ", ".join(f"part{number:03}::part({number})" for number in range(RUST_FILES))
+    (rust / "mod.rs").write_text(f"{modules}\n#[used]\npub static PARTS: [u64; {RUST_FILES}] = [{values}];\n")
+    main = tree / "kernel" / "src" / "main.rs"
+    main.write_text(main.read_text().replace("mod heap;", "mod heap;\nmod more;", 1))
