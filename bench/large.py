@@ -10,11 +10,11 @@ from pathlib import Path
 C_FILES, HEADERS, RUST_FILES = 60, 2900, 500
 """About as SVSM with its virtual TPM has them, but with fewer to compile."""
 _RULE = """
-GENERATED := $(patsubst $(HERE)more/%.c,$(OUT_DIR)/%.o,$(wildcard $(HERE)more/*.c))
+GENERATED := $(patsubst $(SOURCE)/more/%.c,%.o,$(wildcard $(SOURCE)/more/*.c))
 
-$(OUT_DIR)/libtpm.a: $(GENERATED)
+libtpm.a: $(GENERATED)
 
-$(OUT_DIR)/more%.o: $(HERE)more/more%.c
+more%.o: $(SOURCE)/more/more%.c
 	$(CC) $(CFLAGS) -c -o $@ $<
 """
 

@@ -201,7 +201,7 @@ def main() -> None:
     )
     flags.add_argument("--files", type=int, default=10_000, help="source files of the large trees")
     flags.add_argument("--modules", type=int, nargs="*", default=[10, 100, 1000], help="modules of the large trees")
-    flags.add_argument("--size", type=int, default=6000, help="functions more in the kernel of the tree of real size")
+    flags.add_argument("--size", type=int, default=2500, help="functions more in the kernel of the tree of real size")
     flags.add_argument(
         "--tree", type=Path, help="a real SVSM tree: its table only, beside the builder that it comes with"
     )

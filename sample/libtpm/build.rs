@@ -8,16 +8,20 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
-fn make(folder: &Path) {
-    let status = Command::new("make").arg("-C").arg(folder).status().expect("make is needed");
+fn make(folder: &Path, makefile: &Path) {
+    let source = makefile.parent().expect("a makefile is in a folder");
+    let mut make = Command::new("make");
+    make.arg("-C").arg(folder).arg("-f").arg(makefile).env("SOURCE", source);
+    let status = make.status().expect("make is needed");
     assert!(status.success(), "make ended with {status}");
 }
 
 fn main() {
     let package = env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
     let package = Path::new(&package);
-    make(&package.join("fnv"));
-    make(&package.join("c"));
+    let out = env::var("OUT_DIR").expect("cargo sets OUT_DIR");
+    make(&package.join("fnv"), &package.join("fnv/Makefile"));
+    make(Path::new(&out), &package.join("c/Makefile"));
 
     let header = fs::read_to_string(package.join("c/tpm.h")).expect("c/tpm.h is there");
     let constants = header.lines().filter_map(|line| line.strip_prefix("#define TPM_")?.split_once(' '));
@@ -25,7 +29,7 @@ fn main() {
     fs::write(package.join("src/constants.rs"), text).expect("src can be written");
 
     println!("cargo:rustc-link-search={}", package.join("fnv").display());
-    println!("cargo:rustc-link-search={}", env::var("OUT_DIR").expect("cargo sets OUT_DIR"));
+    println!("cargo:rustc-link-search={out}");
     println!("cargo:rustc-link-lib=static=tpm");
     println!("cargo:rustc-link-lib=static=fnv");
     // The objects in there are newer than the run that made them.
