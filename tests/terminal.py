@@ -66,8 +66,9 @@ class Terminal:
 
     def _read(self, seconds: float = 1) -> bool:
         """Take in what is shown next; False at the end of the program."""
+        over = self._process.poll() is not None  # asked first: what it said until then is there to be read
         if not select.select([self._ours], [], [], seconds)[0]:
-            return self._process.poll() is None
+            return not over
         try:
             data = os.read(self._ours, 65536)
         except OSError:  # Linux's way to say that nobody is at the other end.

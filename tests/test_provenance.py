@@ -673,6 +673,25 @@ def test_a_change_that_the_action_can_vouch_for_is_none_until_the_next_one(tmp_p
     assert files.moved(str(file), since)
 
 
+def test_what_changes_after_the_look_that_followed_an_action_is_for_the_next_run(tmp_path: Path) -> None:
+    file, files = tmp_path / "a", Files()
+    file.write_text("read")
+    seen = files.look_again(str(file))
+    assert seen is not None
+    digest = files.digest(str(file))
+    since = Since(seen[1] + 1, looked={str(file)})
+    file.write_text("edited")
+    assert not files.moved(str(file), since)
+    state = files.state(str(file))
+    assert state[1] == digest
+    assert not Files().unchanged(str(file), state)
+    # Of a file whose content is not known of that look, only the next one tells.
+    other = Files()
+    other.look_again(str(file))
+    file.write_text("edited again")
+    assert other.moved(str(file), Since(0, looked={str(file)}))
+
+
 def test_git_is_asked_what_is_in_files_and_not_what_is_staged(repository: Site) -> None:
     site = repository
     environment = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}

@@ -218,4 +218,8 @@ def _worth_saying(node: Node, *, everything: bool) -> str:
         text = node.world.log(node.step).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    return text if everything or "warning:" in plain(text) else ""
+    if everything:
+        return text
+    if node.step.commands:  # cargo, where it is called again, says all of it again
+        text = text[max(text.rfind(f"$ {node.step.commands[0]}\n"), 0) :]
+    return text if "warning:" in plain(text) else ""

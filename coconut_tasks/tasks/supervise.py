@@ -58,7 +58,9 @@ class Supervisor:
 
     def execute_task(self, task: Any) -> None:
         if task.actions:  # else it is a group, which doit "executes" too
-            gc.enable()  # a long run begins
+            if not gc.isenabled():  # a long run begins; what is there already is needed to its end
+                gc.freeze()
+                gc.enable()
             self._tell_source()
         super().execute_task(task)  # type: ignore[misc]
 
