@@ -32,6 +32,8 @@ def on_a_terminal(
     process = subprocess.Popen(
         [sys.executable, "-m", "doit", *words, f"SVSM={site.tree_name}"],
         cwd=site.folder, env=variables, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        # A test run in the background may have Ctrl-C ignored, which its children would keep.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     os.close(theirs)
     got = b""
