@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from measure import DODO, DOIT, environment, timed
+from measure import DODO, DOIT, environment, ratio, timed
 
 from coconut_tasks.options import from_words
 from coconut_tasks.session import open_session
@@ -43,7 +43,6 @@ class Times:
     def row(self, name: str) -> str:
         """As a row of the table: medians, and the median of the ratios run by run."""
         ours, theirs = statistics.median(self.ours), statistics.median(self.theirs)
-        ratio = statistics.median(b / a for a, b in zip(self.ours, self.theirs, strict=True))
         beyond = ""
         if self.cargo:
             more = statistics.median(a - c for a, c in zip(self.ours, self.cargo, strict=True))
@@ -51,7 +50,7 @@ class Times:
         cargo = f"{statistics.median(self.cargo):.2f} s" if self.cargo else ""
         calls = ", ".join(sorted(map(str, set(self.calls))))
         said = "; ".join(sorted(set(self.said)))
-        return f"| {name} | {ours:.2f} s | {theirs:.2f} s | {ratio:.1f} | {cargo} | {beyond} | {calls} | {said} |"
+        return f"| {name} | {ours:.2f} s | {theirs:.2f} s | {ratio(self.theirs, self.ours):.1f} | {cargo} | {beyond} | {calls} | {said} |"
 
 
 class Race:

@@ -126,7 +126,7 @@ def _unit_reads(unit: Unit, folder: str | None, root: str) -> Reads:
     # Of a fetched package (no folder) only the variables count: the lock file fixes its files.
     reads = Reads(complete=bool(unit.depinfo) or folder is None)
     # rustc runs in the workspace's folder, or in the package's where that is elsewhere.
-    bases = tuple(dict.fromkeys((root, workspace_root(folder), folder))) if folder is not None else ()
+    bases = list(dict.fromkeys((root, workspace_root(folder), folder))) if folder is not None else []
     for depinfo in unit.depinfo:
         files, variables = parse_depfile(read_text(depinfo))
         reads.variables |= set(variables)
