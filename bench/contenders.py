@@ -23,7 +23,9 @@ from coconut_tasks.session import open_session
 from coconut_tasks.step import CargoItem, Command, FsImage, IgvmFile, MakeItem, Measurement, Step
 from coconut_tasks.tools.cargo import MESSAGES
 
-LEFT_OUT = shutil.ignore_patterns("target", "bin", "git_version.rs", "constants.rs", "config.h", "*.o", "*.a", ".git")
+LEFT_OUT = shutil.ignore_patterns(
+    "target", "bin", "git_version.rs", "constants.rs", "config.h", "*.o", "*.a", "*.d", ".git"
+)
 _STAGE1 = {"type": "make", "output_file": "bin/stage1-trampoline", "objcopy": "binary"}
 
 

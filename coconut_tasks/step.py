@@ -154,7 +154,7 @@ REVISIONS: dict[type[Work], int] = {
     FirmwareImage: 1,
     IgvmFile: 1,
     Measurement: 1,
-    Provenance: 1,
+    Provenance: 2,
     VersionFile: 1,
 }
 """What this program itself does to the bytes of each kind of step, beyond the commands: which program is taken, the environment and the

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from packages import Package
 
 DODO = "from coconut_tasks.tasks.namespace import dodo\nglobals().update(dodo())\n"
-_MADE = ("constants.rs", "config.h", "*.o", "*.a")
+MADE = ("constants.rs", "config.h", "*.o", "*.a", "*.d")
 """What a build script of the sample leaves in its package."""
-LEFT_OUT = shutil.ignore_patterns("target", "bin", "git_version.rs", ".git", *_MADE)
+LEFT_OUT = shutil.ignore_patterns("target", "bin", "git_version.rs", ".git", *MADE)
 QEMU: dict[str, Any] = {
     "igvm": {"qemu": {"output": "q.igvm", "platforms": ["snp", "tdp"], "check-kvm": True}},
     "kernel": {
@@ -283,7 +283,7 @@ def bring_back(pristine: Path, folder: Path) -> None:
     for path in sorted(folder.rglob("*"), reverse=True):
         # To compile it for each test again would take a minute, and make the same of the same.
         there = pristine / path.relative_to(folder)
-        kept = "libtpm" in path.parts and there.parent.exists() and any(map(path.match, _MADE))
+        kept = "libtpm" in path.parts and there.parent.exists() and any(map(path.match, MADE))
         if not kept and not there.exists():
             if path.is_dir() and not path.is_symlink():
                 path.rmdir()

@@ -69,8 +69,8 @@ def statement(data: bytes, *, native: bool = False, **measurement: Any) -> Any:
     rustc = "rustc 1.95.0\nbinary: rustc\nhost: x"
     environment = {"CARGO_HOME": "/c", "E": None}
     links = [
-        Link("kernel:svsm", [command], environment, {"rustc": rustc}, materials, {svsm: "sha256:ef"}),
-        Link("igvm:qemu", [{"argv": ["b", f"../{svsm}"], "env": {}}], {}, {}, {svsm: "sha256:ef"}, {}),
+        Link("kernel:svsm", [command], environment, {"rustc": rustc}, materials, {svsm: "sha256:ef"}, []),
+        Link("igvm:qemu", [{"argv": ["b", f"../{svsm}"], "env": {}}], {}, {}, {svsm: "sha256:ef"}, {}, []),
     ]
     written = papers.statement(
         papers.Build(

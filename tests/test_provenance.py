@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import QEMU, Site
+from conftest import MADE, QEMU, Site
 from google.protobuf.json_format import MessageToDict, ParseDict
 from igvm_files import igvm, page, platform
 from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenance
@@ -42,9 +42,11 @@ MODULES: dict[str, Any] = {"fs": {"modules": {"userinit": {"path": "/init"}}}}
 
 @pytest.fixture
 def repository(site: Site) -> Iterator[Site]:
-    """The tree in a repository of its own, all of it committed."""
+    """The tree in a repository of its own, all of it committed, and nothing in it from a build before: whose that is, nobody would know."""
+    for path in (path for pattern in MADE for path in (site.tree / "libtpm").rglob(pattern)):
+        path.unlink()
     git(site, "init", "-q", "-b", "main")
-    (site.tree / ".gitignore").write_text("git_version.rs\n/target\n")
+    (site.tree / ".gitignore").write_text("".join(f"{name}\n" for name in ("git_version.rs", "/target", *MADE)))
     commit(site)
     yield site
     shutil.rmtree(site.tree / ".git")
@@ -278,6 +280,53 @@ def test_the_commit_and_what_differs_from_it_are_kept_up_to_date(repository: Sit
     assert "modified" not in dependencies(read(site), "source")["source tree"]["annotations"]
 
 
+def test_what_the_build_wrote_into_the_source_is_no_part_of_it(repository: Site) -> None:
+    site = repository
+    generated = {
+        "libtpm/src/constants.rs",
+        *(f"libtpm/fnv/{name}" for name in ("config.h", "fnv.o", "fnv.d", "libfnv.a")),
+    }
+    for name in generated:
+        (site.tree / name).unlink(missing_ok=True)
+    recipe = site.recipe(QEMU, "svsm/r.json")
+    commit(site)
+
+    def told() -> tuple[set[str], list[str]]:
+        site.build(recipe)
+        assert site.build(recipe).built == set()
+        statement = read(site)
+        assert_valid(statement)
+        names = dependencies(statement, "file").keys()
+        assert "libtpm/fnv/config.h.in" in names and all((site.tree / name).exists() for name in generated)
+        return generated & names, dependencies(statement, "source")["source tree"]["annotations"].get("modified", [])
+
+    assert told() == (set(), [])
+    main = site.tree / "kernel" / "src" / "main.rs"
+    main.write_text(main.read_text() + "\n// an edit after which no script runs\n")
+    assert told() == (set(), ["kernel/src/main.rs"])
+    constants = site.tree / "libtpm" / "c" / "tpm.h"
+    constants.write_text(constants.read_text() + "#define TPM_MORE 1\n")
+    assert told() == (set(), ["kernel/src/main.rs", "libtpm/c/tpm.h"])
+    # Nothing is left on record, and generated Rust is written again. What make leaves alone may be somebody's.
+    shutil.rmtree(site.bin)
+    (site.target / ".coconut-tasks.sqlite3").unlink()
+    left = {name for name in generated if not name.endswith(".rs")}
+    assert told() == (left, sorted({"kernel/src/main.rs", "libtpm/c/tpm.h", *left}))
+    for name in left:
+        (site.tree / name).unlink()
+    assert told() == (set(), ["kernel/src/main.rs", "libtpm/c/tpm.h"])
+    # Somebody else wrote it.
+    config = site.tree / "libtpm" / "fnv" / "config.h"
+    config.write_text(config.read_text() + "/* mine */\n")
+    (site.tree / "kernel" / "new.rs").write_text("")
+    assert told() == (
+        {"libtpm/fnv/config.h"},
+        ["kernel/new.rs", "kernel/src/main.rs", "libtpm/c/tpm.h", "libtpm/fnv/config.h"],
+    )
+    for name in generated:  # other tests find what this one leaves
+        (site.tree / name).unlink()
+
+
 def test_what_is_remembered_makes_no_difference(repository: Site) -> None:
     site = repository
     recipe = site.recipe(QEMU, "svsm/r.json")
@@ -335,7 +384,7 @@ def test_what_images_share_is_asked_once_in_a_run(repository: Site) -> None:
         return [call for call in calls if call.endswith(words)]
 
     site.build(recipe, env=env)
-    assert asked() == ["objcopy --version", "git ls-tree"]
+    assert sorted(asked()) == ["git ls-tree", "objcopy --version"]
     for number in (1, 2):
         main = site.tree / "kernel" / "src" / "main.rs"
         main.write_text(f"{main.read_text()}\n// {number}\n")
@@ -494,7 +543,9 @@ def test_two_recipes_for_the_same_image_are_both_on_record(site: Site) -> None:
 
 
 def test_a_link_says_the_same_after_a_way_through_its_text() -> None:
-    link = Link("a:b", [{"argv": ["x", "\udcff"], "env": {}}], {"A": None}, {"t": "1"}, {"f": None}, {"g": "sha256:0"})
+    link = Link(
+        "a:b", [{"argv": ["x", "\udcff"], "env": {}}], {"A": None}, {"t": "1"}, {"f": None}, {"g": "sha256:0"}, ["f"]
+    )
     assert read_link(link_text(link)) == link
 
 
@@ -507,7 +558,7 @@ def build(**changes: Any) -> Build:
 
 
 def test_a_name_that_is_no_text_can_be_told_all_the_same() -> None:
-    link = Link("a:b", [], {}, {}, {"bad\udcff.rs": "sha256x:ab"}, {})
+    link = Link("a:b", [], {}, {}, {"bad\udcff.rs": "sha256x:ab"}, {}, [])
     (file,) = dependencies(json.loads(statement(build(links=[link]))), "file").values()
     assert file["name"] == "bad\\xff.rs" and file["annotations"]["executable"] is True
 
@@ -527,6 +578,7 @@ def test_whatever_is_told_the_library_of_in_toto_takes_it() -> None:
         {"rustc": odd},
         {odd: "sha256:ab", "moved": None, "$HOME/x y": "sha256x:cd", "unreadable": "unreadable"},
         {f"bin/{odd}": "sha256:ef", "bin/gone": ""},
+        [],
     )
     measurement = {
         "digest": "0" * 96, "platform": "snp", "policy": "0x30000", "check_kvm": False, "measure_native_zeroes": True,
@@ -551,7 +603,7 @@ def test_whatever_is_told_the_library_of_in_toto_takes_it() -> None:
 @pytest.mark.parametrize("name", ["plain.c", 'q"uote\\', "con\ntrol\x7f", "ümlaut", "bad\udcff", "$HOME/x"])
 @pytest.mark.parametrize("digest", ["sha256:ab", "sha256x:cd", "", None, "unreadable"])
 def test_the_files_are_written_as_any_other_resource_is(name: str, digest: str | None) -> None:
-    links = [Link(step, [], {}, {}, {name: digest}, {}) for step in ("a", "b\n")]
+    links = [Link(step, [], {}, {}, {name: digest}, {}, []) for step in ("a", "b\n")]
     text = files_text(materials_of(links)).decode()
     assert text.isascii() and "\n" not in text, "a line for each"
     (found,) = dependencies(json.loads(statement(build(links=links))), "file").values()
@@ -565,7 +617,7 @@ def test_the_files_are_written_as_any_other_resource_is(name: str, digest: str |
 
 def test_a_statement_has_a_resource_on_each_line() -> None:
     materials = {f"f{number}": "sha256:ab" for number in range(50)}
-    lines = statement(build(links=[Link("a", [], {}, {}, materials, {"g": "sha256:2"})])).decode().splitlines()
+    lines = statement(build(links=[Link("a", [], {}, {}, materials, {"g": "sha256:2"}, [])])).decode().splitlines()
     assert [json.loads(line.rstrip(","))["name"] for line in lines if '"kind":"file"' in line] == list(materials)
 
 
@@ -575,7 +627,7 @@ def test_the_library_of_in_toto_is_not_needed_to_write_one() -> None:
 
 
 def test_what_two_steps_read_in_two_states_has_no_digest() -> None:
-    links = [Link(step, [], {}, {}, {"f": digest}, {}) for step, digest in (("a", "sha256:1"), ("b", "sha256:2"))]
+    links = [Link(step, [], {}, {}, {"f": digest}, {}, []) for step, digest in (("a", "sha256:1"), ("b", "sha256:2"))]
     (file,) = dependencies(json.loads(statement(build(links=links))), "file").values()
     assert "digest" not in file and file["annotations"]["steps"] == ["a", "b"]
     assert file["uri"] == "file:f"
@@ -594,7 +646,10 @@ def test_a_tool_without_a_digest_has_a_uri_as_in_toto_demands(version: str, uri:
 
 
 def test_what_one_step_makes_for_another_is_no_dependency() -> None:
-    links = [Link("a", [], {}, {}, {"f": "sha256:1"}, {"g": "sha256:2"}), Link("b", [], {}, {}, {"g": "sha256:2"}, {})]
+    links = [
+        Link("a", [], {}, {}, {"f": "sha256:1"}, {"g": "sha256:2"}, []),
+        Link("b", [], {}, {}, {"g": "sha256:2"}, {}, []),
+    ]
     assert list(dependencies(json.loads(statement(build(links=links))), "file")) == ["f"]
 
 

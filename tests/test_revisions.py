@@ -32,7 +32,7 @@ MADE = {
     "FirmwareImage": (1, "4f094613819026db"),
     "IgvmFile": (1, "77249cb818687919"),
     "Measurement": (1, "c7b9a43c612633db"),
-    "Provenance": (1, "acffc86971f67041"),
+    "Provenance": (2, "acffc86971f67041"),
     "VersionFile": (1, "be57cc7bd4593e22"),
 }
 """Kind of work → its revision, and the digest of what it makes here."""

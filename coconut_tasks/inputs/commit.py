@@ -69,12 +69,14 @@ def find_source(
     read: Mapping[str, str],
     contents: Mapping[str, str | None] | None = None,
     cache: Path | None = None,
+    made: Set[str] = frozenset(),
 ) -> Source | None:
     """The commit that the tree is at, and which of the files that were read are not as it has them; None where there is none.
 
     ``read`` has each file's absolute path by what it is called. ``contents`` has the digest of what was read of it, by the same name: None
     where nobody knows. Of a file that it does not have, what is there now counts. It is a matter of the commit and of what was read alone:
-    what is staged or ignored makes no difference.
+    what is staged or ignored makes no difference. ``made`` are those that the build wrote itself: where the commit has nothing of the kind,
+    they are generated, and do not count as modified.
     """
     if not repository.commit:
         return None
@@ -90,8 +92,14 @@ def find_source(
     }
     if not known.ask({path for way in own.values() for path in way if known.is_inside(path)}, environment):
         return None
+    generated = {name for name in made if not known.has(read[name], contents.get(name))}
+    generated -= {name for name in generated & own.keys() if any(map(known.tracks, own[name]))}
     # Of what is certain only the links on the way are to be looked at.
-    left = {name: way[:-1] if known.tells(way[-1], contents.get(name)) else way for name, way in own.items()}
+    left = {
+        name: way[:-1] if known.tells(way[-1], contents.get(name)) else way
+        for name, way in own.items()
+        if name not in generated
+    }
     now = {path: _look(path, repository.commit) for way in left.values() for path in way if known.is_inside(path)}
     odd = known.not_as(now, environment)
     modified = set()
@@ -105,7 +113,7 @@ def find_source(
     tracked = [f":(top,literal){os.path.relpath(path, repository.top)}" for path in sorted(odd) if odd[path]]
     diff = ask_git([*_DIFF, *tracked], repository.top, environment) if tracked else b""
     digest = f"sha256:{hashlib.sha256(diff).hexdigest()}" if diff else ""
-    return Source(repository.commit, sorted(modified), digest)
+    return Source(repository.commit, sorted(modified), digest, frozenset(generated))
 
 
 class _Known:
@@ -143,6 +151,10 @@ class _Known:
         self._learnt |= bool(found)
         self._facts |= {path.removeprefix(self._inside): _BETWEEN.join(fact) for path, fact in (found or {}).items()}
         return found is not None
+
+    def tracks(self, path: str) -> bool:
+        """Whether the commit has anything there."""
+        return self.is_inside(path) and bool(self._of(path).mode)
 
     def tells(self, path: str, digest: str | None) -> bool:
         """Whether the commit has this content there, by what git is known to call it; no file is looked at."""

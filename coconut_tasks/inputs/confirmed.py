@@ -57,6 +57,8 @@ class Findings:
     """Files that build scripts may have written, in this cargo run and those right before it."""
     good: list[Evidence] = field(default_factory=list)
     """The artifacts that are of what is there."""
+    made: dict[str, str | None] = field(default_factory=dict)
+    """All files that build scripts are known to have written themselves, with the digest that they left."""
     of_others: bool = False
     """The target folder was filled by other programs, and nothing in it is known."""
 
@@ -75,14 +77,18 @@ class Confirmed:
             self._connection = _open(self._path)
 
     def judge(
-        self, evidence: Sequence[Evidence], before: Mapping[str, Written], was_there: Container[str], files: Files
+        self,
+        evidence: Sequence[Evidence],
+        before: Mapping[str, Written],
+        was_there: Mapping[str, str | None],
+        files: Files,
     ) -> Findings:
         """Note what was made, and say what is not known to be of what is there now.
 
         ``before`` is ``written`` of the cargo run right before this one, of the same step; ``was_there`` are the files that were there
-        before.
+        before, with their digests where those are known.
         """
-        for file in set().union(*(e.files for e in evidence)):
+        for file in set().union(*(e.files for e in evidence), *(e.beside for e in evidence)):
             files.look_again(file)
         (known,) = self._connection.execute("select count(*) from notes").fetchone()
         found = Findings(written=dict(before), of_others=not known and any(e.fresh for e in evidence))
@@ -93,6 +99,7 @@ class Confirmed:
             else:
                 changed = {file for file in e.files if _changed(e, file, was_there, files)}
                 if e.ended_ns is not None:
+                    self._learn_beside(e, was_there, own, files)
                     changed -= self._settled(e, changed, evidence, was_there, own, found, files)
                 found.unsettled |= dict.fromkeys(changed, package_name(e.package))
                 good = not changed and e.package not in found.doubtful
@@ -102,6 +109,7 @@ class Confirmed:
                 found.good.append(e)
             elif e.fresh:
                 found.doubtful.add(e.package)
+        found.made = self._own_files()
         self._connection.commit()
         return found
 
@@ -139,6 +147,18 @@ class Confirmed:
                 found.written[file] = replace(left, asked=True)
                 found.doubtful.add(run.package)
         return settled
+
+    def _learn_beside(
+        self, run: Evidence, was_there: Mapping[str, str | None], own: Container[str], files: Files
+    ) -> None:
+        """Rust sources and the like that a script generated: who reads them looks after it ran, so that nobody has to be asked again."""
+        for file in run.beside:
+            now = files.stat(file)
+            if now is None or not run.while_it_ran(now[1]):
+                continue
+            digest = files.digest(file)
+            if file in own or was_there.get(file, digest) == digest:
+                self._learn(file, digest)
 
     def _own_files(self) -> dict[str, str | None]:
         return dict(self._connection.execute("select file, digest from written").fetchall())

@@ -40,6 +40,8 @@ class Evidence:
     """It is a program."""
     script: bool = False
     """It is a build script, which was compiled before it ran."""
+    beside: tuple[str, ...] = ()
+    """Other files of the package of a build script that ran; it reads none of them, but may have written them."""
 
     @property
     def identity(self) -> str | None:
@@ -83,7 +85,8 @@ def evidence_of(
             )
     for run, reads in build.own_runs:
         folder = build.own[run.package]
-        files = {file for file in walker.files(folder) if not _PASSING.fullmatch(os.path.basename(file))}
+        beside = {file for file in walker.files(folder) if _PASSING.fullmatch(os.path.basename(file))}
+        files = {file for file in walker.files(folder) if file not in beside}
         files |= reads.files | {file for inner in reads.folders for file in walker.files(inner, package=False)}
         fresh = written_ns(run.output) < started_ns
         if not fresh:
@@ -91,7 +94,9 @@ def evidence_of(
         names = secret_variables(run, folder, given, walker)
         kept = tuple(sorted(file for file in files if not build.is_generated(file)))
         began = _began_ns(run.stamp, started_ns, fresh=fresh)
-        yield Evidence(run.package, run.output, fresh, kept, asked_environment(environment, names), began, run.ended_ns)
+        variables = asked_environment(environment, names)
+        written = () if fresh else tuple(sorted(file for file in beside - files if not is_configuration(file)))
+        yield Evidence(run.package, run.output, fresh, kept, variables, began, run.ended_ns, beside=written)
 
 
 def vouched_for(

@@ -81,6 +81,11 @@ class Files:
             self._digests[path, found] = content
         return self._digests[path, found]
 
+    def known(self, path: str) -> str | None:
+        """The digest of a file as it was last looked at, where it is known already."""
+        found = self._stats.get(path)
+        return self._digests.get((path, found)) if found is not None else None
+
     def know(self, path: str, state: State) -> None:
         """A recorded state: if the file still has that stat, its digest is known without reading it."""
         found = self.stat(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 from coconut_tasks.dataclass import dataclass
@@ -36,6 +36,8 @@ class Source:
     """Files that were read and are not as in the commit."""
     diff: str = ""
     """Digest of ``git diff`` of those that are in the commit; empty if there are none."""
+    generated: Set[str] = frozenset()
+    """Files that were read and that the build wrote itself: they are no part of the source."""
 
 
 def ask_git(words: Iterable[str], tree: str, environment: Mapping[str, str], given: bytes = b"") -> bytes | None:

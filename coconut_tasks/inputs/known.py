@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Set
 from dataclasses import asdict, field
 from typing import Any
 
@@ -64,3 +64,5 @@ class Reading:
     """Files that changed since, and were read as they were left."""
     looked: Container[str] = frozenset()
     """Files that were looked at after they had been read."""
+    made: Set[str] = frozenset()
+    """Files among them that the step's own build scripts wrote."""

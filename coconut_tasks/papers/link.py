@@ -13,7 +13,7 @@ from typing import Any
 
 from coconut_tasks.dataclass import dataclass
 
-FORMAT = 1
+FORMAT = 2
 """Version of the JSON. Who raises it raises that of the records (``tasks.backend``), too, so that no older link is read."""
 
 
@@ -34,6 +34,8 @@ class Link:
     nobody knows what was read."""
     products: Mapping[str, str]
     """Every file that was made."""
+    own: Sequence[str]
+    """Of the materials, those that the step's build scripts wrote themselves, into the source."""
 
 
 def link_text(link: Link) -> bytes:

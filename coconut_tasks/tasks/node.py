@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
@@ -160,7 +160,7 @@ class Node:
             signed = signature(step, found, world)
             states = self._states(inputs, since)
             if step.link:
-                self._write_link(signed, states)
+                self._write_link(signed, states, reading.made)
             values = {
                 "tree": world.tree,
                 "signature": signed,
@@ -181,7 +181,7 @@ class Node:
         files = self.world.files
         return {path: MOVED if files.moved(path, since) else files.state(path) for path in inputs}
 
-    def _write_link(self, signed: Mapping[str, Any], states: Mapping[str, State]) -> None:
+    def _write_link(self, signed: Mapping[str, Any], states: Mapping[str, State], own: Set[str]) -> None:
         from coconut_tasks.papers.link import Link, link_text  # as above
 
         step, world, files = self.step, self.world, self.world.files
@@ -196,6 +196,7 @@ class Node:
             {name: identity for name, identity in signed["tools"].items() if name != OURSELVES},
             {world.named(path): None if state is MOVED else state[1] for path, state in read.items()},
             {world.named(path): digest or "" for path, digest in made.items()},
+            sorted(map(world.named, own)),
         )
         path = world.path(step.link)
         write_whole(Path(path), link_text(link))

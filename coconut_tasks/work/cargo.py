@@ -43,6 +43,8 @@ class _Built:
     messages: list[dict[str, Any]]
     evidence: list[Evidence]
     good: list[Evidence]
+    made: Mapping[str, str | None]
+    """Files that build scripts wrote, with the digest that they left."""
     last_ns: int
     """When the last cargo run began."""
 
@@ -55,9 +57,13 @@ def build_cargo_item(name: str, work: CargoItem, world: World, log: Path, *, fir
     """
     with world.alone_with_cargo():
         started_ns = time.time_ns() - CLOCK_LAG_NS
-        was_there = {path for path, stat in world.files.seen().items() if stat is not None}
+        files = world.files
+        was_there = {path: files.known(path) for path, stat in files.seen().items() if stat is not None}
         if first:
-            was_there |= files_below(world.tree)
+            # Rust sources that a script generates may be there from an earlier build; they are compared with what it writes now.
+            was_there |= {
+                path: files.digest(path) if path.endswith(".rs") else None for path in files_below(world.tree)
+            }
         built = _build(name, work, world, log, was_there)
         # Another item may put a program of the same name in the same place, so it is taken before anyone else may build.
         program = _choose(work, programs(built.messages), log)
@@ -65,7 +71,7 @@ def build_cargo_item(name: str, work: CargoItem, world: World, log: Path, *, fir
         copy_whole(Path(program.path), taken)
         inputs = cargo_inputs(built.build, program.path, world.tree, world.environment, world.walker)
         paths = inputs.paths(world.walker)
-        vouched = vouched_for(paths, built.evidence, built.good, built.build, started_ns, built.last_ns, world.files)
+        vouched = vouched_for(paths, built.evidence, built.good, built.build, started_ns, built.last_ns, files)
     if work.objcopy is not None:
         objcopy(work.objcopy, taken, Path(world.path(work.output)), world, log)
         taken.unlink()
@@ -75,10 +81,11 @@ def build_cargo_item(name: str, work: CargoItem, world: World, log: Path, *, fir
         for variable in secret_variables(run, built.build.own[run.package], dict(work.build.env), world.walker)
     } - dict(work.build.env).keys()
     inputs = replace(inputs, variables=tuple(sorted(secret.union(inputs.variables))))
-    return Reading(inputs, started_ns, vouched, paths)
+    made = {path for path in paths & built.made.keys() if files.digest(path) == built.made[path]}
+    return Reading(inputs, started_ns, vouched, paths, made)
 
 
-def _build(name: str, work: CargoItem, world: World, log: Path, was_there: set[str]) -> _Built:
+def _build(name: str, work: CargoItem, world: World, log: Path, was_there: dict[str, str | None]) -> _Built:
     """Run cargo; once more where it took something as fresh that may be made of something else, or where files changed meanwhile."""
     written: Mapping[str, Written] = {}
     cleaned: set[str] = set()
@@ -110,7 +117,7 @@ def _build(name: str, work: CargoItem, world: World, log: Path, was_there: set[s
         if unsettled and left:
             continue
         _warn(name, unsettled, log)
-        return _Built(build, messages, evidence, found.good, started_ns)
+        return _Built(build, messages, evidence, found.good, found.made, started_ns)
     raise AssertionError("the last run returns or raises")
 
 
@@ -121,7 +128,7 @@ def _judge(
     world: World,
     started_ns: int,
     written: Mapping[str, Written],
-    was_there: set[str],
+    was_there: dict[str, str | None],
 ) -> tuple[list[Evidence], Findings]:
     target = target_folder(messages, _triple(work))
     if target is None:
@@ -134,7 +141,8 @@ def _judge(
     evidence = list(evidence_of(build, started_ns, given, environment, world.walker, was_there))
     with Confirmed(target) as confirmed:
         found = confirmed.judge(evidence, written, was_there, world.files)
-    was_there -= {file for e in evidence for file in e.files if world.files.stat(file) is None}
+    for file in {file for e in evidence for file in e.files if world.files.stat(file) is None}:
+        was_there.pop(file, None)
     return evidence, found
 
 

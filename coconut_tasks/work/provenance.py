@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from coconut_tasks.world import World
 def write_provenance(work: Provenance, world: World) -> Inputs:
     """Write the statement. The files that say which commit the tree is at are read too; they are the result."""
     links = [_link(world.path(link), world) for link in work.links]
-    files = _files(links, world)
+    read = _read(links, world)
     measurement = _json(work.measurement, world) if work.measurement else None
     recipe = world.path(work.recipe)
     content = world.recipe_texts[recipe]
@@ -38,6 +38,8 @@ def write_provenance(work: Provenance, world: World) -> Inputs:
     if now != sha256:
         world.files.distrust(recipe)  # somebody is at work on it: the image is of what was read before
     repository = find_repository(world.tree, world.environment)
+    source = _source(read, repository, recipe, f"{kind}:{sha256}", world)
+    generated = read.made if source is None else source.generated
     text = statement(
         Build(
             image=work.shown,
@@ -50,52 +52,62 @@ def write_provenance(work: Provenance, world: World) -> Inputs:
             links=links,
             builder={"coconut-tasks": __version__},
             tools=_tools(links, world),
-            source=_source(files, repository, recipe, f"{kind}:{sha256}", world),
+            source=source,
             measurement=measurement,
             measurement_sha256=world.sha256(work.measurement) if work.measurement else "",
             pages=_pages(work, measurement, world) if measurement else (),
         ),
-        files.text,
+        _files_text(read, generated, world),
     )
     write_whole(Path(world.path(work.output)), text)
     return Inputs(files=tuple(repository.files))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Files:
+class _Read:
     """What the steps of an image read. The images of a run mostly have all of it in common."""
 
     materials: Mapping[str, Material]
-    text: bytes
+    made: Set[str]
+    """Those that the steps' own build scripts wrote."""
 
 
 def _link(path: str, world: World) -> Link:
     return world.shared(("link", path, world.files.digest(path)), lambda: read_link(Path(path).read_bytes()))
 
 
-def _files(links: Sequence[Link], world: World) -> _Files:
-    made = {name for link in links for name in link.products}
-    read = [(link, frozenset(made.intersection(link.materials))) for link in links]
+def _read(links: Sequence[Link], world: World) -> _Read:
+    products = {name for link in links for name in link.products}
+    read = [(link, frozenset(products.intersection(link.materials))) for link in links]
     # A step that reads only what others made adds nothing, as those do that only one image has.
     adding = [(link.step, id(link), own) for link, own in read if len(own) < len(link.materials)]
 
-    def gather() -> _Files:
+    def gather() -> _Read:
         materials = materials_of(links)
-        return _Files(materials, files_text(materials))
+        written = {name for link in links for name in link.own} & materials.keys()
+        made = {name for name in written if all(name in link.own for link in links if name in link.materials)}
+        return _Read(materials, made)
 
     # Links are kept for the run, so that an identity stands for one.
-    return world.shared(("files", *adding), gather)
+    return world.shared(("read", *adding), gather)
 
 
-def _source(files: _Files, repository: Repository, recipe: str, digest: str, world: World) -> Source | None:
+def _files_text(read: _Read, generated: Set[str], world: World) -> bytes:
+    def put() -> bytes:
+        return files_text({name: one for name, one in read.materials.items() if name not in generated})
+
+    return world.shared(("files", read, frozenset(generated)), put)
+
+
+def _source(read: _Read, repository: Repository, recipe: str, digest: str, world: World) -> Source | None:
     def ask() -> Source | None:
-        contents = {name: one.digest for name, one in files.materials.items() if name != VERSION_FILE}
+        contents = {name: one.digest for name, one in read.materials.items() if name != VERSION_FILE}
         contents[world.named(recipe)] = digest
-        read = {name: world.located(name) for name in contents}
+        paths = {name: world.located(name) for name in contents}
         cache = world.state / "commit.json"
-        return find_source(repository, world.environment, read, contents, cache)
+        return find_source(repository, world.environment, paths, contents, cache, read.made & paths.keys())
 
-    return world.shared(("source", files, repository.commit, repository.top, recipe, digest), ask)
+    return world.shared(("source", read, repository.commit, repository.top, recipe, digest), ask)
 
 
 def _now(path: str, world: World) -> str | None:
