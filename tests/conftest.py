@@ -136,6 +136,12 @@ def copy_sample(target: Path) -> None:
     shutil.copytree(shipped("sample"), target, ignore=LEFT_OUT)
 
 
+def remove_what_was_made(tree: Path) -> None:
+    """As in a fresh clone: of what a build left in the source, and is not on record, nobody would know whose it is."""
+    for path in (path for pattern in MADE for path in (tree / "libtpm").rglob(pattern)):
+        path.unlink()
+
+
 def kernel_with_a_makefile(site: Site) -> None:
     """As the real tree's TPM: a build script that runs make, whose Makefile looks at RELEASE. cargo does not watch that."""
     script, main = site.tree / "kernel" / "build.rs", site.tree / "kernel" / "src" / "main.rs"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MADE, QEMU, Site
+from conftest import MADE, QEMU, Site, remove_what_was_made
 from google.protobuf.json_format import MessageToDict, ParseDict
 from igvm_files import igvm, page, platform
 from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenance
@@ -42,9 +42,8 @@ MODULES: dict[str, Any] = {"fs": {"modules": {"userinit": {"path": "/init"}}}}
 
 @pytest.fixture
 def repository(site: Site) -> Iterator[Site]:
-    """The tree in a repository of its own, all of it committed, and nothing in it from a build before: whose that is, nobody would know."""
-    for path in (path for pattern in MADE for path in (site.tree / "libtpm").rglob(pattern)):
-        path.unlink()
+    """The tree in a repository of its own, all of it committed."""
+    remove_what_was_made(site.tree)
     git(site, "init", "-q", "-b", "main")
     (site.tree / ".gitignore").write_text("".join(f"{name}\n" for name in ("git_version.rs", "/target", *MADE)))
     commit(site)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Site, kernel_with_a_makefile
+from conftest import MADE, Site, kernel_with_a_makefile, remove_what_was_made
 
 PAPERS = {"provenance:qemu", "provenance:hyper-v"}
 TARGETS = {"igvm:qemu", "igvm:hyper-v", "measure:qemu", "measure:hyper-v"} | PAPERS
@@ -58,6 +58,13 @@ CARELESS = (
     'if !std::path::Path::new("left.o").exists() { std::fs::write("left.o", "object").unwrap(); }',
 )
 """What a build script may do: write a file at each run, generate a source, ask to be run at each call, leave objects in its package."""
+GENERATED = (
+    "user/hello/made.txt",
+    "user/hello/src/made.rs",
+    "user/hello/left.o",
+    *(f"libtpm/*/{name}" for name in MADE),
+)
+"""What they made."""
 OLD = 1_500_000_000
 
 
@@ -259,14 +266,28 @@ class Walk:
         shutil.rmtree(reference / "bin", ignore_errors=True)
         shutil.rmtree(self.site.tree / "bin", ignore_errors=True)
         kept = shutil.copytree(self.site.bin, reference / "kept")
+        made = self.set_aside(reference / "made")
         self.build(f"BIN={reference / 'bin'}", env={"CARGO_TARGET_DIR": str(reference / "target")})
         shutil.rmtree(kept)
+        self.set_aside(reference / "made again")
+        for path, aside in made.items():
+            aside.rename(path)
         clean = {name: (reference / "bin" / name).read_bytes() for name in self.shown()}
         differ = {name for name in clean if clean[name] != found[name] and not name.endswith(".json")}
         assert not differ
         for name, parts in self.told(reference / "bin").items():
             for part, told_of_it in parts.items():
                 assert told_of_it == told[name][part]
+
+    def set_aside(self, folder: Path) -> dict[Path, Path]:
+        """What build scripts made in the source, to where it goes: a clean build finds nothing of it."""
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        files = sorted(path for pattern in GENERATED for path in self.site.tree.glob(pattern))
+        moved = {path: folder / str(number) for number, path in enumerate(files)}
+        for path, aside in moved.items():
+            path.rename(aside)
+        return moved
 
     def told(self, folder: Path) -> dict[str, dict[str, Any]]:
         """What the provenance of each image says but for paths of the output folder, which is another one: a statement that is out of
@@ -324,6 +345,7 @@ def test_a_random_walk_is_always_as_a_clean_build(
     walk_length: int, seed: int, site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kernel_with_a_makefile(site)
+    remove_what_was_made(site.tree)
     walk = Walk(site, random.Random(seed))
     changes: list[tuple[int, Callable[[Walk], str]]] = [
         (6, Walk.edit_source), (3, Walk.edit_other_file), (2, Walk.edit_manifest), (2, Walk.touch), (3, Walk.add_delete_or_rename),
