@@ -24,7 +24,7 @@ from coconut_tasks.step import CargoItem, Command, FsImage, IgvmFile, MakeItem, 
 from coconut_tasks.tools.cargo import MESSAGES
 
 LEFT_OUT = shutil.ignore_patterns(
-    "target", "bin", "git_version.rs", "constants.rs", "config.h", "*.o", "*.a", "*.d", ".git"
+    "target", "bin", "git_version.rs", "constants.rs", "config.h", "*.o", "*.a", "*.d", "missing", ".git"
 )
 _STAGE1 = {"type": "make", "output_file": "bin/stage1-trampoline", "objcopy": "binary"}
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from packages import Package
 
 DODO = "from coconut_tasks.tasks.namespace import dodo\nglobals().update(dodo())\n"
-MADE = ("constants.rs", "config.h", "*.o", "*.a", "*.d")
+MADE = ("constants.rs", "config.h", "*.o", "*.a", "*.d", "missing")
 """What a build script of the sample leaves in its package."""
 LEFT_OUT = shutil.ignore_patterns("target", "bin", "git_version.rs", ".git", *MADE)
 QEMU: dict[str, Any] = {

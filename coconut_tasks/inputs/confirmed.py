@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import field, replace
@@ -159,6 +160,10 @@ class Confirmed:
             digest = files.digest(file)
             if file in own or was_there.get(file, digest) == digest:
                 self._learn(file, digest)
+        # A link that a script laid down (autotools do) is as old as what it leads to.
+        for file in run.files:
+            if file not in was_there and os.path.islink(file) and run.while_it_ran(os.lstat(file).st_ctime_ns):
+                self._learn(file, files.digest(file))
 
     def _own_files(self) -> dict[str, str | None]:
         return dict(self._connection.execute("select file, digest from written").fetchall())
