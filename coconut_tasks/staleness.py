@@ -105,9 +105,7 @@ class Verdict:
 
 def input_files(step: Step, inputs: Inputs, world: World) -> set[str]:
     """Every file that the step reads, absolute; of those only found out, the ones that exist."""
-    stat = world.files.stat
-    found = {path for path in inputs.paths(world.walker) if stat(path) is not None}
-    return found | {world.path(path) for path in step.inputs}
+    return world.files.there(inputs.paths(world.walker)) | {world.path(path) for path in step.inputs}
 
 
 def signature(step: Step, inputs: Inputs, world: World) -> dict[str, Any]:

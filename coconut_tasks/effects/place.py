@@ -65,6 +65,16 @@ def copy_whole(source: Path, target: Path) -> None:
         temporary.chmod((0o777 if executable else 0o666) & ~_umask())
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make the file appear at ``target``, too, for who only reads it, and before ``source`` can change."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # on another file system, say
+        copy_whole(source, target)
+
+
 def lay_down(files: Iterable[tuple[Path, str]], root: Path) -> None:
     """Make a folder anew that holds these files, each at its path in it, and that is the same for everybody.
 

@@ -67,10 +67,12 @@ def read_build(messages: Sequence[Message], tree: str, manifest: str | None, env
     """Look at the traces of a build; ``manifest`` is the item's, where it has one."""
     own = own_packages(messages, cargo_home(environment))
     root = workspace_root(os.path.dirname(joined(tree, manifest)) if manifest else tree)
+    # rustc runs in the workspace's folder, or in the package's where that is elsewhere.
+    bases = {folder: list(dict.fromkeys((root, workspace_root(folder), folder))) for folder in {*own.values()}}
     runs = [(run, _run_reads(run, own.get(run.package))) for run in script_runs(messages)]
     return Build(
         own,
-        [(unit, _unit_reads(unit, own.get(unit.package), root)) for unit in units(messages)],
+        [(unit, _unit_reads(unit, bases.get(own.get(unit.package, "")))) for unit in units(messages)],
         runs,
         tuple(run.out_dir + os.sep for run, _ in runs),
     )
@@ -122,16 +124,15 @@ def parse_depfile(text: str) -> tuple[list[str], list[str]]:
     return files, variables
 
 
-def _unit_reads(unit: Unit, folder: str | None, root: str) -> Reads:
-    # Of a fetched package (no folder) only the variables count: the lock file fixes its files.
-    reads = Reads(complete=bool(unit.depinfo) or folder is None)
-    # rustc runs in the workspace's folder, or in the package's where that is elsewhere.
-    bases = list(dict.fromkeys((root, workspace_root(folder), folder))) if folder is not None else []
+def _unit_reads(unit: Unit, bases: Sequence[str] | None) -> Reads:
+    # Of a fetched package (no bases) only the variables count: the lock file fixes its files.
+    reads = Reads(complete=bool(unit.depinfo) or bases is None)
     for depinfo in unit.depinfo:
         files, variables = parse_depfile(read_text(depinfo))
         reads.variables |= set(variables)
-        if folder is not None:
-            reads.files |= {path for file in files for path in first_that_exists(bases, file)}
+        if bases is not None:
+            # Each is named once for each file that rustc writes.
+            reads.files |= {path for file in set(files) for path in first_that_exists(bases, file)}
     return reads
 
 

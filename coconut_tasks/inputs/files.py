@@ -59,6 +59,13 @@ class Files:
             self._stats[path] = _stat(path)
         return self._stats[path]
 
+    def there(self, paths: Iterable[str]) -> set[str]:
+        """Those of the paths at which ``stat`` finds a file."""
+        stats = self._stats
+        # Asked for by the thousand.
+        stats.update({path: _stat(path) for path in paths if path not in stats})
+        return {path for path in paths if stats[path] is not None}
+
     def seen(self) -> dict[str, Stat | None]:
         """Every stat that was taken so far."""
         return self._stats.copy()
@@ -188,6 +195,8 @@ class Walker:
     def __init__(self, skip: Iterable[str] = ()) -> None:
         self._skip = frozenset(map(os.path.realpath, skip))
         self._known: dict[tuple[str, bool], tuple[list[str], list[str]]] = {}
+        self._others: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+        """Of each package, the folders in it that are no part of it, with the real paths on the way there."""
         self._names: dict[str, set[str]] = {}
         self._above: dict[str, tuple[str, ...]] = {}
         self._reals: dict[str, str] = {}
@@ -242,21 +251,38 @@ class Walker:
     def _walked(self, root: str, package: bool) -> tuple[list[str], list[str]]:
         found = self._known.get((root, package))
         if found is None:
-            files: list[str] = []
-            folders: list[str] = []
-            self._walk(root, (self._real(root),), package, files, folders)
+            others: list[tuple[str, tuple[str, ...]]] = []
+            if package:
+                files: list[str] = []
+                folders: list[str] = []
+                self._walk(root, (self._real(root),), others, files, folders)
+                self._others[root] = others
+            else:
+                # Packages in a package are few: all else is looked at once for both.
+                files, folders = map(list, self._walked(root, package=True))
+                for folder, way in self._others[root]:
+                    self._walk(folder, way, None, files, folders)
             found = self._known[root, package] = sorted(files), sorted(folders)
         return found
 
-    def _walk(self, folder: str, way: tuple[str, ...], package: bool, files: list[str], folders: list[str]) -> None:
-        """``way`` holds the real paths from the root to ``folder``: a link back to one of them ends there."""
+    def _walk(
+        self,
+        folder: str,
+        way: tuple[str, ...],
+        others: list[tuple[str, tuple[str, ...]]] | None,
+        files: list[str],
+        folders: list[str],
+    ) -> None:
+        """``way`` holds the real paths from the root to ``folder``: a link back to one of them ends there. Where there are ``others``,
+        folders that are no part of the package are left to them."""
         try:
             entries = list(os.scandir(folder))
         except OSError:
             return
         names = {entry.name for entry in entries}
         self._names[folder] = names
-        if package and len(way) > 1 and ("Cargo.toml" in names or "CACHEDIR.TAG" in names):
+        if others is not None and len(way) > 1 and ("Cargo.toml" in names or "CACHEDIR.TAG" in names):
+            others.append((folder, way))
             return
         for entry in entries:
             if entry.is_dir():
@@ -264,6 +290,6 @@ class Walker:
                 if entry.name in VERSION_CONTROL or real in self._skip or real in way:
                     continue
                 folders.append(entry.path)
-                self._walk(entry.path, (*way, real), package, files, folders)
+                self._walk(entry.path, (*way, real), others, files, folders)
             elif entry.is_file() and entry.name not in VERSION_CONTROL:  # of a submodule or a worktree it is a file
                 files.append(entry.path)

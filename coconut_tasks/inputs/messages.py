@@ -200,9 +200,12 @@ def _stem(file: str, crate: str) -> str:
 
 
 def _hashed(package: str, file: str, stem: str, deps: Sequence[str], fresh: bool, links: bool) -> Unit:
-    there = tuple(path for folder in deps if os.path.isfile(path := os.path.join(folder, f"{stem}.d")))
-    stamp = _stamp(os.path.dirname(os.path.dirname(there[0])), package, stem[-_HASH:]) if there else ""
-    return Unit(package, file, there[:1], bool(there), fresh, stamp, links)
+    places = (
+        f"{folder}{os.sep}{stem}.d" for folder in (os.path.dirname(file), *deps)
+    )  # mostly it is beside its artifact
+    there = next(filter(os.path.isfile, places), "")
+    stamp = _stamp(os.path.dirname(os.path.dirname(there)), package, stem[-_HASH:]) if there else ""
+    return Unit(package, file, (there,) if there else (), bool(there), fresh, stamp, links)
 
 
 def _stamp(profile: str, package: str, hash: str) -> str:

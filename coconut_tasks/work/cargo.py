@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from coconut_tasks.dataclass import dataclass
-from coconut_tasks.effects.place import copy_whole
+from coconut_tasks.effects.place import copy_whole, link_or_copy
 from coconut_tasks.effects.process import CommandFailed
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.cargo import Build, cargo_inputs, read_build
@@ -68,13 +68,15 @@ def build_cargo_item(name: str, work: CargoItem, world: World, log: Path, *, fir
         # Another item may put a program of the same name in the same place, so it is taken before anyone else may build.
         program = _choose(work, programs(built.messages), log)
         taken = Path(world.path(work.built))
-        copy_whole(Path(program.path), taken)
+        if work.objcopy is None:
+            copy_whole(Path(program.path), taken)
+        else:
+            link_or_copy(Path(program.path), taken)
+            objcopy(work.objcopy, taken, Path(world.path(work.output)), world, log)
+            taken.unlink()
         inputs = cargo_inputs(built.build, program.path, world.tree, world.environment, world.walker)
         paths = inputs.paths(world.walker)
         vouched = vouched_for(paths, built.evidence, built.good, built.build, started_ns, built.last_ns, files)
-    if work.objcopy is not None:
-        objcopy(work.objcopy, taken, Path(world.path(work.output)), world, log)
-        taken.unlink()
     secret = {
         variable
         for run, _ in built.build.own_runs
