@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import stat
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
@@ -162,7 +163,7 @@ class Confirmed:
                 self._learn(file, digest)
         # A link that a script laid down (autotools do) is as old as what it leads to.
         for file in run.files:
-            if file not in was_there and os.path.islink(file) and run.while_it_ran(os.lstat(file).st_ctime_ns):
+            if file not in was_there and run.while_it_ran(_linked_ns(file)):
                 self._learn(file, files.digest(file))
 
     def _own_files(self) -> dict[str, str | None]:
@@ -195,6 +196,15 @@ class Confirmed:
 
     def _error(self, error: sqlite3.Error) -> StepError:
         return StepError(f"what cargo's artifacts were made of cannot be written down: {self._path}: {error}")
+
+
+def _linked_ns(path: str) -> int:
+    """When a symbolic link was laid down; 0 for what is none."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return 0
+    return found.st_ctime_ns if stat.S_ISLNK(found.st_mode) else 0
 
 
 def _changed(e: Evidence, file: str, was_there: Container[str], files: Files) -> bool:
