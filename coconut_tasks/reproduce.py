@@ -7,16 +7,19 @@ import shutil
 import site
 import stat
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from coconut_tasks.dataclass import dataclass
+from coconut_tasks.effects.place import read_object
 from coconut_tasks.effects.process import CommandFailed, run
 from coconut_tasks.errors import StepError
+from coconut_tasks.inputs.commit import find_source
 from coconut_tasks.inputs.environment import cargo_home
 from coconut_tasks.inputs.files import VERSION_CONTROL
+from coconut_tasks.inputs.git import find_repository
 from coconut_tasks.inputs.version import repository
 from coconut_tasks.layout import STATE_FOLDER
 from coconut_tasks.options import Options
@@ -88,12 +91,13 @@ def reproduce(options: Options, session: Session, folder: Path, say: Callable[[s
     names = options.recipes or session.world.recipes
     recipes = tuple(str(find_recipe(name, options, source.tree)) for name in names)
     environment = _absolute_firmware(options, session)
+    generated = _generated(session)
     copies = []
     sessions = []
     for manner in manners(os.cpu_count() or 1):
         copy = _place(source, folder, manner)
         say(f"building in {copy.base}: {manner}")
-        _copy_tree(source, copy)
+        _copy_tree(source, copy, generated)
         given = {**environment, **_variables(copy, source, environment)}
         command = Command((sys.executable, "-P", "-c", _MAIN, *_flags(options, copy), *recipes))
         run(
@@ -147,7 +151,23 @@ def _place(source: Source, folder: Path, manner: Manner) -> Copy:
     return Copy(manner, base, Path(tree), Path(bin))
 
 
-def _copy_tree(source: Source, copy: Copy) -> None:
+def _generated(session: Session) -> Set[str]:
+    """What build scripts are known to have written into the source, absolute: a clean build finds nothing of it."""
+    world = session.world
+    made = {}
+    for path in (world.state / "links").glob("*.json"):
+        link = read_object(path)  # of an older version, it may have no such names
+        for name in link.get("own", ()):
+            if (
+                world.files.digest(place := world.located(name)) == link["materials"][name]
+            ):  # else somebody edited it since
+                made[name] = place
+    repository = find_repository(world.tree, world.environment)
+    found = find_source(repository, world.environment, made, made=made.keys())
+    return {made[name] for name in (made if found is None else found.generated)}
+
+
+def _copy_tree(source: Source, copy: Copy, generated: Set[str]) -> None:
     # cargo reads configuration in all folders on the way up. Where the copy is inside of the original, it finds the original's.
     inside = f"{copy.base}{os.sep}".startswith(f"{source.tree}{os.sep}")
 
@@ -157,6 +177,7 @@ def _copy_tree(source: Source, copy: Copy) -> None:
         made = ("CACHEDIR.TAG", STATE_FOLDER)
         found |= {name for name in names if any(os.path.exists(os.path.join(folder, name, inner)) for inner in made)}
         found |= {name for name in names if _is_special(os.path.join(folder, name))}
+        found |= {name for name in names if os.path.join(folder, name) in generated}
         return found | ({".cargo"} if inside and folder == source.tree else set())
 
     copy.tree.parent.mkdir(parents=True)
