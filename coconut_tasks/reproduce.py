@@ -158,9 +158,8 @@ def _generated(session: Session) -> Set[str]:
     for path in (world.state / "links").glob("*.json"):
         link = read_object(path)  # of an older version, it may have no such names
         for name in link.get("own", ()):
-            if (
-                world.files.digest(place := world.located(name)) == link["materials"][name]
-            ):  # else somebody edited it since
+            place = world.located(name)
+            if world.files.digest(place) == link["materials"][name]:  # else somebody edited it since
                 made[name] = place
     repository = find_repository(world.tree, world.environment)
     found = find_source(repository, world.environment, made, made=made.keys())

@@ -285,8 +285,6 @@ def test_what_the_build_wrote_into_the_source_is_no_part_of_it(repository: Site)
         "libtpm/src/constants.rs",
         *(f"libtpm/fnv/{name}" for name in ("config.h", "fnv.o", "fnv.d", "libfnv.a", "missing")),
     }
-    for name in generated:
-        (site.tree / name).unlink(missing_ok=True)
     recipe = site.recipe(QEMU, "svsm/r.json")
     commit(site)
 
@@ -322,8 +320,7 @@ def test_what_the_build_wrote_into_the_source_is_no_part_of_it(repository: Site)
         {"libtpm/fnv/config.h"},
         ["kernel/new.rs", "kernel/src/main.rs", "libtpm/c/tpm.h", "libtpm/fnv/config.h"],
     )
-    for name in generated:  # other tests find what this one leaves
-        (site.tree / name).unlink()
+    remove_what_was_made(site.tree)  # other tests find what this one leaves
 
 
 def test_what_is_remembered_makes_no_difference(repository: Site) -> None:

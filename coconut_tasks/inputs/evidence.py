@@ -85,9 +85,10 @@ def evidence_of(
             )
     for run, reads in build.own_runs:
         folder = build.own[run.package]
-        beside = {file for file in walker.files(folder) if _PASSING.fullmatch(os.path.basename(file))}
-        files = {file for file in walker.files(folder) if file not in beside}
-        files |= reads.files | {file for inner in reads.folders for file in walker.files(inner, package=False)}
+        inside = set(walker.files(folder))
+        beside = {file for file in inside if _PASSING.fullmatch(os.path.basename(file))}
+        files = inside - beside | reads.files
+        files.update(*(walker.files(inner, package=False) for inner in reads.folders))
         fresh = written_ns(run.output) < started_ns
         if not fresh:
             files |= _vanished(was_there, folder)

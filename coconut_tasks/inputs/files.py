@@ -251,12 +251,11 @@ class Walker:
     def _walked(self, root: str, package: bool) -> tuple[list[str], list[str]]:
         found = self._known.get((root, package))
         if found is None:
-            others: list[tuple[str, tuple[str, ...]]] = []
             if package:
                 files: list[str] = []
                 folders: list[str] = []
+                others = self._others[root] = []
                 self._walk(root, (self._real(root),), others, files, folders)
-                self._others[root] = others
             else:
                 # Packages in a package are few: all else is looked at once for both.
                 files, folders = map(list, self._walked(root, package=True))

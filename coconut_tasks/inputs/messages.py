@@ -200,9 +200,8 @@ def _stem(file: str, crate: str) -> str:
 
 
 def _hashed(package: str, file: str, stem: str, deps: Sequence[str], fresh: bool, links: bool) -> Unit:
-    places = (
-        f"{folder}{os.sep}{stem}.d" for folder in (os.path.dirname(file), *deps)
-    )  # mostly it is beside its artifact
+    # Mostly it is beside its artifact.
+    places = (f"{folder}{os.sep}{stem}.d" for folder in (os.path.dirname(file), *deps))
     there = next(filter(os.path.isfile, places), "")
     stamp = _stamp(os.path.dirname(os.path.dirname(there)), package, stem[-_HASH:]) if there else ""
     return Unit(package, file, (there,) if there else (), bool(there), fresh, stamp, links)

@@ -84,8 +84,9 @@ def _read(links: Sequence[Link], world: World) -> _Read:
 
     def gather() -> _Read:
         materials = materials_of(links)
-        written = {name for link in links for name in link.own} & materials.keys()
-        made = {name for name in written if all(name in link.own for link in links if name in link.materials)}
+        made = materials.keys() & {name for link in links for name in link.own}
+        for link in links:
+            made -= link.materials.keys() - set(link.own)  # to this step, it is a source
         return _Read(materials, made)
 
     # Links are kept for the run, so that an identity stands for one.
