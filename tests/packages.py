@@ -156,7 +156,7 @@ class Package:
             (self.folder / "Cargo.lock").write_text(f"version = 4\n\n{entry}")
         else:
             replaced(tree / "Cargo.toml", '"stage1",', '"stage1",\n    "user/tst",')
-            name = '[[package]]\nname = "typenum"\n'
+            name = '[[package]]\nname = "unicode-ident"\n'
             replaced(tree / "Cargo.lock", name, f"{entry}\n{name}")
         (self.folder / "Cargo.toml").write_text(manifest)
         self.write_script(WATCH_DATA)

@@ -4,7 +4,7 @@
 
 use igvm::{IgvmDirectiveHeader, IgvmFile, IgvmPlatformHeader};
 use igvm_defs::{IgvmPageDataType, IgvmPlatformType, PAGE_SIZE_4K};
-use sha2::{Digest, Sha384};
+use hmac_sha512::sha384::Hash;
 use std::collections::HashMap;
 use zerocopy::IntoBytes;
 
@@ -38,7 +38,7 @@ enum PageType {
 }
 
 fn sha384(bytes: &[u8]) -> LaunchDigest {
-    Sha384::digest(bytes).into()
+    Hash::hash(bytes)
 }
 
 /// The digest after one more page. Only normal pages and VMSAs have contents, which are hashed as a whole page.
