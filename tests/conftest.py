@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import filecmp
 import json
 import os
@@ -40,6 +41,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--walk", type=int, default=30, help="how many steps the random walk takes")
     parser.addoption("--kills", type=int, default=50, help="how often a run is killed")
     parser.addoption("--walk-seed", type=int, default=1, help="which way the random walk goes")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @dataclass
@@ -243,10 +248,35 @@ def kernel_with_a_c_library(tree: Path) -> None:
         (tree / name).write_text((tree / name).read_text().replace(old, new, 1))
 
 
+def host_triple() -> str:
+    """What host tools are built for, and the sample's modules where the bare-metal target is not there."""
+    printed = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
+    return next(line[6:] for line in printed.splitlines() if line.startswith("host: "))
+
+
 @pytest.fixture(scope="session")
-def cargo_target(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def registry_crates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A target folder that has the registry's crates of the sample's host tools and nothing else; one for all of xdist's workers."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    made, done = shared / "registry-crates", shared / "registry-crates-done"
+    with (shared / "registry-crates-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            tree = shared / "registry-crates-for"
+            copy_sample(tree)
+            words = [word for tool in ("igvmbuilder", "igvmmeasure") for word in ("--package", tool)]
+            build = ["cargo", "build", "--quiet", "--locked", *words, "--target", host_triple()]
+            for command in (build, ["cargo", "clean", "--quiet", "--workspace"]):
+                subprocess.run(command, cwd=tree, env=environment(made), check=True)
+            done.touch()
+    return made
+
+
+@pytest.fixture(scope="session")
+def cargo_target(tmp_path_factory: pytest.TempPathFactory, registry_crates: Path) -> Path:
     """cargo's target folder for the whole test run."""
-    return tmp_path_factory.mktemp("cargo") / "target"
+    return shutil.copytree(registry_crates, tmp_path_factory.mktemp("cargo") / "target")
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import environment
+from conftest import environment, host_triple
 from igvm_files import answers, with_checksum
 
+pytestmark = pytest.mark.xdist_group("vectors")  # which are made once, and not for each worker
 CRATE = Path(__file__).parent / "igvm-vectors"
 FILES, BROKEN = 1000, 3000
 
@@ -18,9 +19,10 @@ FILES, BROKEN = 1000, 3000
 @pytest.fixture(scope="module")
 def program(cargo_target: Path) -> Path:
     """The generator, which has igvmmeasure's own code in it."""
-    command = ["cargo", "build", "--quiet", "--locked"]
+    triple = host_triple()
+    command = ["cargo", "build", "--quiet", "--locked", "--target", triple]
     subprocess.run(command, cwd=CRATE, env=environment(cargo_target), check=True)
-    return cargo_target / "debug" / "igvm-vectors"
+    return cargo_target / triple / "debug" / "igvm-vectors"
 
 
 @pytest.fixture(scope="module")

@@ -62,6 +62,22 @@ def test_a_file_is_looked_at_once_in_a_run(tmp_path: Path) -> None:
     assert files.look_again(str(path)) != first
 
 
+def test_a_copy_has_the_digest_of_what_was_copied_unless_that_changed_meanwhile(tmp_path: Path) -> None:
+    source, target = write(tmp_path / "a", "1"), write(tmp_path / "b", "1")
+    for mode in (0o644, 0o755):
+        target.chmod(mode)
+        files = Files()
+        files.copied(str(source), str(target))
+        assert files.known(str(target)) == Files().digest(str(target))
+    files = Files()
+    files.digest(str(source))
+    source.write_text("22")
+    target.write_text("22")
+    files.copied(str(source), str(target))
+    assert files.known(str(target)) is None
+    assert files.digest(str(target)) == Files().digest(str(target))
+
+
 def test_a_touched_file_is_unchanged_and_an_edited_one_is_not(tmp_path: Path) -> None:
     path = str(write(tmp_path / "a", "1"))
     state = Files().state(path)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Outcome
+from conftest import Outcome, host_triple
 from packages import TASK, WATCH_DATA, Package, replaced
 
 REWRITE = 'fs::write("{name}", "{text}").unwrap();'
@@ -280,15 +279,9 @@ def test_what_cannot_settle_is_said_with_the_file_and_the_package(lone_package: 
 def test_what_another_program_built_is_compiled_once_more_and_that_is_said_first(lone_package: Package) -> None:
     package = lone_package
     package.site.run(
-        ["cargo", "build", "--manifest-path", "user/tst/Cargo.toml", *host_triple()], cwd=package.site.tree
+        ["cargo", "build", "--manifest-path", "user/tst/Cargo.toml", "--target", host_triple()], cwd=package.site.tree
     )
     (line,) = [line for line in package.build().out.splitlines() if line.startswith("note: ")]
     assert "filled by another program" in line and "compiled once more" in line
     package.say("TWO")
     assert "note: " not in package.build().out
-
-
-def host_triple() -> list[str]:
-    """As the sample's modules are built where the bare-metal target is not there."""
-    printed = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
-    return ["--target", next(line[6:] for line in printed.splitlines() if line.startswith("host: "))]

@@ -341,9 +341,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(("walk_length", "seed"), [(option("--walk"), option("--walk-seed"))])
 
 
+@pytest.mark.long
 def test_a_random_walk_is_always_as_a_clean_build(
-    walk_length: int, seed: int, site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    walk_length: int,
+    seed: int,
+    site: Site,
+    registry_crates: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    shutil.copytree(registry_crates, tmp_path / "target")
     kernel_with_a_makefile(site)
     remove_what_was_made(site.tree)
     walk = Walk(site, random.Random(seed))
