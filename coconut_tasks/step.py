@@ -131,6 +131,8 @@ class Provenance:
     """Pairs of a variable and its value: what the user asked for beyond the recipe."""
     links: tuple[str, ...]
     """Of all steps that the file is made by, in the order of the data."""
+    own_links: tuple[str, ...]
+    """Those of them that are about this file alone: of what makes it, and of what measures it."""
     parts: tuple[tuple[str, str], ...]
     """Pairs of a step's name and the file of it that is put into the IGVM file."""
     measurement: str | None

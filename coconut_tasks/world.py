@@ -45,6 +45,15 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+class _Once:
+    """Something that is made once."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.made = False
+        self.value: Any = None
+
+
 @dataclass(slots=True)
 class World:
     """One run's view. ``tree`` is absolute; steps spell their paths as seen from there."""
@@ -75,16 +84,18 @@ class World:
     _cargo_variables: Mapping[str, str | None] | None = None
     _names: tuple[tuple[str, str, str], ...] = ()
     """Folders, the start of each path in them, and what they are called."""
-    _shared_lock: threading.RLock = field(default_factory=threading.RLock)
-    _shared: dict[Hashable, Any] = field(default_factory=dict)
+    _shared_lock: threading.Lock = field(default_factory=threading.Lock)
+    _shared: dict[Hashable, _Once] = field(default_factory=dict)
 
     def shared(self, key: Hashable, make: Callable[[], T]) -> T:
         """What several steps of a run make of the same things, which ``key`` has to name all: made by the first of them."""
-        with self._shared_lock:  # who comes second waits for it, and need not make it as well
-            if key not in self._shared:
-                self._shared[key] = make()
-            found: T = self._shared[key]
-            return found
+        with self._shared_lock:
+            once = self._shared.setdefault(key, _Once())
+        with once.lock:  # who comes second waits for it, and need not make it as well
+            if not once.made:
+                once.value, once.made = make(), True
+        found: T = once.value
+        return found
 
     def path(self, spelt: str) -> str:
         """A step's path, absolute."""

@@ -6,10 +6,8 @@ import json
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +15,19 @@ _unfinished: set[Path] = set()
 
 
 @contextmanager
-def beside(target: Path) -> Iterator[Path]:
-    """A path next to ``target`` to write to; renamed to it at the end, or removed if anything was raised."""
+def beside(target: Path, *, program: bool = False) -> Iterator[Path]:
+    """An empty file next to ``target`` to write to, of mode 0666, or 0777 for a program, less the umask; renamed to it at the end, or
+    removed if anything was raised."""
     target.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{target.name}.coconut-"
-    for left in target.parent.glob(f"{escape(prefix)}*"):
-        if left not in _unfinished:  # of a run that was killed
+    for name in os.listdir(target.parent):
+        if name.startswith(prefix) and (left := target.with_name(name)) not in _unfinished:  # of a run that was killed
             left.unlink(missing_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=prefix, dir=target.parent)
-    os.close(descriptor)
-    temporary = Path(name)
+    temporary = target.with_name(f"{prefix}{os.urandom(8).hex()}")
     _unfinished.add(temporary)
     try:
+        # The kernel applies the umask, which no program can ask for without setting it for all its threads.
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o777 if program else 0o666))
         yield temporary
         os.replace(temporary, target)  # an error of it names the target too
     except BaseException:
@@ -46,9 +45,8 @@ def discard_unfinished() -> None:
 
 def write_whole(target: Path, content: bytes, *, program: bool = False) -> None:
     """Write a file of mode 0666, or 0777 for a program, less the umask."""
-    with beside(target) as temporary:
+    with beside(target, program=program) as temporary:
         temporary.write_bytes(content)
-        temporary.chmod((0o777 if program else 0o666) & ~_umask())
 
 
 def write_cache(target: Path, content: bytes) -> None:
@@ -59,10 +57,8 @@ def write_cache(target: Path, content: bytes) -> None:
 
 def copy_whole(source: Path, target: Path) -> None:
     """Copy content and executable bit."""
-    with beside(target) as temporary:
+    with beside(target, program=bool(source.stat().st_mode & 0o111)) as temporary:
         shutil.copyfile(source, temporary)
-        executable = stat.S_IMODE(source.stat().st_mode) & 0o111
-        temporary.chmod((0o777 if executable else 0o666) & ~_umask())
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -101,11 +97,3 @@ def read_object(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _umask() -> int:
-    # The only portable way to read it is to set it, which would race with other threads; Linux shows it.
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("Umask:"):
-            return int(line.split()[1], 8)
-    return 0o022

@@ -88,6 +88,12 @@ class Files:
             self._digests[path, found] = content
         return self._digests[path, found]
 
+    def copied(self, source: str, target: str) -> None:
+        """``target`` was made this moment, as a copy of ``source``: one that did not change meanwhile need not be read to know it."""
+        content, found = (self.digest(source) or "").partition(":")[2], self.look_again(target)
+        if content and found is not None and _stat(source) == self._stats[source]:
+            self._digests[target, found] = digest_text(content, found[4])
+
     def known(self, path: str) -> str | None:
         """The digest of a file as it was last looked at, where it is known already."""
         found = self._stats.get(path)

@@ -30,13 +30,16 @@ def plan_provenance(
     file = igvm.outputs[0]
     measurement = measured.work.json if measured is not None and isinstance(measured.work, Measurement) else None
     links = tuple(step.link for step in own if step.link)
+    own_links = tuple(step.link for step in (igvm, measured) if step is not None and step.link)
     options = tuple(_options(ground))
     key = key_of("provenance", igvm.key, measured.key if measured else None, recipe.path, options, links)
     output = ground.layout.variant(f"provenance-{target.name}", key, target.output + PROVENANCE)
     parts = tuple(
         (step.name, path) for step in own for path in step.outputs if path in igvm.inputs and step.stage != "tool"
     )
-    work = Provenance(file, target.output, target.name, recipe.path, options, links, parts, measurement, output)
+    work = Provenance(
+        file, target.output, target.name, recipe.path, options, links, own_links, parts, measurement, output
+    )
     inputs = tuple(filter(None, (file, measurement, recipe.path, *links, *(path for _, path in parts))))
     published = ((output, ground.layout.published(target.output + PROVENANCE)),)
     doc = f"what {target.output} was made of, as an in-toto statement"

@@ -1,9 +1,13 @@
-"""Imports what the rest of a run needs, while a tool is at work and this process has nothing to do."""
+"""Imports and makes what the rest of a run needs, while a tool is at work and this process has nothing to do."""
 
 from __future__ import annotations
 
 import importlib
 import threading
+from contextlib import suppress
+
+from coconut_tasks.step import Provenance
+from coconut_tasks.world import World
 
 _MODULES = (
     "coconut_tasks.work.igvm",
@@ -17,6 +21,7 @@ _MODULES = (
 _HEAD_START_S = 0.02
 """In which the tool is started."""
 _begun = threading.Event()
+_prepared = threading.Event()
 
 
 def import_ahead() -> None:
@@ -26,6 +31,20 @@ def import_ahead() -> None:
         thread = threading.Timer(_HEAD_START_S, _import)
         thread.daemon = True  # a run may end before
         thread.start()
+
+
+def prepare_ahead(work: Provenance, world: World) -> None:
+    """Begin with what the statements of a run have in common, once in a run: ``work`` is one of them, of an image that is being built."""
+    if not _prepared.is_set():
+        _prepared.set()
+        threading.Thread(target=_prepare, args=(work, world)).start()
+
+
+def _prepare(work: Provenance, world: World) -> None:
+    from coconut_tasks.work.provenance import prepare_provenance
+
+    with suppress(Exception):  # the step itself will meet it again, and tell it
+        prepare_provenance(work, world)
 
 
 def _import() -> None:

@@ -71,10 +71,11 @@ class Backend:
 
     def set(self, task_id: str, dependency: str, value: Any) -> None:
         """Set a value; the row is written with the value that doit sets last."""
-        with self._lock:
-            self.row(task_id)[dependency] = value
-            if dependency in (_LAST_OF_A_SUCCESS, _OF_IGNORE):
-                self.write(task_id)
+        # As in get: doit sets one for each file.
+        row = self._rows.get(self._names.get(task_id, task_id))
+        (self.row(task_id) if row is None else row)[dependency] = value
+        if dependency in (_LAST_OF_A_SUCCESS, _OF_IGNORE):
+            self.write(task_id)
 
     def write(self, task_id: str) -> None:
         """Write a task's row."""

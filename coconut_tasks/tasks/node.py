@@ -23,8 +23,8 @@ from coconut_tasks.inputs.files import CLOCK_LAG_NS, MOVED, VERSION_CONTROL, Sin
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.layout import goes_with
 from coconut_tasks.staleness import OURSELVES, Record, Verdict, input_files, judge, signature
-from coconut_tasks.step import CargoItem, FsImage, IgvmFile, MakeItem, Measurement, Step, VersionFile
-from coconut_tasks.tasks.ahead import import_ahead
+from coconut_tasks.step import CargoItem, FsImage, IgvmFile, MakeItem, Measurement, Provenance, Step, VersionFile
+from coconut_tasks.tasks.ahead import import_ahead, prepare_ahead
 from coconut_tasks.tasks.backend import Backend
 from coconut_tasks.tasks.checker import Checker
 from coconut_tasks.world import World
@@ -52,9 +52,11 @@ class Result(Enum):
 class Node:
     """Joins a step, the world and doit's record of it."""
 
-    def __init__(self, step: Step, world: World) -> None:
+    def __init__(self, step: Step, world: World, paper: Provenance | None = None) -> None:
+        """``paper`` is what will be written of an IGVM file."""
         self.step = step
         self.world = world
+        self._paper = paper
         backend().name_record(step.name, step.record)
         self._record = self._read_record()
         self.verdict: Verdict | None = None
@@ -142,6 +144,8 @@ class Node:
 
             if isinstance(step.work, CargoItem | MakeItem | IgvmFile):
                 import_ahead()
+            if self._paper is not None:
+                prepare_ahead(self._paper, world)
             for path, state in (self._record.files if self._record else {}).items():
                 world.files.know(path, state)
             # What was looked at before tells what the step saw; the rest is judged by its age.
@@ -213,7 +217,7 @@ class Node:
                 Path(other).unlink(missing_ok=True)
                 world.files.look_again(other)
             copy_whole(Path(world.path(output)), Path(path))
-            world.files.look_again(path)
+            world.files.copied(world.path(output), path)
         return {place: world.files.state(world.path(place)) for _, place in step.publish}
 
     def remember_touched(self) -> None:

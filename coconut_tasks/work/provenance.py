@@ -19,7 +19,7 @@ from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.inputs.toolchain import find_program, program_version
 from coconut_tasks.layout import VERSION_FILE
 from coconut_tasks.papers.link import Link, read_link
-from coconut_tasks.papers.pages import blocks_of, page_texts
+from coconut_tasks.papers.pages import Blocks, blocks_of, page_texts
 from coconut_tasks.papers.statement import Build, Material, Tool, files_text, materials_of, statement
 from coconut_tasks.step import Provenance
 from coconut_tasks.work.measure import pages_of
@@ -33,19 +33,19 @@ def write_provenance(work: Provenance, world: World) -> Inputs:
     measurement = _json(work.measurement, world) if work.measurement else None
     recipe = world.path(work.recipe)
     content = world.recipe_texts[recipe]
-    sha256 = hashlib.sha256(content).hexdigest()
-    kind, _, now = (_now(recipe, world) or "sha256:").partition(":")
-    if now != sha256:
+    now = _now(recipe, world)
+    digest = _recipe_digest(recipe, now, world)
+    if now != digest:
         world.files.distrust(recipe)  # somebody is at work on it: the image is of what was read before
     repository = find_repository(world.tree, world.environment)
-    source = _source(read, repository, recipe, f"{kind}:{sha256}", world)
+    source = _source(read, repository, recipe, digest, world)
     generated = read.made if source is None else source.generated
     text = statement(
         Build(
             image=work.shown,
             sha256=world.sha256(work.igvm),
             recipe=_recipe_name(work, world),
-            recipe_sha256=sha256,
+            recipe_sha256=digest.partition(":")[2],
             content=json.loads(content),
             target=work.target,
             options=dict(work.options),
@@ -61,6 +61,19 @@ def write_provenance(work: Provenance, world: World) -> Inputs:
     )
     write_whole(Path(world.path(work.output)), text)
     return Inputs(files=tuple(repository.files))
+
+
+def prepare_provenance(work: Provenance, world: World) -> None:
+    """Make all that a statement shares with others of the run, if all steps are done but the two that are about the image itself."""
+    paths = [world.path(link) for link in work.links if link not in work.own_links]
+    if not all(map(world.files.known, paths)):
+        return
+    recipe = world.path(work.recipe)
+    read = _read([_link(path, world) for path in paths], world)
+    repository = find_repository(world.tree, world.environment)
+    source = _source(read, repository, recipe, _recipe_digest(recipe, world.files.known(recipe), world), world)
+    _files_text(read, read.made if source is None else source.generated, world)
+    _blocks(work, world)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,6 +124,12 @@ def _source(read: _Read, repository: Repository, recipe: str, digest: str, world
     return world.shared(("source", read, repository.commit, repository.top, recipe, digest), ask)
 
 
+def _recipe_digest(path: str, now: str | None, world: World) -> str:
+    """Of the text that was read; ``now`` is that of the file, which tells whether it is a program."""
+    kind, _, _ = (now or "sha256:").partition(":")
+    return f"{kind}:{hashlib.sha256(world.recipe_texts[path]).hexdigest()}"
+
+
 def _now(path: str, world: World) -> str | None:
     world.files.look_again(path)
     return world.files.digest(path)
@@ -125,13 +144,16 @@ def _recipe_name(work: Provenance, world: World) -> str:
 def _pages(work: Provenance, measurement: Mapping[str, Any], world: World) -> list[str]:
     data = Path(world.path(work.igvm)).read_bytes()
     pages = pages_of(work.igvm, measurement["measure_native_zeroes"], world)
+    return list(page_texts(data, pages, _blocks(work, world)))
+
+
+def _blocks(work: Provenance, world: World) -> Blocks:
     parts = [(name, world.path(path)) for name, path in work.parts]
     # Most parts are those of the run's other images, too.
-    blocks = world.shared(
+    return world.shared(
         ("blocks", *((name, world.files.digest(path)) for name, path in parts)),
         lambda: blocks_of({name: Path(path).read_bytes() for name, path in parts}),
     )
-    return list(page_texts(data, pages, blocks))
 
 
 def _tools(links: Iterable[Link], world: World) -> list[Tool]:
