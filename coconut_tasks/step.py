@@ -150,8 +150,8 @@ class VersionFile:
 Work = CargoItem | MakeItem | FsImage | FirmwareImage | IgvmFile | Measurement | Provenance | VersionFile
 
 REVISIONS: dict[type[Work], int] = {
-    CargoItem: 1,
-    MakeItem: 1,
+    CargoItem: 2,
+    MakeItem: 2,
     FsImage: 1,
     FirmwareImage: 1,
     IgvmFile: 1,

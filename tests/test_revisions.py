@@ -26,8 +26,8 @@ from coconut_tasks.plan.items import TOOLS
 from coconut_tasks.step import REVISIONS
 
 MADE = {
-    "CargoItem": (1, "248e349d99736f52"),
-    "MakeItem": (1, "1d1b760f8ee964a3"),
+    "CargoItem": (2, "c108dafbf11844a0"),
+    "MakeItem": (2, "21a751b33616f742"),
     "FsImage": (1, "42761b55e590f957"),
     "FirmwareImage": (1, "4f094613819026db"),
     "IgvmFile": (1, "77249cb818687919"),

@@ -25,6 +25,7 @@ from coconut_tasks.inputs.messages import (
     target_folder,
     written_ns,
 )
+from coconut_tasks.inputs.scripts import secret_variables
 from coconut_tasks.step import CargoItem, Command
 from coconut_tasks.work.objcopy import objcopy
 from coconut_tasks.world import World
@@ -76,7 +77,11 @@ def build_cargo_item(name: str, work: CargoItem, world: World, log: Path, *, fir
         inputs = cargo_inputs(built.build, program.path, world.tree, world.environment, world.walker)
         paths = inputs.paths(world.walker)
         vouched = vouched_for(paths, built.evidence, built.good, built.build, started_ns, built.last_ns, files)
-    secret = {variable for e in built.evidence for variable in e.variables} - dict(work.build.env).keys()
+    secret = {
+        variable
+        for run, _ in built.build.own_runs
+        for variable in secret_variables(run, built.build.own[run.package], dict(work.build.env), world.walker)
+    } - dict(work.build.env).keys()
     inputs = replace(inputs, variables=tuple(sorted(secret.union(inputs.variables))))
     made = {path for path in paths & built.made.keys() if files.digest(path) == built.made[path]}
     return Reading(inputs, started_ns, vouched, paths, made)
