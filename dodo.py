@@ -33,7 +33,7 @@ def task_check():
             python("-m", "ruff", "format", "--check", "."),
             python("-m", "ruff", "check", "."),
             python("-m", "mypy"),
-            python("-m", "pytest", "-n", "auto", "--dist", "loadgroup"),
+            python("-m", "pytest", "-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder"),
         ],
         "verbosity": 2,
     }

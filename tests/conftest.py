@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,6 +42,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--walk", type=int, default=30, help="how many steps the random walk takes")
     parser.addoption("--kills", type=int, default=50, help="how often a run is killed")
     parser.addoption("--walk-seed", type=int, default=1, help="which way the random walk goes")
+
+
+def pytest_configure() -> None:
+    # A shell has what it starts in the background ignore it, and whatever that starts: Ctrl-C could not be tried.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -35,6 +35,9 @@ from packages import (
 # What a build script reads
 
 
+pytestmark = pytest.mark.long
+
+
 @dataclass(frozen=True)
 class Case:
     """What a build script says to cargo, what lies in its folder, and a change."""

@@ -26,6 +26,7 @@ from coconut_tasks.flags import parser
 from coconut_tasks.options import VARIABLES
 from coconut_tasks.tasks.namespace import PLUGINS, REFUSED
 
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 RUN_PAGES = ("README.md", "docs/first-steps.md", "docs/commands.md", "docs/ci.md")

@@ -11,7 +11,6 @@ import pytest
 from conftest import environment, host_triple
 from igvm_files import answers, with_checksum
 
-pytestmark = pytest.mark.xdist_group("vectors")  # which are made once, and not for each worker
 CRATE = Path(__file__).parent / "igvm-vectors"
 FILES, BROKEN = 1000, 3000
 

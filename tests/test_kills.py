@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from conftest import QEMU, Site, environment
 
+pytestmark = pytest.mark.long
 RECIPE: dict[str, Any] = {
     **deepcopy(QEMU),
     "fs": {"modules": {"userinit": {"path": "/init"}, "hello": {"path": "/bin/hello"}}},
@@ -80,7 +81,6 @@ def kills(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--kills"))
 
 
-@pytest.mark.long
 def test_a_kill_at_any_moment_loses_nothing_that_was_finished(site: Site, kills: int) -> None:
     recipe = site.recipe(RECIPE)
     site.build(recipe)

@@ -21,6 +21,7 @@ from coconut_tasks.options import from_words
 from coconut_tasks.session import open_session
 from coconut_tasks.source import shipped
 
+pytestmark = pytest.mark.long
 ALL_STEPS = {
     "version:git", "tool:igvmbuilder", "tool:igvmmeasure", "tool:packit", "kernel:svsm", "kernel:bldr", "kernel:tdx-stage1",
     "module:userinit", "module:hello", "fs:image", "firmware:guest", "igvm:qemu", "igvm:hyper-v", "measure:qemu", "measure:hyper-v",
@@ -504,7 +505,6 @@ def test_a_clone_elsewhere_runs_the_same_commands(tmp_path: Path) -> None:
     assert len(plans[0].steps) > 10
 
 
-@pytest.mark.long
 def test_images_of_clean_builds_are_identical(
     tmp_path: Path, registry_crates: Path, request: pytest.FixtureRequest
 ) -> None:

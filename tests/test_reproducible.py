@@ -35,7 +35,7 @@ from coconut_tasks.reports.compare import elf_regions, igvm_regions, pieces, spo
 from coconut_tasks.reports.reproduced import Different, Result, reproduced_text
 from coconut_tasks.reproduce import diffoscope, manners
 
-pytestmark = pytest.mark.xdist_group("reproducible")  # its builds are made once, and not for each worker
+pytestmark = pytest.mark.long
 MODULES: dict[str, Any] = {"userinit": {"path": "/init"}, "hello": {"path": "/bin/hello"}}
 KERNEL: dict[str, Any] = {"igvm": {}, "kernel": {"svsm": {}}}
 LEAK = '\n#[used]\nstatic WHERE: &str = concat!("made in ", env!("CARGO_MANIFEST_DIR"), "\\n");\n'

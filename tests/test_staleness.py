@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from conftest import QEMU, Site, host_triple, kernel_with_a_makefile, remove_what_was_made
 
+pytestmark = pytest.mark.long
 OLD = 1_500_000_000
 
 

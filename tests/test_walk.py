@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from conftest import MADE, Site, kernel_with_a_makefile, remove_what_was_made
 
+pytestmark = pytest.mark.long
 PAPERS = {"provenance:qemu", "provenance:hyper-v"}
 TARGETS = {"igvm:qemu", "igvm:hyper-v", "measure:qemu", "measure:hyper-v"} | PAPERS
 KERNEL = {"kernel:svsm", "kernel:bldr", "kernel:tdx-stage1"}
@@ -341,7 +342,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(("walk_length", "seed"), [(option("--walk"), option("--walk-seed"))])
 
 
-@pytest.mark.long
 def test_a_random_walk_is_always_as_a_clean_build(
     walk_length: int,
     seed: int,
