@@ -61,9 +61,8 @@ class Supervisor:
             if not gc.isenabled():  # a long run begins; what is there already is needed to its end
                 gc.freeze()
                 gc.enable()
-                gc.set_threshold(
-                    50_000
-                )  # to find out that thousands of files and their states are no garbage takes time
+                # To find out that thousands of files and their states are no garbage takes time.
+                gc.set_threshold(50_000)
                 # A thread that a program's end has woken starts the next one; it waits so long (5 ms as a rule) for one that computes.
                 sys.setswitchinterval(0.001)
             self._tell_source()
