@@ -32,10 +32,9 @@ from packages import (
     write_as_old,
 )
 
-# What a build script reads
-
-
 pytestmark = pytest.mark.long
+
+# What a build script reads
 
 
 @dataclass(frozen=True)

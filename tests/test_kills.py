@@ -98,10 +98,11 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_finished(site: Site, kills:
         assert number < 5 * kills, (
             f"{hits} of {number} runs were killed before their end, {kept} after a step was finished"
         )
+        compiles = number % 10 < 5
         if number % 5 == 0:  # from nothing; else from where the kill before it left things
-            start_anew(site, number % 10 == 0)
+            start_anew(site, compiles)
         crash = dice.choice([None, None, "placed", "recorded", "dropped"])
-        done, in_time = killed_run(site, recipe, dice.uniform(0.1, lengths[number % 10 < 5]), crash)
+        done, in_time = killed_run(site, recipe, dice.uniform(0.1, lengths[compiles]), crash)
         hits += in_time
         kept += bool(done and in_time)
         if number % 5 == 4 or dice.random() < 0.3:

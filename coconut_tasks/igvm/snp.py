@@ -303,7 +303,7 @@ class _Launch:
                     f"{' or '.join(map(hex, _KVM_CR0))}, with which KVM starts it",
                 )
         self._vmsa_seen = True
-        self._extend(_VMSA, context.gpa, sha384(vmsa).digest(), context.file_offset)
+        self._extend(_VMSA, context.gpa, _page_hash(bytes(vmsa)), context.file_offset)
 
     def _before_vmsa(self, header: PageData | ParameterInsert) -> None:
         if self._vmsa_seen and self._options.check_kvm:

@@ -38,8 +38,7 @@ def write_provenance(work: Provenance, world: World) -> Inputs:
     if now != digest:
         world.files.distrust(recipe)  # somebody is at work on it: the image is of what was read before
     repository = find_repository(world.tree, world.environment)
-    source = _source(read, repository, recipe, digest, world)
-    generated = read.made if source is None else source.generated
+    source, files = _source_and_files(read, repository, recipe, digest, world)
     text = statement(
         Build(
             image=work.shown,
@@ -57,7 +56,7 @@ def write_provenance(work: Provenance, world: World) -> Inputs:
             measurement_sha256=world.sha256(work.measurement) if work.measurement else "",
             pages=_pages(work, measurement, world) if measurement else (),
         ),
-        _files_text(read, generated, world),
+        files,
     )
     write_whole(Path(world.path(work.output)), text)
     return Inputs(files=tuple(repository.files))
@@ -71,8 +70,8 @@ def prepare_provenance(work: Provenance, world: World) -> None:
     recipe = world.path(work.recipe)
     read = _read([_link(path, world) for path in paths], world)
     repository = find_repository(world.tree, world.environment)
-    source = _source(read, repository, recipe, _recipe_digest(recipe, world.files.known(recipe), world), world)
-    _files_text(read, read.made if source is None else source.generated, world)
+    digest = _recipe_digest(recipe, world.files.known(recipe), world)
+    _source_and_files(read, repository, recipe, digest, world)
     _blocks(work, world)
 
 
@@ -104,6 +103,13 @@ def _read(links: Sequence[Link], world: World) -> _Read:
 
     # Links are kept for the run, so that an identity stands for one.
     return world.shared(("read", *adding), gather)
+
+
+def _source_and_files(
+    read: _Read, repository: Repository, recipe: str, digest: str, world: World
+) -> tuple[Source | None, bytes]:
+    source = _source(read, repository, recipe, digest, world)
+    return source, _files_text(read, read.made if source is None else source.generated, world)
 
 
 def _files_text(read: _Read, generated: Set[str], world: World) -> bytes:
