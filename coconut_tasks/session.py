@@ -85,7 +85,7 @@ def _load(
         except UsageError as error:
             missing.append(str(error))
             continue
-        if path == shipped(name) and not source.is_sample:
+        if path == shipped(name) and not os.path.isabs(name) and not source.is_sample:
             notes.append(
                 f"note: {name} is neither here nor in the tree: {path}, which comes with coconut-tasks, is taken"
             )

@@ -473,7 +473,29 @@ def test_a_recipe_that_comes_with_the_package_is_not_mistaken_for_the_trees(site
     manifest = site.tree / "Cargo.toml"
     manifest.write_text(manifest.read_text().replace("sample = true", "sample = false"))
     outcome = site.doit("list", "RECIPE=config/qemu.json")
-    assert "note: config/qemu.json is neither here nor in the tree: " in outcome.err
+    note = "is neither here nor in the tree"
+    assert f"note: config/qemu.json {note}: " in outcome.err
+    assert note not in site.doit("list", f"RECIPE={shipped('config/qemu.json')}").err
+
+
+def test_a_dodo_may_have_tasks_of_its_own_with_files(site: Site) -> None:
+    dodo, source, made = (site.folder / name for name in ("dodo.py", "in.txt", "out.txt"))
+    own = """
+def task_own():
+    from shutil import copy
+    return {"actions": [(copy, ("in.txt", "out.txt"))], "file_dep": ["in.txt"], "targets": ["out.txt"]}
+"""
+    dodo.write_text(DODO + own)
+    source.write_text("first")
+    recipe = site.recipe()
+    site.build("own", recipe)
+    assert made.read_text() == "first"
+    first = made.stat()
+    site.build("own", recipe)
+    assert made.stat() == first
+    source.write_text("second")
+    site.build("own", recipe)
+    assert made.read_text() == "second"
 
 
 def test_clean_leaves_another_variants_files(site: Site) -> None:

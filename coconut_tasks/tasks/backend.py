@@ -49,7 +49,6 @@ class Backend:
     def row(self, task_id: str) -> dict[str, Any]:
         """Everything that is known of a task; empty for one that has no good run."""
         record = self._record(task_id)
-        # doit asks for each file of each task, and sets each: without the lock where the row was read before.
         if (row := self._rows.get(record)) is not None:
             return row
         with self._lock:
@@ -68,11 +67,14 @@ class Backend:
 
     def get(self, task_id: str, dependency: str) -> Any:
         """One value, or None."""
-        return self.row(task_id).get(dependency)
+        # doit asks for each file of each task, and sets each: without a further call where the row was read before.
+        row = self._rows.get(self._names.get(task_id, task_id))
+        return (self.row(task_id) if row is None else row).get(dependency)
 
     def set(self, task_id: str, dependency: str, value: Any) -> None:
         """Set a value; the row is written with the value that doit sets last."""
-        self.row(task_id)[dependency] = value
+        row = self._rows.get(self._names.get(task_id, task_id))
+        (self.row(task_id) if row is None else row)[dependency] = value
         if dependency in (_LAST_OF_A_SUCCESS, _OF_IGNORE):
             self.write(task_id)
 

@@ -19,7 +19,7 @@ class Checker(FileChangedChecker):  # type: ignore[misc]  # doit has no types
 
     files = Files()
     states: Mapping[str, State] = {}
-    """What is to be recorded of the inputs of the task whose turn it is; set right before doit records it."""
+    """What was recorded of the inputs of the task whose turn it is, right before doit does so."""
 
     def exists(self, file_path: str) -> bool:
         """Whether there is such a file."""
@@ -40,5 +40,8 @@ class Checker(FileChangedChecker):  # type: ignore[misc]  # doit has no types
         return not self.files.unchanged(file_path, (None, digest))
 
     def get_state(self, dep: str, current_state: Any) -> Any:
-        """What to record of an input after a successful action, which was looked up when the action ended."""
-        return self.states[dep]
+        """What to record of an input after a successful action; None if that is there already."""
+        if current_state is not None and current_state is self.states.get(dep):
+            return None
+        self.files.look_again(dep)  # of a task that is none of ours
+        return self.files.state(dep)

@@ -90,7 +90,7 @@ class Node:
         }
 
     def _is_up_to_date(self) -> bool:
-        self.verdict = judge(self.step, self._record, self._inputs, self.world)
+        self.verdict = judge(self.step, self._record, self._inputs, self.world, brief=True)
         return not self.verdict.reasons
 
     @property
@@ -174,7 +174,9 @@ class Node:
             }
 
         def save() -> dict[str, Any]:
-            # doit calls this in its main thread right before it records the task, and asks the checker for each input then.
+            # doit calls this in its main thread right before it records the task, and asks the checker for each input then. To set them
+            # one by one takes as long as all else that is done about the record.
+            backend().row(step.name).update(states)
             Checker.states = states
             return values
 
