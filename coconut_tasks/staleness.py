@@ -145,15 +145,18 @@ def judge(
     inputs: Set[str],
     world: World,
     other: Callable[[], Mapping[str, Any] | None] = lambda: None,
+    *,
+    brief: bool = False,
 ) -> Verdict:
     """Why a step must run, or must at least place its outputs in ``bin/`` again; ``inputs`` are its ``input_files``.
 
     ``other`` gives the signature of another variant of the step, to compare one without a record with. It only chooses the words.
+    With ``brief`` no output is read once it is clear that the step must run: it will make them anew.
     """
     verdict = Verdict()
     if isinstance(step.work, VersionFile):
         file = world.path(step.work.output)
-        if read_version(file) != version_text(file, world.tree, world.environment):
+        if read_version(file) != version_text(file, world.version):
             verdict.reasons.append(Reason(Cause.VERSION, step.work.output))
         return verdict
     if record is None:
@@ -161,9 +164,11 @@ def judge(
         return verdict
     verdict.reasons += _changes(step, record.signature, signature(step, record.inputs, world))
     verdict.reasons += _input_changes(inputs, record.files, world, verdict.touched)
-    verdict.reasons += _output_changes(step.outputs, record.outputs, world, verdict.touched)
     if (asked := _asked_each_time(step, record.inputs, world)) is not None:
         verdict.reasons.append(Reason(Cause.UNKNOWN_INPUTS, asked))
+    if brief and verdict.reasons:
+        return verdict
+    verdict.reasons += _output_changes(step.outputs, record.outputs, world, verdict.touched)
     verdict.reasons += _unpublished(step, record, world, verdict.touched)
     return verdict
 

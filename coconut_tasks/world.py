@@ -19,6 +19,7 @@ from coconut_tasks.effects.stopwatch import lap
 from coconut_tasks.inputs.environment import cargo_environment, cargo_home
 from coconut_tasks.inputs.files import Files, Walker
 from coconut_tasks.inputs.toolchain import Toolchain, find_toolchain, program_identity
+from coconut_tasks.inputs.version import describe
 from coconut_tasks.layout import STATE_FOLDER
 from coconut_tasks.step import Command, Step
 
@@ -197,6 +198,15 @@ class World:
         if name not in self._programs:
             self._programs[name] = program_identity(name, self.tree, self.environment)
         return self._programs[name]
+
+    @property
+    def version(self) -> str:
+        """What git calls the state of the tree, asked once in a run."""
+        return self.shared("version", lambda: describe(self.tree, self.environment))
+
+    def ask_version_ahead(self) -> None:
+        """Let git look at the tree while this process has other things to do."""
+        threading.Thread(target=lambda: self.version, daemon=True).start()
 
     @property
     def builds_std(self) -> bool:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from coconut_tasks.effects.meanwhile import Meanwhile
 from coconut_tasks.effects.place import beside, copy_whole, write_whole
 from coconut_tasks.effects.process import run
+from coconut_tasks.effects.stopwatch import Stopwatch, timed
 from coconut_tasks.errors import StepError
 from coconut_tasks.step import Command
 
@@ -106,3 +108,36 @@ def test_what_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
         fail()
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert target.read_bytes() == b"old"
+
+
+def test_what_a_killed_run_left_of_a_file_goes_and_nothing_else(tmp_path: Path) -> None:
+    left = tmp_path / ".f.coconut-0123456789abcdef"
+    others = [tmp_path / name for name in (".g.coconut-0123456789abcdef", ".f.coconut", "f.coconut-x")]
+    for path in (left, *others):
+        path.write_text("half")
+    write_whole(tmp_path / "f", b"whole")
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "f", *others])
+
+
+def test_a_folder_that_is_removed_meanwhile_is_made_again(tmp_path: Path) -> None:
+    target = tmp_path / "folder" / "f"
+    write_whole(target, b"1")
+    target.unlink()
+    target.parent.rmdir()
+    write_whole(target, b"2")
+    assert target.read_bytes() == b"2"
+
+
+def test_what_another_thread_does_meanwhile_is_of_the_same_step(tmp_path: Path) -> None:
+    watch = Stopwatch()
+    with timed(watch):
+        meanwhile = Meanwhile(lambda: run(python("print('done')"), str(tmp_path), {}, tmp_path / "x.log"))
+        assert meanwhile.result() == "done\n"
+    assert [lap.what for lap in watch.laps] == [str(python("print('done')"))]
+
+
+def test_what_goes_wrong_in_another_thread_is_raised_where_its_result_is_wanted(tmp_path: Path) -> None:
+    meanwhile = Meanwhile(lambda: run(python("raise SystemExit(3)"), str(tmp_path), {}, tmp_path / "x.log"))
+    meanwhile.wait()
+    with pytest.raises(StepError, match="exit status 3"):
+        meanwhile.result()

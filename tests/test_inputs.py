@@ -16,7 +16,7 @@ from coconut_tasks.inputs.environment import asked_environment, cargo_environmen
 from coconut_tasks.inputs.files import ABSENT, Files, Walker
 from coconut_tasks.inputs.make import closure, make_knowledge, makefile_list, parse_rules
 from coconut_tasks.inputs.messages import parse_messages, programs
-from coconut_tasks.inputs.version import version_text
+from coconut_tasks.inputs.version import describe, version_text
 from coconut_tasks.step import Command
 
 OLD = 1_600_000_000
@@ -362,19 +362,19 @@ def test_the_version_is_gits_without_a_leading_v(tmp_path: Path) -> None:
     git(tmp_path, "commit", "-qm", "x")
     git(tmp_path, "tag", "-a", "v1.2", "-m", "x")
     file = str(tmp_path / "git_version.rs")
-    assert 'pub const GIT_VERSION: &str = "1.2";\n' in version_text(file, str(tmp_path), os.environ)
+    assert 'pub const GIT_VERSION: &str = "1.2";\n' in version_text(file, describe(str(tmp_path), os.environ))
     write(tmp_path / "a", "changed")
-    assert 'GIT_VERSION: &str = "1.2+";' in version_text(file, str(tmp_path), os.environ)
+    assert 'GIT_VERSION: &str = "1.2+";' in version_text(file, describe(str(tmp_path), os.environ))
 
 
 def test_a_tree_without_git_has_an_empty_version(tmp_path: Path) -> None:
     environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
     file = str(tmp_path / "git_version.rs")
-    assert 'GIT_VERSION: &str = "";' in version_text(file, str(tmp_path), environment)
-    assert 'GIT_VERSION: &str = "";' in version_text(file, str(tmp_path), {"PATH": "/nowhere"})
+    assert 'GIT_VERSION: &str = "";' in version_text(file, describe(str(tmp_path), environment))
+    assert 'GIT_VERSION: &str = "";' in version_text(file, describe(str(tmp_path), {"PATH": "/nowhere"}))
 
 
 def test_the_trees_own_header_is_kept(tmp_path: Path) -> None:
     file = write(tmp_path / "git_version.rs", '// mine\n\npub const GIT_VERSION: &str = "old";\n')
-    found = version_text(str(file), str(tmp_path), {"PATH": "/nowhere"})
-    assert found == '// mine\n\npub const GIT_VERSION: &str = "";\n'
+    found = version_text(str(file), "1.3+")
+    assert found == '// mine\n\npub const GIT_VERSION: &str = "1.3+";\n'

@@ -697,8 +697,9 @@ def test_of_equal_blocks_the_one_that_goes_on_is_meant() -> None:
     a, b, c = (bytes([n]) * 4096 for n in (1, 2, 3))
     parts = {"one": a + b, "two": a + c + b"tail"}
     data = a + b + a + c + b"tail".ljust(4096, b"\0")
-    pages = [MeasuredPage(0x1000 * n, "normal", "", 4096 * n) for n in range(1, 6)]
-    texts = list(page_texts(bytes(4096) + data, pages, blocks_of(parts)))
+    hashes = [hashlib.sha384(data[at : at + 4096]).hexdigest() for at in range(0, len(data), 4096)]
+    pages = [MeasuredPage(0x1000 * n, "normal", content, 4096 * n) for n, content in enumerate(hashes, 1)]
+    texts = list(page_texts(pages, blocks_of(parts)))
     assert [text.split()[3] for text in texts] == ["one+0x0", "one+0x1000", "one+0x0", "two+0x1000", "two+0x2000"]
 
 

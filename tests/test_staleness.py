@@ -11,6 +11,11 @@ from typing import Any
 import pytest
 from conftest import QEMU, Site, host_triple, kernel_with_a_makefile, remove_what_was_made
 
+from coconut_tasks.inputs.known import Inputs
+from coconut_tasks.staleness import Cause, Record, input_files, judge, signature
+from coconut_tasks.step import FirmwareImage, Step
+from coconut_tasks.world import open_world
+
 pytestmark = pytest.mark.long
 OLD = 1_500_000_000
 
@@ -350,6 +355,26 @@ def test_an_output_that_is_not_as_it_was_built_comes_back(how: str, where: str, 
 
 
 # Firmware
+
+
+def test_outputs_are_not_read_once_it_is_clear_that_they_are_made_anew(tmp_path: Path) -> None:
+    source, output = tmp_path / "source", tmp_path / "output"
+    for path in (source, output):
+        path.write_text("first")
+    work = FirmwareImage(None, "source", None, "output")
+    step = Step("firmware", "env", "0" * 12, "", work, ("source",), ("output",))
+    world = open_world(str(tmp_path), str(tmp_path / "bin"), {})
+    files = {path: (None, world.files.digest(str(path)) or "") for path in (source, output)}
+    record = Record(
+        signature(step, Inputs(), world), Inputs(), {str(source): files[source]}, {"output": files[output]}, {}
+    )
+    source.write_text("second")
+    output.write_text("a user's")
+    for brief, causes in ((False, [Cause.INPUT_CHANGED, Cause.OUTPUT_CHANGED]), (True, [Cause.INPUT_CHANGED])):
+        world = open_world(str(tmp_path), str(tmp_path / "bin"), {})
+        verdict = judge(step, record, input_files(step, Inputs(), world), world, brief=brief)
+        assert [reason.cause for reason in verdict.reasons] == causes
+        assert (world.files.known(str(output)) is None) == brief
 
 
 def test_firmware_is_taken_by_content(site: Site) -> None:

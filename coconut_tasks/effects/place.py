@@ -12,22 +12,19 @@ from pathlib import Path
 from typing import Any
 
 _unfinished: set[Path] = set()
+_left: dict[Path, list[str]] = {}
+"""Of each folder that was written to, what runs that were killed had left there before."""
+_MARK = ".coconut-"
 
 
 @contextmanager
 def beside(target: Path, *, program: bool = False) -> Iterator[Path]:
     """An empty file next to ``target`` to write to, of mode 0666, or 0777 for a program, less the umask; renamed to it at the end, or
     removed if anything was raised."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{target.name}.coconut-"
-    for name in os.listdir(target.parent):
-        if name.startswith(prefix) and (left := target.with_name(name)) not in _unfinished:  # of a run that was killed
-            left.unlink(missing_ok=True)
-    temporary = target.with_name(f"{prefix}{os.urandom(8).hex()}")
+    temporary = target.with_name(f".{target.name}{_MARK}{os.urandom(8).hex()}")
     _unfinished.add(temporary)
     try:
-        # The kernel applies the umask, which no program can ask for without setting it for all its threads.
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o777 if program else 0o666))
+        _create(temporary, target, 0o777 if program else 0o666)
         yield temporary
         os.replace(temporary, target)  # an error of it names the target too
     except BaseException:
@@ -35,6 +32,23 @@ def beside(target: Path, *, program: bool = False) -> Iterator[Path]:
         raise
     finally:
         _unfinished.discard(temporary)
+
+
+def _create(temporary: Path, target: Path, mode: int) -> None:
+    folder = target.parent
+    if folder not in _left:
+        folder.mkdir(parents=True, exist_ok=True)
+        _left[folder] = [name for name in os.listdir(folder) if _MARK in name]
+    for name in _left[folder]:
+        if name.startswith(f".{target.name}{_MARK}"):
+            target.with_name(name).unlink(missing_ok=True)
+    # The kernel applies the umask, which no program can ask for without setting it for all its threads.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        os.close(os.open(temporary, flags, mode))
+    except FileNotFoundError:  # somebody removed the folder meanwhile
+        folder.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(temporary, flags, mode))
 
 
 def discard_unfinished() -> None:

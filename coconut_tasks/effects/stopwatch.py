@@ -1,4 +1,4 @@
-"""Where a step's time goes: its commands, and what it waited for. A step has a thread, so a thread's stopwatch is its step's."""
+"""Where a step's time goes: its commands, and what it waited for. A thread works for one step, so its stopwatch is that step's."""
 
 from __future__ import annotations
 
@@ -52,10 +52,26 @@ def timed(watch: Stopwatch) -> Iterator[None]:
         _current.watch = None
 
 
+def current() -> Stopwatch | None:
+    """The one that this thread's work belongs to."""
+    watch: Stopwatch | None = getattr(_current, "watch", None)
+    return watch
+
+
+@contextmanager
+def joined(watch: Stopwatch | None) -> Iterator[None]:
+    """This thread does a part of what the stopwatch times in another one."""
+    _current.watch = watch
+    try:
+        yield
+    finally:
+        _current.watch = None
+
+
 @contextmanager
 def lap(what: str, *, waiting: bool = False) -> Iterator[None]:
     """A part of the current step's time; nothing where no step is timed."""
-    watch: Stopwatch | None = getattr(_current, "watch", None)
+    watch = current()
     start = time.monotonic()
     if watch is not None:
         watch.waiting = waiting

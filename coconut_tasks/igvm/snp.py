@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha384
+from typing import NamedTuple
 
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.parse import IgvmFile, parse
@@ -102,8 +103,7 @@ PAGE_KINDS = {1: "normal", 2: "vmsa", 3: "zero", 4: "unmeasured", 5: "secrets", 
 _PAGE_TYPES = {kind: number for number, kind in PAGE_KINDS.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class MeasuredPage:
+class MeasuredPage(NamedTuple):
     """One page that went into a launch digest."""
 
     gpa: int
@@ -171,11 +171,12 @@ def measure(data: bytes | bytearray | memoryview, options: Options, see: _Watche
     rules = Rules(file, tolerant=options.tolerant)
     launch = _Launch(file, options, see)
     for header in file.headers():
+        if type(header) is PageData:  # nearly all are; no rule is about several of them
+            if header.compatibility_mask & launch.mask:
+                launch.add_page(header)
+            continue
         rules.see(header)
         match header:
-            case PageData():
-                if header.compatibility_mask & launch.mask:
-                    launch.add_page(header)
             case ParameterArea():
                 launch.areas[header.parameter_area_index] = header.number_of_bytes
             case ParameterInsert():
@@ -208,8 +209,9 @@ def measure(data: bytes | bytearray | memoryview, options: Options, see: _Watche
 
 
 @lru_cache(maxsize=4096)  # 16 MiB; images of one run are mostly of the same parts
-def _page_hash(page: bytes) -> bytes:
-    """SHA-384, in pieces: for more than 2047 bytes hashlib lets another thread run, and to get back costs more than a page takes."""
+def page_hash(page: bytes) -> bytes:
+    """SHA-384 of a page's 4096 bytes."""
+    # In pieces: for more than 2047 bytes hashlib lets another thread run, and to get back costs more than a page takes.
     content = memoryview(page)
     found = sha384(content[:2047])
     found.update(content[2047:4094])
@@ -303,7 +305,7 @@ class _Launch:
                     f"{' or '.join(map(hex, _KVM_CR0))}, with which KVM starts it",
                 )
         self._vmsa_seen = True
-        self._extend(_VMSA, context.gpa, _page_hash(bytes(vmsa)), context.file_offset)
+        self._extend(_VMSA, context.gpa, page_hash(bytes(vmsa)), context.file_offset)
 
     def _before_vmsa(self, header: PageData | ParameterInsert) -> None:
         if self._vmsa_seen and self._options.check_kvm:
@@ -316,7 +318,7 @@ class _Launch:
     def _hash(self, file_offset: int) -> bytes:
         known = self._hashes.get(file_offset)
         if known is None:
-            known = _page_hash(bytes(self._file.data[file_offset : file_offset + PAGE_SIZE]))
+            known = page_hash(bytes(self._file.data[file_offset : file_offset + PAGE_SIZE]))
             if len(self._hashes) < _MOST_HASHES:
                 self._hashes[file_offset] = known
         return known

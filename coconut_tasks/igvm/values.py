@@ -185,7 +185,9 @@ class ParameterArea:
     """Where its first content is in the file; 0: it is zeroes."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)  # an image has a thousand of them
+@dataclasses.dataclass(
+    slots=True
+)  # an image has a thousand of them, and one that is frozen takes twice as long to make
 class PageData:
     """``IGVM_VHS_PAGE_DATA``."""
 

@@ -13,10 +13,9 @@ _CARGO = re.compile(
 _NOT_IN_OUTPUT = re.compile(r"CARGO_(TERM|NET|HTTP|REGISTR|LOG|ALIAS)")
 """Variables of cargo that change how it talks and fetches, but never what it makes."""
 _SECRET = re.compile(r"TOKEN|SECRET|PASS|CREDENTIAL|_KEY$", re.IGNORECASE)
-_MAKE_REFERENCE = re.compile(
-    r"\$\$[({]?([A-Za-z_]\w*)|\$[({](\w+)|\$([A-Za-z_])|(?:ifn?def|export)\s+(\w+)|^\s*(\w+)\s*\?=", re.MULTILINE
-)
-_JOBS = re.compile(r"\s*-?-j(observer)?\S*|\s*--jobserver\S*")
+# Few runs need the others: they are compiled where they are used.
+_MAKE_REFERENCE = r"(?m)\$\$[({]?([A-Za-z_]\w*)|\$[({](\w+)|\$([A-Za-z_])|(?:ifn?def|export)\s+(\w+)|^\s*(\w+)\s*\?="
+_JOBS = r"\s*-?-j(observer)?\S*|\s*--jobserver\S*"
 
 
 def cargo_environment(
@@ -34,7 +33,7 @@ def cargo_home(environment: Mapping[str, str]) -> str:
     return environment.get("CARGO_HOME") or os.path.join(environment.get("HOME", ""), ".cargo")
 
 
-_KEPT = re.compile(
+_KEPT = (
     r"PATH|HOME|USER|LOGNAME|TMPDIR|CARGO_HOME|RUSTUP_.*|CARGO_(HTTP|NET|REGISTRY|REGISTRIES|TERM)_.*"
     r"|(?i:(https?|ftp|all|no)_proxy)|SSL_CERT_(FILE|DIR)|CURL_CA_BUNDLE|NIX_SSL_CERT_FILE|SSH_AUTH_SOCK"
     r"|GIT_(DIR|WORK_TREE|COMMON_DIR|CEILING_DIRECTORIES|SSH|SSH_COMMAND|SSL_CAINFO|CONFIG.*)|SOURCE_DATE_EPOCH"
@@ -52,7 +51,7 @@ def reproducible_environment(
     ``also`` are more names of the user's environment that are kept, ``commit`` is when the tree's commit was made (seconds since 1970),
     and ``compilers`` is the folder in which PATH looks first.
     """
-    names = {name for name in environment if _KEPT.fullmatch(name)} | (set(also) & environment.keys())
+    names = {name for name in environment if re.fullmatch(_KEPT, name)} | (set(also) & environment.keys())
     kept = {name: environment[name] for name in sorted(names)}
     epoch = kept.get("SOURCE_DATE_EPOCH") or str(_NO_COMMIT if commit is None else commit)
     fixed = {"LC_ALL": "C", "TZ": "UTC", "SOURCE_DATE_EPOCH": epoch, "CARGO_INCREMENTAL": "0"}
@@ -79,12 +78,14 @@ def make_references(makefile: str) -> set[str]:
 
     ``$X`` is the variable of one letter for make, ``$$NAME`` one for the shell.
     """
-    return {name for found in _MAKE_REFERENCE.findall(makefile) for name in found if name}
+    return {name for found in re.findall(_MAKE_REFERENCE, makefile) for name in found if name}
 
 
 def _value(name: str, value: str | None) -> str | None:
     if name == "MAKEFLAGS" and value is not None:
-        value = _JOBS.sub("", value)  # how many jobs at once, and where they are counted, is no part of what is made
+        value = re.sub(
+            _JOBS, "", value
+        )  # how many jobs at once, and where they are counted, is no part of what is made
     # The state folder is no place for secrets: a digest tells just as well whether one changed.
     if value is None or not _SECRET.search(name):
         return value

@@ -12,13 +12,13 @@ _HEADER = "// Generated from `git describe` by the build; changes here are overw
 _LINE = re.compile(r'^pub const GIT_VERSION: &str = "[^"]*";$', re.MULTILINE)
 
 
-def version_text(file: str, tree: str, environment: Mapping[str, str]) -> str:
-    """What the file should hold.
+def version_text(file: str, version: str) -> str:
+    """What the file should hold; ``version`` is as of ``describe``.
 
     The tree's own build script writes the same file. A comment block that is there already is kept, so that the two agree to the byte
     and neither makes the other's work stale.
     """
-    line = f'pub const GIT_VERSION: &str = "{_describe(tree, environment)}";'
+    line = f'pub const GIT_VERSION: &str = "{version}";'
     found = read_version(file)
     if found is not None and len(_LINE.findall(found)) == 1:
         return _LINE.sub(lambda _: line, found)
@@ -45,7 +45,7 @@ def repository(tree: str, environment: Mapping[str, str]) -> dict[str, str]:
     return {"GIT_DIR": printed[0], "GIT_WORK_TREE": printed[1]} if len(printed) == 2 else {}
 
 
-def _describe(tree: str, environment: Mapping[str, str]) -> str:
-    # As the tree's own build script does it: no git, or no repository, is an empty version.
+def describe(tree: str, environment: Mapping[str, str]) -> str:
+    """The version that git tells, as the tree's own build script asks for it: empty without git or a repository."""
     printed = git_text(["describe", "--always", "--dirty=+"], tree, environment)
     return re.sub(r'["\\\n]', "", printed.removeprefix("v"))

@@ -5,27 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from coconut_tasks.igvm.snp import PAGE_KINDS, MeasuredPage
+from coconut_tasks.igvm.snp import PAGE_KINDS, MeasuredPage, page_hash
 from coconut_tasks.igvm.values import PAGE_SIZE
 
-_PAGE = re.compile(r"0x([0-9a-f]{1,16}) ([a-z]+) ([0-9a-f]{96}|-)(?: (\S.*)\+0x([0-9a-f]{1,16}))?")
+_PAGE = r"0x([0-9a-f]{1,16}) ([a-z]+) ([0-9a-f]{96}|-)(?: (\S.*)\+0x([0-9a-f]{1,16}))?"
 
 
-Blocks = Mapping[bytes, Sequence[tuple[str, int]]]
-"""The places where a page's bytes are: part and offset."""
+Blocks = Mapping[str, Sequence[tuple[str, int]]]
+"""The places where a page's bytes are, part and offset, by the bytes' SHA-384 as hex text."""
 
 
 def blocks_of(parts: Mapping[str, bytes]) -> Blocks:
     """The pages of which parts consist: builders put parts in from a page's start on, the last page filled up with zeroes."""
-    found: dict[bytes, list[tuple[str, int]]] = {}
+    found: dict[str, list[tuple[str, int]]] = {}
     for name, content in parts.items():
         for start in range(0, len(content), PAGE_SIZE):
             block = content[start : start + PAGE_SIZE].ljust(PAGE_SIZE, b"\0")
-            found.setdefault(block, []).append((name, start))
+            found.setdefault(page_hash(block).hex(), []).append((name, start))
     return found
 
 
-def page_texts(data: bytes | bytearray, pages: Iterable[MeasuredPage], blocks: Blocks) -> Iterator[str]:
+def page_texts(pages: Iterable[MeasuredPage], blocks: Blocks) -> Iterator[str]:
     """``0x800000 normal <sha384> kernel:svsm+0x1000`` for each page: address, kind, digest of the content or ``-``, and the part.
 
     A part is found by its bytes. Where the same bytes stand in several places, the one that goes on where the page before ended is meant.
@@ -34,7 +34,7 @@ def page_texts(data: bytes | bytearray, pages: Iterable[MeasuredPage], blocks: B
     for page in pages:
         found = None
         if page.file_offset and page.kind == "normal":
-            places = blocks.get(bytes(data[page.file_offset : page.file_offset + PAGE_SIZE]), ())
+            places = blocks.get(page.content, ())
             found = following if following in places else next(iter(places), None)
         following = (found[0], found[1] + PAGE_SIZE) if found else None
         where = f" {found[0]}+{found[1]:#x}" if found else ""
@@ -46,7 +46,7 @@ def read_page(text: str) -> tuple[MeasuredPage, str, int] | None:
 
     Where its bytes are in the image is not told: ``file_offset`` is 0.
     """
-    match = _PAGE.fullmatch(text)
+    match = re.fullmatch(_PAGE, text)
     if match is None or match[2] not in PAGE_KINDS.values():
         return None
     gpa, kind, content, part, offset = match.groups()

@@ -88,6 +88,8 @@ def namespace(session: Session) -> dict[str, Any]:
     Supervisor.source = source if Run.at_work else ""
     for note in notes if Run.at_work else session.notes:
         print(note, file=sys.stderr)
+    if Run.at_work and session.source.has_version_file:
+        session.world.ask_version_ahead()
     Checker.files = session.world.files
     Reporter.verbose = session.options.verbose
     Reporter.environment = session.options.environment

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from coconut_tasks.dataclass import dataclass
+from coconut_tasks.effects.meanwhile import Meanwhile
 from coconut_tasks.effects.place import copy_whole, link_or_copy
 from coconut_tasks.effects.process import CommandFailed
 from coconut_tasks.errors import StepError
@@ -40,13 +42,13 @@ class _Built:
     """A cargo item that was built, as far as its program and its inputs are concerned."""
 
     build: Build
-    messages: list[dict[str, Any]]
     evidence: list[Evidence]
     good: list[Evidence]
     made: Mapping[str, str | None]
     """Files that build scripts wrote, with the digest that they left."""
     last_ns: int
     """When the last cargo run began."""
+    program: Program
 
 
 def build_cargo_item(name: str, work: CargoItem, world: World, log: Path, *, first: bool) -> Reading:
@@ -64,17 +66,9 @@ def build_cargo_item(name: str, work: CargoItem, world: World, log: Path, *, fir
             was_there |= {
                 path: files.digest(path) if path.endswith(".rs") else None for path in files_below(world.tree)
             }
-        built = _build(name, work, world, log, was_there)
         # Another item may put a program of the same name in the same place, so it is taken before anyone else may build.
-        program = _choose(work, programs(built.messages), log)
-        taken = Path(world.path(work.built))
-        if work.objcopy is None:
-            copy_whole(Path(program.path), taken)
-        else:
-            link_or_copy(Path(program.path), taken)
-            objcopy(work.objcopy, taken, Path(world.path(work.output)), world, log)
-            taken.unlink()
-        inputs = cargo_inputs(built.build, program.path, world.tree, world.environment, world.walker)
+        built = _build(name, work, world, log, was_there)
+        inputs = cargo_inputs(built.build, built.program.path, world.tree, world.environment, world.walker)
         paths = inputs.paths(world.walker)
         vouched = vouched_for(paths, built.evidence, built.good, built.build, started_ns, built.last_ns, files)
     secret = {
@@ -99,8 +93,14 @@ def _build(name: str, work: CargoItem, world: World, log: Path, was_there: dict[
         except CommandFailed as error:
             failure, printed = error, error.printed
         messages = parse_messages(printed)
-        build = read_build(messages, world.tree, work.manifest, world.environment)
-        evidence, found = _judge(build, messages, work, world, started_ns, written, was_there)
+        # While objcopy works: what it makes of a program that turns out to be of old sources is made once more.
+        taking = Meanwhile(partial(_take, work, messages, world, log)) if failure is None else None
+        try:
+            build = read_build(messages, world.tree, work.manifest, world.environment)
+            evidence, found = _judge(build, messages, work, world, started_ns, written, was_there)
+        finally:
+            if taking is not None:
+                taking.wait()
         written = found.written
         # A failure may be the fault of an old artifact, and what was made before it is as good as ever.
         doubtful = found.doubtful - cleaned
@@ -113,14 +113,28 @@ def _build(name: str, work: CargoItem, world: World, log: Path, was_there: dict[
             _clean(sorted(doubtful), work, world, log)
             cleaned |= doubtful
             continue
-        if failure is not None:
+        if taking is None:
+            assert failure is not None
             raise failure
         unsettled = found.unsettled | _rewritten_configuration(build, world, started_ns)
         if unsettled and left:
             continue
         _warn(name, unsettled, log)
-        return _Built(build, messages, evidence, found.good, found.made, started_ns)
+        return _Built(build, evidence, found.good, found.made, started_ns, taking.result())
     raise AssertionError("the last run returns or raises")
+
+
+def _take(work: CargoItem, messages: list[dict[str, Any]], world: World, log: Path) -> Program:
+    """Take the program that cargo made out of its target folder, and copy it with objcopy."""
+    program = _choose(work, programs(messages), log)
+    taken = Path(world.path(work.built))
+    if work.objcopy is None:
+        copy_whole(Path(program.path), taken)
+    else:
+        link_or_copy(Path(program.path), taken)
+        objcopy(work.objcopy, taken, Path(world.path(work.output)), world, log)
+        taken.unlink()
+    return program
 
 
 def _judge(

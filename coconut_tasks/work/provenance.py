@@ -148,9 +148,8 @@ def _recipe_name(work: Provenance, world: World) -> str:
 
 
 def _pages(work: Provenance, measurement: Mapping[str, Any], world: World) -> list[str]:
-    data = Path(world.path(work.igvm)).read_bytes()
     pages = pages_of(work.igvm, measurement["measure_native_zeroes"], world)
-    return list(page_texts(data, pages, _blocks(work, world)))
+    return list(page_texts(pages, _blocks(work, world)))
 
 
 def _blocks(work: Provenance, world: World) -> Blocks:

@@ -13,6 +13,6 @@ from coconut_tasks.world import World
 def write_version(work: VersionFile, world: World) -> None:
     """Write the file, but only if its text is another: a new time stamp alone would make cargo build again."""
     file = world.path(work.output)
-    text = version_text(file, world.tree, world.environment)
+    text = version_text(file, world.version)
     if read_version(file) != text:
         write_whole(Path(file), text.encode())

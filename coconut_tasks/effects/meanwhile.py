@@ -1,0 +1,42 @@
+"""Do something in another thread while this one goes on with the same step."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from coconut_tasks.effects.stopwatch import current, joined
+
+T = TypeVar("T")
+
+
+class Meanwhile(Generic[T]):
+    """Begins at once; its commands count as the step's."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self._watch = current()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(
+            target=self._run, daemon=True
+        )  # a run that was interrupted does not wait for it
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            with joined(self._watch):
+                self._result = self._work()
+        except BaseException as error:
+            self._error = error
+
+    def wait(self) -> None:
+        """Until it is over, however it ended."""
+        self._thread.join()
+
+    def result(self) -> T:
+        """Wait for it. Raises what it raised."""
+        self.wait()
+        if self._error is not None:
+            raise self._error
+        return self._result
