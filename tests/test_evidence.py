@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from coconut_tasks.inputs.cargo import Build, Reads
+from coconut_tasks.inputs.confirmed import Confirmed, Findings
 from coconut_tasks.inputs.evidence import Evidence, vouched_for
 from coconut_tasks.inputs.files import Files
 from coconut_tasks.inputs.messages import Unit
@@ -111,3 +112,29 @@ def test_a_file_that_cargo_itself_reads_was_read_by_a_later_run_of_it(name: str,
     place = Place(tmp_path, name)
     assert place.vouched(last=1)
     assert not place.vouched(place.run(-1, 1, reads=False))
+
+
+def test_of_a_fresh_artifact_the_look_before_cargo_counts(tmp_path: Path) -> None:
+    source, artifact = tmp_path / "a.c", tmp_path / "lib.a"
+    source.write_text("first")
+    artifact.write_text("made")
+    made = Evidence("p", str(artifact), False, (str(source),), {}, source.stat().st_ctime_ns + AFTER)
+    fresh = replace(made, fresh=True)
+
+    def judge(evidence: Evidence, files: Files) -> Findings:
+        with Confirmed(str(tmp_path)) as confirmed:
+            return confirmed.judge([evidence], {}, {}, files)
+
+    assert judge(made, Files()).good == [made]
+    files = Files()
+    seen = files.state(str(source))
+    source.write_text("an edit while cargo ran")
+    # It is of what was seen, and that is what the record will have: the next run finds the edit.
+    assert judge(fresh, files).good == [fresh]
+    assert files.state(str(source))[1] == seen[1]
+    files = Files()
+    files.digest(str(source))
+    source.write_text("first")  # as a step of the same run may write it
+    assert judge(fresh, files).good == [fresh]
+    source.write_text("a third text, which nobody saw before")
+    assert judge(fresh, Files()).doubtful == {"p"}

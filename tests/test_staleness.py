@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from conftest import QEMU, Site, host_triple, kernel_with_a_makefile, remove_what_was_made
 
+from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.staleness import Cause, Record, input_files, judge, signature
-from coconut_tasks.step import FirmwareImage, Step
+from coconut_tasks.step import Command, FirmwareImage, FsImage, Step
+from coconut_tasks.work import perform
 from coconut_tasks.world import open_world
 
 pytestmark = pytest.mark.long
@@ -375,6 +377,17 @@ def test_outputs_are_not_read_once_it_is_clear_that_they_are_made_anew(tmp_path:
         verdict = judge(step, record, input_files(step, Inputs(), world), world, brief=brief)
         assert [reason.cause for reason in verdict.reasons] == causes
         assert (world.files.known(str(output)) is None) == brief
+
+
+def test_what_an_earlier_run_left_is_not_taken_for_what_a_command_made(tmp_path: Path) -> None:
+    world = open_world(str(tmp_path), str(tmp_path / "bin"), {**os.environ})
+    output = "bin/.coconut/parts/fs/fs.bin"
+    work = FsImage((), "bin/.coconut/parts/fs/root", Command(("true",)), output)
+    step = Step("fs", "fs", "0" * 12, "", work, (), (output,))
+    (tmp_path / output).parent.mkdir(parents=True)
+    (tmp_path / output).write_text("of an earlier run")
+    with pytest.raises(StepError, match="made no"):
+        perform(step, world, first=False)
 
 
 def test_firmware_is_taken_by_content(site: Site) -> None:

@@ -90,14 +90,16 @@ class Confirmed:
         ``before`` is ``written`` of the cargo run right before this one, of the same step; ``was_there`` are the files that were there
         before, with their digests where those are known.
         """
-        for file in set().union(*(e.files for e in evidence), *(e.beside for e in evidence)):
+        # Of what is fresh, a look from before cargo's own will do: an edit since then is for the next run to see.
+        made = [e for e in evidence if not e.fresh]
+        for file in set().union(*(e.files for e in made), *(e.beside for e in made)):
             files.look_again(file)
         (known,) = self._connection.execute("select count(*) from notes").fetchone()
         found = Findings(written=dict(before), of_others=not known and any(e.fresh for e in evidence))
         own = self._own_files()
         for e in evidence:
             if e.fresh:
-                good = self._note(e) == _facts(e, files)
+                good = self._is_as_noted(e, files)
             else:
                 changed = {file for file in e.files if _changed(e, file, was_there, files)}
                 if e.ended_ns is not None:
@@ -181,6 +183,14 @@ class Confirmed:
         self._connection.execute(
             f"delete from notes where artifact = ? and rowid not in ({newest})", (e.artifact, e.artifact, _KEPT)
         )
+
+    def _is_as_noted(self, e: Evidence, files: Files) -> bool:
+        note = self._note(e)
+        if note == _facts(e, files):
+            return True
+        for file in e.files:  # a step of this run may have written into it
+            files.look_again(file)
+        return note == _facts(e, files)
 
     def _note(self, e: Evidence) -> object:
         row = self._connection.execute("select note from notes where identity = ?", (e.identity,)).fetchone()

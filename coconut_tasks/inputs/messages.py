@@ -172,7 +172,7 @@ def _unit(message: Message, deps: Sequence[str]) -> Unit:
     artifact = files[-1]
     if "custom-build" in message["target"]["kind"]:
         folder = os.path.dirname(artifact)
-        beside = glob(os.path.join(escape(folder), "*.d"))
+        beside = [os.path.join(folder, name) for name in _names_in(folder) if name.endswith(".d")]
         stamp = _stamp(os.path.dirname(os.path.dirname(folder)), package, folder[-_HASH:])
         return Unit(package, artifact, tuple(sorted(beside)), bool(beside), fresh, stamp, script=True)
     links = bool(message.get("executable"))
@@ -210,6 +210,13 @@ def _hashed(package: str, file: str, stem: str, deps: Sequence[str], fresh: bool
 def _stamp(profile: str, package: str, hash: str) -> str:
     """Where cargo notes that it starts rustc, right before it does (seen with cargo 1.95 and 1.96)."""
     return os.path.join(profile, ".fingerprint", f"{package_name(package)}-{hash}", _STAMP)
+
+
+def _names_in(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 def _inode(path: str) -> tuple[int, int] | None:

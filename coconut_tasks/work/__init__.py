@@ -5,6 +5,9 @@ Each is imported when it is needed: a compiler is to be started before what read
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.known import Reading
 from coconut_tasks.step import (
@@ -31,6 +34,11 @@ def perform(step: Step, world: World, *, first: bool) -> Reading:
     """
     log = world.log(step)
     log.unlink(missing_ok=True)
+    own = f"{world.state}{os.sep}"
+    for path in map(world.path, step.outputs):
+        if path.startswith(own):
+            # Of an earlier run: it is not to be taken for what a command made that makes nothing. To rename over a file takes longer, too.
+            Path(path).unlink(missing_ok=True)
     reproducible = world.reproducible
     if reproducible is not None:
         from coconut_tasks.work.reproducible import prepare

@@ -19,5 +19,4 @@ def pack_fs(work: FsImage, world: World, log: Path) -> None:
         StepError: packit failed.
     """
     lay_down([(Path(world.path(file)), path) for path, file in work.files], Path(world.path(work.root)))
-    Path(world.path(work.output)).unlink(missing_ok=True)
     world.run(work.pack, log)

@@ -18,7 +18,6 @@ def build_igvm(work: IgvmFile, world: World, log: Path) -> None:
     """
     output = Path(world.path(work.output))
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.unlink(missing_ok=True)
     world.run(work.build, log)
     if output.is_file():
         with output.open("rb") as file:

@@ -68,11 +68,13 @@ def prepare_provenance(work: Provenance, world: World) -> None:
     if not all(map(world.files.known, paths)):
         return
     recipe = world.path(work.recipe)
-    read = _read([_link(path, world) for path in paths], world)
+    links = [_link(path, world) for path in paths]
+    read = _read(links, world)
     repository = find_repository(world.tree, world.environment)
     digest = _recipe_digest(recipe, world.files.known(recipe), world)
     _source_and_files(read, repository, recipe, digest, world)
     _blocks(work, world)
+    _tools(links, world)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
