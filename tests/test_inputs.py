@@ -7,17 +7,22 @@ import os
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.cargo import parse_depfile, workspace_root
 from coconut_tasks.inputs.environment import asked_environment, cargo_environment, make_references
 from coconut_tasks.inputs.files import ABSENT, Files, Walker
 from coconut_tasks.inputs.make import closure, make_knowledge, makefile_list, parse_rules
-from coconut_tasks.inputs.messages import parse_messages, programs
+from coconut_tasks.inputs.messages import Program, parse_messages, programs
 from coconut_tasks.inputs.version import describe, version_text
 from coconut_tasks.step import Command
+from coconut_tasks.work.cargo import choose
 
 OLD = 1_600_000_000
 
@@ -353,6 +358,26 @@ def test_makes_data_base_is_read(tmp_path: Path) -> None:
 def git(folder: Path, *words: str) -> None:
     identity = ["-c", "user.name=n", "-c", "user.email=e@example", "-c", "commit.gpgsign=false"]
     subprocess.run(["git", *identity, *words], cwd=folder, check=True, capture_output=True)
+
+
+def test_of_several_test_programs_the_librarys_is_meant(tmp_path: Path) -> None:
+    library, program, other = (
+        Program("my_pkg", True, "/lib", True),
+        Program("my-pkg", True, "/bin"),
+        Program("it", True, "/it"),
+    )
+    same = Program("pkg", True, "/lib", True), Program("pkg", True, "/bin")
+
+    def chosen(name: str, made: Sequence[Program]) -> str:
+        work = cast(Any, SimpleNamespace(test=True, program=name, build="cargo test"))
+        return choose(work, list(made), tmp_path / "log").path
+
+    assert chosen("my-pkg", [other, library]) == "/lib"
+    assert chosen("my-pkg", [other, program]) == "/bin"
+    assert chosen("my-pkg", [library, program, other]) == "/lib"
+    assert chosen("pkg", [*same, other]) == "/lib"
+    with pytest.raises(StepError, match="2 programs where one is wanted, not a single test program"):
+        chosen("pkg", [other, Program("other", True, "/other")])
 
 
 def test_the_version_is_gits_without_a_leading_v(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ class Program:
     name: str
     test: bool
     path: str
+    library: bool = False
+    """Of a library: its tests, where ``test`` is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,12 @@ def parse_messages(text: str) -> list[dict[str, Any]]:
 def programs(messages: Iterable[Message]) -> list[Program]:
     """The executables that cargo names, fresh ones too."""
     return [
-        Program(message["target"]["name"], bool(message["profile"]["test"]), message["executable"])
+        Program(
+            message["target"]["name"],
+            bool(message["profile"]["test"]),
+            message["executable"],
+            "lib" in message["target"]["kind"],
+        )
         for message in messages
         if message["reason"] == "compiler-artifact"
         and message.get("executable")

@@ -126,7 +126,7 @@ def _build(name: str, work: CargoItem, world: World, log: Path, was_there: dict[
 
 def _take(work: CargoItem, messages: list[dict[str, Any]], world: World, log: Path) -> Program:
     """Take the program that cargo made out of its target folder, and copy it with objcopy."""
-    program = _choose(work, programs(messages), log)
+    program = choose(work, programs(messages), log)
     taken = Path(world.path(work.built))
     if work.objcopy is None:
         copy_whole(Path(program.path), taken)
@@ -198,8 +198,13 @@ def _triple(work: CargoItem) -> str | None:
     return argv[argv.index("--target") + 1] if "--target" in argv else None
 
 
-def _choose(work: CargoItem, made: list[Program], log: Path) -> Program:
+def choose(work: CargoItem, made: list[Program], log: Path) -> Program:
+    """The program of an item, among those that cargo made. Raises StepError if none of them is, or it cannot be told which."""
     candidates = [program for program in made if program.test == work.test]
+    if len(candidates) > 1:
+        # As xbuild: of a package's test programs the library's is meant, whose name has no dash.
+        of_library = [one for one in candidates if one.library and one.name == work.program.replace("-", "_")]
+        candidates = of_library or candidates
     if not work.test or len(candidates) > 1:
         named = [program for program in candidates if program.name == work.program]
         candidates = named if len(named) == 1 or not work.test else candidates
