@@ -368,3 +368,14 @@ def test_features_beside_all_features_are_warned_about() -> None:
     # make has no way to ask for all features.
     (stage1,) = [step for step in planned.steps if step.name == "kernel:tdx-stage1"]
     assert stage1.commands[0].env == (("FEATURES", "alpha,beta"), ("FEATURES_TEST", "alpha,beta"))
+
+
+@pytest.mark.parametrize(
+    ("path", "kernel", "told"),
+    [("/init", {}, False), ("/bin/init", {}, True), ("/bin/init", {"type": "test"}, False), ("init", {}, False)],
+)
+def test_an_image_in_which_nothing_is_started_is_warned_about(path: str, kernel: dict[str, str], told: bool) -> None:
+    modules = {"a": {"path": path}, "b": {"path": "/b"}}
+    warnings = plan(recipe(fs={"modules": modules}, kernel={"svsm": kernel})).warnings
+    wanted = f"a.json: nothing is at /init in the file-system image, which SVSM starts: there is {path}, /b"
+    assert warnings == ((wanted,) if told else ())

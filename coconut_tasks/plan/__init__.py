@@ -86,7 +86,16 @@ def plan_recipes(recipes: Sequence[Recipe], ground: Ground) -> Plan:
             label += "'"
         steps.append(replace(step, publish=shown, label=label))
         taken.add(steps[-1].name)
-    return Plan(tuple(steps), tuple(_unused_features(recipes, steps, ground)))
+    return Plan(tuple(steps), (*_unused_features(recipes, steps, ground), *_without_init(recipes)))
+
+
+def _without_init(recipes: Iterable[Recipe]) -> Iterator[str]:
+    """SVSM's kernel starts ``/init``, and the guest fails where there is none (its ``kernel/src/svsm.rs``)."""
+    for recipe in recipes:
+        starts = recipe.kernel.svsm.type is BuildType.CARGO  # a test kernel does not, nor need one that make builds
+        if starts and recipe.modules and not any(module.path == "init" for module in recipe.modules):
+            paths = ", ".join(f"/{module.path}" for module in recipe.modules)
+            yield f"{recipe.source}: nothing is at /init in the file-system image, which SVSM starts: there is {paths}"
 
 
 def _clashes(steps: Iterable[Step], label_of: Mapping[str, str]) -> Iterator[str]:
