@@ -9,12 +9,13 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from doit.exceptions import InvalidTask, TaskFailed, UnmetDependency
 
 from coconut_tasks.effects.stopwatch import Stopwatch
+from coconut_tasks.errors import UsageError
 from coconut_tasks.tasks.interrupt import listen
 from coconut_tasks.tasks.node import Node, Result, backend, node_of
 from coconut_tasks.tasks.preflight import preflight, take_lock
@@ -27,6 +28,8 @@ class Supervisor:
     """Of the run that is at work, or was the last one."""
     source: ClassVar[str] = ""
     """Which tree is built and which recipes, where that is still to be told."""
+    check: ClassVar[Callable[[Sequence[Node]], object] | None] = None
+    """Raises UsageError for steps that the command at work can do nothing with."""
     jobs: ClassVar[int] = 1
     """How many steps may run at once."""
 
@@ -44,7 +47,7 @@ class Supervisor:
         self.steps = nodes = needed_nodes(tasks, selected_tasks)
         if not getattr(self, "tells_source", False):
             self._tell_source()
-        problems = preflight(nodes)
+        problems = preflight(nodes) + self._unfit(nodes)
         if nodes and not problems:
             listen()
             problems = take_lock(nodes[0].world)
@@ -55,6 +58,15 @@ class Supervisor:
             raise InvalidTask("\n".join(problems))
         if start := getattr(super(), "initialize", None):  # not every reporter of doit has it
             start(tasks, selected_tasks)
+
+    def _unfit(self, nodes: Sequence[Node]) -> list[str]:
+        check = type(self).check
+        try:
+            if check is not None:
+                check(nodes)
+        except UsageError as error:
+            return [f"error: {error}"]
+        return []
 
     def execute_task(self, task: Any) -> None:
         if task.actions:  # else it is a group, which doit "executes" too

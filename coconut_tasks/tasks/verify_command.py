@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, CoconutError, UsageError, tell
 from coconut_tasks.options import VERIFY
 from coconut_tasks.tasks.commands import Run
+from coconut_tasks.tasks.stand import from_here
 
 if TYPE_CHECKING:
     from coconut_tasks.papers.expected import Expectation
@@ -44,7 +44,10 @@ class Verify(Run):
         if params.get("single"):
             tell(UsageError("verify: --single would leave out what the image is made of: without it"))
             return EXIT_USAGE
+        from coconut_tasks.tasks.supervise import Supervisor
+
         Run.compares = True
+        Supervisor.check = _measured  # which image is meant is not to be asked after minutes
         status = super().execute(params, args)
         if status != 0 or not params.get("coconut"):
             return status
@@ -56,12 +59,21 @@ class Verify(Run):
 
     def _compare(self) -> int:
         from coconut_tasks.reports.verified import mismatch_text, other_settings, verified_text
+        from coconut_tasks.tasks.node import Result
+        from coconut_tasks.tasks.supervise import Supervisor
 
-        expectation, node = Run.expectation, self._measured()
-        assert expectation is not None
+        good = (Result.BUILT, Result.PLACED, Result.FRESH)
+        expectation, latest = Run.expectation, Supervisor.latest
+        assert expectation is not None and latest is not None
+        left_out = [node.step.name for node in latest.steps if node.result not in good]
+        if left_out:
+            raise UsageError(
+                f"verify: {', '.join(left_out)} was left out, so nobody knows what a build gives: doit forget takes it in"
+            )
+        node = _measured(latest.steps)
         work, world = node.step.work, node.world
         image, digest = node.digest()
-        shown = os.path.relpath(image)
+        shown = from_here(image)
         if digest in expectation.expected.digests:
             sys.stdout.write(f"{verified_text(shown, digest, expectation)}\n")
             return 0
@@ -71,39 +83,31 @@ class Verify(Run):
         sys.stdout.write("".join(f"{line}\n" for line in lines))
         return EXIT_FAILED
 
-    def _measured(self) -> Any:
-        """The one measurement of this run that is to be compared.
 
-        Raises:
-            UsageError: there is none, or nobody says which.
-        """
-        from coconut_tasks.step import Measurement
-        from coconut_tasks.tasks.node import Result
-        from coconut_tasks.tasks.supervise import Supervisor
+def _measured(steps: Sequence[Any]) -> Any:
+    """The one measurement among them that is to be compared.
 
-        expectation, latest = Run.expectation, Supervisor.latest
-        assert expectation is not None and latest is not None
-        left_out = [
-            node.step.name for node in latest.steps if node.result not in (Result.BUILT, Result.PLACED, Result.FRESH)
-        ]
-        if left_out:
-            raise UsageError(
-                f"verify: {', '.join(left_out)} was left out, so nobody knows what a build gives: doit forget takes it in"
-            )
-        measured = [(work.shown, node) for node in latest.steps if isinstance(work := node.step.work, Measurement)]
-        wanted = expectation.expected.image
-        nodes = [node for image, node in measured if not wanted or image == wanted]
-        if len(nodes) == 1:
-            return nodes[0]
-        if not measured:
-            raise UsageError(
-                "verify: nothing that was asked for is measured: a target with SEV-SNP, or its task, as measure:qemu"
-            )
-        if not nodes:
-            images = ", ".join(image for image, _ in measured)
-            raise UsageError(f"EXPECT: {expectation.told} is of {wanted}: here are {images}")
-        names = ", ".join(node.step.name for node in nodes)
-        raise UsageError(f"EXPECT: {expectation.told} says not of which image it is: one of the tasks {names} with it")
+    Raises:
+        UsageError: there is none, or nobody says which.
+    """
+    from coconut_tasks.step import Measurement
+
+    expectation = Run.expectation
+    assert expectation is not None
+    measured = [(work.shown, node) for node in steps if isinstance(work := node.step.work, Measurement)]
+    wanted = expectation.expected.image
+    nodes = [node for image, node in measured if not wanted or image == wanted]
+    if len(nodes) == 1:
+        return nodes[0]
+    if not measured:
+        raise UsageError(
+            "verify: nothing that was asked for is measured: a target with SEV-SNP, or its task, as measure:qemu"
+        )
+    if not nodes:
+        images = ", ".join(image for image, _ in measured)
+        raise UsageError(f"EXPECT: {expectation.told} is of {wanted}: here are {images}")
+    names = ", ".join(node.step.name for node in nodes)
+    raise UsageError(f"EXPECT: {expectation.told} says not of which image it is: one of the tasks {names} with it")
 
 
 def read_expectation(value: str, absolute: Callable[[str], str]) -> Expectation:
