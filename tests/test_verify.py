@@ -196,8 +196,11 @@ def test_of_several_images_the_right_one_is_compared_or_asked_for(site: Site) ->
     assert verify(site, "measure:qemu", recipe, f"EXPECT={digests['h.igvm']}").status == 1
     outcome = verify(site, "measure:qemu", recipe, "EXPECT=bin/h.igvm.launch-digest.json")
     assert outcome.status == 2 and "is of h.igvm: here are q.igvm" in outcome.err
+    source = site.tree / "kernel" / "src" / "main.rs"
+    source.write_text(f"{source.read_text()}\n// an edit\n")
     outcome = verify(site, "kernel:svsm", recipe, f"EXPECT={digests['h.igvm']}")
-    assert outcome.status == 2 and "nothing that was asked for is measured" in outcome.err
+    assert outcome.status == 2 and "error: verify: nothing that was asked for is measured" in outcome.err
+    assert outcome.built == set()  # it was asked before
 
 
 @pytest.mark.parametrize(

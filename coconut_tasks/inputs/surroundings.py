@@ -1,0 +1,75 @@
+"""The user's environment as builds are to have it: without what another program set for its own children.
+
+A git hook, ``git rebase --exec`` and ``cargo run`` start programs with variables that speak of another repository or another package. Where
+they reached a build, its version and its keys would be others than from the command line, and nobody would have asked for it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+from coconut_tasks.inputs.git import OF_ONE_REPOSITORY
+
+_OF_CARGOS_CHILDREN = (
+    r"CARGO(_(MANIFEST_(DIR|PATH|LINKS)|PKG_.*|(BIN|CRATE)_NAME"
+    r"|BIN_EXE_.*|PRIMARY_PACKAGE|TARGET_TMPDIR|RUSTC_CURRENT_DIR))?"
+)
+"""What cargo sets for a program that ``cargo run``, ``cargo test`` or a subcommand starts (The Cargo Book, "Environment Variables")."""
+_ASKED_FOR = ("env", "cli")
+"""Values of RUSTUP_TOOLCHAIN_SOURCE with which RUSTUP_TOOLCHAIN is what somebody asked for, and not what rustup found."""
+OF_OPTIONS = ("RELEASE", "FEATURES", "ALL_FEATURES", "REPRODUCIBLE")
+"""Variables that are options of this program on its command line. In the environment, where nobody may have meant them, a makefile would
+build by them what cargo builds without: half a release, and with ``ifdef`` also where the value is 0."""
+_EMPTY_IS_UNSET = ("RUSTC", "RUSTDOC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_HOME", "RUSTUP_HOME", "HOME")
+
+
+def for_builds(environment: Mapping[str, str], tree: str, workdir: str, *, is_copy: bool = False) -> dict[str, str]:
+    """What reaches tools that work in the tree. ``workdir`` is where the user stands; both are absolute. Of a copy, the variables name
+    the repository."""
+    found = {
+        name: value
+        for name, value in environment.items()
+        if (value or name not in _EMPTY_IS_UNSET) and name not in OF_OPTIONS and not _is_of_cargos_children(name)
+    }
+    _drop_rustups(found, environment)
+    if not is_copy and not _is_of_this_repository(found, tree, workdir):
+        for name in OF_ONE_REPOSITORY:
+            found.pop(name, None)
+    if "HOME" not in found and (home := _home_of_the_user()):
+        found["HOME"] = home
+    if "CARGO_HOME" in found:
+        found["CARGO_HOME"] = os.path.join(workdir, found["CARGO_HOME"])  # cargo starts in the tree
+    return found
+
+
+def _home_of_the_user() -> str:
+    # As cargo and rustup find it where HOME is not set.
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:  # in a container, a user may have a number only
+        return ""
+
+
+def _is_of_cargos_children(name: str) -> bool:
+    return name.startswith("CARGO") and re.fullmatch(_OF_CARGOS_CHILDREN, name) is not None
+
+
+def _drop_rustups(found: dict[str, str], environment: Mapping[str, str]) -> None:
+    if environment.get("RUSTUP_TOOLCHAIN_SOURCE", _ASKED_FOR[0]) not in _ASKED_FOR:
+        found.pop("RUSTUP_TOOLCHAIN", None)
+    found.pop("RUSTUP_TOOLCHAIN_SOURCE", None)
+    if found.get("RUSTUP_HOME") == os.path.join(found.get("HOME", ""), ".rustup"):
+        del found["RUSTUP_HOME"]  # rustup names it to its children also where nobody set it
+
+
+def _is_of_this_repository(found: Mapping[str, str], tree: str, workdir: str) -> bool:
+    """Whether somebody says, by a work tree that the tree is in, which repository is meant. A hook names an index of its own, too."""
+    work_tree = found.get("GIT_WORK_TREE")
+    if not work_tree or "GIT_DIR" not in found or "GIT_INDEX_FILE" in found or "GIT_PREFIX" in found:
+        return False
+    top = os.path.realpath(os.path.join(workdir, work_tree))
+    return f"{os.path.realpath(tree)}{os.sep}".startswith(top.rstrip(os.sep) + os.sep)
