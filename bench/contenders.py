@@ -88,7 +88,9 @@ class Tree:
         """Write recipes, and what is made of them for the other builders."""
         for name, recipe in self.recipes.items():
             (self.folder / f"{name}.json").write_text(json.dumps(recipe, indent=4))
-            plan = open_session(from_words([f"RECIPE={name}.json", "SVSM=svsm"], os.environ, str(self.folder))).plan
+            plan = open_session(
+                from_words([f"RECIPE={name}.json", "SVSM=svsm", "BIN=bin"], os.environ, str(self.folder))
+            ).plan
             (self.source / f"serial-{name}.sh").write_text(
                 "\n".join(line for step in plan.steps for line in shell(step))
             )
@@ -106,7 +108,7 @@ class Tree:
 def command_of(builder: str, recipe: str) -> tuple[list[str], str]:
     """The command of a builder, and the folder of its tree that it runs in."""
     return {
-        "ours": ([*DOIT, f"RECIPE={recipe}.json", "SVSM=svsm"], "."),
+        "ours": ([*DOIT, f"RECIPE={recipe}.json", "SVSM=svsm", "BIN=bin"], "."),
         "serial": (["sh", "-e", f"serial-{recipe}.sh"], "svsm"),
         "cargo": (["sh", "-e", f"cargo-{recipe}.sh"], "svsm"),
         "ninja": ([ninja_program(), "-f", f"{recipe}.ninja"], "svsm"),

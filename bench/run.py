@@ -43,7 +43,9 @@ class Race:
             tree.lay(extra_modules, heavy, large=large)
         self.env = environment()
         tree = self.trees["ours"]
-        self.triple = open_session(from_words(["RECIPE=a.json", "SVSM=svsm"], os.environ, str(tree.folder))).triple
+        self.triple = open_session(
+            from_words(["RECIPE=a.json", "SVSM=svsm", "BIN=bin"], os.environ, str(tree.folder))
+        ).triple
         self.number = 0
 
     def run(self, builder: str, recipe: str = "a") -> float:

@@ -14,8 +14,8 @@ from coconut_tasks.options import Options, parse_features, process_environment
 from coconut_tasks.session import open_session
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; the result is the exit status: 0 fine, 1 a step failed, 2 wrong use or recipe."""
+def main(argv: Sequence[str] | None = None, *, is_copy: bool = False) -> int:
+    """Entry point; the result is the exit status: 0 fine, 1 a step failed, 2 wrong use or recipe. ``is_copy`` as in ``Options``."""
     from doit.cmd_base import ModuleTaskLoader
     from doit.doit_cmd import DoitMain
 
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     mend_streams()
     given = parser().parse_args(argv)
     try:
-        session = open_session(_options(given))
+        session = open_session(_options(given, is_copy))
     except (CoconutError, OSError) as error:
         tell(error)
         return EXIT_USAGE
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(doit.run(["run", "-n", str(given.jobs)]))
 
 
-def _options(given: argparse.Namespace) -> Options:
+def _options(given: argparse.Namespace, is_copy: bool) -> Options:
     environment = process_environment()
     return Options(
         recipes=tuple(given.recipes),
@@ -52,6 +52,8 @@ def _options(given: argparse.Namespace) -> Options:
         verbose=given.verbose,
         reproducible=given.reproducible,
         lenient=given.lenient,
+        sample=given.sample,
         environment=environment,
         workdir=os.getcwd(),
+        is_copy=is_copy,
     )

@@ -21,7 +21,7 @@ DEFAULT_PACKAGE = "svsm"
 VARIABLES: Mapping[str, str] = {
     "RECIPE": "build recipes, separated by commas or spaces",
     "SVSM": "the SVSM source tree (default: $SVSM, the checkout that one stands in, the sample tree)",
-    "BIN": "the output folder (default: bin/ of the checkout that one stands in, else of the current folder)",
+    "BIN": "the output folder (default: bin/ of the checkout that is built)",
     "RELEASE": "1: release profile",
     "FEATURES": "more cargo features, [pkg:]feature, separated by commas or spaces; pkg defaults to svsm",
     "ALL_FEATURES": "1: all features of every cargo item, instead of the recipe's",
@@ -29,12 +29,13 @@ VARIABLES: Mapping[str, str] = {
     "VERBOSE": "1: commands and tools say more",
     "REPRODUCIBLE": "1: bytes that do not depend on where, when and by whom they are built",
     "LENIENT": "1: unknown fields of a recipe are warnings",
+    "SAMPLE": "1: where no SVSM tree is, the sample that an installed coconut-tasks brings along",
     "ASK_CARGO": "1: every cargo item asks cargo, whatever is known of its inputs",
     "EXPECT": "the launch digest that is expected, or a file that names one",
 }
 VERIFY = "verify"
 """The one command that looks at ``EXPECT``."""
-SWITCHES = ("RELEASE", "ALL_FEATURES", "OFFLINE", "VERBOSE", "REPRODUCIBLE", "LENIENT", "ASK_CARGO")
+SWITCHES = ("RELEASE", "ALL_FEATURES", "OFFLINE", "VERBOSE", "REPRODUCIBLE", "LENIENT", "SAMPLE", "ASK_CARGO")
 """The variables that are yes or no; in lower case, the fields of ``Options``."""
 _SEPARATORS = re.compile(r"[,\s]+", re.ASCII)
 _SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
@@ -65,12 +66,15 @@ class Options:
     verbose: bool = False
     reproducible: bool = False
     lenient: bool = False
+    sample: bool = False
     ask_cargo: bool = False
     expect: str | None = None
     """The launch digest, or the file with one, that a build is to be compared with."""
     environment: Mapping[str, str] = field(default_factory=dict)
     workdir: str = "."
     """The folder that the user stood in: relative paths of the command line and of variables start there."""
+    is_copy: bool = False
+    """Whether the tree is a copy, and GIT_DIR names the repository of the one that it was copied from."""
 
     def absolute(self, path: str) -> str:
         """A path that the user gave, made absolute."""
@@ -162,7 +166,7 @@ def from_words(words: Sequence[str], environment: Mapping[str, str], workdir: st
     if wrong:
         raise UsageError("\n".join(wrong))
     return Options(
-        recipes=split_list(given.get("RECIPE", "")),
+        recipes=_recipes(given, environment, workdir),
         svsm=given.get("SVSM", environment.get("SVSM") or None),
         bin=given.get("BIN"),
         expect=given.get("EXPECT"),
@@ -171,6 +175,13 @@ def from_words(words: Sequence[str], environment: Mapping[str, str], workdir: st
         workdir=workdir,
         **switches,
     )
+
+
+def _recipes(given: Mapping[str, str], environment: Mapping[str, str], workdir: str) -> tuple[str, ...]:
+    word, tree = given.get("RECIPE", ""), given.get("SVSM", environment.get("SVSM", ""))
+    # A path may have blanks and commas in it; where there is such a file, it is meant.
+    is_file = any(os.path.isfile(os.path.join(workdir, os.path.expanduser(start), word)) for start in ("", tree))
+    return (word,) if is_file else split_list(word)
 
 
 def process_environment() -> Mapping[str, str]:

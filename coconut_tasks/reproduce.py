@@ -108,7 +108,7 @@ def reproduce(options: Options, session: Session, folder: Path, say: Callable[[s
             umask=manner.umask,
         )
         there = replace(options, recipes=recipes, svsm=str(copy.tree), bin=str(copy.bin), reproducible=True)
-        there = replace(there, environment=environment)
+        there = replace(there, environment=environment, is_copy=True)
         copies.append(copy)
         sessions.append(open_session(there))
     return _compare(sessions[0], sessions[1], (copies[0], copies[1]))
@@ -120,7 +120,7 @@ def remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-_MAIN = "import sys; from coconut_tasks.cli import main; sys.exit(main())"
+_MAIN = "import sys; from coconut_tasks.cli import main; sys.exit(main(is_copy=True))"
 
 
 def _flags(options: Options, copy: Copy) -> list[str]:
@@ -135,7 +135,7 @@ def _flags(options: Options, copy: Copy) -> list[str]:
 def _absolute_firmware(options: Options, session: Session) -> dict[str, str]:
     """The environment with the paths of firmware images made absolute: the builds do not stand where the user does."""
     names = {recipe.firmware.env for recipe in session.recipes if recipe.firmware is not None and recipe.firmware.env}
-    given = dict(options.environment)
+    given = dict(session.options.environment)
     return {**given, **{name: options.absolute(given[name]) for name in sorted(names) if given.get(name)}}
 
 

@@ -16,6 +16,8 @@ from coconut_tasks.dataclass import dataclass
 from coconut_tasks.effects.place import write_cache
 from coconut_tasks.errors import Problem, RecipeError, UsageError
 from coconut_tasks.inputs.environment import reproducible_environment
+from coconut_tasks.inputs.git import missing_submodules
+from coconut_tasks.inputs.surroundings import OF_OPTIONS, for_builds
 from coconut_tasks.inputs.toolchain import default_target
 from coconut_tasks.inputs.version import commit_time
 from coconut_tasks.layout import BARE_METAL, REPRODUCIBLE
@@ -25,7 +27,7 @@ from coconut_tasks.plan import Plan, plan_recipes
 from coconut_tasks.plan.firmware import unset_variable
 from coconut_tasks.plan.ground import Ground
 from coconut_tasks.recipe import Recipe
-from coconut_tasks.source import Source, default_recipe, find_recipe, find_source, shipped
+from coconut_tasks.source import Source, copy_origin, default_recipe, find_recipe, find_source, shipped
 from coconut_tasks.step import CargoItem
 from coconut_tasks.world import Reproducible, World, open_world
 
@@ -51,11 +53,22 @@ def open_session(options: Options) -> Session:
         UsageError, RecipeError: what the user asked for, or wrote, is wrong; all recipes' problems at once.
     """
     source = find_source(options)
+    meant = [name for name in OF_OPTIONS if options.environment.get(name) and not getattr(options, name.lower())]
+    surroundings = for_builds(options.environment, source.tree, options.workdir, is_copy=options.is_copy)
+    options = replace(options, environment=surroundings)
     world = open_world(source.tree, source.bin, options.environment, ask_cargo=options.ask_cargo)
     names = options.recipes or (default_recipe(options, source.tree),)
     world.recipes = names
-    notes: list[str] = []
+    notes = [
+        f"note: {name} of the environment does nothing: 'doit {name}=…', or coconut-build's option, is what asks for it"
+        for name in meant
+    ]
+    if missing := missing_submodules(source.tree):
+        notes.append(
+            f"note: nothing is in {', '.join(missing)}, without which parts cannot be built: git submodule update --init"
+        )
     recipes = _load(names, options, source, world, notes)
+    copy_origin(source)  # now that the recipes are known to be some
     if options.reproducible:
         _make_reproducible(world, source, recipes)
     triple, why = _triple(source, world)

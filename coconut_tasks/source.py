@@ -29,6 +29,8 @@ class Source:
     why: str
     """How the tree was chosen, for the one line that says so."""
     is_sample: bool
+    origin: str = ""
+    """Where the tree is to be copied from first; empty where it is there."""
 
     @property
     def layout(self) -> Layout:
@@ -78,13 +80,13 @@ def is_sample(folder: Path) -> bool:
 
 
 def find_source(options: Options) -> Source:
-    """The tree by ``SVSM``, else the checkout that one stands in, else the sample; the output folder by ``BIN``, else ``bin/``.
+    """The tree by ``SVSM``, else the checkout that one stands in, else the sample; the output folder by ``BIN``, else ``bin/`` of that
+    checkout (the sample's is the clone that it is in), wherever one stands.
 
     Raises:
-        UsageError: what was named is no SVSM tree, or the output folder would hold the tree.
+        UsageError: what was named is no SVSM tree, or the output folder would hold the tree, or has somebody else's files.
     """
     sample = shipped("sample")
-    home = options.workdir
     if options.svsm is not None:
         tree, why = Path(options.absolute(options.svsm)), "named by SVSM"
         if not is_svsm_tree(tree):
@@ -95,31 +97,61 @@ def find_source(options: Options) -> Source:
         standing = Path(options.workdir)
         around = next((folder for folder in (standing, *standing.parents) if is_svsm_tree(folder)), None)
         if around is not None:
-            tree, why, home = around, "the checkout that you stand in", str(around)
-        elif is_svsm_tree(sample):
-            tree, why = _own_copy(sample, Path(home)), "the embedded sample"
-        else:
+            tree, why = around, "the checkout that you stand in"
+        elif not is_svsm_tree(sample):
             raise UsageError("no source tree: name one with SVSM=path, or stand in an SVSM checkout")
-    root = os.path.realpath(tree)
+        elif _PACKAGE not in sample.parents:
+            tree, why = sample, "the embedded sample"
+        elif options.sample:
+            # An installed package is no place to build in.
+            tree, why = (
+                _cache(options) / f"sample-{__version__}" / "sample",
+                "a copy of the sample that comes with coconut-tasks",
+            )
+        else:
+            raise UsageError(
+                "no source tree: stand in an SVSM checkout, or name one with SVSM=path; "
+                "SAMPLE=1 (coconut-build --sample) builds the toy kernel that comes with coconut-tasks"
+            )
+    root, copied = os.path.realpath(tree), tree.parent.parent == _cache(options)
+    origin = str(sample) if copied and not tree.exists() else ""
+    # The sample is a part of its clone, and its copy of a folder that looks like one.
+    home = os.path.dirname(root) if copied or root == os.path.realpath(sample) else root
     bin = os.path.realpath(options.absolute(options.bin) if options.bin is not None else os.path.join(home, "bin"))
     if _is_below(root, bin):
         raise UsageError(f"BIN: '{bin}' is or holds the source tree {root}: a folder of its own is needed")
     for folder in (bin, os.path.join(bin, STATE_FOLDER)):
         if os.path.lexists(folder) and not os.path.isdir(folder):
             raise UsageError(f"BIN: '{folder}' is not a folder")
-    return Source(root, bin, why, is_sample(tree))
+    if options.bin is None and (others := _others_files(bin)):
+        raise UsageError(
+            f"BIN: '{bin}' has files that this program did not make ({others}): "
+            "name the output folder with BIN=, this one or another"
+        )
+    return Source(root, bin, why, bool(origin) or is_sample(tree), origin)
 
 
-def _own_copy(sample: Path, home: Path) -> Path:
-    # An installed package is no place to build in: the sample is copied out of it, to where the user stands, once for each version.
-    if _PACKAGE not in sample.parents:
-        return sample
-    copy = home / f"coconut-sample-{__version__}"
-    if not copy.exists():
-        temporary = Path(f"{copy}.{os.getpid()}")
-        shutil.copytree(sample, temporary)
-        temporary.rename(copy)
-    return copy
+def _others_files(bin: str) -> str:
+    """Some names of what is in a folder in which this program never built; nothing where there is no such folder, or an empty one."""
+    names = sorted(os.listdir(bin)) if os.path.isdir(bin) else []
+    if STATE_FOLDER in names:
+        return ""
+    names = [name for name in names if not name.startswith(".")]  # as .gitignore
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def copy_origin(source: Source) -> None:
+    """Make the tree, where it is one that is to be copied."""
+    if source.origin and not os.path.exists(source.tree):
+        temporary = f"{source.tree}.{os.getpid()}"
+        shutil.copytree(source.origin, temporary)
+        os.rename(temporary, source.tree)
+
+
+def _cache(options: Options) -> Path:
+    """The folder for what can be made again (XDG Base Directory Specification)."""
+    named = options.environment.get("XDG_CACHE_HOME", "")
+    return Path(named if os.path.isabs(named) else options.absolute("~/.cache"), "coconut-tasks")
 
 
 def find_recipe(name: str, options: Options, tree: str) -> Path:

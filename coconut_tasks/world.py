@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.effects.lock import RunLock, alone_in
+from coconut_tasks.effects.placed import Placed
 from coconut_tasks.effects.process import run
 from coconut_tasks.effects.stopwatch import lap
 from coconut_tasks.inputs.environment import cargo_environment, cargo_home
@@ -67,6 +68,8 @@ class World:
     walker: Walker
     lock: RunLock
     """Of the output folder."""
+    placed: Placed
+    """The files in it that are ours."""
     recipes: tuple[str, ...] = ()
     """What is built, as the user named it."""
     recipe_texts: dict[str, bytes] = field(default_factory=dict)
@@ -222,4 +225,5 @@ class World:
 def open_world(tree: str, bin: str, environment: Mapping[str, str], *, ask_cargo: bool = False) -> World:
     """A world at its first look."""
     lock = RunLock(Path(bin, STATE_FOLDER, "lock"))
-    return World(tree, bin, environment, Files(), Walker(skip=[bin]), lock, ask_cargo=ask_cargo)
+    placed = Placed(bin, Path(bin, STATE_FOLDER))
+    return World(tree, bin, environment, Files(), Walker(skip=[bin]), lock, placed, ask_cargo=ask_cargo)

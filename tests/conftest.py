@@ -108,7 +108,12 @@ class Site:
 
     def doit(self, *words: str, env: dict[str, str | None] | None = None) -> Outcome:
         """Run doit as the user would."""
-        return self.run([sys.executable, "-m", "doit", *words, f"SVSM={self.tree_name}"], env)
+        return self.run(self.argv(*words), env)
+
+    def argv(self, *words: str) -> list[str]:
+        """The command line: the tree is here, and outputs go to ``bin``, unless the words name another folder."""
+        bin = [] if any(word.startswith("BIN=") for word in words) else ["BIN=bin"]
+        return [sys.executable, "-m", "doit", *words, f"SVSM={self.tree_name}", *bin]
 
     def run(self, argv: list[str], env: dict[str, str | None] | None = None, cwd: Path | None = None) -> Outcome:
         """Run a command; None takes a variable out of its environment."""
@@ -155,16 +160,22 @@ def remove_what_was_made(tree: Path) -> None:
 
 
 def kernel_with_a_makefile(site: Site) -> None:
-    """As the real tree's TPM: a build script that runs make, whose Makefile looks at RELEASE. cargo does not watch that."""
+    """As the real tree's TPM: a build script that runs make, whose Makefile looks at a variable. cargo does not watch that."""
     script, main = site.tree / "kernel" / "build.rs", site.tree / "kernel" / "src" / "main.rs"
     (site.tree / "kernel" / "Makefile").write_text(
-        "all:\n\techo profile-$(if $(RELEASE),release,debug) > $(OUT_DIR)/tpm\n"
+        "all:\n\techo profile-$(if $(FLAVOUR),other,usual) > $(OUT_DIR)/tpm\n"
     )
     run = 'assert!(std::process::Command::new("make").status().unwrap().success());'
     script.write_text(script.read_text().replace("fn main() {", f"fn main() {{\n    {run}"))
     main.write_text(
         main.read_text() + '\n#[used]\nstatic TPM: &str = include_str!(concat!(env!("OUT_DIR"), "/tpm"));\n'
     )
+
+
+def makefile_with_a_variable(site: Site) -> None:
+    """The sample's Makefile builds stage1 by a variable that is no option of ours, too."""
+    path = site.tree / "Makefile"
+    path.write_text(path.read_text().replace("ifeq ($(RELEASE),1)", "ifneq ($(RELEASE)$(FLAVOUR),)"))
 
 
 C_LIBRARY = {
@@ -319,6 +330,29 @@ def lone_package(site: Site, tmp_path: Path) -> Package:
     from packages import laid
 
     return laid(site, tmp_path / "target", workspace=True)
+
+
+@pytest.fixture
+def repository(site: Site) -> Iterator[Site]:
+    """The tree in a repository of its own, all of it committed."""
+    remove_what_was_made(site.tree)
+    git(site, "init", "-q", "-b", "main")
+    (site.tree / ".gitignore").write_text("".join(f"{name}\n" for name in ("git_version.rs", "/target", *MADE)))
+    commit(site)
+    yield site
+    shutil.rmtree(site.tree / ".git")
+
+
+def git(site: Site, *words: str) -> str:
+    who = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "core.hooksPath=/dev/null"]
+    done = subprocess.run(["git", *who, *words], cwd=site.tree, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def commit(site: Site) -> str:
+    git(site, "add", "-A")
+    git(site, "commit", "-q", "--allow-empty", "-m", "x")
+    return git(site, "rev-parse", "HEAD")
 
 
 def bring_back(pristine: Path, folder: Path) -> None:

@@ -30,7 +30,7 @@ def on_a_terminal(
         if name not in (env or {}):
             variables.pop(name, None)
     process = subprocess.Popen(
-        [sys.executable, "-m", "doit", *words, f"SVSM={site.tree_name}"],
+        [sys.executable, "-m", "doit", *words, f"SVSM={site.tree_name}", "BIN=bin"],
         cwd=site.folder, env=variables, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
         # A test run in the background may have Ctrl-C ignored, which its children would keep.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -186,7 +186,7 @@ def test_a_run_that_was_ended_does_not_say_that_all_is_up_to_date(site: Site) ->
 def test_a_closed_output_and_a_poor_encoding_are_no_errors(site: Site) -> None:
     recipe = site.recipe()
     doit = f"{sys.executable} -m doit"
-    words = f"{recipe} SVSM={site.tree_name}"
+    words = f"{recipe} SVSM={site.tree_name} BIN=bin"
     assert site.run(["sh", "-c", f"{doit} {words} >&-"]).status == 0
     assert site.run(["sh", "-c", f"{doit} why {words} >&-"]).status == 0
     assert site.run(["sh", "-c", f"{doit} {words} >&- 2>&-"]).status == 0

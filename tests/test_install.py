@@ -150,16 +150,27 @@ def test_the_wheel_has_all_that_it_needs_and_builds_in_no_installed_folder(
     assert not {"target", "bin"} & {
         path.name for path in before if "sample" in path.parts and path.parent.name == "sample"
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "doit", "kernel:bldr", "RECIPE=config/qemu.json"],
-        cwd=tmp_path,
-        env={**environment(cargo_target), "PYTHONPATH": str(installed)},
-        capture_output=True,
-        text=True,
-    )
+    cache = tmp_path / "cache"
+
+    def doit(*words: str, recipe: str = "config/qemu.json") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "doit", "kernel:bldr", f"RECIPE={recipe}", *words],
+            cwd=tmp_path,
+            env={**environment(cargo_target), "PYTHONPATH": str(installed), "XDG_CACHE_HOME": str(cache)},
+            capture_output=True,
+            text=True,
+        )
+
+    refused = doit()
+    assert refused.returncode == 2
+    assert "error: no source tree: stand in an SVSM checkout, or name one with SVSM=path; SAMPLE=1" in refused.stderr
+    assert doit("SAMPLE=1", recipe="typo.json").returncode == 2
+    assert not cache.exists() and [path.name for path in tmp_path.iterdir()] == ["dodo.py"]
+    done = doit("SAMPLE=1")
     assert done.returncode == 0, done.stderr
-    assert f"source: {tmp_path}/coconut-sample-" in done.stderr
-    assert (tmp_path / "bin" / "bldr").exists()
+    (copy,) = (cache / "coconut-tasks").iterdir()
+    assert f"source: {copy}/sample, a copy of the sample that comes with coconut-tasks" in done.stderr
+    assert (copy / "bin" / "bldr").exists() and not (tmp_path / "bin").exists()
     assert sorted(path for path in installed.rglob("*") if path.suffix != ".pyc") == before
 
 
@@ -192,6 +203,6 @@ def test_a_clean_environment_needs_nothing_but_the_wheel_and_an_index(wheel: Pat
     assert schema.is_file() and schema.is_relative_to(venv)
     assert list(empty.iterdir()) == []
     (empty / "dodo.py").write_text(DODO)
-    listed = run("doit", "list", "--all")
+    listed = run("doit", "list", "--all", "SAMPLE=1")
     assert {"igvm:qemu", "measure:qemu", "kernel:svsm"} <= {line.split()[0] for line in listed.splitlines()}
-    assert list(home.iterdir()) == []
+    assert {path.name for path in home.iterdir()} <= {".cache"}

@@ -319,7 +319,7 @@ def test_two_recipes_that_name_one_output_differently_are_an_error(site: Site) -
 
 def test_a_reader_that_goes_away_does_not_stop_the_build(site: Site) -> None:
     recipe = site.recipe()
-    words = f"{sys.executable} -m doit {recipe} SVSM=svsm"
+    words = f"{sys.executable} -m doit {recipe} SVSM=svsm BIN=bin"
     outcome = site.run(["sh", "-c", f"{words} | true; {words} list --all | true"])
     assert outcome.err.count("\n") == 2, outcome.err  # the two lines that say which tree was taken
     assert site.build(recipe).built == set()
@@ -521,7 +521,7 @@ def test_a_clone_elsewhere_runs_the_same_commands(tmp_path: Path) -> None:
     plans = []
     for name in ("one", "other/place"):
         copy_sample(tmp_path / name / "svsm")
-        words = ["RECIPE=config/all-targets.json", "SVSM=svsm"]
+        words = ["RECIPE=config/all-targets.json", "SVSM=svsm", "BIN=bin"]
         plans.append(open_session(from_words(words, os.environ, str(tmp_path / name))).plan)
     assert plans[0] == plans[1]
     assert len(plans[0].steps) > 10
@@ -605,5 +605,5 @@ def test_a_run_that_has_nothing_to_do_loads_only_what_it_needs(site: Site) -> No
         "loaded = [name for name in heavy if name in sys.modules]\n"
         "assert not loaded, loaded\n"
     )
-    outcome = site.run([sys.executable, "-c", code, recipe, "SVSM=svsm"])
+    outcome = site.run([sys.executable, "-c", code, recipe, "SVSM=svsm", "BIN=bin"])
     assert outcome.status == 0, outcome.text

@@ -333,7 +333,7 @@ def test_what_an_interrupted_run_of_another_profile_made_is_not_used(stage1: Ite
     with linker_that_waits(site) as (hold, reached):
         stage1.build()
         hold.touch()
-        argv = [sys.executable, "-m", "doit", ITEM, recipe, "SVSM=svsm", "RELEASE=1"]
+        argv = [sys.executable, "-m", "doit", ITEM, recipe, "SVSM=svsm", "BIN=bin", "RELEASE=1"]
         with subprocess.Popen(
             argv, cwd=site.folder, env=environment(site.target), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as run:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from coconut_tasks.errors import UsageError
@@ -108,3 +110,16 @@ def test_a_package_names_only_the_feature_right_behind_it() -> None:
     assert parse_features("svsm:a,b") == (ExtraFeature("svsm", "a"), ExtraFeature("svsm", "b"))
     assert parse_features("userinit:a,b") == (ExtraFeature("userinit", "a"), ExtraFeature("svsm", "b"))
     assert parse_features(" a,, a ") == (ExtraFeature("svsm", "a"),)
+
+
+def test_a_recipe_that_is_a_file_as_it_stands_is_no_list(tmp_path: Path) -> None:
+    for folder in (tmp_path / "my recipes", tmp_path / "svsm" / "my, configs"):
+        folder.mkdir(parents=True)
+        (folder / "a b.json").write_text("{}")
+
+    def recipes(*words: str) -> tuple[str, ...]:
+        return from_words(words, {}, str(tmp_path)).recipes
+
+    assert recipes("RECIPE=my recipes/a b.json") == ("my recipes/a b.json",)
+    assert recipes("RECIPE=my, configs/a b.json", "SVSM=svsm") == ("my, configs/a b.json",)
+    assert recipes("RECIPE=a.json b.json") == ("a.json", "b.json")

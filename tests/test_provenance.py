@@ -10,13 +10,13 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MADE, QEMU, Site, remove_what_was_made
+from conftest import QEMU, Site, commit, git, remove_what_was_made
 from google.protobuf.json_format import MessageToDict, ParseDict
 from igvm_files import igvm, page, platform
 from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenance
@@ -38,29 +38,6 @@ from coconut_tasks.work.measure import measure, pages_of
 from coconut_tasks.world import Reproducible, open_world
 
 MODULES: dict[str, Any] = {"fs": {"modules": {"userinit": {"path": "/init"}}}}
-
-
-@pytest.fixture
-def repository(site: Site) -> Iterator[Site]:
-    """The tree in a repository of its own, all of it committed."""
-    remove_what_was_made(site.tree)
-    git(site, "init", "-q", "-b", "main")
-    (site.tree / ".gitignore").write_text("".join(f"{name}\n" for name in ("git_version.rs", "/target", *MADE)))
-    commit(site)
-    yield site
-    shutil.rmtree(site.tree / ".git")
-
-
-def git(site: Site, *words: str) -> str:
-    who = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "core.hooksPath=/dev/null"]
-    done = subprocess.run(["git", *who, *words], cwd=site.tree, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
-
-
-def commit(site: Site) -> str:
-    git(site, "add", "-A")
-    git(site, "commit", "-q", "--allow-empty", "-m", "x")
-    return git(site, "rev-parse", "HEAD")
 
 
 def find_commit(tree: str, environment: dict[str, str], names: dict[str, str]) -> Source | None:

@@ -139,7 +139,7 @@ def build(folder: Path, *words: str) -> None:
         "GIT_CEILING_DIRECTORIES": str(folder),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    argv = [sys.executable, "-c", MAIN, *words, "RECIPE=svsm/r.json", "SVSM=svsm"]
+    argv = [sys.executable, "-c", MAIN, *words, "RECIPE=svsm/r.json", "SVSM=svsm", "BIN=bin"]
     done = subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, umask=0o027)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -197,7 +197,7 @@ def test_a_raised_revision_makes_just_the_steps_of_its_kind_stale(site: Site) ->
 
     def newer(kind: str, *words: str) -> Outcome:
         raised = f"from coconut_tasks import step; step.REVISIONS[step.{kind}] += 1; {MAIN}"
-        done = site.run([sys.executable, "-c", raised, *words, recipe, "SVSM=svsm"])
+        done = site.run([sys.executable, "-c", raised, *words, recipe, "SVSM=svsm", "BIN=bin"])
         assert done.status == 0, done.text
         return done
 

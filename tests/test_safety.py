@@ -6,7 +6,6 @@ import fcntl
 import os
 import signal
 import subprocess
-import sys
 import time
 from copy import deepcopy
 from pathlib import Path
@@ -24,7 +23,7 @@ def slow(site: Site, seconds: float) -> str:
 
 
 def start(site: Site, *words: str) -> subprocess.Popen[str]:
-    argv = [sys.executable, "-m", "doit", *words, "SVSM=svsm"]
+    argv = site.argv(*words)
     pipe = subprocess.PIPE
     return subprocess.Popen(argv, cwd=site.folder, env=environment(site.target), stdout=pipe, stderr=pipe, text=True)
 
@@ -90,12 +89,14 @@ def test_two_runs_in_one_tree_do_not_take_each_others_programs(site: Site) -> No
     site.target.mkdir(exist_ok=True)
     descriptor = os.open(site.target, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    run = start(site, "kernel:bldr", site.recipe(), "BIN=other")
-    assert run.stderr is not None
-    lines = iter(run.stderr.readline, "")
-    assert any(f"waiting for another run that builds in {site.target}" in line for line in lines)
-    assert not list((site.folder / "other").glob("bldr"))
-    os.close(descriptor)
+    try:
+        run = start(site, "kernel:bldr", site.recipe(), "BIN=other")
+        assert run.stderr is not None
+        lines = iter(run.stderr.readline, "")
+        assert any(f"waiting for another run that builds in {site.target}" in line for line in lines)
+        assert not list((site.folder / "other").glob("bldr"))
+    finally:
+        os.close(descriptor)  # else all that comes after would wait for it
     out, err = run.communicate(timeout=120)
     assert run.returncode == 0, out + err
     assert (site.folder / "other" / "bldr").exists()

@@ -235,7 +235,6 @@ def test_sign_signs_an_image_that_is_up_to_date_and_a_signature_goes_with_its_pa
     # Another image: all signatures go, also where the launch digest stays.
     content = deepcopy(QEMU)
     content["igvm"]["qemu"]["policy"] = "0x30001"
-    (site.bin / "q.igvm.corim.sigstore.json").write_text("of cosign")
     before = site.contents()
     site.build(site.recipe(content))
     assert site.contents()["q.igvm.reference-values.json"] == before["q.igvm.reference-values.json"]
@@ -243,6 +242,14 @@ def test_sign_signs_an_image_that_is_up_to_date_and_a_signature_goes_with_its_pa
 
     assert site.doit("sign", "--key=key", "measure:qemu", site.recipe(content)).status == 0
     assert len(signatures(site)) == 3
+
+    # One that somebody else made is theirs: it is named, and they decide.
+    foreign = site.bin / "q.igvm.corim.sigstore.json"
+    foreign.write_text("of cosign")
+    refused = site.doit(site.recipe())
+    assert refused.status == 2 and f"{foreign} is there, and this program did not make it" in refused.err
+    assert len(signatures(site)) == 4
+    foreign.unlink()
     site.build("clean", "measure:qemu", site.recipe(content))
     assert {name for name in site.contents() if name.startswith("q.igvm.")} == {"q.igvm.provenance.json"}
 

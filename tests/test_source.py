@@ -27,7 +27,7 @@ def options(workdir: Path, svsm: str | None = None, bin: str | None = None) -> O
 
 def test_a_named_tree_is_taken(tree: Path, tmp_path: Path) -> None:
     source = find_source(options(tmp_path, svsm="svsm"))
-    assert (source.tree, source.bin, source.why) == (str(tree), str(tmp_path / "bin"), "named by SVSM")
+    assert (source.tree, source.bin, source.why) == (str(tree), str(tree / "bin"), "named by SVSM")
     assert not source.is_sample
 
 
@@ -36,18 +36,37 @@ def test_the_checkout_that_one_stands_in_is_taken_from_its_subfolders_too(tree: 
     assert (source.tree, source.bin, source.why) == (str(tree), str(tree / "bin"), "the checkout that you stand in")
 
 
-def test_elsewhere_the_sample_is_taken_and_outputs_go_where_one_stands(tmp_path: Path) -> None:
+def test_elsewhere_the_sample_is_taken_and_outputs_go_to_its_clone(tmp_path: Path) -> None:
     source = find_source(options(tmp_path))
     assert (source.tree, source.bin, source.why) == (
         str(shipped("sample")),
-        str(tmp_path / "bin"),
+        str(shipped("sample").parent / "bin"),
         "the embedded sample",
     )
     assert source.is_sample
 
 
 def test_the_sample_is_known_as_such_by_its_name_too(tmp_path: Path) -> None:
-    assert find_source(options(tmp_path, svsm=str(shipped("sample")))).is_sample
+    source = find_source(options(tmp_path, svsm=str(shipped("sample"))))
+    assert source.is_sample and source.bin == str(shipped("sample").parent / "bin")
+
+
+def test_a_folder_inside_of_the_sample_has_no_output_folder_of_its_own() -> None:
+    for inside in (shipped("sample"), shipped("sample") / "kernel", shipped("docs")):
+        assert find_source(options(inside)).bin == str(shipped("sample").parent / "bin")
+
+
+def test_files_of_others_keep_a_folder_from_being_taken_by_itself(tree: Path) -> None:
+    (tree / "bin").mkdir()
+    (tree / "bin" / ".gitignore").write_text("*\n")
+    assert find_source(options(tree)).bin == str(tree / "bin")
+    for name in "abcd":
+        (tree / "bin" / name).write_text("")
+    with pytest.raises(UsageError, match=r"has files that this program did not make \(a, b, c, …\)"):
+        find_source(options(tree))
+    assert find_source(options(tree, bin="bin")).bin == str(tree / "bin")
+    (tree / "bin" / ".coconut").mkdir()
+    assert find_source(options(tree)).bin == str(tree / "bin")
 
 
 def test_links_are_followed_so_that_a_tree_has_one_name(tree: Path, tmp_path: Path) -> None:
@@ -85,7 +104,8 @@ def test_the_output_folder_must_be_a_folder(tree: Path) -> None:
     [
         ("svsm", None, None, "bin", "."),
         ("svsm", None, "out/x", "out/x", ".."),
-        (".", "svsm", None, "../bin", "svsm"),
+        (".", "svsm", None, "bin", "."),
+        (".", "svsm", "bin", "../bin", "svsm"),
         (".", "svsm", "/elsewhere/bin", "/elsewhere/bin", None),
     ],
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import QEMU, Site, host_triple, kernel_with_a_makefile, remove_what_was_made
+from conftest import QEMU, Site, host_triple, kernel_with_a_makefile, makefile_with_a_variable, remove_what_was_made
 
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.known import Inputs
@@ -225,15 +225,14 @@ def test_a_variable_that_a_build_scripts_makefile_reads_reaches_the_program(site
     kernel_with_a_makefile(site)
     recipe = site.recipe()
     first = site.build(recipe)
-    assert b"profile-debug" in (site.bin / "svsm").read_bytes()
-    assert site.build(recipe, env={"RELEASE": "1"}).built == KERNEL
-    assert b"profile-release" in (site.bin / "svsm").read_bytes()
-    assert site.build(recipe, env={"RELEASE": "1"}).built == set()
-    # Our own switch is no such variable.
-    site.build("kernel:svsm", recipe, "RELEASE=1")
-    assert b"profile-debug" in (site.bin / "svsm").read_bytes()
+    assert b"profile-usual" in (site.bin / "svsm").read_bytes()
+    assert site.build(recipe, env={"FLAVOUR": "1"}).built == KERNEL
+    assert b"profile-other" in (site.bin / "svsm").read_bytes()
+    assert site.build(recipe, env={"FLAVOUR": "1"}).built == set()
+    site.build(recipe)
+    assert b"profile-usual" in (site.bin / "svsm").read_bytes()
     assert site.build(recipe).digests == first.digests
-    assert b"profile-debug" in (site.bin / "svsm").read_bytes()
+    assert b"profile-usual" in (site.bin / "svsm").read_bytes()
 
 
 def test_another_terminal_is_no_reason_to_build(site: Site) -> None:
@@ -253,12 +252,12 @@ def test_another_terminal_is_no_reason_to_build(site: Site) -> None:
 def test_a_variable_of_the_recipe_that_cargo_does_not_watch_reaches_the_program(site: Site) -> None:
     kernel_with_a_makefile(site)
     content = deepcopy(QEMU)
-    content["kernel"]["svsm"]["env"] = {"RELEASE": "1"}
-    for recipe, profile in ((site.recipe(), b"debug"), (site.recipe(content, "r2.json"), b"release")):
+    content["kernel"]["svsm"]["env"] = {"FLAVOUR": "1"}
+    for recipe, profile in ((site.recipe(), b"usual"), (site.recipe(content, "r2.json"), b"other")):
         site.build(recipe)
         assert b"profile-" + profile in (site.bin / "svsm").read_bytes()
     assert site.build(site.recipe()).built == set()
-    assert b"profile-debug" in (site.bin / "svsm").read_bytes()
+    assert b"profile-usual" in (site.bin / "svsm").read_bytes()
 
 
 def test_what_a_build_script_made_for_another_hand_is_not_taken_as_ours(site: Site) -> None:
@@ -268,16 +267,26 @@ def test_what_a_build_script_made_for_another_hand_is_not_taken_as_ours(site: Si
     command = log.splitlines()[0].removeprefix("$ ").split()
     shutil.rmtree(site.bin)
     (site.tree / "kernel" / "build.rs").touch()
-    site.run(command, env={"RELEASE": "1"}, cwd=site.tree)
+    site.run(command, env={"FLAVOUR": "1"}, cwd=site.tree)
     site.build(site.recipe())
-    assert b"profile-debug" in (site.bin / "svsm").read_bytes()
+    assert b"profile-usual" in (site.bin / "svsm").read_bytes()
 
 
 def test_variables_that_cannot_reach_the_build_make_nothing_stale(site: Site) -> None:
     recipe = site.recipe()
     site.build(recipe)
-    free = {"CARGO_TERM_COLOR": "always", "HOME2": "x", "RELEASE": "1", "MAKEFLAGS": "", "LANG": "C"}
+    free = {"CARGO_TERM_COLOR": "always", "HOME2": "x", "MAKEFLAGS": "", "LANG": "C"}
     assert site.build(recipe, env={**free}).built == set()
+
+
+@pytest.mark.parametrize("value", ["1", "0"])
+def test_an_option_of_ours_that_the_session_exports_builds_no_half_of_it(value: str, site: Site) -> None:
+    recipe = site.recipe(MAKE)
+    site.build(recipe)
+    outcome = site.build(recipe, env={"RELEASE": value, "FEATURES": "x"})
+    assert outcome.built == set()
+    for name in ("RELEASE", "FEATURES"):
+        assert f"note: {name} of the environment does nothing: 'doit {name}=…'" in outcome.err
 
 
 # make
@@ -300,10 +309,11 @@ def test_what_a_rule_names_makes_its_item_stale(file: str, site: Site) -> None:
 
 
 def test_a_variable_that_a_makefile_refers_to_makes_its_item_stale(site: Site) -> None:
+    makefile_with_a_variable(site)
     recipe = site.recipe(MAKE)
     site.build(recipe)
     debug = site.contents()["tdx-stage1"]
-    assert site.build(recipe, env={"RELEASE": "1"}).built == {"kernel:tdx-stage1"}
+    assert site.build(recipe, env={"FLAVOUR": "1"}).built == {"kernel:tdx-stage1"}
     assert site.contents()["tdx-stage1"] != debug
     assert site.build(recipe).built == {"kernel:tdx-stage1"}
     assert site.contents()["tdx-stage1"] == debug

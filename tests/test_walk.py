@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MADE, Site, kernel_with_a_makefile, remove_what_was_made
+from conftest import MADE, Site, kernel_with_a_makefile, makefile_with_a_variable, remove_what_was_made
 
 pytestmark = pytest.mark.long
 PAPERS = {"provenance:qemu", "provenance:hyper-v"}
@@ -213,7 +213,7 @@ class Walk:
         return f"recipe {name}: {self.recipes[name]}"
 
     def change_environment(self) -> str:
-        name, value = self.dice.choice([("RUSTFLAGS", "-Cdebug-assertions=off"), ("RELEASE", "1")])
+        name, value = self.dice.choice([("RUSTFLAGS", "-Cdebug-assertions=off"), ("FLAVOUR", "1")])
         if name in self.env:
             del self.env[name]
         else:
@@ -352,6 +352,7 @@ def test_a_random_walk_is_always_as_a_clean_build(
 ) -> None:
     shutil.copytree(registry_crates, tmp_path / "target")
     kernel_with_a_makefile(site)
+    makefile_with_a_variable(site)
     remove_what_was_made(site.tree)
     walk = Walk(site, random.Random(seed))
     changes: list[tuple[int, Callable[[Walk], str]]] = [

@@ -68,7 +68,7 @@ class Watching:
 @contextmanager
 def watch(site: Site, *words: str) -> Iterator[Watching]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "doit", "watch", *words, f"SVSM={site.tree_name}"],
+        [sys.executable, "-m", "doit", "watch", *words, f"SVSM={site.tree_name}", "BIN=bin"],
         cwd=site.folder, env=environment(site.target), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
     )  # fmt: skip

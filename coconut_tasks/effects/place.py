@@ -78,6 +78,13 @@ def copy_whole(source: Path, target: Path) -> None:
         shutil.copyfile(source, temporary)
 
 
+def own_inode(path: Path) -> None:
+    """Before a file is written in place: make it one that no other checkout shares, as ``cp -al`` leaves it."""
+    with suppress(OSError):  # who cannot make another one cannot write into this one either
+        if path.stat().st_nlink > 1:
+            copy_whole(path, path)
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """Make the file appear at ``target``, too, for who only reads it, and before ``source`` can change."""
     target.parent.mkdir(parents=True, exist_ok=True)

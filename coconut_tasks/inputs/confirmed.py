@@ -26,6 +26,7 @@ from dataclasses import field, replace
 from pathlib import Path
 
 from coconut_tasks.dataclass import dataclass
+from coconut_tasks.effects.place import own_inode
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.evidence import Evidence
 from coconut_tasks.inputs.files import Files
@@ -70,6 +71,7 @@ class Confirmed:
 
     def __init__(self, target: str) -> None:
         self._path = Path(target, _NAME)
+        own_inode(self._path)
         try:
             self._connection = _open(self._path)
         except sqlite3.OperationalError as error:

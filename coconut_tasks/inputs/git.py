@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 from coconut_tasks.dataclass import dataclass
+from coconut_tasks.inputs.text import read_text
 
 OF_ONE_REPOSITORY = (
     "GIT_DIR",
@@ -52,6 +54,45 @@ def ask_git(words: Iterable[str], tree: str, environment: Mapping[str, str], giv
 def git_text(words: Iterable[str], tree: str, environment: Mapping[str, str]) -> str:
     """What git prints, without the white space around it; nothing where it fails, or is not there."""
     return os.fsdecode(ask_git(words, tree, environment) or b"").strip()
+
+
+def repository_fault(tree: str, environment: Mapping[str, str]) -> str:
+    """Why git does not speak of the repository that the tree is in, mostly in git's own words; empty where it does, or where there is none.
+
+    git calls a repository of another user "dubious", as containers have them, and knows nothing of a work tree whose repository is gone.
+    """
+    if not _has_repository(tree, environment):
+        return ""
+    command = ["git", "rev-parse", "--git-dir"]
+    try:
+        done = subprocess.run(command, cwd=tree, env=dict(environment), stdin=subprocess.DEVNULL, capture_output=True)
+    except OSError:
+        return "git is not installed: apt-get install git"
+    return os.fsdecode(done.stderr).strip() if done.returncode else ""
+
+
+def _has_repository(tree: str, environment: Mapping[str, str]) -> bool:
+    ceilings = environment.get("GIT_CEILING_DIRECTORIES", "").split(os.pathsep)
+    for folder in (tree, *map(str, Path(tree).parents)):
+        if folder != tree and folder in ceilings:
+            return False
+        if os.path.lexists(os.path.join(folder, ".git")):
+            return True
+    return False
+
+
+def missing_submodules(tree: str) -> list[str]:
+    """The submodules of which nothing is there, as a clone without ``--recurse-submodules`` leaves them; paths from the tree."""
+    paths = re.findall(r"(?m)^\s*path\s*=\s*(.+?)\s*$", read_text(os.path.join(tree, ".gitmodules")))
+    return [path for path in paths if not _has_files(os.path.join(tree, path))]
+
+
+def _has_files(folder: str) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return any(entries)
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

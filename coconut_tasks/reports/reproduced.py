@@ -42,16 +42,16 @@ class Result:
     """What the two builds are called, and their folders."""
 
 
-def reproduced_text(result: Result, seconds: float, report: Path | None = None) -> str:
-    """The whole report; ``report`` is the file that diffoscope wrote."""
+def reproduced_text(result: Result, seconds: float, report: Path | None = None, stand: str = os.curdir) -> str:
+    """The whole report; ``report`` is the file that diffoscope wrote, and paths are seen from the folder ``stand``."""
     count = len(result.differences)
     if not count:
         lines = [f"{name}: launch digest {digest}" for name, digest in result.digests]
         return "\n".join([*lines, f"reproducible: all {result.compared} files are the same, in {seconds:.1f} s"])
     names = (result.copies[0][0], result.copies[1][0])
     lines = [line for different in result.differences for line in _told(different, names)]
-    lines += [f"what diffoscope says: {os.path.relpath(report)}"] if report else []
-    lines += [f"{name}: {os.path.relpath(folder)}" for name, folder in result.copies]
+    lines += [f"what diffoscope says: {os.path.relpath(report, stand)}"] if report else []
+    lines += [f"{name}: {os.path.relpath(folder, stand)}" for name, folder in result.copies]
     return "\n".join([*lines, f"not reproducible: {count} of {result.compared} files differ, the causes first"])
 
 

@@ -8,11 +8,14 @@ variant that it has in this run.
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import threading
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coconut_tasks.effects.place import own_inode
 from coconut_tasks.errors import UsageError
 
 if TYPE_CHECKING:
@@ -194,6 +197,8 @@ class Backend:
     def _connect(self) -> sqlite3.Connection:
         import sqlite3
 
+        for end in ("", "-wal", "-shm"):
+            own_inode(Path(self.name + end))
         # Each statement is its own transaction, and is on disk when it returns as far as a killed process is concerned.
         return sqlite3.connect(self.name, isolation_level=None, check_same_thread=False)
 
@@ -212,16 +217,31 @@ class Backend:
 
 def recorded_inputs(file: Path) -> set[str]:
     """Every file that any record names as an input, as things are now; nothing where no records can be read."""
+    with suppress(TypeError):
+        return {path for row in _rows(file) for path in row.get("deps:", ())}
+    return set()
+
+
+def recorded_places(file: Path) -> set[str]:
+    """Every file that any record says was put into the output folder, absolute; nothing where no records can be read."""
+    found = set()
+    for row in _rows(file):
+        values: Any = row.get("_values_:")
+        with suppress(KeyError, TypeError, AttributeError):  # of another program, or of a task that puts nothing there
+            found |= {os.path.normpath(os.path.join(values["tree"], place)) for place in values["published"]}
+    return found
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
     import json
     import sqlite3
-    from contextlib import closing
 
     try:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
             rows = [json.loads(data) for (data,) in connection.execute("select data from records")]
-            return {path for row in rows for path in row.get("deps:", ())}
-    except (sqlite3.Error, ValueError, TypeError, AttributeError):
-        return set()
+    except (sqlite3.Error, ValueError):
+        return []
+    return [row for row in rows if isinstance(row, dict)]
 
 
 def _checksum(data: str) -> str:

@@ -8,8 +8,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from doit import get_initial_workdir
-
 from coconut_tasks.errors import EXIT_USAGE, CoconutError, UsageError, tell
 from coconut_tasks.layout import RECORDS
 from coconut_tasks.options import VARIABLES, VERIFY, Options, from_words, process_environment
@@ -20,6 +18,7 @@ from coconut_tasks.tasks.commands import Run
 from coconut_tasks.tasks.interrupt import end
 from coconut_tasks.tasks.node import Node
 from coconut_tasks.tasks.reporter import Reporter
+from coconut_tasks.tasks.stand import stand
 from coconut_tasks.tasks.supervise import Supervisor
 
 if TYPE_CHECKING:
@@ -151,5 +150,4 @@ _STAGES = {
 
 
 def _workdir() -> str:
-    # doit changes to the dodo.py's folder before it loads it, and keeps where the user stood.
-    return get_initial_workdir() or os.getcwd()
+    return stand()

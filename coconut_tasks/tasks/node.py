@@ -18,15 +18,16 @@ from doit.globals import Globals
 
 from coconut_tasks.effects.place import copy_whole, write_whole
 from coconut_tasks.effects.stopwatch import Stopwatch, timed
-from coconut_tasks.errors import CoconutError, UsageError, user_fault
+from coconut_tasks.errors import CoconutError, StepError, UsageError, user_fault
 from coconut_tasks.inputs.files import CLOCK_LAG_NS, MOVED, VERSION_CONTROL, Since, State, recorded_state
 from coconut_tasks.inputs.known import Inputs
-from coconut_tasks.layout import goes_with
+from coconut_tasks.layout import SIGNATURES, goes_with
 from coconut_tasks.staleness import OURSELVES, Record, Verdict, input_files, judge, signature
 from coconut_tasks.step import CargoItem, FsImage, IgvmFile, MakeItem, Measurement, Provenance, Step, VersionFile
 from coconut_tasks.tasks.ahead import import_ahead, prepare_ahead
 from coconut_tasks.tasks.backend import Backend
 from coconut_tasks.tasks.checker import Checker
+from coconut_tasks.tasks.stand import from_here
 from coconut_tasks.world import World
 
 if TYPE_CHECKING:
@@ -212,10 +213,20 @@ class Node:
         step, world = self.step, self.world
         for output, place in step.publish:
             path = world.path(place)
+            others = goes_with(path, image=isinstance(step.work, IgvmFile))
+            # Looked for when the run began, too.
+            for goes in (path, *others):
+                if os.path.lexists(goes) and not world.placed.has(goes):
+                    raise StepError(
+                        f"{goes} came while this run was at work, and this program did not make it: it was left alone"
+                    )
+            world.placed.add(path)
             if world.files.digest(path) == world.files.digest(world.path(output)):
                 continue
             # A digest or a signature must never stand beside a file that it is not of: what speaks of the file that goes, goes first.
-            for other in goes_with(path, image=isinstance(step.work, IgvmFile)):
+            for other in others:
+                if other.endswith(tuple(SIGNATURES.values())):  # the others are written again
+                    world.placed.drop(other)
                 Path(other).unlink(missing_ok=True)
                 world.files.look_again(other)
             copy_whole(Path(world.path(output)), Path(path))
@@ -286,9 +297,10 @@ class Node:
             shutil.rmtree(world.path(step.work.root), ignore_errors=True)
         for path in remove:
             if os.path.exists(path):
-                print(f"{step.name} - removing {os.path.relpath(path)}")
+                print(f"{step.name} - removing {from_here(path)}")
                 if not dryrun:
                     os.unlink(path)
+                    world.placed.drop(path)
         if not dryrun:
             self._remove_empty_folders([os.path.dirname(path) for path in remove])
 

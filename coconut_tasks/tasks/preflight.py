@@ -6,12 +6,14 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
-from doit import get_initial_workdir
-
 from coconut_tasks.effects.process import inherited
+from coconut_tasks.inputs.git import repository_fault
 from coconut_tasks.inputs.toolchain import find_program, toolchain_fault
-from coconut_tasks.step import CargoItem, FirmwareImage
+from coconut_tasks.layout import RECORDS, goes_with
+from coconut_tasks.step import CargoItem, FirmwareImage, IgvmFile, VersionFile
+from coconut_tasks.tasks.backend import recorded_places
 from coconut_tasks.tasks.node import Node
+from coconut_tasks.tasks.stand import stand
 from coconut_tasks.world import World
 
 _INSTALL = {
@@ -35,6 +37,10 @@ def preflight(nodes: Sequence[Node]) -> list[str]:
     cargo = [node.step.work for node in nodes if isinstance(node.step.work, CargoItem)]
     if cargo and find_program("cargo", world.tree, world.environment) is not None:
         problems += _toolchain_problems(cargo, nodes[0])
+        problems += _wrapper_problems(world)
+    if any(isinstance(node.step.work, VersionFile) for node in nodes):
+        problems += _version_problems(world)
+    problems += _foreign_problems(nodes)
     for node in nodes:
         work = node.step.work
         if isinstance(work, CargoItem) and work.manifest and not os.path.isfile(world.path(work.manifest)):
@@ -42,6 +48,29 @@ def preflight(nodes: Sequence[Node]) -> list[str]:
         if isinstance(work, FirmwareImage):
             problems += _firmware_problems(node, work)
     return problems
+
+
+def foreign_files(places: Iterable[str], world: World) -> list[str]:
+    """Those of the absolute paths below the output folder at which there is something that no record says is ours."""
+    if not world.placed.is_kept:
+        world.placed.believe(recorded_places(world.state / RECORDS))
+    return [path for path in places if os.path.lexists(path) and not world.placed.has(path)]
+
+
+def _foreign_problems(nodes: Sequence[Node]) -> list[str]:
+    world = nodes[0].world
+    places = []
+    for node in nodes:
+        for _, place in node.step.publish:
+            path = world.path(place)
+            places += [path, *goes_with(path, image=isinstance(node.step.work, IgvmFile))]
+    foreign = foreign_files(dict.fromkeys(places), world)
+    lines = [f"{path} is there, and this program did not make it" for path in foreign]
+    if lines:
+        lines.append(
+            "nothing is built, since that would replace what is yours: move it away, or name another folder with BIN="
+        )
+    return lines
 
 
 def take_lock(world: World) -> list[str]:
@@ -55,8 +84,10 @@ def take_lock(world: World) -> list[str]:
         return [f"the output folder cannot be written: {error.filename}: {error.strerror}"]
     if not as_seen:
         sys.stdout.flush()
-        os.chdir(get_initial_workdir() or os.curdir)  # doit went to the dodo.py's folder
+        os.chdir(stand())
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    if not world.placed.is_kept:
+        world.placed.keep()
     assert world.lock.descriptor is not None
     inherited.add(world.lock.descriptor)
     return []
@@ -80,6 +111,23 @@ def _toolchain_problems(items: Iterable[CargoItem], node: Node) -> list[str]:
     if _no_linker(world.environment.get("PATH", "")):
         problems.append("no C compiler (cc), which Rust links with: apt-get install gcc")
     return problems
+
+
+def _wrapper_problems(world: World) -> list[str]:
+    named = {name: world.environment.get(name, "") for name in ("RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER")}
+    return [
+        f"{name}: there is no program '{program}'"
+        for name, program in named.items()
+        if program and find_program(program, world.tree, world.environment) is None
+    ]
+
+
+def _version_problems(world: World) -> list[str]:
+    if world.version:
+        return []
+    fault = repository_fault(world.tree, world.environment)
+    # An empty version is in the kernel, and so in the launch digest.
+    return [f"git does not tell the version of {world.tree}: {fault}"] if fault else []
 
 
 def _firmware_problems(node: Node, work: FirmwareImage) -> list[str]:

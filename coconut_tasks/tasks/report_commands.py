@@ -16,6 +16,7 @@ from doit.control import TaskControl
 from coconut_tasks.errors import UsageError
 from coconut_tasks.tasks.commands import Ours
 from coconut_tasks.tasks.help import switch, text_option
+from coconut_tasks.tasks.stand import from_here, stand
 
 # The rest is imported when it is needed: doit loads these classes for its own help, for any dodo.py.
 
@@ -184,7 +185,7 @@ class Graph(Report):
             text = graph.render_svg(drawn, title=title, group=group)
         else:
             text = (graph.render_dot if kind == "dot" else graph.render_mermaid)(drawn, group=group)
-        put(text, output or ("-" if kind != "svg" else str(Path(nodes[0].world.bin, "graph.svg"))), self.outstream)
+        put(text, output or ("-" if kind != "svg" else own_file(nodes[0].world, "graph.svg")), self.outstream)
         return 0
 
 
@@ -210,9 +211,10 @@ class Timeline(Report):
         if output == "-":
             self.outstream.write(timeline.html(found))
             return 0
-        page = Path(output or Path(world.bin, "timeline.html"))
-        put(timeline.html(found), str(page), self.outstream)
-        put(json.dumps(timeline.chrome_trace(found)), str(page.with_suffix(".json")), self.outstream)
+        page = output or own_file(world, "timeline.html")
+        trace = str(Path(output).with_suffix(".json")) if output else own_file(world, "timeline.json")
+        put(timeline.html(found), page, self.outstream)
+        put(json.dumps(timeline.chrome_trace(found)), trace, self.outstream)
         path = timeline.critical_path(found)
         seconds = {step.name: timeline.work_seconds(step) for step in found.steps}
         chain = " → ".join(f"{name} {seconds[name]:.1f} s" for name in path)
@@ -249,7 +251,18 @@ class Size(Report):
     def _place(self, world: Any, name: str, now: Any) -> str:
         place = os.path.join(world.bin, name)
         is_there = world.files.digest(place) == now.digest
-        return os.path.relpath(place) + ("" if is_there else " (as built last; bin/ holds another one)")
+        return from_here(place) + ("" if is_there else " (as built last; bin/ holds another one)")
+
+
+def own_file(world: Any, name: str) -> str:
+    """The path of a file below the output folder. Raises UsageError for one that is there and not ours."""
+    from coconut_tasks.tasks.preflight import foreign_files
+
+    path = os.path.join(world.bin, name)
+    if foreign_files([path], world):
+        raise UsageError(f"{from_here(path)} is there, and this program did not make it: -o names another file")
+    world.placed.add(path)
+    return path
 
 
 def put(text: str, output: str, stream: Any) -> None:
@@ -259,8 +272,11 @@ def put(text: str, output: str, stream: Any) -> None:
     if output == "-":
         stream.write(text)
         return
-    write_whole(Path(output), text.encode())
-    stream.write(f"{os.path.relpath(output)}: written\n")
+    path = Path(stand(), output)
+    if not path.parent.is_dir():
+        raise UsageError(f"-o: '{output}': there is no folder {path.parent}")
+    write_whole(path, text.encode())
+    stream.write(f"{from_here(path)}: written\n")
 
 
 def _pretty(value: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from doit.reporter import ConsoleReporter
 from coconut_tasks.step import IgvmFile
 from coconut_tasks.tasks.interrupt import nobody_reads
 from coconut_tasks.tasks.node import Node, Result, node_of
+from coconut_tasks.tasks.stand import from_here
 from coconut_tasks.tasks.supervise import Supervisor
 from coconut_tasks.terminal import Terminal, alarming, plain, shown, terminal_of
 
@@ -201,7 +202,7 @@ def _expected(nodes: list[Node]) -> dict[str, float | None]:
 
 
 def _from_here(node: Node, place: str) -> str:
-    return os.path.relpath(node.world.path(place))
+    return from_here(node.world.path(place))
 
 
 def _in_one_line(lines: list[str]) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-
-from doit import get_initial_workdir
 
 from coconut_tasks.errors import EXIT_FAILED, StepError, UsageError
 from coconut_tasks.tasks.help import switch
 from coconut_tasks.tasks.report_commands import Report
+from coconut_tasks.tasks.stand import stand
 
 # The rest is imported when it is needed: doit loads these classes for its own help, for any dodo.py.
 
@@ -39,7 +37,7 @@ class Reproduce(Report):
         if problems := take_lock(world):
             raise UsageError("\n".join(problems))
         listen()
-        options = from_words(sys.argv[1:], process_environment(), get_initial_workdir() or os.getcwd())
+        options = from_words(sys.argv[1:], process_environment(), stand())
         folder = world.state / REPRODUCE
         started = time.monotonic()
         try:
@@ -48,7 +46,7 @@ class Reproduce(Report):
             sys.stderr.write(f"error: reproduce: one of the two builds failed: {error}\n")
             return EXIT_FAILED
         report = diffoscope(result.differences, folder, options.environment)
-        self._say(reproduced_text(result, time.monotonic() - started, report))
+        self._say(reproduced_text(result, time.monotonic() - started, report, stand()))
         if not (result.differences or keep):
             remove(folder)
         return EXIT_FAILED if result.differences else 0

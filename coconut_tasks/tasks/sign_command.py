@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-from doit import get_initial_workdir
-
 from coconut_tasks.errors import EXIT_FAILED, StepError, UsageError
 from coconut_tasks.tasks.help import text_option
 from coconut_tasks.tasks.report_commands import Report
+from coconut_tasks.tasks.stand import from_here, stand
 
 # The rest is imported when it is needed: doit loads these classes for its own help, for any dodo.py.
 
@@ -45,15 +43,15 @@ class Sign(Report):
     )
 
     def _execute(self, key: str, program: str) -> int:
-        from coconut_tasks.layout import SIGNED
+        from coconut_tasks.layout import SIGNATURES, SIGNED
         from coconut_tasks.options import process_environment
         from coconut_tasks.signing import key_as_given, program_for, sign
         from coconut_tasks.tasks.interrupt import listen
-        from coconut_tasks.tasks.preflight import take_lock
+        from coconut_tasks.tasks.preflight import foreign_files, take_lock
 
         if not key:
             raise UsageError("sign: with which key? for example: doit sign --key ~/.ssh/id_ed25519")
-        key = key_as_given(key, get_initial_workdir() or os.getcwd())
+        key = key_as_given(key, stand())
         program = program or program_for(key)
         nodes = self.nodes
         world = nodes[0].world
@@ -67,12 +65,17 @@ class Sign(Report):
             )
         listen()
         papers = [Path(world.path(place)) for place in places]
+        signatures = [f"{paper}{SIGNATURES[program]}" for paper in papers]
+        if foreign := foreign_files(signatures, world):
+            raise UsageError(f"sign: {', '.join(map(from_here, foreign))}: there already, and not made by this program")
+        for path in signatures:
+            world.placed.add(path)
         try:
             made = sign(papers, Path(world.bin), key, program, process_environment())
         except StepError as error:
             sys.stderr.write(f"error: {error}\n")
             return EXIT_FAILED
-        self.outstream.write("".join(f"{os.path.relpath(path)}: written\n" for path in made))
+        self.outstream.write("".join(f"{from_here(path)}: written\n" for path in made))
         return 0
 
     def _refuse_what_is_stale(self) -> None:

@@ -12,8 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from doit import get_initial_workdir
-
 from coconut_tasks.errors import UsageError
 from coconut_tasks.forecast import makes
 from coconut_tasks.inputs.files import VERSION_CONTROL
@@ -21,6 +19,7 @@ from coconut_tasks.layout import DIGEST_HEX, RECORDS, STATE_FOLDER
 from coconut_tasks.tasks.backend import recorded_inputs
 from coconut_tasks.tasks.interrupt import Terminated, listen
 from coconut_tasks.tasks.report_commands import Report
+from coconut_tasks.tasks.stand import from_here, stand
 
 _QUIET_MS = 100
 """A burst of changes is over when nothing happened for this long."""
@@ -116,7 +115,7 @@ def _folders(nodes: Sequence[Any]) -> set[str]:
     """Every folder in which something could change that a build reads; what is an input is then for the build to decide."""
     world = nodes[0].world
     found = {world.tree, os.getcwd(), *_below(world.tree, world.bin)}
-    home = get_initial_workdir() or os.getcwd()
+    home = stand()
     recipes = [os.path.join(base, name) for name in world.recipes for base in (home, world.tree)]
     read = {world.path(path) for node in nodes for path in node.step.inputs}
     read |= recorded_inputs(world.state / RECORDS)
@@ -139,7 +138,7 @@ def _below(root: str, bin: str) -> Iterator[str]:
 
 def _build() -> int:
     """Its exit status; as in shells, 128 and the signal's number if it was ended."""
-    process = subprocess.Popen(_run_command(), cwd=get_initial_workdir() or os.getcwd())
+    process = subprocess.Popen(_run_command(), cwd=stand())
     try:
         status = process.wait()
     except KeyboardInterrupt as error:
@@ -167,7 +166,7 @@ def _digests(bin: str) -> dict[str, str]:
         for file in files:
             if file.endswith(DIGEST_HEX):
                 path = os.path.join(folder, file)
-                found[os.path.relpath(path).removesuffix(DIGEST_HEX)] = Path(path).read_text().strip()
+                found[from_here(path).removesuffix(DIGEST_HEX)] = Path(path).read_text().strip()
     return found
 
 

@@ -13,8 +13,9 @@ from typing import Any
 from coconut_tasks import __version__
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.effects.place import write_whole
+from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.commit import find_source
-from coconut_tasks.inputs.git import Repository, Source, find_repository
+from coconut_tasks.inputs.git import Repository, Source, find_repository, repository_fault
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.inputs.toolchain import find_program, program_version
 from coconut_tasks.layout import VERSION_FILE
@@ -27,7 +28,11 @@ from coconut_tasks.world import World
 
 
 def write_provenance(work: Provenance, world: World) -> Inputs:
-    """Write the statement. The files that say which commit the tree is at are read too; they are the result."""
+    """Write the statement. The files that say which commit the tree is at are read too; they are the result.
+
+    Raises:
+        StepError: the tree is in a repository that git does not speak of.
+    """
     links = [_link(world.path(link), world) for link in work.links]
     read = _read(links, world)
     measurement = _json(work.measurement, world) if work.measurement else None
@@ -38,6 +43,8 @@ def write_provenance(work: Provenance, world: World) -> Inputs:
     if now != digest:
         world.files.distrust(recipe)  # somebody is at work on it: the image is of what was read before
     repository = find_repository(world.tree, world.environment)
+    if not repository.commit and (fault := repository_fault(world.tree, world.environment)):
+        raise StepError(f"git does not tell which commit {world.tree} is at: {fault}")
     source, files = _source_and_files(read, repository, recipe, digest, world)
     text = statement(
         Build(

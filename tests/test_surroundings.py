@@ -1,0 +1,145 @@
+"""What another program set for its own children does not reach a build; a repository that git refuses is an error."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import Site, git
+
+from coconut_tasks.inputs.environment import cargo_home
+from coconut_tasks.inputs.git import repository_fault
+from coconut_tasks.inputs.surroundings import for_builds
+
+HOOK: dict[str, str | None] = {
+    "GIT_DIR": ".git",
+    "GIT_INDEX_FILE": ".git/index",
+    "GIT_PREFIX": "",
+    "GIT_OBJECT_DIRECTORY": "/nowhere",
+}
+"""As git sets it for hooks; the folder is that of another repository."""
+EMPTY: dict[str, str | None] = {"RUSTC_WRAPPER": "", "RUSTC_WORKSPACE_WRAPPER": ""}
+CARGO_RUN: dict[str, str | None] = {
+    "CARGO": "/home/x/.rustup/toolchains/nightly/bin/cargo",
+    "CARGO_MANIFEST_DIR": "/src/xtask",
+    "CARGO_MANIFEST_PATH": "/src/xtask/Cargo.toml",
+    "CARGO_PKG_NAME": "xtask",
+    "CARGO_PKG_VERSION": "0.1.0",
+    "CARGO_PRIMARY_PACKAGE": "1",
+    "RUSTUP_TOOLCHAIN": "no-such-toolchain",
+    "RUSTUP_TOOLCHAIN_SOURCE": "toolchain-file",
+    "RUSTUP_AUTO_INSTALL": "0",
+    "RUST_RECURSION_COUNT": "1",
+}
+"""As cargo and rustup set it for what ``cargo run`` starts, with a toolchain that the caller's folder chose (seen with cargo 1.95)."""
+OTHER_OWNER: dict[str, str | None] = {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"}
+"""Has git take every repository as one of another user's."""
+
+
+def test_a_caller_of_another_kind_makes_nothing_stale_and_no_other_version(repository: Site) -> None:
+    site = repository
+    recipe = site.recipe()
+    subprocess.run(["git", "init", "-q", str(site.folder)], check=True)
+    try:
+        site.build(recipe)
+        version = (site.tree / "release" / "src" / "git_version.rs").read_text()
+        assert f'"{git(site, "rev-parse", "HEAD")[:7]}' in version
+        for caller in (HOOK, CARGO_RUN, EMPTY):
+            assert site.build(recipe, env=caller).built == set()
+        # In the other direction too: what a hook built is no other thing than what a shell builds.
+        source = site.tree / "kernel" / "src" / "main.rs"
+        source.write_text(f"{source.read_text()}\n// an edit\n")
+        site.build(recipe, env=HOOK | CARGO_RUN)
+        assert site.build(recipe).built == set()
+    finally:
+        shutil.rmtree(site.folder / ".git")
+
+
+def test_a_repository_that_git_refuses_is_an_error_with_its_own_remedy(repository: Site) -> None:
+    outcome = repository.doit(repository.recipe(), env=OTHER_OWNER)
+    assert outcome.status == 2
+    assert f"git does not tell the version of {repository.tree}: fatal: detected dubious ownership" in outcome.err
+    assert "git config --global --add safe.directory" in outcome.err
+    assert outcome.built == set() and not (repository.tree / "target").exists()
+
+
+def test_a_work_tree_whose_repository_is_not_there_is_no_tree_without_one(tmp_path: Path) -> None:
+    (tmp_path / ".git").write_text("gitdir: /nowhere/.git/worktrees/x\n")
+    assert "not a git repository: /nowhere" in repository_fault(str(tmp_path), os.environ)
+    assert repository_fault(str(tmp_path), {"PATH": "/nowhere"}) == "git is not installed: apt-get install git"
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    assert "not a git repository: /nowhere" in repository_fault(str(inner), os.environ)
+    assert repository_fault(str(inner), {**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path)}) == ""
+
+
+def test_a_repository_without_a_commit_and_a_folder_without_a_repository_are_no_fault(tmp_path: Path) -> None:
+    environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
+    assert repository_fault(str(tmp_path), environment) == ""
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    assert repository_fault(str(tmp_path), environment) == ""
+
+
+@pytest.mark.parametrize("name", ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"])
+def test_a_wrapper_that_is_not_there_is_named_before_anything_is_built(name: str, site: Site) -> None:
+    outcome = site.doit(site.recipe(), env={name: "no-such-sccache"})
+    assert (outcome.status, outcome.built) == (2, set())
+    assert f"{name}: there is no program 'no-such-sccache'" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({"CARGO_HOME": "/c"}, {"CARGO_HOME": "/c"}),
+        ({"CARGO_HOME": "c"}, {"CARGO_HOME": "/stand/c"}),
+        ({"CARGO_HOME": ""}, {}),
+        (
+            {"CARGO_TARGET_DIR": "t", "CARGO_NET_OFFLINE": "true"},
+            {"CARGO_TARGET_DIR": "t", "CARGO_NET_OFFLINE": "true"},
+        ),
+        ({"RUSTUP_TOOLCHAIN": "nightly"}, {"RUSTUP_TOOLCHAIN": "nightly"}),
+        ({"RUSTUP_TOOLCHAIN": "nightly", "RUSTUP_TOOLCHAIN_SOURCE": "env"}, {"RUSTUP_TOOLCHAIN": "nightly"}),
+        ({"RUSTUP_TOOLCHAIN": "nightly", "RUSTUP_TOOLCHAIN_SOURCE": "default"}, {}),
+        ({"RUSTUP_HOME": "/h/.rustup"}, {}),
+        ({"RUSTUP_HOME": "/other"}, {"RUSTUP_HOME": "/other"}),
+        ({"RUSTC_WRAPPER": "sccache", "RUSTC": ""}, {"RUSTC_WRAPPER": "sccache"}),
+        ({"GIT_DIR": "/r/.git", "GIT_WORK_TREE": "/tree"}, {"GIT_DIR": "/r/.git", "GIT_WORK_TREE": "/tree"}),
+        ({"GIT_DIR": "/r/.git", "GIT_WORK_TREE": "/"}, {"GIT_DIR": "/r/.git", "GIT_WORK_TREE": "/"}),
+        ({"GIT_DIR": "/r/.git", "GIT_WORK_TREE": "/r"}, {}),
+        ({"GIT_DIR": "/r/.git", "GIT_WORK_TREE": "/tree", "GIT_INDEX_FILE": "/r/.git/index.lock"}, {}),
+        ({"GIT_DIR": "/r/.git"}, {}),
+        ({"GIT_CONFIG_COUNT": "0"}, {"GIT_CONFIG_COUNT": "0"}),
+    ],
+)
+def test_what_reaches_a_build(given: dict[str, str], wanted: dict[str, str]) -> None:
+    assert for_builds({"HOME": "/h", **given}, "/tree", "/stand") == {"HOME": "/h", **wanted}
+
+
+def test_of_a_copy_the_variables_name_the_repository() -> None:
+    named = {"HOME": "/h", "GIT_DIR": "/r/.git", "GIT_WORK_TREE": "/r"}
+    assert for_builds(named, "/copy", "/stand", is_copy=True) == named
+
+
+def test_without_home_it_is_that_of_the_user() -> None:
+    home = subprocess.run(
+        ["sh", "-c", "unset HOME; python3 -c 'import os; print(os.path.expanduser(\"~\"))'"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    for environment in ({}, {"HOME": ""}):
+        assert cargo_home(for_builds(environment, "/tree", "/stand")) == f"{home}/.cargo"
+
+
+def test_a_clone_without_its_submodules_is_told_so_first(site: Site) -> None:
+    (site.tree / ".gitmodules").write_text('[submodule "deps/x"]\n\tpath = deps/x\n\turl = https://example.org/x\n')
+    note = "note: nothing is in deps/x, without which parts cannot be built: git submodule update --init"
+    for folder in (None, site.tree / "deps" / "x"):
+        if folder:
+            folder.mkdir(parents=True)
+        assert note in site.doit("list", site.recipe()).err
+    (site.tree / "deps" / "x" / "f").write_text("")
+    assert note not in site.doit("list", site.recipe()).err
