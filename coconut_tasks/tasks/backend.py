@@ -15,7 +15,6 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coconut_tasks.effects.place import own_inode
 from coconut_tasks.errors import UsageError
 
 if TYPE_CHECKING:
@@ -196,6 +195,8 @@ class Backend:
 
     def _connect(self) -> sqlite3.Connection:
         import sqlite3
+
+        from coconut_tasks.effects.place import own_inode
 
         for end in ("", "-wal", "-shm"):
             own_inode(Path(self.name + end))
