@@ -126,7 +126,7 @@ def find_source(options: Options) -> Source:
     if options.bin is None and (others := _others_files(bin)):
         raise UsageError(
             f"BIN: '{bin}' has files that this program did not make ({others}): "
-            "name the output folder with BIN=, this one or another"
+            "remove it if all in it was built, or name the output folder with BIN="
         )
     return Source(root, bin, why, bool(origin) or is_sample(tree), origin)
 
