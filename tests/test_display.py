@@ -30,7 +30,7 @@ def on_a_terminal(
         if name not in (env or {}):
             variables.pop(name, None)
     process = subprocess.Popen(
-        [sys.executable, "-m", "doit", *words, f"SVSM={site.tree_name}", "BIN=bin"],
+        site.argv(*words),
         cwd=site.folder, env=variables, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
         # A test run in the background may have Ctrl-C ignored, which its children would keep.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),

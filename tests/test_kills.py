@@ -10,7 +10,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from copy import deepcopy
 from typing import Any
@@ -29,7 +28,7 @@ RECIPE["kernel"]["tdx-stage1"] = {"type": "make", "output_file": "bin/stage1-tra
 def killed_run(site: Site, recipe: str, seconds: float, crash: str | None = None) -> tuple[set[str], bool]:
     """Start a run, kill it after a while, or at a named place in the code; the result is what it said was done, and whether the
     kill came before its end."""
-    argv = [sys.executable, "-m", "doit", recipe, "SVSM=svsm", "BIN=bin"]
+    argv = site.argv(recipe)
     if crash is not None:
         # Die right where the place is reached, with no clean-up at all.
         argv[1:3] = ["-c", CRASH, crash, *argv[2:3]]

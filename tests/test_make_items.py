@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -333,7 +332,7 @@ def test_what_an_interrupted_run_of_another_profile_made_is_not_used(stage1: Ite
     with linker_that_waits(site) as (hold, reached):
         stage1.build()
         hold.touch()
-        argv = [sys.executable, "-m", "doit", ITEM, recipe, "SVSM=svsm", "BIN=bin", "RELEASE=1"]
+        argv = site.argv(ITEM, recipe, "RELEASE=1")
         with subprocess.Popen(
             argv, cwd=site.folder, env=environment(site.target), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as run:

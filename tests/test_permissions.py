@@ -32,7 +32,7 @@ def as_a_user(site: Site, *argv: str) -> Outcome:
 
 
 def doit_as_a_user(site: Site, *words: str) -> Outcome:
-    return as_a_user(site, sys.executable, "-m", "doit", *words, f"SVSM={site.tree_name}", "BIN=bin")
+    return as_a_user(site, *site.argv(*words))
 
 
 @contextmanager

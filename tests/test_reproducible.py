@@ -469,7 +469,7 @@ def test_every_process_of_a_reproducible_build_has_the_fixed_surroundings(site: 
     rule = "seen.elf:\n\tumask > seen.txt; env >> seen.txt; cp /bin/true $@\n"
     make.write_text(f"{make.read_text()}\n{rule}")
     recipe = site.recipe({"igvm": {}, "kernel": {"svsm": {"type": "make", "output_file": "seen.elf"}}})
-    words = [sys.executable, "-m", "doit", recipe, "SVSM=svsm", "BIN=bin", "REPRODUCIBLE=1"]
+    words = site.argv(recipe, "REPRODUCIBLE=1")
     given = {"JUNK": "x", "TZ": "Asia/Kathmandu", "SOURCE_DATE_EPOCH": "77", "RUSTFLAGS": "-g", "CFLAGS": "-O1"}
     outcome = site.run(["sh", "-c", 'umask 077; exec "$0" "$@"', *words], env={**given})
     assert outcome.status == 0, outcome.text
@@ -604,7 +604,7 @@ def running_in(folder: Path) -> list[str]:
 
 def test_a_run_that_is_ended_ends_the_build_that_it_started(place: Site) -> None:
     recipe = place.recipe(KERNEL)
-    words = [sys.executable, "-m", "doit", "reproduce", recipe, "SVSM=svsm", "BIN=bin"]
+    words = place.argv("reproduce", recipe)
     process = subprocess.Popen(words, cwd=place.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     base = copies(place)[0].parent
     until = time.monotonic() + 60

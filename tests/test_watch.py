@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -68,7 +67,7 @@ class Watching:
 @contextmanager
 def watch(site: Site, *words: str) -> Iterator[Watching]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "doit", "watch", *words, f"SVSM={site.tree_name}", "BIN=bin"],
+        site.argv("watch", *words),
         cwd=site.folder, env=environment(site.target), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
     )  # fmt: skip

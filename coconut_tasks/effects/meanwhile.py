@@ -18,9 +18,8 @@ class Meanwhile(Generic[T]):
         self._work = work
         self._watch = current()
         self._error: BaseException | None = None
-        self._thread = threading.Thread(
-            target=self._run, daemon=True
-        )  # a run that was interrupted does not wait for it
+        # A run that was interrupted does not wait for it.
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:

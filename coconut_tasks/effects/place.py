@@ -66,9 +66,8 @@ def write_whole(target: Path, content: bytes, *, program: bool = False) -> None:
 def write_cache(target: Path, content: bytes) -> None:
     """Write a file that only saves time, if that can be done."""
     with suppress(OSError):
-        target.unlink(
-            missing_ok=True
-        )  # who finds none can do without, and to rename over a file takes ten times as long
+        # Who finds none can do without, and to rename over a file takes ten times as long.
+        target.unlink(missing_ok=True)
         write_whole(target, content)
 
 

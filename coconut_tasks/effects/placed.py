@@ -42,15 +42,20 @@ class Placed:
         name = os.path.relpath(path, self._bin)
         if name not in self._known():
             self._known().add(name)
-            # The first line makes the file all that is believed.
-            self._write(*([name] if self.is_kept else sorted(self._known())))
+            self._note(name)
 
     def drop(self, path: str) -> None:
         """Our file was removed: what comes there next is somebody else's."""
         name = os.path.relpath(path, self._bin)
         if name in self._known():
             self._known().remove(name)
-            self._write(*([[name]] if self.is_kept else sorted(self._known())))
+            self._note([name])
+
+    def _note(self, entry: str | list[str]) -> None:
+        if self.is_kept:
+            self._write(entry)
+        else:  # the first line makes the file all that is believed
+            self.keep()
 
     def _write(self, *entries: str | list[str]) -> None:
         if entries:

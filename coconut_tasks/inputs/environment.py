@@ -83,9 +83,8 @@ def make_references(makefile: str) -> set[str]:
 
 def _value(name: str, value: str | None) -> str | None:
     if name == "MAKEFLAGS" and value is not None:
-        value = re.sub(
-            _JOBS, "", value
-        )  # how many jobs at once, and where they are counted, is no part of what is made
+        # How many jobs at once, and where they are counted, is no part of what is made.
+        value = re.sub(_JOBS, "", value)
     # The state folder is no place for secrets: a digest tells just as well whether one changed.
     if value is None or not _SECRET.search(name):
         return value

@@ -127,10 +127,7 @@ def find_repository(tree: str, environment: Mapping[str, str]) -> Repository:
 
 def _branch_files(head: str, refs: str) -> list[str]:
     """Where the branch that the file HEAD names may be kept: with all of the repository, or with one work tree of it."""
-    try:
-        kind, _, ref = Path(head).read_text(encoding="utf-8", errors="surrogateescape").strip().partition(" ")
-    except OSError:
-        return []
+    kind, _, ref = read_text(head).strip().partition(" ")
     if kind != "ref:":
         return []
     both = (os.path.join(os.path.dirname(refs), ref), os.path.join(os.path.dirname(head), ref))
