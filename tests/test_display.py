@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Callable, Mapping
 import pytest
 from conftest import Site, environment
 
+from coconut_tasks.layout import VERSION_FILE
 from coconut_tasks.terminal import Terminal, plain, terminal_of
 
 UP_AND_CLEAR = "\x1b[2K"
@@ -80,6 +82,9 @@ class Screen:
 
 def test_a_terminal_has_one_line_that_lives_and_what_is_done_stays_above_it(site: Site) -> None:
     recipe = site.recipe()
+    site.build(recipe)  # where cargo's target folder is unknown yet, a note says so
+    shutil.rmtree(site.bin)
+    (site.tree / VERSION_FILE).unlink()
     status, sent = on_a_terminal(site, recipe)
     assert status == 0, sent
     assert re.search(r"\[\d+/8\] .*kernel:svsm \d+\.\d s", sent), sent
