@@ -17,6 +17,8 @@ from coconut_tasks.dataclass import dataclass
 STATE_FOLDER = ".coconut"
 RECORDS = "state.sqlite3"
 """In the state folder: what each step's last good run left."""
+PARTS = "parts"
+"""In the state folder: a folder for each variant of a step."""
 REPRODUCIBLE = "reproducible"
 """In the state folder, what belongs to reproducible builds only."""
 REPRODUCE = "reproduce"
@@ -92,4 +94,4 @@ class Layout:
 
     def variant(self, name: str, key: str, *parts: str) -> str:
         """A path in the folder of one variant of a step."""
-        return posixpath.join(self.bin, STATE_FOLDER, "parts", f"{name}-{key}", *parts)
+        return posixpath.join(self.bin, STATE_FOLDER, PARTS, f"{name}-{key}", *parts)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.staleness import Cause, Record, input_files, judge, signature
 from coconut_tasks.step import Command, FirmwareImage, FsImage, Step
+from coconut_tasks.tasks.variants import KEPT
 from coconut_tasks.work import perform
 from coconut_tasks.world import open_world
 
@@ -494,6 +498,38 @@ def test_a_failure_and_its_repair_build_nothing_else_again(words: tuple[str, ...
     assert site.doit(*words, recipe).status == 1
     main.write_text(good)
     assert site.build(recipe).built == {"kernel:svsm"}
+
+
+def test_of_each_step_the_variants_that_were_built_last_are_kept(site: Site) -> None:
+    recipe = site.recipe()
+    site.build(recipe)
+    state = site.bin / ".coconut"
+    (first,) = (state / "parts").glob("qemu-*")
+    # As if many had been built since; a build of each would take a minute.
+    with closing(sqlite3.connect(state / "state.sqlite3")) as store, store:
+        (data,) = store.execute("select data from records where record like 'igvm:qemu#%'").fetchone()
+        for number in range(KEPT):
+            key = f"{number:012}"
+            copied = data.replace(first.name, f"qemu-{key}")
+            values = (f"igvm:qemu#{key}", hashlib.sha256(copied.encode()).hexdigest(), copied)
+            store.execute("insert into records values (?, ?, ?)", values)
+            shutil.copytree(first, state / "parts" / f"qemu-{key}")
+            (state / "logs" / f"igvm-qemu-{key}.log").touch()
+    # To build one that is known, also after an edit, removes nothing.
+    main = kernel_text(site)
+    main.write_text(insert(main, CHANGE.format("an edit")))
+    site.build(recipe)
+    assert len(list((state / "parts").glob("qemu-*"))) == KEPT + 1
+    other = deepcopy(QEMU)
+    other["igvm"]["qemu"]["policy"] = "0x30001"
+    site.build(site.recipe(other))
+    kept = {path.name for path in (state / "parts").glob("qemu-*")}
+    assert len(kept) == KEPT
+    assert first.name in kept  # it was built last but one
+    assert not kept & {"qemu-000000000000", "qemu-000000000001"}
+    assert len(list((state / "logs").glob("igvm-qemu-*"))) == KEPT
+    assert len(list((state / "parts").glob("svsm-*"))) == 1
+    assert site.build(site.recipe()).built == set()
 
 
 # Places

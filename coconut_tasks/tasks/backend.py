@@ -67,6 +67,15 @@ class Backend:
             found = self._connection.execute(query, (len(prefix), prefix)).fetchone()
             return self._read(found[0]) if found else {}
 
+    def older(self, prefix: str, kept: int) -> list[str]:
+        """The records whose key begins so, but for those that were written last and those that a name stands for in this run."""
+        with self._lock:
+            if self._connection is None:
+                return []
+            query = "select record from records where substr(record, 1, ?) = ? order by rowid desc limit -1 offset ?"
+            found = self._connection.execute(query, (len(prefix), prefix, kept)).fetchall()
+            return [record for (record,) in found if record not in self._names.values()]
+
     def get(self, task_id: str, dependency: str) -> Any:
         """One value, or None."""
         # doit asks for each file of each task, and sets each: without a further call where the row was read before.

@@ -166,6 +166,10 @@ class Node:
             states = self._states(inputs, since)
             if step.link:
                 self._write_link(signed, states, reading.made)
+            if self._record is None:
+                from coconut_tasks.tasks.variants import drop_old_variants  # as above
+
+                drop_old_variants(step, backend(), world)
             values = {
                 "tree": world.tree,
                 "signature": signed,
