@@ -155,6 +155,53 @@ def test_what_a_recipe_names_and_is_not_there_is_told_before_anything_is_built(
 
 
 @pytest.mark.parametrize(
+    ("value", "wrong"),
+    [
+        ("fw.fd ", "is not there: {}/fw.fd , which ends with a blank"),
+        ("fw.fd\n", "is not there: {}/fw.fd\\n, which ends with a blank"),
+        ("~nobody-of-that-name/fw.fd", "is not there: {}/~nobody-of-that-name/fw.fd"),
+        ("fw.fd/x", "is not there: {}/fw.fd/x"),
+        ("folder", "is a folder: {}/folder"),
+        ("pipe", "is a pipe or a device, not a file: {}/pipe"),
+        ("/dev/null", "is a pipe or a device, not a file: /dev/null"),
+        ("/dev/zero", "is a pipe or a device, not a file: /dev/zero"),
+        ("link", "is a link to nothing: {}/link"),
+        ("loop", "cannot be looked at (Too many levels of symbolic links): {}/loop"),
+        ("empty", "is empty: {}/empty"),
+        ("x" * 300, "cannot be looked at (File name too long): {}/" + "x" * 300),
+    ],
+)
+def test_a_firmware_that_cannot_be_taken_is_told_in_one_line_before_anything_is_built(
+    value: str, wrong: str, site: Site
+) -> None:
+    (site.folder / "fw.fd").write_bytes(b"firmware")
+    (site.folder / "folder").mkdir()
+    (site.folder / "empty").touch()
+    (site.folder / "link").symlink_to("nowhere")
+    (site.folder / "loop").symlink_to("loop")
+    os.mkfifo(site.folder / "pipe")
+    recipe = site.recipe(firmware(env="FW_FILE"))
+    line = f"firmware:guest: the firmware image {wrong.format(site.folder)} (from FW_FILE)"
+    told = site.doit("firmware:guest", recipe, env={"FW_FILE": value})
+    assert (told.status, told.built) == (2, set())
+    assert line in told.err.splitlines()
+    assert f"note: a run would end at once: {line}" in site.build("why", recipe, env={"FW_FILE": value}).err
+
+
+def test_a_firmware_that_becomes_a_pipe_is_not_waited_for(site: Site) -> None:
+    image = site.folder / "fw.fd"
+    image.write_bytes(b"firmware")
+    recipe = site.recipe(firmware(env="FW_FILE"))
+    env: dict[str, str | None] = {"FW_FILE": "~/fw.fd", "HOME": str(site.folder)}
+    assert site.build("firmware:guest", recipe, env=env).built == {"firmware:guest"}
+    assert site.build("firmware:guest", recipe, env=env).built == set()
+    image.unlink()
+    os.mkfifo(image)
+    assert site.doit("firmware:guest", recipe, env=env).status == 2
+    assert f"firmware:guest runs: {image} changed" in site.build("why", "firmware:guest", recipe, env=env).out
+
+
+@pytest.mark.parametrize(
     ("program", "message"),
     [
         ("cargo", "cargo is not installed: install Rust"),
@@ -320,7 +367,7 @@ def test_a_missing_toolchain_is_named_with_what_installs_it(site: Site) -> None:
         (
             firmware(command=["true"], file="fw"),
             "firmware:guest",
-            ["the firmware image is not there after its command ran: fw"],
+            ["the firmware image is not there after its command ran: /"],
         ),
     ],
     ids=["feature", "crate", "make", "objcopy", "firmware command", "no program", "no firmware"],

@@ -33,6 +33,8 @@ FUNCTIONS = {
     ("tasks/commands.py", "_told"),
     ("load.py", "check"),
     ("session.py", "_triple"),
+    ("work/firmware.py", "_wrong_with"),
+    ("work/firmware.py", "image_fault"),
     ("work/reproducible.py", "warn_of_paths"),
 }
 """Functions that make messages and raise no error themselves."""

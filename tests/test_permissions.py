@@ -114,6 +114,19 @@ def test_a_file_that_may_not_be_read_stops_nothing_and_is_not_asked_about_for_ev
         assert b"new code" in (site.bin / "svsm").read_bytes()
 
 
+def test_firmware_that_may_not_be_read_is_told_before_anything_is_built(site: Site) -> None:
+    folder = site.folder / "secret"
+    folder.mkdir()
+    image = folder / "fw.fd"
+    image.write_bytes(b"firmware")
+    recipe = site.recipe({**deepcopy(QEMU), "firmware": {"file": str(image)}})
+    for path, wrong in ((image, "may not be read"), (folder, "cannot be looked at (Permission denied)")):
+        with with_mode(lambda mode: 0, path):
+            outcome = doit_as_a_user(site, recipe)
+        assert (outcome.status, outcome.built) == (2, set())
+        assert f"firmware:guest: the firmware image {wrong}: {image}\n" in outcome.err
+
+
 def test_firmware_that_the_same_run_makes_is_refused(site: Site) -> None:
     """It would be taken before it is made anew."""
     site.build("kernel:bldr", site.recipe())

@@ -14,6 +14,7 @@ from coconut_tasks.step import CargoItem, FirmwareImage, IgvmFile, VersionFile
 from coconut_tasks.tasks.backend import recorded_places
 from coconut_tasks.tasks.node import Node
 from coconut_tasks.tasks.stand import stand
+from coconut_tasks.work.firmware import image_fault
 from coconut_tasks.world import World
 
 _INSTALL = {
@@ -131,13 +132,10 @@ def _version_problems(world: World) -> list[str]:
 
 
 def _firmware_problems(node: Node, work: FirmwareImage) -> list[str]:
-    if work.source is None:
+    if work.source is None or work.command is not None:
         return []
-    path = node.world.path(work.source)
-    if work.command is None and not os.path.isfile(path):
-        where = f" (from {work.variable})" if work.variable else ""
-        return [f"{node.step.name}: the firmware image is not there: {path}{where}"]
-    return []
+    fault = image_fault(work, node.world)
+    return [] if fault is None else [f"{node.step.name}: {fault}"]
 
 
 def _toolchain_name(item: CargoItem) -> str | None:
