@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import sqlite3
@@ -560,8 +561,24 @@ def test_names_with_blanks_and_other_letters(site: Site) -> None:
     first = site.doit("RECIPE=mein?rezept")
     assert first.status == 2
     (site.folder / "rezept_é.json").write_text((site.folder / "r.json").read_text())
-    assert site.build("RECIPE=rezept_é.json").built >= KERNEL
-    assert site.build("RECIPE=rezept_é.json").built == set()
+    (tree / "kernel" / "letra_ñ.txt").write_text("")
+    words = ("RECIPE=rezept_é.json", "BIN=sälida")
+    plain: dict[str, str | None] = dict.fromkeys(("LANG", "LC_CTYPE", "PYTHONUTF8", "PYTHONIOENCODING"))
+    in_c, in_utf8 = {**plain, "LC_ALL": "C"}, {**plain, "LC_ALL": "C.UTF-8"}
+    assert site.build(*words, env=in_c).built >= KERNEL
+    papers = (site.folder / "sälida" / "q.igvm.provenance.json").read_text()
+    assert "kernel/letra_ñ.txt" in json.dumps(json.loads(papers), ensure_ascii=False)
+    for env in (in_c, in_utf8):
+        assert site.build(*words, env=env).built == set()
+        assert "rezept_é.json" in site.build("list", *words, env=env).err
+        planned = json.loads(site.build("plan", "--json", *words, env=env).out)["steps"]
+        assert {step["fate"] for step in planned} == {"is up to date"}
+        for report in ("graph", "timeline"):
+            assert "sälida/" in site.build(report, *words, env=env).text
+    (tree / "kernel" / "letra_ñ.txt").write_text("x")
+    assert "kernel:svsm runs: kernel/letra_ñ.txt changed" in site.build("why", *words, env=in_c).out
+    assert "kernel:svsm" in site.build(*words, env=in_c).built
+    assert site.build(*words, env=in_utf8).built == set()
 
 
 # Records
