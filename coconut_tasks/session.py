@@ -53,15 +53,19 @@ def open_session(options: Options) -> Session:
         UsageError, RecipeError: what the user asked for, or wrote, is wrong; all recipes' problems at once.
     """
     source = find_source(options)
-    meant = [name for name in OF_OPTIONS if options.environment.get(name) and not getattr(options, name.lower())]
+    meant = {
+        name: option
+        for name, option in OF_OPTIONS.items()
+        if options.environment.get(name) and not getattr(options, option.lower())
+    }
     surroundings = for_builds(options.environment, source.tree, options.workdir, is_copy=options.is_copy)
     options = replace(options, environment=surroundings)
     world = open_world(source.tree, source.bin, options.environment, ask_cargo=options.ask_cargo)
     names = options.recipes or (default_recipe(options, source.tree),)
     world.recipes = names
     notes = [
-        f"note: {name} of the environment does nothing: 'doit {name}=…', or coconut-build's option, is what asks for it"
-        for name in meant
+        f"note: {name} of the environment does nothing: 'doit {option}=…', or coconut-build's option, is what asks for it"
+        for name, option in meant.items()
     ]
     if missing := missing_submodules(source.tree):
         notes.append(

@@ -221,8 +221,11 @@ def test_a_makefile_shows_which_variables_it_asks_for() -> None:
 
 
 def test_how_many_jobs_make_has_is_no_input() -> None:
-    flags = (" -j4 --jobserver-auth=3,4 -- NAME=two", " -j2 --jobserver-auth=fifo:/tmp/x -- NAME=two", " -- NAME=two")
-    assert {asked_environment({"MAKEFLAGS": text}, ["MAKEFLAGS"])["MAKEFLAGS"] for text in flags} == {" -- NAME=two"}
+    jobs = (" -j4 --jobserver-auth=3,4", " -j2 --jobserver-auth=fifo:/tmp/x", "--jobs=2", "--jobs", "-j 8", "")
+    for name in ("MAKEFLAGS", "GNUMAKEFLAGS"):
+        for text in jobs:
+            assert asked_environment({name: text}, [name]) == {}
+            assert asked_environment({name: f"{text} -- NAME=a-j1"}, [name]) == {name: "-- NAME=a-j1"}
 
 
 # cargo

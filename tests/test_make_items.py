@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import signal
 import subprocess
@@ -269,6 +270,61 @@ def test_a_rule_that_cannot_be_known_is_said_in_each_run(item: Item) -> None:
         said = item.build()
         assert ITEM in said.built
         assert "out/x is made of cannot be known, so make is asked by each run: the rule of out/x runs date" in said.out
+
+
+# Variables that no one meant, and another make
+
+
+def test_what_a_makefile_takes_from_the_environment_is_said_where_it_is_made(item: Item) -> None:
+    own = "OWN := mine\nADDED += more\nTARGET ?= usual\n"
+    write(item.site.tree, {"Makefile": assembled("$(OWN) $(ADDED) $(TARGET) $$SHELLS", own)})
+    note = "note: of the environment, the makefile of out/x uses "
+    assert note not in item.build().text
+    env: Environment = {"OWN": "theirs", "ADDED": "some", "TARGET": "y\033[2J", "SHELLS": "", "CFLAGS": "-O1"}
+    assert f"{note}ADDED='some', TARGET='y\\x1b[2J'\n" in item.build(env=env).out
+
+
+def outer_make(item: Item, *words: str) -> Outcome:
+    """Have a user's makefile call doit."""
+    site = item.site
+    doit = shlex.join(site.argv(ITEM, site.recipe(recipe_for(item.output))))
+    (site.folder / "Makefile").write_text(f"DOIT = {doit} $(WORDS)\nplain: ; $(DOIT)\nplus: ; +$(DOIT)\n")
+    outcome = site.run(["make", *words])
+    assert outcome.status == 0, outcome.text
+    assert "jobserver" not in outcome.text.replace(doit, "")
+    return outcome
+
+
+@pytest.mark.parametrize("how", ["plain", "plus"])
+def test_the_make_that_calls_doit_is_no_part_of_what_is_made(how: str, item: Item) -> None:
+    """It says by MAKEFLAGS where its jobserver is, and without a plus in its rule it closes that."""
+    write(item.site.tree, {"Makefile": assembled("$(NAME) $(MAKELEVEL)", "NAME := one\n")})
+    assert ITEM in outer_make(item, "-j4", how).built
+    first = item.program
+    assert item.build().built == set()
+    assert outer_make(item, how).built == set()
+    for words in (["-j4"], ["-B", "-k", "-s"]):
+        write(item.site.tree, {"Makefile": assembled("$(NAME) $(MAKELEVEL)", f"# {words}\nNAME := one\n")})
+        assert ITEM in outer_make(item, *words, how).built
+        assert "jobserver" not in item.site.log(ITEM)
+        assert item.program == first
+        assert item.build().built == set()
+    # make exports it, but it goes before no makefile's own value.
+    assert ITEM in outer_make(item, "NAME=two", how).built
+    assert item.program == first == item.made_from_nothing()
+
+
+def test_an_item_that_calls_cargo_is_built_under_make(site: Site, tmp_path: Path) -> None:
+    """cargo looks for a jobserver, too."""
+    item = Item(site, tmp_path, "bin/forced")
+    (site.tree / "Makefile").write_text(FORCED)
+    (site.tree / ".cargo" / "config.toml").unlink()
+    for how in ("plain", "plus"):
+        source = site.tree / "common" / "src" / "lib.rs"
+        source.write_text(f"{source.read_text()}\n// {how}\n")
+        assert ITEM in outer_make(item, "-j2", how).built
+        assert "jobserver" not in site.log(ITEM)
+        assert site.build(ITEM, site.recipe(recipe_for(item.output))).built == set()
 
 
 # What lies there from before

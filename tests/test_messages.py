@@ -35,6 +35,7 @@ FUNCTIONS = {
     ("session.py", "_triple"),
     ("work/firmware.py", "_wrong_with"),
     ("work/firmware.py", "image_fault"),
+    ("work/make.py", "_tell_of_variables"),
     ("work/reproducible.py", "warn_of_paths"),
 }
 """Functions that make messages and raise no error themselves."""

@@ -226,14 +226,17 @@ def test_a_variable_that_a_build_reads_makes_it_stale(name: str, site: Site) -> 
     assert "kernel:svsm" in site.build(recipe).built
 
 
-def test_a_variable_that_a_build_scripts_makefile_reads_reaches_the_program(site: Site) -> None:
+@pytest.mark.parametrize("other", [{"FLAVOUR": "1"}, {"MAKEFLAGS": "FLAVOUR=1"}, {"GNUMAKEFLAGS": "FLAVOUR=1"}])
+def test_a_variable_that_a_build_scripts_makefile_reads_reaches_the_program(
+    other: dict[str, str | None], site: Site
+) -> None:
     kernel_with_a_makefile(site)
     recipe = site.recipe()
     first = site.build(recipe)
     assert b"profile-usual" in (site.bin / "svsm").read_bytes()
-    assert site.build(recipe, env={"FLAVOUR": "1"}).built == KERNEL
+    assert site.build(recipe, env=other).built == KERNEL
     assert b"profile-other" in (site.bin / "svsm").read_bytes()
-    assert site.build(recipe, env={"FLAVOUR": "1"}).built == set()
+    assert site.build(recipe, env=other).built == set()
     site.build(recipe)
     assert b"profile-usual" in (site.bin / "svsm").read_bytes()
     assert site.build(recipe).digests == first.digests
@@ -280,7 +283,7 @@ def test_what_a_build_script_made_for_another_hand_is_not_taken_as_ours(site: Si
 def test_variables_that_cannot_reach_the_build_make_nothing_stale(site: Site) -> None:
     recipe = site.recipe()
     site.build(recipe)
-    free = {"CARGO_TERM_COLOR": "always", "HOME2": "x", "MAKEFLAGS": "", "LANG": "C"}
+    free = {"CARGO_TERM_COLOR": "always", "HOME2": "x", "MAKEFLAGS": "-j3", "LANG": "C"}
     assert site.build(recipe, env={**free}).built == set()
 
 
@@ -288,10 +291,12 @@ def test_variables_that_cannot_reach_the_build_make_nothing_stale(site: Site) ->
 def test_an_option_of_ours_that_the_session_exports_builds_no_half_of_it(value: str, site: Site) -> None:
     recipe = site.recipe(MAKE)
     site.build(recipe)
-    outcome = site.build(recipe, env={"RELEASE": value, "FEATURES": "x"})
+    outcome = site.build(recipe, env={"RELEASE": value, "FEATURES": "x", "V": value})
     assert outcome.built == set()
-    for name in ("RELEASE", "FEATURES"):
-        assert f"note: {name} of the environment does nothing: 'doit {name}=…'" in outcome.err
+    for name, option in (("RELEASE", "RELEASE"), ("FEATURES", "FEATURES"), ("V", "VERBOSE")):
+        assert f"note: {name} of the environment does nothing: 'doit {option}=…'" in outcome.err
+    asked = site.build(recipe, "VERBOSE=1", env={"V": value})
+    assert "note: V of the environment" not in asked.err
 
 
 # make

@@ -112,6 +112,15 @@ def test_a_wrapper_that_is_not_there_is_named_before_anything_is_built(name: str
         ({"GIT_DIR": "/r/.git", "GIT_WORK_TREE": "/tree", "GIT_INDEX_FILE": "/r/.git/index.lock"}, {}),
         ({"GIT_DIR": "/r/.git"}, {}),
         ({"GIT_CONFIG_COUNT": "0"}, {"GIT_CONFIG_COUNT": "0"}),
+        ({"MAKEFLAGS": "-j8 CC=clang", "GNUMAKEFLAGS": "-s"}, {"MAKEFLAGS": "-j8 CC=clang", "GNUMAKEFLAGS": "-s"}),
+        ({"MAKEFLAGS": "", "GNUMAKEFLAGS": "", "MAKEFILES": ""}, {}),
+        ({"MAKEFLAGS": "ks -j8 --jobserver-auth=fifo:/tmp/GMfifo1 -- CC=clang"}, {"MAKEFLAGS": "ks -- CC=clang"}),
+        ({"MAKEFLAGS": " -j4 --jobserver-auth=3,4", "MFLAGS": "-j4 --jobserver-auth=3,4"}, {}),
+        ({"MAKEFLAGS": "nkB -- CC=clang", "MAKELEVEL": "1", "CC": "clang"}, {"CC": "clang"}),
+        ({"MAKELEVEL": "1", "MAKE_TERMOUT": "/dev/pts/0", "MAKEOVERRIDES": "${-*-command-variables-*-}"}, {}),
+        ({"CARGO_MAKEFLAGS": "-j --jobserver-fds=8,9 --jobserver-auth=8,9"}, {}),
+        ({"CC": "clang", "CFLAGS": "-O1", "TARGET": "y"}, {"CC": "clang", "CFLAGS": "-O1", "TARGET": "y"}),
+        ({"V": "1", "RELEASE": "0", "OFFLINE": "1", "VERBOSE": "1"}, {}),
     ],
 )
 def test_what_reaches_a_build(given: dict[str, str], wanted: dict[str, str]) -> None:

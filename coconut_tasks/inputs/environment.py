@@ -15,7 +15,9 @@ _NOT_IN_OUTPUT = re.compile(r"CARGO_(TERM|NET|HTTP|REGISTR|LOG|ALIAS)")
 _SECRET = re.compile(r"TOKEN|SECRET|PASS|CREDENTIAL|_KEY$", re.IGNORECASE)
 # Few runs need the others: they are compiled where they are used.
 _MAKE_REFERENCE = r"(?m)\$\$[({]?([A-Za-z_]\w*)|\$[({](\w+)|\$([A-Za-z_])|(?:ifn?def|export)\s+(\w+)|^\s*(\w+)\s*\?="
-_JOBS = r"\s*-?-j(observer)?\S*|\s*--jobserver\S*"
+_JOBS = r"(?<!\S)(--jobserver-\S+|(-j|--jobs)([= ]?\d+)?(?!\S))\s*"
+OF_MAKE = ("MAKEFLAGS", "GNUMAKEFLAGS", "MAKEFILES")
+"""What make itself takes from the environment, whatever its makefiles say."""
 
 
 def cargo_environment(
@@ -60,13 +62,14 @@ def reproducible_environment(
 
 def asked_environment(environment: Mapping[str, str], names: Iterable[str]) -> dict[str, str | None]:
     """The named variables, where the environment sets them."""
-    return {name: _value(name, environment[name]) for name in sorted(set(names)) if name in environment}
+    values = ((name, _value(name, environment.get(name))) for name in sorted(set(names)))
+    return {name: value for name, value in values if value is not None}
 
 
 AMBIENT = frozenset(
     {
         *("PATH", "HOME", "PWD", "OLDPWD", "SHELL", "USER", "LOGNAME", "TERM", "TMPDIR", "LANG", "LANGUAGE"),
-        *("MAKE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "SHLVL", "_"),
+        *("MAKE", "MAKELEVEL", "MFLAGS", "SHLVL", "_"),
     }
 )
 """Variables that every session sets in its own way. The text of makefiles is full of them; as inputs, each new terminal would build
@@ -81,10 +84,14 @@ def make_references(makefile: str) -> set[str]:
     return {name for found in re.findall(_MAKE_REFERENCE, makefile) for name in found if name}
 
 
+def without_jobs(flags: str) -> str:
+    """Options of make without how many jobs there may be at once, and where they are counted."""
+    return re.sub(_JOBS, "", flags).strip()
+
+
 def _value(name: str, value: str | None) -> str | None:
-    if name == "MAKEFLAGS" and value is not None:
-        # How many jobs at once, and where they are counted, is no part of what is made.
-        value = re.sub(_JOBS, "", value)
+    if name in OF_MAKE and value is not None:
+        value = without_jobs(value) or None
     # The state folder is no place for secrets: a digest tells just as well whether one changed.
     if value is None or not _SECRET.search(name):
         return value

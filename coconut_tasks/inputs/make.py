@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from coconut_tasks.dataclass import dataclass
-from coconut_tasks.inputs.environment import AMBIENT, make_references
+from coconut_tasks.inputs.environment import AMBIENT, OF_MAKE, make_references
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.step import Command
 
@@ -38,7 +38,6 @@ _PLAIN = frozenset(
 )
 """Programs that read nothing but the files that they name, and cargo."""
 _CONTROL = frozenset(";&|()<>")
-_ALWAYS_ASKED = ("MAKEFLAGS", "MAKEFILES", "GNUMAKEFLAGS")
 _MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
 
 
@@ -99,6 +98,8 @@ class Knowledge:
     """Why the inputs are not complete; empty where they are."""
     calls_cargo: bool = False
     """A rule calls cargo, which compares times of its own."""
+    taken: tuple[str, ...] = ()
+    """Variables that the makefiles refer to and that have their values from the environment."""
 
 
 def make_knowledge(command: Command, wanted: str, tree: str, environment: Mapping[str, str]) -> Knowledge:
@@ -113,7 +114,8 @@ def make_knowledge(command: Command, wanted: str, tree: str, environment: Mappin
         return Knowledge(Inputs(complete=False), (), unknown="make does not run")
     names = makefile_list(printed)
     texts = [path.read_text(errors="replace") for name in names if (path := Path(tree, name)).is_file()]
-    found = closure(wanted, parse_rules(printed), tree, dict(_ASSIGNMENT.findall(printed)))
+    values = dict(_ASSIGNMENT.findall(printed))
+    found = closure(wanted, parse_rules(printed), tree, values)
     # A makefile that is missing, or that would be taken instead, must stay away.
     watched = {*names, *_MAKEFILES, *(word for text in texts for word in _included(text))}
     sources, makefiles = (_absolute(tree, names) for names in (found.sources, watched))
@@ -128,7 +130,8 @@ def make_knowledge(command: Command, wanted: str, tree: str, environment: Mappin
     made = tuple(sorted(_absolute(tree, found.made)))
     recurses = _RECURSES.search(found.recipes) is not None
     ends = tuple(sorted(makefiles - sources))
-    return Knowledge(inputs, made, ends, found.ordered, recurses, unknown, found.calls_cargo)
+    taken = _taken(values, texts, environment)
+    return Knowledge(inputs, made, ends, found.ordered, recurses, unknown, found.calls_cargo, taken)
 
 
 def _absolute(tree: str, names: Iterable[str]) -> set[str]:
@@ -322,10 +325,18 @@ def _looks_around(texts: Iterable[str], recipes: str) -> bool:
     return False
 
 
+def _taken(values: Mapping[str, str], texts: Iterable[str], environment: Mapping[str, str]) -> tuple[str, ...]:
+    names = make_references("\n".join(texts)) & environment.keys() - AMBIENT
+    # A makefile that sets a variable has its own way; one that adds to it has what is there first.
+    return tuple(
+        sorted(name for name in names if environment[name] and values.get(name, "").startswith(environment[name]))
+    )
+
+
 def _variables(printed: str, texts: Iterable[str], environment: Mapping[str, str]) -> tuple[str, ...]:
     """The variables of the environment that can change what make does: those that rules refer to, make's own ones included, and of those
     that are set every one whose name stands anywhere."""
     without = re.sub(r"^# environment\n.*\n", "", printed, flags=re.MULTILINE)
     text = "\n".join([without, *texts])
     words = set(re.findall(r"\w+", text))
-    return tuple(sorted({*_ALWAYS_ASKED, *make_references(text), *((environment.keys() & words) - AMBIENT)}))
+    return tuple(sorted({*OF_MAKE, *make_references(text), *((environment.keys() & words) - AMBIENT)}))

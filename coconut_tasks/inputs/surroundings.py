@@ -1,7 +1,8 @@
 """The user's environment as builds are to have it: without what another program set for its own children.
 
-A git hook, ``git rebase --exec`` and ``cargo run`` start programs with variables that speak of another repository or another package. Where
-they reached a build, its version and its keys would be others than from the command line, and nobody would have asked for it.
+A git hook, ``git rebase --exec``, ``cargo run`` and make start programs with variables that speak of another repository, another package or
+another makefile. Where they reached a build, its version and its keys would be others than from the command line, and nobody would have
+asked for it.
 """
 
 from __future__ import annotations
@@ -10,19 +11,28 @@ import os
 import re
 from collections.abc import Mapping
 
+from coconut_tasks.inputs.environment import OF_MAKE, without_jobs
 from coconut_tasks.inputs.git import OF_ONE_REPOSITORY
 
 _OF_CARGOS_CHILDREN = (
     r"CARGO(_(MANIFEST_(DIR|PATH|LINKS)|PKG_.*|(BIN|CRATE)_NAME"
-    r"|BIN_EXE_.*|PRIMARY_PACKAGE|TARGET_TMPDIR|RUSTC_CURRENT_DIR))?"
+    r"|BIN_EXE_.*|PRIMARY_PACKAGE|TARGET_TMPDIR|RUSTC_CURRENT_DIR|MAKEFLAGS))?"
 )
 """What cargo sets for a program that ``cargo run``, ``cargo test`` or a subcommand starts (The Cargo Book, "Environment Variables")."""
+_OF_MAKES_CHILDREN = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKE_TERMERR", "MAKE_TERMOUT", "MFLAGS")
+"""What make sets for the commands of its rules, beside the variables of its own command line, which are a user's choice."""
 _ASKED_FOR = ("env", "cli")
 """Values of RUSTUP_TOOLCHAIN_SOURCE with which RUSTUP_TOOLCHAIN is what somebody asked for, and not what rustup found."""
-OF_OPTIONS = ("RELEASE", "FEATURES", "ALL_FEATURES", "REPRODUCIBLE")
-"""Variables that are options of this program on its command line. In the environment, where nobody may have meant them, a makefile would
-build by them what cargo builds without: half a release, and with ``ifdef`` also where the value is 0."""
-_EMPTY_IS_UNSET = ("RUSTC", "RUSTDOC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_HOME", "RUSTUP_HOME", "HOME")
+OF_OPTIONS = {
+    **{name: name for name in ("RELEASE", "FEATURES", "ALL_FEATURES", "REPRODUCIBLE", "OFFLINE", "VERBOSE")},
+    "V": "VERBOSE",
+}
+"""Variables that ask for what an option of this program asks for, with the option. In the environment, where nobody may have meant them, a
+makefile would build by them what cargo builds without: half a release, and with ``ifdef`` also where the value is 0."""
+_EMPTY_IS_UNSET = (
+    *("RUSTC", "RUSTDOC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_HOME", "RUSTUP_HOME", "HOME"),
+    *OF_MAKE,
+)
 
 
 def for_builds(environment: Mapping[str, str], tree: str, workdir: str, *, is_copy: bool = False) -> dict[str, str]:
@@ -34,6 +44,7 @@ def for_builds(environment: Mapping[str, str], tree: str, workdir: str, *, is_co
         if (value or name not in _EMPTY_IS_UNSET) and name not in OF_OPTIONS and not _is_of_cargos_children(name)
     }
     _drop_rustups(found, environment)
+    _drop_makes(found)
     if not is_copy and not _is_of_this_repository(found, tree, workdir):
         for name in OF_ONE_REPOSITORY:
             found.pop(name, None)
@@ -64,6 +75,20 @@ def _drop_rustups(found: dict[str, str], environment: Mapping[str, str]) -> None
     found.pop("RUSTUP_TOOLCHAIN_SOURCE", None)
     if found.get("RUSTUP_HOME") == os.path.join(found.get("HOME", ""), ".rustup"):
         del found["RUSTUP_HOME"]  # rustup names it to its children also where nobody set it
+
+
+def _drop_makes(found: dict[str, str]) -> None:
+    """The options, jobs and variables of the make that started this program are of its own makefile."""
+    flags = found.get("MAKEFLAGS", "")
+    if "MAKELEVEL" in found:
+        flags = ""
+    elif "--jobserver-" in flags:
+        # Its pipe reaches no child, and under its number another file may be open by now.
+        flags = without_jobs(flags)
+    for name in _OF_MAKES_CHILDREN:
+        found.pop(name, None)
+    if flags:
+        found["MAKEFLAGS"] = flags
 
 
 def _is_of_this_repository(found: Mapping[str, str], tree: str, workdir: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 from coconut_tasks.effects.place import read_object, write_whole
 from coconut_tasks.errors import StepError
+from coconut_tasks.finding import shown
 from coconut_tasks.inputs.cargo import cargo_inputs, read_build
 from coconut_tasks.inputs.environment import asked_environment
 from coconut_tasks.inputs.known import Inputs
@@ -49,6 +50,7 @@ def build_make_item(work: MakeItem, key: str, world: World, log: Path) -> Inputs
             raise StepError(f"make ended well, but made no {work.made}\n  command: {work.build}\n  log: {log}")
         objcopy(work.objcopy, made, Path(world.path(work.output)), world, log)
         knowledge = make_knowledge(work.build, work.made, world.tree, world.environment)
+        _tell_of_variables(work, knowledge, world)
         if not knowledge.calls_cargo:  # cargo is to be asked each time that make is
             write_whole(note, json.dumps(_note(knowledge, key, world, started_ns), indent=1, sort_keys=True).encode())
     inputs, unknown = knowledge.inputs, knowledge.unknown
@@ -60,6 +62,14 @@ def build_make_item(work: MakeItem, key: str, world: World, log: Path) -> Inputs
                 f"warning: what {work.made} is made of cannot be known, so make is asked by each run: {unknown}\n"
             )
     return inputs
+
+
+def _tell_of_variables(work: MakeItem, knowledge: Knowledge, world: World) -> None:
+    """A makefile's variables may have names that sessions use for other things, as TARGET."""
+    values = asked_environment(world.environment, knowledge.taken)
+    if values:
+        told = ", ".join(f"{name}={shown(value)}" for name, value in values.items())
+        world.say(f"note: of the environment, the makefile of {work.made} uses {told}")
 
 
 def _with_cargo(inputs: Inputs, calls: Iterable[Call], world: World) -> tuple[Inputs, str]:
