@@ -14,7 +14,6 @@ from coconut_tasks.step import CargoItem, FirmwareImage, IgvmFile, VersionFile
 from coconut_tasks.tasks.backend import recorded_places
 from coconut_tasks.tasks.node import Node
 from coconut_tasks.tasks.stand import stand
-from coconut_tasks.work.firmware import image_fault
 from coconut_tasks.world import World
 
 _INSTALL = {
@@ -134,6 +133,8 @@ def _version_problems(world: World) -> list[str]:
 def _firmware_problems(node: Node, work: FirmwareImage) -> list[str]:
     if work.source is None or work.command is not None:
         return []
+    from coconut_tasks.work.firmware import image_fault  # most recipes have none
+
     fault = image_fault(work, node.world)
     return [] if fault is None else [f"{node.step.name}: {fault}"]
 
