@@ -19,8 +19,8 @@ class Finding:
     allowed: str
     at_key: bool = False
     """The member's name is to blame, not its value."""
-    unknown: bool = False
-    """A field that the format does not have: the only kind that leniency makes a warning."""
+    passed_over: bool = False
+    """build.py and xbuild pass over it: leniency makes it a warning."""
     warning: bool = False
     """The recipe can be built as it is."""
 

@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         help="bytes that do not depend on where, when and by whom they are built",
     )
     add("--sample", action="store_true", help="where no SVSM tree is: the sample that comes with coconut-tasks")
-    add("--lenient", action="store_true", help="unknown fields of a recipe are warnings")
+    add("--lenient", action="store_true", help="what the old builders pass over in a recipe is a warning")
     add("--version", action="version", version=f"coconut-build {__version__}")
     add("recipes", nargs="+", metavar="RECIPE", help="JSON build recipes")
     return flags

@@ -69,7 +69,7 @@ def output_name(target: str, item: Mapping[str, Any]) -> str:
 
 def image_path(module: str, item: Mapping[str, Any]) -> str:
     """The normalised path in the image that a recipe's module object asks for. A leading slash is the image's root."""
-    path: str = item.get("path", module)
+    path: str = item.get("path") or module
     return posixpath.normpath(path.lstrip("/"))
 
 

@@ -33,7 +33,7 @@ def load_recipe(
 def check(source: str, data: bytes, *, lenient: bool = False, warn: Callable[[Problem], None] = ignore) -> Any:
     """The document in a recipe's text, fit for ``build``.
 
-    ``warn`` gets what is odd but can be built, and with ``lenient`` also each field that the format does not have.
+    ``warn`` gets what is odd but can be built, and with ``lenient`` also what the old builders pass over.
 
     Raises:
         RecipeError: everything that is wrong, in the order of the text. Text that is not JSON has one problem.
@@ -56,19 +56,19 @@ def check(source: str, data: bytes, *, lenient: bool = False, warn: Callable[[Pr
         for part in finding.path:
             pointer = child(pointer, part)
         position = (document.keys if finding.at_key else document.values)[pointer]
-        harmless = finding.warning or (finding.unknown and lenient)
-        rule = "unknown-field" if finding.unknown else rule
+        harmless = finding.warning or (finding.passed_over and lenient)
         found = Problem(place(position), printable(pointer), finding.wrong, finding.allowed, rule)
         (warnings if harmless else errors).append((position, found))
 
     for finding in schema_findings(document.value):
-        sort_in(finding, "schema")
+        sort_in(finding, "unknown-field" if finding.passed_over else "schema")
     for finding in rule_findings(document.value):
         sort_in(finding, "rule")
     for pointer, first, again in document.duplicates:
         wrong = f"the same name is already on line {first.line}, column {first.column}"
-        allowed = "each name once in an object"
-        errors.append((again, Problem(place(again), printable(pointer), wrong, allowed, "duplicate-name")))
+        allowed = "each name once in an object" + (", and the last one counts" if lenient else "")
+        found = Problem(place(again), printable(pointer), wrong, allowed, "duplicate-name")
+        (warnings if lenient else errors).append((again, found))
     for _, problem in sorted(warnings, key=lambda pair: pair[0]):
         warn(problem)
     if errors:
@@ -100,14 +100,14 @@ def _component(name: str, item: dict[str, Any]) -> Component:
     return Component(
         name,
         type=BuildType(item.get("type", BuildType.CARGO)),
-        features=tuple(dict.fromkeys(split_list(item.get("features", "")))),
+        features=tuple(dict.fromkeys(split_list(item.get("features") or ""))),
         env=tuple(sorted(item.get("env", {}).items())),
         **_given(item, plain),
     )
 
 
 def _firmware(item: dict[str, Any]) -> Firmware:
-    command: dict[str, Any] = {"command": tuple(item["command"])} if "command" in item else {}
+    command: dict[str, Any] = {"command": tuple(item["command"])} if item.get("command") else {}
     return Firmware(**command, **_given(item, ("env", "file")))
 
 
@@ -115,12 +115,12 @@ def _target(name: str, item: dict[str, Any]) -> Target:
     changed: dict[str, Any] = {}
     if "platforms" in item:
         changed["platforms"] = tuple(platform for platform in Platform if platform in item["platforms"])
-    if "comport" in item:
+    if item.get("comport"):
         changed["comport"] = int(item["comport"])
     plain = ("policy", "check-kvm", "measure-native-zeroes", "no-vtom")
     return Target(name, output_name(name, item), **changed, **_given(item, plain))
 
 
 def _given(item: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    """The members that are there, by the name of their attribute; the defaults of the rest are those of the classes."""
-    return {key.replace("-", "_"): item[key] for key in keys if key in item}
+    """The members that are there, by the name of their attribute; the defaults of the rest, null included, are those of the classes."""
+    return {key.replace("-", "_"): item[key] for key in keys if item.get(key) is not None}

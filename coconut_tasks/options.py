@@ -28,7 +28,7 @@ VARIABLES: Mapping[str, str] = {
     "OFFLINE": "1: cargo --locked --offline",
     "VERBOSE": "1: commands and tools say more",
     "REPRODUCIBLE": "1: bytes that do not depend on where, when and by whom they are built",
-    "LENIENT": "1: unknown fields of a recipe are warnings",
+    "LENIENT": "1: what the old builders pass over in a recipe is a warning",
     "SAMPLE": "1: where no SVSM tree is, the sample that an installed coconut-tasks brings along",
     "ASK_CARGO": "1: every cargo item asks cargo, whatever is known of its inputs",
     "EXPECT": "the launch digest that is expected, or a file that names one",

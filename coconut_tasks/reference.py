@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from coconut_tasks.finding import either
-from coconut_tasks.schema import schema_path, schema_text
+from coconut_tasks.schema import schema_path, schema_text, types
 
 _SECTIONS = ("igvm", "target", "kernel", "part", "fs", "module", "firmware")
 _INTRODUCTION = """\
@@ -20,7 +20,7 @@ page.
 
 A recipe is a JSON file in UTF-8. A field that is not on this page is an error, so that a typing error changes no image
 in silence. To see the same text while you type, name the schema in the recipe, as
-`"$schema": "../schema/recipe.schema.json"`.
+`"$schema": "../schema/recipe.schema.json"`. Where null is allowed, it means the same as no field.
 """
 
 
@@ -75,24 +75,19 @@ def _row(label: str, field: dict[str, Any], definitions: dict[str, Any]) -> str:
 
 
 def _type(field: dict[str, Any], definitions: dict[str, Any]) -> str:
-    match field.get("type"):
-        case "array":
-            return "list of strings"
-        case "object":
-            inner = field["additionalProperties"]
-            entry = _link(definitions[inner["$ref"].removeprefix("#/$defs/")]) if "$ref" in inner else "string"
-            return f"object of name: {entry}"
-        case None:
-            names = {str: "string", int: "integer"}
-            return " or ".join(dict.fromkeys(names[type(word)] for word in field["enum"]))
-        case kind:
-            return str(kind)
+    if not types(field):
+        names = {str: "string", int: "integer", type(None): "null"}
+        return either(list(dict.fromkeys(names[type(word)] for word in field["enum"])))
+    inner = field.get("additionalProperties", {})
+    entry = _link(definitions[inner["$ref"].removeprefix("#/$defs/")]) if "$ref" in inner else "string"
+    words = {"array": "list of strings", "object": f"object of name: {entry}"}
+    return either([words.get(kind, kind) for kind in types(field)])
 
 
 def _allowed(field: dict[str, Any]) -> str:
     entry = field.get("items", field)
     if "enum" in entry:
-        words = either(list(dict.fromkeys(f"`{word}`" for word in entry["enum"])))
+        words = either(list(dict.fromkeys(f"`{word}`" for word in entry["enum"] if word is not None)))
         return f"one or more of {words}, each once" if "items" in field else words
     if "patternErrorMessage" in field:
         return str(field["patternErrorMessage"])

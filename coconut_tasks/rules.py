@@ -106,14 +106,17 @@ def _fields_of_type(path: Path, item: dict[str, Any]) -> Iterator[Finding]:
     type_ = item.get("type", "cargo")
     if type_ not in ("cargo", "make", "test"):
         return  # Nobody knows which fields were meant to be here.
-    if type_ == "make" and "output_file" not in item:
+    given = {field for field, value in item.items() if value is not None}
+    if type_ == "make" and "output_file" not in given:
         yield Finding(path, "type is make, but there is no output_file", "an output_file, the make target")
     for field, owner in (("output_file", "make"), ("toolchain", "test")):
-        if field in item and type_ != owner:
+        if field in given and type_ != owner:
             wrong = f"{field} is for type {owner}, and type is {type_}"
-            yield Finding((*path, field), wrong, f"type {owner}, or no {field}", at_key=True)
+            # xbuild refuses another toolchain where it would run `cargo build`.
+            passed_over = (field, type_) != ("toolchain", "cargo")
+            yield Finding((*path, field), wrong, f"type {owner}, or no {field}", at_key=True, passed_over=passed_over)
     for field in _CARGO_ONLY:
-        if field in item and type_ == "make":
+        if field in given and type_ == "make":
             wrong = f"type is make, which ignores {field}"
             yield Finding((*path, field), wrong, f"type cargo, or no {field}", at_key=True, warning=True)
 
@@ -146,7 +149,7 @@ def _image(modules: dict[str, Any]) -> Iterator[Finding]:
                 wrong = f"the path {shown(place)} is a folder, because {owner} is at {shown(other)}"
             else:
                 continue
-            given = "path" in item
+            given = item.get("path") is not None
             where: Path = ("fs", "modules", name, "path") if given else ("fs", "modules", name)
             yield Finding(where, wrong, "a path of its own for each module", at_key=not given)
         taken.setdefault(place, name)
@@ -157,7 +160,7 @@ def _has_place(name: str, item: object) -> bool:
     if not isinstance(item, dict):
         return False
     path = item.get("path")
-    if "path" in item:
+    if path is not None:
         return isinstance(path, str) and path != "" and not any(_image_path((), path))
     return _is_module_name(name)
 

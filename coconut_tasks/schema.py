@@ -46,7 +46,7 @@ def schema_findings(document: object) -> list[Finding]:
     return list(dict.fromkeys(found))
 
 
-_TYPES = {"boolean": bool, "string": str, "array": list, "object": dict}
+_TYPES = {"boolean": bool, "string": str, "array": list, "object": dict, "null": type(None)}
 _SAID = {"$schema", "$id", "$defs", "title", "description", "default", "examples", "patternErrorMessage"}
 """Keywords that demand nothing."""
 
@@ -58,18 +58,20 @@ def _fits(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> bool:
             case "$ref":
                 good = _fits(value, whole["$defs"][demand.removeprefix("#/$defs/")], whole)
             case "type":
-                good = type(value) is _TYPES[demand]
+                good = any(type(value) is _TYPES[name] for name in types(schema))
             case "enum":  # to Python, true is 1
                 good = any(type(value) is type(word) and value == word for word in demand)
             case "pattern":
                 good = isinstance(value, str) and re.search(demand, value) is not None
             case "minLength" | "minItems":
-                good = isinstance(value, str | list) and len(value) >= demand
+                good = value is None or (isinstance(value, str | list) and len(value) >= demand)
             case "uniqueItems":
                 texts = isinstance(value, list) and all(isinstance(entry, str) for entry in value)
                 good = texts and len(set(value)) == len(value)
             case "items":
-                good = isinstance(value, list) and all(_fits(entry, demand, whole) for entry in value)
+                good = value is None or (
+                    isinstance(value, list) and all(_fits(entry, demand, whole) for entry in value)
+                )
             case "required":
                 good = isinstance(value, dict) and value.keys() >= set(demand)
             case "properties":
@@ -87,6 +89,12 @@ def _fits(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> bool:
     return True
 
 
+def types(schema: dict[str, Any]) -> list[str]:
+    """The names of the JSON types that a schema takes, the one that a value should have first; none where it names none."""
+    named = schema.get("type", [])
+    return [named] if isinstance(named, str) else list(named)
+
+
 _NOUNS = {
     "boolean": ("a boolean", "true or false"),
     "string": ("a string", "text in double quotes"),
@@ -96,8 +104,9 @@ _NOUNS = {
 
 
 def _wrong_type(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Finding]:
-    noun, allowed = _NOUNS[schema["type"]]
-    if schema["type"] == "boolean" and str(value).lower() in ("true", "false"):
+    kind = types(schema)[0]
+    noun, allowed = _NOUNS[kind]
+    if kind == "boolean" and str(value).lower() in ("true", "false"):
         allowed += ", without quotes"
     for example in schema.get("examples", [])[:1]:
         allowed += f", as {json.dumps(example)}"
@@ -106,7 +115,7 @@ def _wrong_type(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Itera
 
 def _wrong_word(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Finding]:
     # comport has each number twice, as text and as a number.
-    words = list(dict.fromkeys(map(str, schema["enum"])))
+    words = list(dict.fromkeys(str(word) for word in schema["enum"] if word is not None))
     yield Finding(
         path, _is(path, value), either(words) + (did_you_mean(value, words) if isinstance(value, str) else "")
     )
@@ -143,7 +152,7 @@ def _unknown(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator
     for name in value:
         if name not in schema["properties"]:
             allowed = ", ".join(fields) + did_you_mean(name, fields)
-            yield Finding((*path, name), f"{shown(name)} is not a field", allowed, at_key=True, unknown=True)
+            yield Finding((*path, name), f"{shown(name)} is not a field", allowed, at_key=True, passed_over=True)
 
 
 def _is(path: DocumentPath, value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coconut_tasks.errors import Problem, RecipeError
+from coconut_tasks.layout import Layout
 from coconut_tasks.load import build, check, load_recipe
+from coconut_tasks.options import Options
+from coconut_tasks.plan import plan_recipes
+from coconut_tasks.plan.ground import Ground
 from coconut_tasks.recipe import BuildType, Component, Firmware, Kernel, Module, Platform, Recipe, Target
 
 RECIPES = sorted((Path(__file__).parent / "recipes").glob("*.json"))
@@ -73,6 +78,12 @@ ERRORS = [
     (svsm('"binary": "treu"'), "2:11: /kernel/svsm/binary: 'treu' is not a boolean: true or false"),
     (svsm('"binary": "true"'), "2:11: /kernel/svsm/binary: 'true' is not a boolean: true or false, without quotes"),
     (svsm('"binary": null'), "2:11: /kernel/svsm/binary: null is not a boolean: true or false"),
+    (qemu('"policy": null'), '2:11: /igvm/qemu/policy: null is not a string: text in double quotes, as "0x30000"'),
+    (kernel('"svsm": null'), "2:9: /kernel/svsm: null is not an object: members in braces"),
+    (
+        svsm('"type": "make", "output_file": null'),
+        "1:33: /kernel/svsm: type is make, but there is no output_file: an output_file, the make target",
+    ),
     (
         svsm('"features": ["vtpm"]'),
         '2:13: /kernel/svsm/features: […] is not a string: text in double quotes, as "vtpm,enable-gdb"',
@@ -427,6 +438,9 @@ FINE = [
     modules(""),
     modules('"uapi_tester": {"path": "/test/x"}, "a": {"path": "/test/y"}, "testing": {}'),
     '{"$schema": "x", "igvm": {}, "kernel": {"svsm": {}}, "fs": {}}',
+    svsm('"output_file": null, "toolchain": null'),
+    svsm('"type": "make", "output_file": "x", "manifest": null'),
+    modules('"a": {"path": null}, "b": {"path": "/b"}'),
 ]
 
 
@@ -478,7 +492,65 @@ def test_all_mistakes_are_reported_in_the_order_of_the_text() -> None:
     )
 
 
-def test_lenient_makes_unknown_fields_and_nothing_else_a_warning() -> None:
+NO_VALUES = """{
+"igvm": {"qemu": {"comport": null}},
+"kernel": {"svsm": {"output_file": null, "manifest": null, "features": null, "toolchain": null}},
+"firmware": {"env": null, "file": null, "command": null},
+"fs": {"modules": {"a": {"path": null}}}
+}"""
+
+
+def test_null_is_no_field_where_xbuild_takes_it() -> None:
+    without = re.sub(r'"\w+": null(, )?', "", NO_VALUES)
+    assert outcome(NO_VALUES) == ([], [])
+    expected = load_recipe("r", without.encode())
+    assert load_recipe("r", NO_VALUES.encode()) == expected
+    assert load_recipe("r", NO_VALUES.encode(), valid=True) == expected
+    assert expected.modules == (Module(Component("a"), "a"),)
+
+
+TWICE = """{
+"igvm": {},
+"kernel": {
+  "svsm": {"type": "make", "output_file": "bin/test-kernel.elf"},
+  "svsm": {"features": "a", "features": "vtpm", "binary": false}
+}}"""
+"""As configs/vanadium-test-target.json was shipped in SVSM f592ca18."""
+
+
+def test_of_a_name_that_is_there_twice_lenient_takes_the_last_as_the_old_builders() -> None:
+    places = [
+        ("r.json:5:3: /kernel/svsm: the same name is already on line 4, column 3: each name once in an object"),
+        (
+            "r.json:5:29: /kernel/svsm/features: the same name is already on line 5, column 12: each name once in an object"
+        ),
+    ]
+    assert outcome(TWICE) == (places, [])
+    assert outcome(TWICE, lenient=True) == ([], [f"{line}, and the last one counts" for line in places])
+    recipe = load_recipe("r", TWICE.encode(), lenient=True)
+    assert recipe.kernel.svsm == Component("svsm", features=("vtpm",))
+
+
+def test_lenient_passes_over_what_the_type_of_an_item_has_no_use_for() -> None:
+    cargo = svsm('"features": "a",\n"output_file": "x"')
+    made = svsm('"type": "make", "output_file": "x",\n"toolchain": "nightly"')
+    for text, message in (
+        (
+            cargo,
+            "3:1: /kernel/svsm/output_file: output_file is for type make, and type is cargo: type make, or no output_file",
+        ),
+        (made, "3:1: /kernel/svsm/toolchain: toolchain is for type test, and type is make: type test, or no toolchain"),
+    ):
+        assert outcome(text) == ([f"r.json:{message}"], [])
+        assert outcome(text, lenient=True) == ([], [f"r.json:{message}"])
+    with_it, without = (load_recipe("r", text.encode(), lenient=True) for text in (cargo, svsm('"features": "a"')))
+    ground = Ground(Options(), Layout("bin"))
+    assert plan_recipes([with_it], ground).steps == plan_recipes([without], ground).steps
+    # xbuild, too: it would be built by another compiler than the recipe says
+    assert outcome(svsm('"toolchain": "nightly"'), lenient=True)[0]
+
+
+def test_lenient_makes_what_the_old_builders_pass_over_and_nothing_else_a_warning() -> None:
     fields = "type, output_file, manifest, features, no_default_features, binary, objcopy, env, toolchain"
     warning = f"r.json:2:1: /kernel/svsm/feature: 'feature' is not a field: {fields} (did you mean 'features'?)"
     assert outcome(svsm('"feature": "a"'), lenient=True) == ([], [warning])

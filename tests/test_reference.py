@@ -53,14 +53,14 @@ def test_a_section_for_every_object_and_links_that_lead_there() -> None:
 
 def test_rows() -> None:
     assert rows("kernel part")["type"][2:] == ["string", '`"cargo"`', "`cargo`, `make` or `test`", ""]
-    assert rows("igvm target")["comport"][2:] == ["string or integer", "", "`1`, `2`, `3` or `4`", '`"3"`']
+    assert rows("igvm target")["comport"][2:] == ["string, integer or null", "", "`1`, `2`, `3` or `4`", '`"3"`']
     assert rows("igvm target")["platforms"][2:] == [
         "list of strings",
         '`["snp", "tdp", "vsm"]`',
         "one or more of `native`, `snp`, `tdp` or `vsm`, each once",
         '`["native", "snp"]`',
     ]
-    assert rows("firmware")["command"][2:5] == ["list of strings", "", "one or more, none of them empty"]
+    assert rows("firmware")["command"][2:5] == ["list of strings or null", "", "one or more, none of them empty"]
     assert rows("kernel")["svsm"] == [
         "`svsm` (required)",
         "The COCONUT kernel itself.",

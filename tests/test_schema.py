@@ -165,10 +165,11 @@ def test_an_edited_recipe_that_is_valid_needs_no_jsonschema() -> None:
         "import json, sys; from coconut_tasks.load import load_recipe\n"
         "load_recipe('r', sys.stdin.buffer.read()); print('jsonschema' in sys.modules)"
     )
-    for path in RECIPES:
-        done = subprocess.run(
-            [sys.executable, "-c", code], input=path.read_bytes(), capture_output=True, cwd=REPOSITORY
-        )
+    with_null = (
+        b'{"igvm": {"qemu": {"comport": null}}, "kernel": {"svsm": {"features": null}}, "firmware": {"command": null}}'
+    )
+    for text in (with_null, *(path.read_bytes() for path in RECIPES)):
+        done = subprocess.run([sys.executable, "-c", code], input=text, capture_output=True, cwd=REPOSITORY)
         assert done.stdout == b"False\n", done.stderr
 
 

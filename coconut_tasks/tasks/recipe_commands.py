@@ -40,7 +40,7 @@ class Validate(OwnCommand):
             "choices": [("text", ""), ("github", ""), ("sarif", "")],
             "help": "how problems are told [default: text]",
         },
-        switch("lenient", "unknown fields of a recipe are warnings"),
+        switch("lenient", "what the old builders pass over in a recipe is a warning"),
     )
     variables = ("RECIPE", "LENIENT")
     examples = (
