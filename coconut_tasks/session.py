@@ -139,8 +139,8 @@ def _make_reproducible(world: World, source: Source, recipes: tuple[Recipe, ...]
 
 
 def _toolchains(plan: Plan) -> tuple[str | None, ...]:
-    words = {step.work.build.argv[1] for step in plan.steps if isinstance(step.work, CargoItem)}
-    return (None, *sorted(word[1:] for word in words if word.startswith("+")))
+    names = {step.work.build.toolchain for step in plan.steps if isinstance(step.work, CargoItem)}
+    return (None, *sorted(filter(None, names)))
 
 
 def _host(world: World) -> str | None:

@@ -115,8 +115,7 @@ def signature(step: Step, inputs: Inputs, world: World) -> dict[str, Any]:
     work = step.work
     if isinstance(work, CargoItem):
         environment = {**world.cargo_variables, **cargo_environment(world.environment, inputs.variables, own=False)}
-        name = work.build.argv[1].removeprefix("+") if work.build.argv[1].startswith("+") else None
-        toolchain = world.toolchain(name)
+        toolchain = world.toolchain(work.build.toolchain)
         tools["rustc"] = toolchain.rustc if toolchain else "missing"
         tools["cargo"] = toolchain.cargo if toolchain else "missing"
     elif isinstance(work, MakeItem):

@@ -27,6 +27,12 @@ class Command:
         """The words that can change what is made: what keys and records know of the command."""
         return tuple(word for place, word in enumerate(self.argv) if place not in self.aside)
 
+    @property
+    def toolchain(self) -> str | None:
+        """The Rust toolchain that is asked for, as in ``cargo +nightly``."""
+        word = self.argv[1] if len(self.argv) > 1 else ""
+        return word[1:] if self.argv[0] == "cargo" and word.startswith("+") else None
+
     def __str__(self) -> str:
         """The command as one copyable shell line."""
         words = [f"{name}={shlex.quote(value)}" for name, value in self.env]

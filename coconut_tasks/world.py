@@ -168,9 +168,17 @@ class World:
         return self.state / "logs" / f"{step.file_name}.log"
 
     def run(self, command: Command, log: Path, more: Mapping[str, str] | None = None) -> str:
-        """Run a command in the tree, with ``more`` in its environment that is no part of the command; as ``effects.process.run``."""
+        """Run a command in the tree, with ``more`` in its environment that is no part of the command; as ``effects.process.run``.
+
+        Where cargo is not rustup's, the toolchain's own takes the place of ``cargo +NAME``.
+        """
         umask = -1 if self.reproducible is None else 0o022
-        return run(command, self.tree, {**self.environment, **(more or {})}, log, umask=umask)
+        environment = {**self.environment, **(more or {})}
+        toolchain = self.toolchain(command.toolchain) if command.toolchain else None
+        if toolchain is not None and toolchain.program:
+            command = Command((toolchain.program, *command.argv[2:]), command.env)
+            environment = toolchain.environment(environment)
+        return run(command, self.tree, environment, log, umask=umask)
 
     @contextmanager
     def alone_with_cargo(self) -> Iterator[None]:

@@ -232,9 +232,8 @@ def test_a_real_tree_needs_the_bare_metal_target(site: Site) -> None:
         assert outcome.status == 0
     else:
         assert outcome.status == 2
-        assert (
-            "the Rust target x86_64-unknown-none is not installed: rustup target add x86_64-unknown-none" in outcome.err
-        )
+        assert "the Rust target x86_64-unknown-none is not installed" in outcome.err
+        assert "rustup target add x86_64-unknown-none" in outcome.err
 
 
 def test_an_item_whose_recipe_builds_the_standard_library_needs_no_installed_target(site: Site) -> None:
@@ -244,7 +243,7 @@ def test_an_item_whose_recipe_builds_the_standard_library_needs_no_installed_tar
     content = kernel(env={"CARGO_UNSTABLE_BUILD_STD": "core,alloc"})
     outcome = site.doit("kernel:svsm", site.recipe(content))
     assert outcome.status != 2, outcome.text
-    assert "is not installed: rustup target add" not in outcome.err
+    assert "rustup target add" not in outcome.err
 
 
 def test_a_compiler_that_rustup_does_not_have_is_named_with_what_installs_it(site: Site) -> None:
@@ -310,9 +309,8 @@ def test_a_test_item_without_a_test_program_is_told_as_such(site: Site) -> None:
 def test_a_missing_toolchain_is_named_with_what_installs_it(site: Site) -> None:
     outcome = site.doit(site.recipe(kernel(type="test", toolchain="no-such-toolchain")))
     assert outcome.status == 2
-    assert (
-        "the Rust toolchain 'no-such-toolchain' does not run: rustup toolchain install no-such-toolchain" in outcome.err
-    )
+    assert "the Rust toolchain 'no-such-toolchain' " in outcome.err
+    assert "rustup toolchain install no-such-toolchain" in outcome.err
 
 
 # Steps that fail: status 1, the exact command, its status and its output

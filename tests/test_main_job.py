@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DODO, QEMU, Outcome, Site, copy_sample
+from conftest import DODO, QEMU, Outcome, Site, copy_sample, host_triple
 
 from coconut_tasks import __version__
 from coconut_tasks.layout import PAPERS
@@ -229,18 +229,62 @@ def test_test_programs_are_what_cargo_names(site: Site) -> None:
 
 
 def test_a_toolchain_of_the_recipe_is_the_one_that_cargo_runs(site: Site) -> None:
-    """With rustup, a toolchain by its name; a cargo without rustup has no toolchains, which is told."""
+    """With rustup, a toolchain by its name; elsewhere the one that is there, by its version."""
     content = deepcopy(QEMU)
     named = site.run(["sh", "-c", "rustup show active-toolchain"]).out.split()
-    content["kernel"]["svsm"] = {"type": "test", "toolchain": named[0] if named else "stable"}
-    outcome = site.doit("kernel:svsm", site.recipe(content))
-    if named:
-        assert outcome.status == 0, outcome.text
-        assert f"kernel:svsm: cargo +{named[0]} test --no-run" in outcome.out
-        assert site.build("kernel:svsm", site.recipe(content)).built == set()
-    else:
-        assert outcome.status == 2
-        assert "the Rust toolchain 'stable' does not run" in outcome.err
+    toolchain = named[0] if named else site.run(["rustc", "-V"]).out.split()[1]
+    content["kernel"]["svsm"] = {"type": "test", "toolchain": toolchain}
+    outcome = site.build("kernel:svsm", site.recipe(content))
+    assert f"kernel:svsm: cargo +{toolchain} test --no-run" in outcome.out
+    assert site.build("kernel:svsm", site.recipe(content)).built == set()
+
+
+def test_a_toolchain_of_the_recipe_is_found_where_cargo_is_not_rustups(site: Site, tmp_path: Path) -> None:
+    """As with Debian's cargo in PATH, and a toolchain that rustup installed."""
+    real = Path(site.run(["rustc", "--print", "sysroot"]).out.strip(), "bin")
+    theirs = tmp_path / "rustup" / "toolchains" / f"mine-{host_triple()}" / "bin"
+    texts = {
+        tmp_path
+        / "bin"
+        / "cargo": f'#!/bin/sh\ncase $1 in +*) echo "error: no such command: \\`$1\\`" >&2; exit 101;; esac\n'
+        f'exec {real}/cargo "$@"\n',
+        tmp_path / "bin" / "rustc": f'#!/bin/sh\nexec {real}/rustc "$@"\n',
+        theirs / "cargo": f'#!/bin/sh\nexec {real}/cargo "$@"\n',
+        theirs / "rustc": f'#!/bin/sh\ntouch {tmp_path}/asked\nexec {real}/rustc "$@"\n',
+    }
+    for path, text in texts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+    env: dict[str, str | None] = {
+        "PATH": f"{tmp_path}/bin{os.pathsep}{os.environ['PATH']}",
+        "RUSTUP_HOME": str(tmp_path / "rustup"),
+    }
+    content = deepcopy(QEMU)
+    content["fs"] = {"modules": {"uapi_tester": {"type": "test", "toolchain": "mine", "path": "/init"}}}
+    recipe = site.recipe(content)
+    assert "cargo +mine test" in site.doit("plan", "module:uapi_tester", recipe, env=env).out
+    (tmp_path / "asked").unlink()
+    site.build("module:uapi_tester", recipe, env=env)
+    assert site.log("module:uapi_tester").startswith(f"$ {theirs}/cargo test --no-run ")
+    assert (tmp_path / "asked").exists()
+    assert site.build("module:uapi_tester", recipe, env=env).built == set()
+    # What cargo calls fresh by its time is cleaned by the same program.
+    source = site.tree / "user" / "uapi_tester" / "src" / "main.rs"
+    source.write_text(source.read_text() + "// older\n")
+    os.utime(source, (1e9, 1e9))
+    site.build("module:uapi_tester", recipe, env=env)
+    assert f"$ {theirs}/cargo clean " in site.log("module:uapi_tester")
+    (theirs / "rustc").write_text(texts[theirs / "rustc"].replace("exec", "echo 'rustc 9.9.9'; exec"))
+    why = site.doit("why", "module:uapi_tester", recipe, env=env)
+    assert (why.status, "rustc changed from" in why.out) == (0, True), why.text
+    shutil.rmtree(tmp_path / "rustup" / "toolchains")
+    for command in ("why", "plan", "list"):
+        words = [command, recipe] if command == "list" else [command, "module:uapi_tester", recipe]
+        assert site.doit(*words, env=env).status == 0
+    outcome = site.doit("module:uapi_tester", recipe, env=env)
+    assert outcome.status == 2
+    assert f"the Rust toolchain 'mine' is not there: {tmp_path}/bin/cargo is neither rustup's" in outcome.err
 
 
 def test_a_phony_make_item_asks_make_each_time_and_its_content_decides(site: Site) -> None:

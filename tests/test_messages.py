@@ -26,6 +26,8 @@ WHOLE_MODULES = {"tasks/preflight.py", "rules.py", "schema.py", "jsontext.py"}
 """Modules whose texts are all for users."""
 FUNCTIONS = {
     ("inputs/toolchain.py", "toolchain_fault"),
+    ("inputs/toolchain.py", "target_fault"),
+    ("inputs/toolchain.py", "_by_rustup"),
     ("plan/__init__.py", "_clashes"),
     ("plan/__init__.py", "_unused_features"),
     ("effects/process.py", "_how_it_ended"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from coconut_tasks.inputs.toolchain import Toolchain, default_target, find_toolchain
+from coconut_tasks.inputs.toolchain import Toolchain, default_target, find_toolchain, target_fault, toolchain_fault
 from coconut_tasks.layout import Layout
 from coconut_tasks.load import load_recipe
 from coconut_tasks.options import Options
@@ -98,6 +99,103 @@ def test_a_compiler_that_a_variable_names_is_the_one_that_is_asked(variable: str
 def test_a_toolchain_by_its_name_is_handed_on_as_rustup_does_it(machine: Machine) -> None:
     machine.find("nightly")
     assert machine.called() == ["cargo +nightly -V", "rustc -vV nightly", "rustc --print sysroot nightly"]
+
+
+DEBIANS = """#!/bin/sh
+case $1 in +*) echo "error: no such command: \\`$1\\`" >&2; exit 101;; esac
+echo "cargo VERSION (30a34c682 2026-05-25) (built from a source tarball)"
+"""
+
+
+def without_rustup(machine: Machine, version: str = "1.96.0") -> None:
+    """A cargo and a rustc as Debian and Nix have them."""
+    machine.program(machine.bin / "rustc", f"'rustc {version}\nhost: x86_64-unknown-linux-gnu\nrelease: {version}'")
+    (machine.bin / "cargo").write_text(DEBIANS.replace("VERSION", version))
+
+
+def installed(machine: Machine, entry: str, says: str) -> Path:
+    """A toolchain where rustup puts it."""
+    folder = machine.tree.parent / ".rustup" / "toolchains" / entry / "bin"
+    for name in ("cargo", "rustc"):
+        machine.program(folder / name, f"{name} {says}")
+    return folder / "cargo"
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "is_it"),
+    [
+        ("1.97.0-nightly", "nightly", True),
+        ("1.97.0-nightly", "nightly-x86_64-unknown-linux-gnu", True),
+        ("1.97.0-nightly", "nightly-2026-05-20", False),
+        ("1.97.0-nightly", "1.97", False),
+        ("1.97.0-beta.3", "beta", True),
+        ("1.97.0-beta.3", "stable", False),
+        ("1.96.0", "stable", True),
+        ("1.96.0", "1.96", True),
+        ("1.96.0", "1.96.0", True),
+        ("1.96.0", "1.9", False),
+        ("1.96.0", "nightly", False),
+    ],
+)
+def test_a_cargo_without_rustup_is_taken_where_it_is_of_the_toolchain_itself(
+    version: str, name: str, is_it: bool, machine: Machine
+) -> None:
+    without_rustup(machine, version)
+    found = find_toolchain(str(machine.tree), machine.environment, machine.cache, name)
+    assert (found is not None) is is_it
+    if found is not None:
+        assert (found.program, found.cargo.split()[1]) == ("cargo", version)
+        assert found.environment(machine.environment) == machine.environment
+
+
+def test_a_toolchain_that_rustup_installed_is_found_without_rustups_cargo(machine: Machine) -> None:
+    without_rustup(machine)
+    installed(machine, "nightly-2026-01-01-x86_64-unknown-linux-gnu", "dated")
+    installed(machine, "nightly-aarch64-apple-darwin", "of another host")
+    program = installed(machine, "nightly-x86_64-unknown-linux-gnu", "nightly")
+    found = machine.find("nightly")
+    assert (found.program, found.cargo, found.rustc) == (str(program), "cargo nightly", "rustc nightly")
+    assert found.environment(machine.environment)["PATH"].split(":")[:2] == [str(program.parent), str(machine.bin)]
+    machine.called()
+    assert machine.find("nightly") == found
+    assert machine.called() == []
+    machine.program(program, "cargo updated")
+    assert machine.find("nightly").cargo == "cargo updated"
+    machine.program(program.with_name("rustc"), "rustc updated")
+    assert machine.find("nightly").rustc == "rustc updated"
+    shutil.rmtree(program.parent)
+    assert machine.find("nightly").cargo == "cargo of another host"
+
+
+def test_what_helps_is_told_by_what_is_there(machine: Machine) -> None:
+    without_rustup(machine)
+    machine.environment["PATH"] = str(machine.bin)
+    cargo, home = machine.bin / "cargo", machine.tree.parent
+    none = (
+        f"the Rust toolchain 'nightly' is not there: {cargo} is neither rustup's nor of that toolchain, and "
+        f"{home}/.rustup/toolchains has none that runs: "
+    )
+    install, put = "install rustup (https://rustup.rs), then: ", "; or put a cargo with it first in PATH"
+    told = toolchain_fault(str(machine.tree), machine.environment, "nightly")
+    assert told == f"{none}{install}rustup toolchain install nightly{put}"
+    debians = Toolchain("rustc 1.96.0", "cargo 1.96.0", "/usr")
+    no_target = "the Rust target bare is not installed"
+    not_rustups = f"{no_target}, and the Rust toolchain /usr is not rustup's: "
+    assert target_fault(debians, "bare", machine.environment) == f"{not_rustups}{install}rustup target add bare{put}"
+    machine.program(home / ".cargo" / "bin" / "rustup", "rustup")
+    told = toolchain_fault(str(machine.tree), machine.environment, "nightly")
+    assert told == f"{none}rustup toolchain install nightly{put}"
+    rustups = Toolchain("rustc", "cargo", f"{home}/.rustup/toolchains/nightly-x86_64-unknown-linux-gnu")
+    told = target_fault(rustups, "bare", machine.environment, "nightly")
+    assert told == f"{no_target}: rustup target add bare --toolchain nightly"
+
+
+def test_a_program_that_comes_earlier_in_path_is_noticed(machine: Machine) -> None:
+    before = machine.tree.parent / "before"
+    machine.environment["PATH"] = f"{before}:{machine.environment['PATH']}"
+    machine.find()
+    machine.program(before / "rustc", "rustc before")
+    assert machine.find().rustc == "rustc before"
 
 
 def test_there_may_be_none(machine: Machine) -> None:

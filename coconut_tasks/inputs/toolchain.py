@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from coconut_tasks.dataclass import dataclass
@@ -19,6 +19,8 @@ from coconut_tasks.inputs.environment import cargo_home
 from coconut_tasks.inputs.text import read_text
 
 _MAY_HAVE_TARGET = re.compile(r"""\b(target|include)["']?\s*=""")
+_NOT_RUSTUPS = re.compile(r"no such (sub)?command: `\+")
+"""What a cargo says to ``+NAME`` that no rustup stands in front of."""
 _DECIDING_VARIABLES = ("PATH", "RUSTUP_TOOLCHAIN", "RUSTUP_HOME", "RUSTC", "CARGO_BUILD_RUSTC", "CARGO_HOME", "HOME")
 
 
@@ -31,6 +33,9 @@ class Toolchain:
     cargo: str
     """``cargo -V``."""
     sysroot: str
+    program: str = ""
+    """What takes the place of ``cargo +NAME`` where cargo is not rustup's: the toolchain's own cargo, or ``cargo`` where that is of the
+    toolchain by itself; empty elsewhere."""
 
     @property
     def commit(self) -> str:
@@ -42,6 +47,21 @@ class Toolchain:
     def host(self) -> str:
         """The host's target triple."""
         return next((line[6:] for line in self.rustc.splitlines() if line.startswith("host: ")), "")
+
+    def environment(self, given: Mapping[str, str]) -> dict[str, str]:
+        """The one for ``program``, which looks in PATH for its rustc."""
+        return _first_in_path(self.program, given) if os.path.isabs(self.program) else dict(given)
+
+    def is_of(self, name: str) -> bool:
+        """Whether it is what rustup would call so: by its channel, or by its version."""
+        name = name.removesuffix(f"-{self.host}")
+        rustc = next((line[9:] for line in self.rustc.splitlines() if line.startswith("release: ")), "")
+        for release in (rustc, "".join(self.cargo.split()[1:2])):
+            version, _, channel = release.partition("-")
+            channel = channel.partition(".")[0] or "stable"
+            if name != channel and not (channel == "stable" and f"{version}.".startswith(f"{name}.")):
+                return False
+        return True
 
     def has_target(self, triple: str) -> bool:
         """Whether the standard library for a target is installed; cargo can build for it then."""
@@ -77,10 +97,12 @@ def program_version(name: str, tree: str, environment: Mapping[str, str]) -> str
 def find_toolchain(tree: str, environment: Mapping[str, str], cache: Path, name: str | None = None) -> Toolchain | None:
     """The toolchain that ``cargo`` (or ``cargo +name``) runs in the tree; None where there is none that works.
 
-    The answer is kept in ``cache``, with the identity of every file that decides it: the programs, rustup's settings, the tree's
-    toolchain files and cargo's configuration.
+    A cargo that is not rustup's knows no ``+name``. It is taken itself where it is of that toolchain, as in a Nix shell; else the
+    toolchain's own cargo is, where rustup has put it. The answer is kept in ``cache``, with the identity of every file that decides it:
+    the programs, rustup's settings, the tree's toolchain files and cargo's configuration.
     """
-    key = json.dumps([tree, name, *(environment.get(v) for v in _DECIDING_VARIABLES)])
+    programs = [find_program(program, tree, environment) for program in ("cargo", "rustc")]
+    key = json.dumps([tree, name, *programs, *(environment.get(v) for v in _DECIDING_VARIABLES)])
     known = read_object(cache)
     entry = known.get(key)
     with suppress(KeyError, TypeError, AttributeError):  # damaged: asked again
@@ -97,7 +119,7 @@ def find_toolchain(tree: str, environment: Mapping[str, str], cache: Path, name:
 
 
 def toolchain_fault(tree: str, environment: Mapping[str, str], name: str | None = None) -> str:
-    """Why there is no toolchain that works, with the command that installs it."""
+    """Why there is no toolchain that works, with what would help."""
     plus = [f"+{name}"] if name else []
     what = f"the Rust toolchain '{name}' does not run" if name else "cargo and rustc do not run in the tree"
     how = (
@@ -110,6 +132,12 @@ def toolchain_fault(tree: str, environment: Mapping[str, str], name: str | None 
             done = subprocess.run(argv, cwd=tree, env=dict(environment), capture_output=True, text=True)
         except OSError as error:
             return f"{argv[0]} does not run: {error.strerror}: {how}"
+        if name and _NOT_RUSTUPS.search(done.stderr):
+            cargo = find_program("cargo", tree, environment)
+            return (
+                f"the Rust toolchain '{name}' is not there: {cargo} is neither rustup's nor of that toolchain, and "
+                f"{_rustup_home(environment)}/toolchains has none that runs: {_by_rustup(f'toolchain install {name}', environment)}"
+            )
         if done.returncode != 0:
             # rustup says itself what would help, as: help: run `rustup toolchain install 1.80.0` to install it
             advice = re.search(r"[`'](rustup [^`']+)[`']", done.stderr)
@@ -120,22 +148,65 @@ def toolchain_fault(tree: str, environment: Mapping[str, str], name: str | None 
     return f"{what}: {how}"
 
 
+def target_fault(toolchain: Toolchain, triple: str, environment: Mapping[str, str], name: str | None = None) -> str:
+    """That a toolchain cannot build for a target, with what would help."""
+    what = f"the Rust target {triple} is not installed"
+    add = f"target add {triple}" + (f" --toolchain {name}" if name else "")
+    if toolchain.sysroot.startswith(os.path.join(_rustup_home(environment), "toolchains", "")):
+        return f"{what}: rustup {add}"
+    return f"{what}, and the Rust toolchain {toolchain.sysroot} is not rustup's: {_by_rustup(add, environment)}"
+
+
+def _by_rustup(words: str, environment: Mapping[str, str]) -> str:
+    """What helps where cargo is not rustup's."""
+    places = ("rustup", os.path.join(cargo_home(environment), "bin", "rustup"))
+    there = any(find_program(place, "/", environment) for place in places)
+    first = "" if there else "install rustup (https://rustup.rs), then: "
+    return f"{first}rustup {words}; or put a cargo with it first in PATH"
+
+
 def _ask(tree: str, environment: Mapping[str, str], name: str | None) -> Toolchain | None:
-    # As rustup's cargo hands it on; a rustc that is named by a path is not rustup's and knows no `+name`.
-    inner = {**environment, "RUSTUP_TOOLCHAIN": name} if name else dict(environment)
+    said = _run(["cargo", *([f"+{name}"] if name else []), "-V"], tree, environment)
+    if said.returncode == 0:
+        # As rustup's cargo hands it on; a rustc that is named by a path is not rustup's and knows no `+name`.
+        return _with_rustc(said.stdout, tree, {**environment, "RUSTUP_TOOLCHAIN": name} if name else environment)
+    return _ask_without_rustup(tree, environment, name) if name and _NOT_RUSTUPS.search(said.stderr) else None
+
+
+def _ask_without_rustup(tree: str, environment: Mapping[str, str], name: str) -> Toolchain | None:
+    own = _ask(tree, environment, None)
+    if own is None or own.is_of(name):
+        return own and replace(own, program="cargo")
+    folder = Path(_rustup_home(environment), "toolchains")
+    ours = re.compile(rf"{re.escape(name)}(-[a-z]\w*(-\w+)+)?")  # the host may follow, a date is another toolchain
+    entries = [entry for entry in sorted(os.listdir(folder)) if ours.fullmatch(entry)] if folder.is_dir() else []
+    for entry in sorted(entries, key=lambda entry: entry not in (name, f"{name}-{own.host}")):
+        program = str(folder / entry / "bin" / "cargo")
+        inner = _first_in_path(program, environment)
+        said = _run([program, "-V"], tree, inner)
+        if said.returncode == 0 and (found := _with_rustc(said.stdout, tree, inner)) is not None:
+            return replace(found, program=program)
+    return None
+
+
+def _with_rustc(cargo: str, tree: str, environment: Mapping[str, str]) -> Toolchain | None:
     rustc = _rustc(tree, environment)
-    answers = []
-    for argv, env in (
-        (["cargo", *([f"+{name}"] if name else []), "-V"], dict(environment)),
-        ([rustc, "-vV"], inner),
-        ([rustc, "--print", "sysroot"], inner),
-    ):
-        try:
-            done = subprocess.run(argv, cwd=tree, env=env, capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        answers.append(done.stdout.strip())
-    return Toolchain(cargo=answers[0], rustc=answers[1], sysroot=answers[2])
+    version, sysroot = (_run([rustc, *words], tree, environment) for words in (["-vV"], ["--print", "sysroot"]))
+    if version.returncode or sysroot.returncode:
+        return None
+    return Toolchain(rustc=version.stdout.strip(), cargo=cargo.strip(), sysroot=sysroot.stdout.strip())
+
+
+def _run(argv: list[str], tree: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(argv, cwd=tree, env=dict(environment), capture_output=True, text=True)
+    except OSError as error:
+        return subprocess.CompletedProcess(argv, 127, "", error.strerror)
+
+
+def _first_in_path(program: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment in which cargo finds the rustc beside it."""
+    return {**environment, "PATH": f"{os.path.dirname(program)}{os.pathsep}{environment.get('PATH', '')}"}
 
 
 def _rustc(tree: str, environment: Mapping[str, str]) -> str:
@@ -188,13 +259,18 @@ def configurations(tree: str, environment: Mapping[str, str]) -> list[Path]:
 
 
 def _deciding_files(tree: str, environment: Mapping[str, str], toolchain: Toolchain) -> list[str]:
-    home = environment.get("RUSTUP_HOME") or os.path.join(environment.get("HOME", ""), ".rustup")
+    home = _rustup_home(environment)
     files = [os.path.join(home, "settings.toml"), os.path.join(toolchain.sysroot, "bin", "rustc")]
     programs = ("cargo", "rustc", _rustc(tree, environment))
-    files += [path for program in programs if (path := find_program(program, tree, environment))]
+    for seen in (environment, toolchain.environment(environment)):
+        files += [path for program in programs if (path := find_program(program, tree, seen))]
     for folder in (Path(tree), *Path(tree).parents):
         files += [str(folder / "rust-toolchain.toml"), str(folder / "rust-toolchain")]
     return files + [str(path) for path in configurations(tree, environment)]
+
+
+def _rustup_home(environment: Mapping[str, str]) -> str:
+    return environment.get("RUSTUP_HOME") or os.path.join(environment.get("HOME", ""), ".rustup")
 
 
 def _identity(path: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from coconut_tasks.effects.process import inherited
 from coconut_tasks.inputs.git import repository_fault
-from coconut_tasks.inputs.toolchain import find_program, toolchain_fault
+from coconut_tasks.inputs.toolchain import find_program, target_fault, toolchain_fault
 from coconut_tasks.layout import RECORDS, goes_with
 from coconut_tasks.step import CargoItem, FirmwareImage, IgvmFile, VersionFile
 from coconut_tasks.tasks.backend import recorded_places
@@ -96,14 +96,13 @@ def take_lock(world: World) -> list[str]:
 def _toolchain_problems(items: Iterable[CargoItem], node: Node) -> list[str]:
     world = node.world
     problems = []
-    wanted = {(_toolchain_name(item), _triple(item)) for item in items}
+    wanted = {(item.build.toolchain, _triple(item)) for item in items}
     for name, triple in sorted(wanted, key=str):
         toolchain = world.toolchain(name)
         if toolchain is None:
             line = toolchain_fault(world.tree, world.environment, name)
         elif triple and not toolchain.has_target(triple) and not world.builds_std:
-            plus = f" --toolchain {name}" if name else ""
-            line = f"the Rust target {triple} is not installed: rustup target add {triple}{plus}"
+            line = target_fault(toolchain, triple, world.environment, name)
         else:
             continue
         if line not in problems:
@@ -137,11 +136,6 @@ def _firmware_problems(node: Node, work: FirmwareImage) -> list[str]:
 
     fault = image_fault(work, node.world)
     return [] if fault is None else [f"{node.step.name}: {fault}"]
-
-
-def _toolchain_name(item: CargoItem) -> str | None:
-    word = item.build.argv[1]
-    return word.removeprefix("+") if word.startswith("+") else None
 
 
 def _triple(item: CargoItem) -> str | None:

@@ -184,7 +184,7 @@ def _warn(name: str, unsettled: Mapping[str, str], log: Path) -> None:
 def _clean(packages: list[str], work: CargoItem, world: World, log: Path) -> None:
     # What cargo made of them is removed from its target folder; to set the files' times would be to write into the source.
     argv = work.build.argv
-    words = ["cargo", *(w for w in argv[1:2] if w.startswith("+")), "clean"]
+    words = ["cargo", *([f"+{work.build.toolchain}"] if work.build.toolchain else []), "clean"]
     for option in ("--target", "--manifest-path", "--config"):
         if option in argv:
             words += [option, argv[argv.index(option) + 1]]
