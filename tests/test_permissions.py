@@ -1,4 +1,4 @@
-"""Files that may not be read or written, and firmware that the run itself makes."""
+"""Files, and source trees, that may not be read or written, and firmware that the run itself makes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import QEMU, Outcome, Site
@@ -26,13 +27,13 @@ os.execvp(sys.argv[1], sys.argv[1:])
 TASK = "kernel:svsm"
 
 
-def as_a_user(site: Site, *argv: str) -> Outcome:
+def as_a_user(site: Site, *argv: str, env: dict[str, str | None] | None = None) -> Outcome:
     """Run a command without root's right to read and write everything."""
-    return site.run([sys.executable, "-c", WITHOUT_ROOTS_RIGHTS, *argv])
+    return site.run([sys.executable, "-c", WITHOUT_ROOTS_RIGHTS, *argv], env)
 
 
-def doit_as_a_user(site: Site, *words: str) -> Outcome:
-    return as_a_user(site, *site.argv(*words))
+def doit_as_a_user(site: Site, *words: str, env: dict[str, str | None] | None = None) -> Outcome:
+    return as_a_user(site, *site.argv(*words), env=env)
 
 
 @contextmanager
@@ -125,6 +126,81 @@ def test_firmware_that_may_not_be_read_is_told_before_anything_is_built(site: Si
             outcome = doit_as_a_user(site, recipe)
         assert (outcome.status, outcome.built) == (2, set())
         assert f"firmware:guest: the firmware image {wrong}: {image}\n" in outcome.err
+
+
+@contextmanager
+def read_only_tree(site: Site) -> Iterator[None]:
+    """As it is mounted into a container."""
+    with with_mode(read_only, site.tree, *(path for path in site.tree.rglob("*") if not path.is_symlink())):
+        yield
+
+
+def test_in_a_source_tree_that_may_not_be_written_all_builds_that_needs_no_writing(site: Site) -> None:
+    (site.tree / "release" / "build.rs").write_text('fn main() { println!("cargo:rerun-if-changed=build.rs"); }\n')
+    content = deepcopy(QEMU)
+    del content["kernel"]["svsm"]["features"]
+    recipe = site.recipe(content)
+    site.build("version", recipe)
+    with read_only_tree(site):
+        first = doit_as_a_user(site, TASK, "kernel:bldr", recipe)
+        assert (first.status, first.built) == (0, {TASK, "kernel:bldr"}), first.text
+        again = doit_as_a_user(site, TASK, "kernel:bldr", recipe)
+        assert (again.status, again.built) == (0, set()), again.text
+    assert site.build(TASK, "kernel:bldr", recipe).built == set()
+
+
+MAKE = {**deepcopy(QEMU), "kernel": {"svsm": {"type": "make", "output_file": "bin/stage1-trampoline"}}}
+COPY = "make it writable, or build a copy of it"
+
+
+@pytest.mark.parametrize(
+    ("content", "task", "gone", "env", "said"),
+    [
+        (QEMU, TASK, "", {}, f"and the build script of release writes into it (release/src/git_version.rs): {COPY}"),
+        (QEMU, "kernel:bldr", "Cargo.lock", {}, f"and this command writes into it: {COPY}"),
+        (
+            QEMU,
+            "kernel:bldr",
+            "",
+            {"CARGO_TARGET_DIR": None},
+            "and cargo's target folder is in it: CARGO_TARGET_DIR=FOLDER names another",
+        ),
+        (MAKE, TASK, "", {}, f"and this command writes into it: {COPY}"),
+    ],
+)
+def test_what_writes_into_a_source_tree_that_may_not_be_written_is_told(
+    content: dict[str, Any], task: str, gone: str, env: dict[str, str | None], said: str, site: Site
+) -> None:
+    recipe = site.recipe(content)
+    if gone:
+        (site.tree / gone).unlink()
+    site.build("version", recipe)
+    with read_only_tree(site):
+        outcome = doit_as_a_user(site, task, recipe, env=env)
+    assert outcome.status == 1
+    assert f"\nthe source tree {site.tree} cannot be written, {said}\n" in outcome.text
+
+
+def test_a_version_file_that_may_not_be_written_is_told_before_anything_is_built(site: Site) -> None:
+    recipe = site.recipe()
+    with read_only_tree(site):
+        outcome = doit_as_a_user(site, TASK, recipe)
+    file = site.tree / "release" / "src" / "git_version.rs"
+    assert (outcome.status, outcome.built) == (2, set())
+    assert f"{file} cannot be written, and has to say the version '" in outcome.err
+    with read_only_tree(site):
+        for words in (("list", recipe), ("plan", TASK, recipe), ("why", TASK, recipe)):
+            assert doit_as_a_user(site, *words).status == 0
+
+
+def test_a_compiler_error_is_not_laid_to_a_source_tree_that_may_not_be_written(site: Site) -> None:
+    source = site.tree / "boot" / "bldr" / "src" / "main.rs"
+    source.write_text("no rust")
+    recipe = site.recipe()
+    site.build("version", recipe)
+    with read_only_tree(site):
+        outcome = doit_as_a_user(site, "kernel:bldr", recipe)
+    assert (outcome.status, "cannot be written" in outcome.text) == (1, False), outcome.text
 
 
 def test_firmware_that_the_same_run_makes_is_refused(site: Site) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -12,9 +13,12 @@ from pathlib import Path
 
 from coconut_tasks.effects.stopwatch import lap
 from coconut_tasks.errors import StepError
+from coconut_tasks.layout import VERSION_FILE
 from coconut_tasks.step import Command
 
 _TAIL_LINES = 60
+_REFUSED = re.compile(r"Read-only file system|Permission denied|os error (30|13)\b|ReadOnlyFilesystem|PermissionDenied")
+_SCRIPT = re.compile(r"failed to run custom build command for `(\S+)")
 inherited: set[int] = set()
 """Descriptors that every child gets: the run's lock."""
 manner: dict[str, str] = {}
@@ -79,9 +83,10 @@ def run(command: Command, tree: str, environment: Mapping[str, str], log: Path, 
     with log.open("ab") as file:
         file.write(_readable(printed))
     if process.returncode != 0:
-        how = _how_it_ended(process.returncode)
+        how, said = _how_it_ended(process.returncode), _said(log, start)
         raise CommandFailed(
-            f"{how}\n  command: {command}\n  in: {tree}\n  log: {log}\n{_tail(log, start)}".rstrip(),
+            f"{how}\n  command: {command}\n  in: {tree}\n  log: {log}\n{_tail(said)}".rstrip()
+            + _not_written(said, tree),
             printed.decode(errors="replace"),
         )
     return printed.decode(errors="replace")
@@ -124,10 +129,27 @@ def _readable(printed: bytes) -> bytes:
     return b"".join(line for line in printed.splitlines(keepends=True) if not line.startswith(b'{"reason":'))
 
 
-def _tail(log: Path, start: int) -> str:
+def _said(log: Path, start: int) -> str:
     with log.open("rb") as file:
         file.seek(start)
-        lines = file.read().decode(errors="replace").splitlines()
+        return file.read().decode(errors="replace")
+
+
+def _not_written(said: str, tree: str) -> str:
+    """What to do about a command that writes into a source tree which may not be written; nothing where that is not its fault."""
+    if not _REFUSED.search(said) or os.access(tree, os.W_OK):
+        return ""
+    if f"{tree}/target" in said:
+        return f"\nthe source tree {tree} cannot be written, and cargo's target folder is in it: CARGO_TARGET_DIR=FOLDER names another"
+    script = _SCRIPT.search(said)
+    # Its own words, a panic, do not name the file.
+    file = f" ({VERSION_FILE})" if script and script[1] == "release" else ""
+    writer = f"the build script of {script[1]}" if script else "this command"
+    return f"\nthe source tree {tree} cannot be written, and {writer} writes into it{file}: make it writable, or build a copy of it"
+
+
+def _tail(said: str) -> str:
+    lines = said.splitlines()
     left_out = len(lines) - _TAIL_LINES
     shown = [f"({left_out} more lines before these, in the log)"] if left_out > 0 else []
     return "\n".join(shown + lines[-_TAIL_LINES:])

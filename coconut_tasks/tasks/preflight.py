@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from coconut_tasks.effects.process import inherited
 from coconut_tasks.inputs.git import repository_fault
 from coconut_tasks.inputs.toolchain import find_program, target_fault, toolchain_fault
-from coconut_tasks.layout import RECORDS, goes_with
+from coconut_tasks.inputs.version import read_version, version_text
+from coconut_tasks.layout import RECORDS, VERSION_FILE, goes_with
 from coconut_tasks.step import CargoItem, FirmwareImage, IgvmFile, VersionFile
 from coconut_tasks.tasks.backend import recorded_places
 from coconut_tasks.tasks.node import Node
@@ -81,7 +82,7 @@ def take_lock(world: World) -> list[str]:
     try:
         as_seen = world.lock.acquire(lambda line: print(line, file=sys.stderr, flush=True))
     except OSError as error:
-        return [f"the output folder cannot be written: {error.filename}: {error.strerror}"]
+        return [f"the output folder cannot be written: {error.filename}: {error.strerror}: name another with BIN="]
     if not as_seen:
         sys.stdout.flush()
         os.chdir(stand())
@@ -122,11 +123,15 @@ def _wrapper_problems(world: World) -> list[str]:
 
 
 def _version_problems(world: World) -> list[str]:
-    if world.version:
-        return []
-    fault = repository_fault(world.tree, world.environment)
     # An empty version is in the kernel, and so in the launch digest.
-    return [f"git does not tell the version of {world.tree}: {fault}"] if fault else []
+    if not world.version and (fault := repository_fault(world.tree, world.environment)):
+        return [f"git does not tell the version of {world.tree}: {fault}"]
+    file = world.path(VERSION_FILE)
+    if os.access(os.path.dirname(file), os.W_OK) or read_version(file) == version_text(file, world.version):
+        return []
+    return [
+        f"{file} cannot be written, and has to say the version '{world.version}': make the source tree writable, or build a copy of it"
+    ]
 
 
 def _firmware_problems(node: Node, work: FirmwareImage) -> list[str]:
