@@ -81,11 +81,13 @@ def _variable(path: Path, name: str, *, at_key: bool = False) -> Iterator[Findin
 
 
 def _component(path: Path, item: dict[str, Any]) -> Iterator[Finding]:
-    for place, text in _texts(path, item, "output_file", "manifest", "objcopy", "toolchain"):
+    # Of another type's output_file, all that there is to say is that it is there.
+    made = ("output_file",) if item.get("type") == "make" else ()
+    for place, text in _texts(path, item, *made, "manifest", "objcopy", "toolchain"):
         yield from _word(place, text)
-    for place, text in _texts(path, item, "output_file", "manifest"):
+    for place, text in _texts(path, item, *made, "manifest"):
         yield from _inside(place, text, "the source tree")
-    for place, text in _texts(path, item, "output_file"):
+    for place, text in _texts(path, item, *made):
         if "=" in text:
             yield Finding(place, f"{shown(text)} has '=', so make takes it for a variable", "a name without '='")
     for place, text in _texts(path, item, "toolchain"):

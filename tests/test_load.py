@@ -532,7 +532,7 @@ def test_of_a_name_that_is_there_twice_lenient_takes_the_last_as_the_old_builder
 
 
 def test_lenient_passes_over_what_the_type_of_an_item_has_no_use_for() -> None:
-    cargo = svsm('"features": "a",\n"output_file": "x"')
+    cargo = svsm('"features": "a",\n"output_file": "/x"')
     made = svsm('"type": "make", "output_file": "x",\n"toolchain": "nightly"')
     for text, message in (
         (

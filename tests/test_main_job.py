@@ -242,14 +242,15 @@ def test_a_toolchain_of_the_recipe_is_the_one_that_cargo_runs(site: Site) -> Non
 def test_a_toolchain_of_the_recipe_is_found_where_cargo_is_not_rustups(site: Site, tmp_path: Path) -> None:
     """As with Debian's cargo in PATH, and a toolchain that rustup installed."""
     real = Path(site.run(["rustc", "--print", "sysroot"]).out.strip(), "bin")
+    cargo = real / "cargo" if (real / "cargo").exists() else shutil.which("cargo")  # they may be installed apart
     theirs = tmp_path / "rustup" / "toolchains" / f"mine-{host_triple()}" / "bin"
     texts = {
         tmp_path
         / "bin"
         / "cargo": f'#!/bin/sh\ncase $1 in +*) echo "error: no such command: \\`$1\\`" >&2; exit 101;; esac\n'
-        f'exec {real}/cargo "$@"\n',
+        f'exec {cargo} "$@"\n',
         tmp_path / "bin" / "rustc": f'#!/bin/sh\nexec {real}/rustc "$@"\n',
-        theirs / "cargo": f'#!/bin/sh\nexec {real}/cargo "$@"\n',
+        theirs / "cargo": f'#!/bin/sh\nexec {cargo} "$@"\n',
         theirs / "rustc": f'#!/bin/sh\ntouch {tmp_path}/asked\nexec {real}/rustc "$@"\n',
     }
     for path, text in texts.items():
