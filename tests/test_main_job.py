@@ -264,6 +264,11 @@ def test_a_toolchain_of_the_recipe_is_found_where_cargo_is_not_rustups(site: Sit
     content = deepcopy(QEMU)
     content["fs"] = {"modules": {"uapi_tester": {"type": "test", "toolchain": "mine", "path": "/init"}}}
     recipe = site.recipe(content)
+    (site.tree / "rust-toolchain.toml").write_text('[toolchain]\nchannel = "1.50.0"\n')
+    told = site.build("kernel:bldr", recipe, env=env).text
+    assert told.count("asks for the Rust toolchain '1.50.0', and only rustup reads it") == 1
+    (site.tree / "rust-toolchain.toml").unlink()
+    assert "asks for" not in site.build("kernel:bldr", recipe, env=env).text
     assert "cargo +mine test" in site.doit("plan", "module:uapi_tester", recipe, env=env).out
     (tmp_path / "asked").unlink()
     site.build("module:uapi_tester", recipe, env=env)

@@ -12,7 +12,14 @@ from typing import Any
 
 import pytest
 
-from coconut_tasks.inputs.toolchain import Toolchain, default_target, find_toolchain, target_fault, toolchain_fault
+from coconut_tasks.inputs.toolchain import (
+    Toolchain,
+    default_target,
+    find_toolchain,
+    overlooked_choice,
+    target_fault,
+    toolchain_fault,
+)
 from coconut_tasks.layout import Layout
 from coconut_tasks.load import load_recipe
 from coconut_tasks.options import Options
@@ -146,6 +153,40 @@ def test_a_cargo_without_rustup_is_taken_where_it_is_of_the_toolchain_itself(
     if found is not None:
         assert (found.program, found.cargo.split()[1]) == ("cargo", version)
         assert found.environment(machine.environment) == machine.environment
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ('[toolchain]\nchannel = "1.86.0"\ncomponents = ["rustfmt"]\n', "1.86.0"),
+        ("1.86.0\n", "1.86.0"),
+        ('[toolchain]\nchannel = "nightly-2026-01-01"\n', "nightly-2026-01-01"),
+        ('[toolchain]\nchannel = "1.96"\n', None),
+        ('[toolchain]\nchannel = "stable"\n', None),
+        ('[toolchain]\npath = "/opt/rust"\n', None),
+        ("[toolchain\nchannel", None),
+    ],
+)
+def test_a_toolchain_file_that_cargo_does_not_read_is_told(text: str, asked: str | None, machine: Machine) -> None:
+    without_rustup(machine, "1.96.0")
+    file = machine.tree / "rust-toolchain.toml"
+    file.write_text(text)
+
+    def told(**more: str) -> str | None:
+        return overlooked_choice(str(machine.tree), machine.environment | more, machine.find())
+
+    if asked is None:
+        assert told() is None
+        return
+    assert (told() or "").startswith(f"{file} asks for the Rust toolchain '{asked}', and only rustup reads it: ")
+    assert told(RUSTUP_TOOLCHAIN="stable") is None
+    # rustup's cargo has read it, or somebody has told it otherwise.
+    machine.program(machine.bin / "cargo", "cargo 1.96.0")
+    assert told() is None
+    without_rustup(machine, "1.96.0")
+    assert told() is not None
+    (machine.tree / "rust-toolchain").write_text("1.96.0")
+    assert told() is None
 
 
 def test_a_toolchain_that_rustup_installed_is_found_without_rustups_cargo(machine: Machine) -> None:

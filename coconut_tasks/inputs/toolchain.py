@@ -148,6 +148,40 @@ def toolchain_fault(tree: str, environment: Mapping[str, str], name: str | None 
     return f"{what}: {how}"
 
 
+def overlooked_choice(tree: str, environment: Mapping[str, str], toolchain: Toolchain) -> str | None:
+    """That the tree names another toolchain than cargo runs, where cargo is not rustup's and so reads no toolchain file."""
+    for folder in (Path(tree), *Path(tree).parents):
+        for file in (folder / "rust-toolchain", folder / "rust-toolchain.toml"):  # in rustup's order
+            if not file.is_file():
+                continue
+            channel = _channel(read_text(str(file)))
+            if channel is None or "RUSTUP_TOOLCHAIN" in environment:
+                return None
+            if toolchain.is_of(re.sub(r"-\d{4}-\d\d-\d\d", "", channel)):  # no version says of which day a nightly is
+                return None
+            if not _NOT_RUSTUPS.search(_run(["cargo", f"+{channel}", "-V"], tree, environment).stderr):
+                return None
+            cargo = find_program("cargo", tree, environment)
+            return (
+                f"{file} asks for the Rust toolchain '{channel}', and only rustup reads it: {cargo} is not rustup's, and it is "
+                f"{toolchain.cargo}. Another compiler mostly gives another launch digest"
+            )
+    return None
+
+
+def _channel(text: str) -> str | None:
+    """What a toolchain file asks for, in its TOML form or its old one, a single line; None where it names a folder, or nothing."""
+    import tomllib
+
+    try:
+        found = tomllib.loads(text)["toolchain"]["channel"]
+    except tomllib.TOMLDecodeError:
+        found = text.strip()
+    except (KeyError, TypeError):
+        return None
+    return found if isinstance(found, str) and re.fullmatch(r"[\w.-]+", found) else None
+
+
 def target_fault(toolchain: Toolchain, triple: str, environment: Mapping[str, str], name: str | None = None) -> str:
     """That a toolchain cannot build for a target, with what would help."""
     what = f"the Rust target {triple} is not installed"

@@ -28,6 +28,7 @@ from coconut_tasks.inputs.messages import (
     written_ns,
 )
 from coconut_tasks.inputs.scripts import secret_variables
+from coconut_tasks.inputs.toolchain import overlooked_choice
 from coconut_tasks.step import CargoItem, Command
 from coconut_tasks.work.objcopy import objcopy
 from coconut_tasks.world import World
@@ -57,6 +58,8 @@ def build_cargo_item(name: str, work: CargoItem, world: World, log: Path, *, fir
     Raises:
         StepError: cargo or objcopy failed, or cargo made no such program.
     """
+    if work.build.toolchain is None:
+        world.shared("overlooked toolchain", partial(_tell_of_an_overlooked_toolchain, world))
     with world.alone_with_cargo():
         started_ns = time.time_ns() - CLOCK_LAG_NS
         files = world.files
@@ -79,6 +82,12 @@ def build_cargo_item(name: str, work: CargoItem, world: World, log: Path, *, fir
     inputs = replace(inputs, variables=tuple(sorted(secret.union(inputs.variables))))
     made = {path for path in paths & built.made.keys() if files.digest(path) == built.made[path]}
     return Reading(inputs, started_ns, vouched, paths, made)
+
+
+def _tell_of_an_overlooked_toolchain(world: World) -> None:
+    toolchain = world.toolchain(None)
+    if toolchain is not None and (choice := overlooked_choice(world.tree, world.environment, toolchain)):
+        world.say(f"note: {choice}")
 
 
 def _build(name: str, work: CargoItem, world: World, log: Path, was_there: dict[str, str | None]) -> _Built:
