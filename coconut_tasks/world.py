@@ -234,4 +234,4 @@ def open_world(tree: str, bin: str, environment: Mapping[str, str], *, ask_cargo
     """A world at its first look."""
     lock = RunLock(Path(bin, STATE_FOLDER, "lock"))
     placed = Placed(bin, Path(bin, STATE_FOLDER))
-    return World(tree, bin, environment, Files(), Walker(skip=[bin]), lock, placed, ask_cargo=ask_cargo)
+    return World(tree, bin, environment, Files(), Walker(tree, [bin]), lock, placed, ask_cargo=ask_cargo)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -31,6 +32,8 @@ from packages import (
     replaced,
     write_as_old,
 )
+
+from coconut_tasks.inputs.files import MOST_BEHIND_A_LINK
 
 pytestmark = pytest.mark.long
 
@@ -185,6 +188,58 @@ def test_a_source_in_a_vendored_package_reaches_the_program(lone_package: Packag
     source.write_text('pub const V: &str = "foo-2";\n')
     lone_package.assert_builds_as_from_nothing()
     assert lone_package.programs != first
+
+
+def big_folder(package: Package) -> Path:
+    """One that a link in the package leads to, out of the tree."""
+    big = package.site.folder / "big"
+    big.mkdir()
+    for i in range(MOST_BEHIND_A_LINK + 1):
+        write_as_old(big / str(i), "")
+    (package.data / "result").symlink_to(big)
+    return big
+
+
+@pytest.mark.parametrize("line", ["", WATCH_DATA])
+def test_what_cargo_alone_sees_behind_a_link_to_a_big_folder_reaches_the_program(line: str, package: Package) -> None:
+    package.write_script(line)
+    big = big_folder(package)
+    package.build()
+    outcome = package.build()
+    link = package.data / "result"
+    warning = (
+        f"warning: what {TASK} is made of cannot be known, so cargo is asked by each run: "
+        f"for the build script of tst, cargo looks at all that {link} leads to"
+    )
+    assert warning in outcome.text
+    assert outcome.built == package.build().built == {TASK}
+    first = package.programs
+    (big / "7").write_text("seven")
+    package.build()
+    assert package.programs == package.made_from_nothing() != first
+
+
+def test_a_link_to_a_big_folder_that_git_ignores_costs_nothing_until_it_is_not_ignored(package: Package) -> None:
+    package.write_script("")
+    big, tree = big_folder(package), package.site.tree
+    (tree / ".gitignore").write_text("result\n")
+    for words in (["init"], ["add", "user/tst/Cargo.toml"]):
+        subprocess.run(["git", *words], cwd=tree, check=True, capture_output=True)
+    package.settle()
+    first = package.programs
+    (big / "7").write_text("seven")
+    assert package.build().built == set()
+    (tree / ".gitignore").unlink()
+    package.build()
+    assert package.programs == package.made_from_nothing() != first
+
+
+def test_a_link_to_a_big_folder_behind_which_cargo_does_not_look_costs_nothing(package: Package) -> None:
+    package.write_script('println!("cargo:rerun-if-changed=build.rs");')
+    big = big_folder(package)
+    package.settle()
+    (big / "7").write_text("seven")
+    assert package.build().built == set()
 
 
 # Configuration

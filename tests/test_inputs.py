@@ -17,7 +17,7 @@ import pytest
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.cargo import parse_depfile, workspace_root
 from coconut_tasks.inputs.environment import asked_environment, cargo_environment, make_references
-from coconut_tasks.inputs.files import ABSENT, Files, Walker
+from coconut_tasks.inputs.files import ABSENT, MOST_BEHIND_A_LINK, Files, Walker
 from coconut_tasks.inputs.make import closure, make_knowledge, makefile_list, parse_rules
 from coconut_tasks.inputs.messages import Program, parse_messages, programs
 from coconut_tasks.inputs.version import describe, version_text
@@ -177,6 +177,35 @@ def test_a_walk_follows_links_and_survives_a_circle(tmp_path: Path) -> None:
     (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "root")
     found = Walker().files(str(tmp_path / "root"))
     assert [os.path.relpath(file, tmp_path / "root") for file in found] == ["a", "link/b"]
+
+
+@pytest.mark.parametrize("package", [True, False])
+def test_a_link_out_of_the_tree_to_a_big_folder_is_left_alone(package: bool, tmp_path: Path) -> None:
+    """As `result`, which `nix build` leaves: it may lead to all that is installed."""
+    tree = tmp_path / "tree"
+    for name in ("tree/package/a", "small/b", "tree/inside/c"):
+        write(tmp_path / name)
+    big = tmp_path / "big" / "deep"
+    big.mkdir(parents=True)
+    for i in range(MOST_BEHIND_A_LINK):
+        (big / str(i)).touch()
+        (tree / "inside" / str(i)).touch()
+    root = tree / "package"
+    links = {"result": big.parent, "few": tmp_path / "small", "inside": tree / "inside", "sub/loop": tree, "self": root}
+    (root / "sub").mkdir()
+    for name, to in links.items():
+        (root / name).symlink_to(to)
+    walker = Walker(str(tree))
+    inside = len(os.listdir(tree / "inside"))
+    found = [os.path.relpath(file, root) for file in walker.files(str(root), package=package)]
+    assert [file for file in found if not file.startswith("inside/")] == ["a", "few/b"]
+    assert len(found) == inside + 2
+    left = [str(root / "result"), str(root / "sub" / "loop")]
+    assert walker.left_alone(str(root), package=package) == left
+    (big / "0").unlink()
+    assert "result/deep/1" in {
+        os.path.relpath(file, root) for file in Walker(str(tree)).files(str(root), package=package)
+    }
 
 
 # Environment

@@ -20,11 +20,12 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "coconut_tasks"
 PAGE = ROOT / "docs" / "troubleshooting.md"
 ERRORS = {"UsageError", "StepError", "RecipeError", "CommandFailed", "TaskFailed", "InvalidTask", "ArgumentTypeError"}
-TELLERS = {"tell", "fail", "Finding", "_start_anew"}
+TELLERS = {"tell", "fail", "Finding", "_start_anew", "warn"}
 """Functions and classes whose arguments users read."""
 WHOLE_MODULES = {"tasks/preflight.py", "rules.py", "schema.py", "jsontext.py"}
 """Modules whose texts are all for users."""
 FUNCTIONS = {
+    ("inputs/cargo.py", "behind_links"),
     ("inputs/toolchain.py", "toolchain_fault"),
     ("inputs/toolchain.py", "target_fault"),
     ("inputs/toolchain.py", "_by_rustup"),

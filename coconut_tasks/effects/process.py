@@ -92,6 +92,12 @@ def run(command: Command, tree: str, environment: Mapping[str, str], log: Path, 
     return printed.decode(errors="replace")
 
 
+def warn(text: str, log: Path) -> None:
+    """Add a line to a step's log that its user is shown, however the step ends."""
+    with log.open("ab") as file:
+        file.write(f"warning: {text}\n".encode(errors="surrogateescape"))
+
+
 def stop_all() -> None:
     """End every process that still runs, and wait for it: this run is over, and nothing of it may write any longer."""
     with _lock:

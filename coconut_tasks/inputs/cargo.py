@@ -20,8 +20,9 @@ from typing import Any
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.inputs.environment import cargo_home
 from coconut_tasks.inputs.files import Walker
+from coconut_tasks.inputs.git import ignored_by
 from coconut_tasks.inputs.known import Inputs
-from coconut_tasks.inputs.messages import Message, Run, Unit, own_packages, script_runs, units
+from coconut_tasks.inputs.messages import Message, Run, Unit, own_packages, package_name, script_runs, units
 from coconut_tasks.inputs.paths import first_that_exists, joined
 from coconut_tasks.inputs.text import read_text
 
@@ -88,6 +89,8 @@ def cargo_inputs(build: Build, program: str, tree: str, environment: Mapping[str
     roots = set(build.own.values())
     configured = {tree, *roots}
     files |= set(_configuration_elsewhere(configured, environment, walker))
+    behind = behind_links(build, environment, walker)
+    files.update(behind.files)
     walked = {file for root in roots for file in walker.files(root)}
     return Inputs(
         roots=tuple(sorted(roots)),
@@ -95,8 +98,38 @@ def cargo_inputs(build: Build, program: str, tree: str, environment: Mapping[str
         configured=tuple(sorted(configured)),
         files=tuple(sorted(files - walked)),
         variables=tuple(sorted({name for reads in every for name in reads.variables})),
-        complete=all(reads.complete for reads in every),
+        complete=all(reads.complete for reads in every) and not behind.why,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """Links to big folders that are not followed, as far as cargo has to do with them."""
+
+    why: str = ""
+    """Where cargo itself looks behind one, so that it must be asked each time: why, in words."""
+    files: tuple[str, ...] = ()
+    """Files that decide that cargo does not."""
+
+
+def behind_links(build: Build, environment: Mapping[str, str], walker: Walker) -> Behind:
+    """What cargo itself looks for behind a link, and we do not.
+
+    It looks at all of a folder that a ``rerun-if-changed`` line names, and at all of a package whose build script prints no such line, but
+    for what git ignores.
+    """
+    files: set[str] = set()
+    for run, reads in build.own_runs:
+        folder = build.own[run.package]
+        links = [link for inner in reads.folders for link in walker.left_alone(inner, package=False)]
+        if not run.rerun and (left := walker.left_alone(folder)):
+            ignoring = {link: ignored_by(link, folder, environment) for link in left}
+            files.update(*ignoring.values())
+            links += [link for link in left if not ignoring[link]]
+        if links:
+            name = package_name(run.package)
+            return Behind(f"for the build script of {name}, cargo looks at all that {min(links)} leads to")
+    return Behind(files=tuple(sorted(files)))
 
 
 def workspace_root(folder: str) -> str:

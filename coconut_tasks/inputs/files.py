@@ -195,29 +195,58 @@ CONFIGURATION = ("Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "rust-toolch
 """Files that cargo and rustup look for on the way up from a folder, beside the two in ``.cargo``."""
 
 
+MOST_BEHIND_A_LINK = 1000
+"""Files and folders that are looked through behind a link out of the tree, as ``nix build`` leaves one; ``/usr`` has 200,000."""
+
+
+class _TooMany(Exception):
+    """There are more of them."""
+
+
+class _Found:
+    """What a walk found."""
+
+    def __init__(self) -> None:
+        self.files: list[str] = []
+        self.folders: list[str] = []
+        self.left: list[str] = []
+        """Links that were left alone."""
+        self.others: list[tuple[str, tuple[str, ...]]] = []
+        """Of a package, the folders in it that are no part of it, with the real paths on the way there."""
+
+    def sorted(self) -> _Found:
+        for paths in (self.files, self.folders, self.left):
+            paths.sort()
+        return self
+
+
 class Walker:
     """Lists the files below and above folders, each folder once in a run."""
 
-    def __init__(self, skip: Iterable[str] = ()) -> None:
+    def __init__(self, tree: str = "", skip: Iterable[str] = ()) -> None:
+        """``tree`` is what is built: to a link out of it, there may be no end."""
+        self._tree = os.path.join(os.path.realpath(tree), "") if tree else ""
         self._skip = frozenset(map(os.path.realpath, skip))
-        self._known: dict[tuple[str, bool], tuple[list[str], list[str]]] = {}
-        self._others: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
-        """Of each package, the folders in it that are no part of it, with the real paths on the way there."""
+        self._known: dict[tuple[str, bool], _Found] = {}
         self._names: dict[str, set[str]] = {}
         self._above: dict[str, tuple[str, ...]] = {}
         self._reals: dict[str, str] = {}
 
     def files(self, root: str, *, package: bool = True) -> Sequence[str]:
-        """Every file below ``root``, sorted; links are followed.
+        """Every file below ``root``, sorted; links are followed, but for those of ``left_alone``.
 
         Left out are version control and the folders to skip; of a package also cargo's target folders and folders with a ``Cargo.toml`` of
         their own, which are other packages (cargo's own rule for "the files of a package").
         """
-        return self._walked(root, package)[0]
+        return self._walked(root, package).files
 
     def folders(self, root: str) -> Sequence[str]:
         """Every folder below ``root``, sorted, by the same rules as for what is no package."""
-        return self._walked(root, False)[1]
+        return self._walked(root, False).folders
+
+    def left_alone(self, root: str, *, package: bool = True) -> Sequence[str]:
+        """The links below ``root`` that lead out of the tree, or back around ``root``, to more than ``MOST_BEHIND_A_LINK`` files."""
+        return self._walked(root, package).left
 
     def configuration(self, folder: str) -> tuple[str, ...]:
         """Manifests, lock files, toolchain files and cargo's configuration that are there, from ``folder`` up."""
@@ -254,47 +283,65 @@ class Walker:
             if f"{folder}{os.sep}".startswith(f"{root}{os.sep}") or root.startswith(f"{folder}{os.sep}"):
                 self._known.pop((root, package), None)
 
-    def _walked(self, root: str, package: bool) -> tuple[list[str], list[str]]:
+    def _walked(self, root: str, package: bool) -> _Found:
         found = self._known.get((root, package))
         if found is None:
+            found = _Found()
             if package:
-                files: list[str] = []
-                folders: list[str] = []
-                others = self._others[root] = []
-                self._walk(root, (self._real(root),), others, files, folders)
+                self._walk(root, (self._real(root),), found, package=True)
             else:
                 # Packages in a package are few: all else is looked at once for both.
-                files, folders = map(list, self._walked(root, package=True))
-                for folder, way in self._others[root]:
-                    self._walk(folder, way, None, files, folders)
-            found = self._known[root, package] = sorted(files), sorted(folders)
+                known = self._walked(root, package=True)
+                found.files, found.folders, found.left = known.files[:], known.folders[:], known.left[:]
+                for folder, way in known.others:
+                    self._enter(folder, way, found, package=False)
+            self._known[root, package] = found.sorted()
         return found
 
+    def _enter(self, folder: str, way: tuple[str, ...], found: _Found, *, package: bool) -> None:
+        """Walk a folder that may be behind a link."""
+        root, real = os.path.join(way[0], ""), os.path.join(way[-1], "")
+        if real.startswith((root, self._tree or root)) and not root.startswith(real):
+            self._walk(folder, way, found, package=package)
+            return
+        behind = _Found()
+        try:
+            self._walk(folder, way, behind, package=package, room=[MOST_BEHIND_A_LINK])
+        except _TooMany:
+            found.left.append(folder)
+            return
+        found.files += behind.files
+        found.folders += behind.folders
+        found.others += behind.others
+
     def _walk(
-        self,
-        folder: str,
-        way: tuple[str, ...],
-        others: list[tuple[str, tuple[str, ...]]] | None,
-        files: list[str],
-        folders: list[str],
+        self, folder: str, way: tuple[str, ...], found: _Found, *, package: bool, room: list[int] | None = None
     ) -> None:
-        """``way`` holds the real paths from the root to ``folder``: a link back to one of them ends there. Where there are ``others``,
-        folders that are no part of the package are left to them."""
+        """``way`` holds the real paths from the root to ``folder``: a link back to one of them ends there. Of a package, folders that are
+        no part of it are left to ``others``. ``room`` is for how many more there is room."""
         try:
             entries = list(os.scandir(folder))
         except OSError:
             return
+        if room is not None:
+            room[0] -= len(entries)
+            if room[0] < 0:
+                raise _TooMany
         names = {entry.name for entry in entries}
         self._names[folder] = names
-        if others is not None and len(way) > 1 and ("Cargo.toml" in names or "CACHEDIR.TAG" in names):
-            others.append((folder, way))
+        if package and len(way) > 1 and ("Cargo.toml" in names or "CACHEDIR.TAG" in names):
+            found.others.append((folder, way))
             return
         for entry in entries:
             if entry.is_dir():
-                real = os.path.realpath(entry.path) if entry.is_symlink() else f"{way[-1]}/{entry.name}"
+                link = entry.is_symlink()
+                real = os.path.realpath(entry.path) if link else f"{way[-1]}/{entry.name}"
                 if entry.name in VERSION_CONTROL or real in self._skip or real in way:
                     continue
-                folders.append(entry.path)
-                self._walk(entry.path, (*way, real), others, files, folders)
+                found.folders.append(entry.path)
+                if link and room is None:
+                    self._enter(entry.path, (*way, real), found, package=package)
+                else:
+                    self._walk(entry.path, (*way, real), found, package=package, room=room)
             elif entry.is_file() and entry.name not in VERSION_CONTROL:  # of a submodule or a worktree it is a file
-                files.append(entry.path)
+                found.files.append(entry.path)

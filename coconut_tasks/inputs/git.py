@@ -95,6 +95,19 @@ def _has_files(folder: str) -> bool:
         return False
 
 
+def ignored_by(path: str, package: str, environment: Mapping[str, str]) -> list[str]:
+    """The files that could say that git ignores a file in a package, where one of them does; empty where cargo would not ask git.
+
+    cargo asks it about a package whose manifest git knows. What the user's own settings ignore does not count here.
+    """
+    known = ask_git(["ls-files", "--error-unmatch", "Cargo.toml"], package, environment)
+    ignored = ask_git(["-c", "core.excludesFile=", "check-ignore", "--quiet", path], package, environment)
+    if known is None or ignored is None:
+        return []
+    exclude = git_text(["rev-parse", "--git-path", "info/exclude"], package, environment)
+    return [os.path.join(package, exclude), *(str(folder / ".gitignore") for folder in Path(path).parents)]
+
+
 @dataclass(frozen=True, slots=True)
 class Repository:
     """What git says of the repository that a tree is in, as of one moment."""

@@ -12,9 +12,9 @@ from typing import Any
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.effects.meanwhile import Meanwhile
 from coconut_tasks.effects.place import copy_whole, link_or_copy
-from coconut_tasks.effects.process import CommandFailed
+from coconut_tasks.effects.process import CommandFailed, warn
 from coconut_tasks.errors import StepError
-from coconut_tasks.inputs.cargo import Build, cargo_inputs, read_build
+from coconut_tasks.inputs.cargo import Build, behind_links, cargo_inputs, read_build
 from coconut_tasks.inputs.confirmed import Confirmed, Findings, Written
 from coconut_tasks.inputs.evidence import Evidence, evidence_of, vouched_for
 from coconut_tasks.inputs.files import CLOCK_LAG_NS, files_below
@@ -80,6 +80,8 @@ def build_cargo_item(name: str, work: CargoItem, world: World, log: Path, *, fir
         for variable in secret_variables(run, built.build.own[run.package], dict(work.build.env), world.walker)
     } - dict(work.build.env).keys()
     inputs = replace(inputs, variables=tuple(sorted(secret.union(inputs.variables))))
+    if why := behind_links(built.build, world.environment, world.walker).why:
+        warn(f"what {name} is made of cannot be known, so cargo is asked by each run: {why}", log)
     made = {path for path in paths & built.made.keys() if files.digest(path) == built.made[path]}
     return Reading(inputs, started_ns, vouched, paths, made)
 
@@ -180,14 +182,8 @@ def _rewritten_configuration(build: Build, world: World, started_ns: int) -> dic
 
 
 def _warn(name: str, unsettled: Mapping[str, str], log: Path) -> None:
-    if not unsettled:
-        return
-    with log.open("a", encoding="utf-8", errors="surrogateescape") as file:
-        for path, package in sorted(unsettled.items()):
-            file.write(
-                f"warning: {path} changed each time that cargo built {package}, "
-                f"so {name} will be built again by the next run\n"
-            )
+    for path, package in sorted(unsettled.items()):
+        warn(f"{path} changed each time that cargo built {package}, so {name} will be built again by the next run", log)
 
 
 def _clean(packages: list[str], work: CargoItem, world: World, log: Path) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from coconut_tasks.effects.place import read_object, write_whole
+from coconut_tasks.effects.process import warn
 from coconut_tasks.errors import StepError
 from coconut_tasks.finding import shown
-from coconut_tasks.inputs.cargo import cargo_inputs, read_build
+from coconut_tasks.inputs.cargo import behind_links, cargo_inputs, read_build
 from coconut_tasks.inputs.environment import asked_environment
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.inputs.make import Knowledge, make_knowledge
@@ -57,10 +58,7 @@ def build_make_item(work: MakeItem, key: str, world: World, log: Path) -> Inputs
     if knowledge.calls_cargo and not unknown:
         inputs, unknown = _with_cargo(inputs, recorder.calls(), world)
     if unknown:
-        with log.open("a", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(
-                f"warning: what {work.made} is made of cannot be known, so make is asked by each run: {unknown}\n"
-            )
+        warn(f"what {work.made} is made of cannot be known, so make is asked by each run: {unknown}", log)
     return inputs
 
 
@@ -88,6 +86,8 @@ def _with_cargo(inputs: Inputs, calls: Iterable[Call], world: World) -> tuple[In
         inputs = replace(inputs, files=tuple(own))
         for path in [program.path for program in programs(messages)] or [""]:
             inputs = inputs.joined(cargo_inputs(build, path, call.folder, world.environment, world.walker))
+        if unknown := behind_links(build, world.environment, world.walker).why:
+            break
     return replace(inputs, complete=inputs.complete and not unknown), unknown
 
 

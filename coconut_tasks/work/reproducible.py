@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 from coconut_tasks.effects.place import write_whole
+from coconut_tasks.effects.process import warn
 from coconut_tasks.inputs.compilers import compilers
 from coconut_tasks.inputs.remap import by_length, cargo_config, pattern, read_configurations, toolchain_prefixes
 from coconut_tasks.inputs.text import read_text
@@ -62,6 +63,4 @@ def warn_of_paths(output: str, world: World, given: Reproducible, log: Path) -> 
     data = path.read_bytes()
     own = [pair for pair in given.prefixes if pair[0] != pair[1] and os.fsencode(pair[0]) in data]
     if own and (found := re.search(os.fsencode(pattern(own)) + rb"[^\0-\x1f\x7f\"]*", data)):
-        with log.open("ab") as file:
-            text = f"warning: {path.name} names a folder of this machine, and has other bytes elsewhere: {os.fsdecode(found[0])}"
-            file.write(os.fsencode(text) + b"\n")
+        warn(f"{path.name} names a folder of this machine, and has other bytes elsewhere: {os.fsdecode(found[0])}", log)
