@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import QEMU, Site, environment
+from conftest import QEMU, Site, commit, environment, git
 
 BUILT = re.compile(r"^\d+ built", re.MULTILINE)
 QUIET = "nothing to build; waiting for changes"
@@ -190,6 +191,101 @@ def test_a_file_outside_of_the_tree_is_watched_and_so_is_a_new_folder(site: Site
         at = watching.settle()
         (site.tree / "kernel" / "data" / "table").write_text("x")
         watching.wait(BUILT.pattern, at)
+
+
+KERNEL = {"igvm": {}, "kernel": QEMU["kernel"]}
+VERSION = r"^version:git: done"
+
+
+def test_a_commit_and_a_tag_are_seen_in_a_linked_worktree_and_in_a_submodule(repository: Site) -> None:
+    site = repository
+    site.recipe(KERNEL)
+    git(site, "config", "core.logAllRefUpdates", "false")
+    git(site, "worktree", "add", "-q", "-b", "side", "../linked")
+    super_ = site.folder / "super"
+    git(site, "init", "-q", "-b", "main", str(super_))
+    add = ["-c", "protocol.file.allow=always", "submodule", "add", "-q", str(site.tree), "sub"]
+    git(replace(site, tree_name="super"), *add)
+    for name in ("svsm", "linked", "super/sub"):
+        tree = replace(site, tree_name=name)
+        with watch(tree, "RECIPE=r.json", "version") as watching:
+            watching.wait(WAITING)
+            at = watching.settle()
+            commit(tree)
+            watching.wait(VERSION, at)
+            at = watching.settle()
+            git(tree, "tag", f"{tree.tree.name}/x")
+            watching.wait(QUIET, at)  # not named by git describe; its folder is new
+            at = watching.settle()
+            git(tree, "tag", "-a", "-m", "x", f"{tree.tree.name}/y")
+            watching.wait(VERSION, at)
+            at = watching.settle()
+            git(tree, "status")
+            (tree.tree / "README.md").touch()
+            watching.wait(QUIET, at)
+            at = watching.settle()
+            git(tree, "status")  # writes its index anew
+            git(tree, "branch", "other")
+            assert watching.settle() == at
+            git(tree, "branch", "-D", "other")
+
+
+def test_saves_of_all_kinds_are_seen_once_and_reads_are_not(site: Site) -> None:
+    main = site.tree / "kernel" / "src" / "main.rs"
+    text = main.read_text()
+
+    def in_place(new: str) -> None:
+        main.write_text(new)
+
+    def by_rename(new: str) -> None:
+        beside = main.with_name(".main.rs.tmp")
+        beside.write_text(new)
+        beside.rename(main)
+
+    def as_vim(new: str) -> None:
+        (main.parent / "4913").write_text("")
+        (main.parent / "4913").unlink()
+        main.rename(main.with_name("main.rs~"))
+        main.write_text(new)
+        main.with_name("main.rs~").unlink()
+
+    def from_elsewhere(new: str) -> None:
+        (site.folder / "new").write_text(new)
+        (site.folder / "new").rename(main)
+
+    with watch(site, site.recipe(KERNEL), "kernel:svsm") as watching:
+        watching.wait(WAITING)
+        for i, save in enumerate((in_place, by_rename, as_vim, from_elsewhere)):
+            at = watching.settle()
+            save(f"{text}// {i}\n")
+            watching.wait(r"^kernel:svsm: done", at)
+            watching.settle()
+            said = watching.said[at:]
+            assert len(re.findall(r" changed$", said, re.MULTILINE)) == 1, said
+            assert re.search(
+                r"^\[.*\] (new, )?[\w/.]*kernel/src/main\.rs changed$|^\[.*\] \.\./new, kernel", said, re.MULTILINE
+            )
+        at = watching.settle()
+        for path in site.tree.rglob("*.rs"):
+            path.read_bytes()
+        assert watching.settle() == at
+
+
+def test_what_builds_write_themselves_starts_no_build_for_ever(site: Site) -> None:
+    """A lock file that cargo brings up to date, and a firmware command, which each run asks."""
+    command = ["sh", "-c", "head -c 8192 /dev/zero > fw.bin"]
+    with watch(site, site.recipe({**KERNEL, "firmware": {"command": command, "file": "fw.bin"}})) as watching:
+        watching.wait(WAITING)
+        at = watching.settle()
+        version = site.tree / "Cargo.toml"
+        version.write_text(version.read_text().replace('version = "0.1.0"', 'version = "0.1.1"'))
+        watching.wait(r"^kernel:svsm: done", at)
+        assert 'version = "0.1.1"' in (site.tree / "Cargo.lock").read_text()
+        at = watching.settle()
+        time.sleep(1)
+        assert watching.settle() == at
+        (site.tree / "fw.bin").write_bytes(b"by hand" * 2000)
+        watching.wait(r"^firmware:guest: done", at)
 
 
 def test_sigterm_leaves_no_build_behind(site: Site) -> None:

@@ -118,6 +118,8 @@ class Repository:
     """The work tree's folder."""
     files: Sequence[str]
     """The files that say which commit that is, absolute, and those that would be of another repository, which is nearer."""
+    refs: str = ""
+    """The folder of branches and tags that are not packed, absolute; empty without a repository."""
 
 
 def find_repository(tree: str, environment: Mapping[str, str]) -> Repository:
@@ -129,13 +131,14 @@ def find_repository(tree: str, environment: Mapping[str, str]) -> Repository:
     top, *found = asked or [""]
     commit = found.pop() if len(found) > len(wanted) else ""
     paths = [os.path.normpath(os.path.join(tree, path)) for path in found]
+    refs = paths.pop() if paths else ""
     if paths:
-        paths += _branch_files(paths[0], paths.pop())
+        paths += _branch_files(paths[0], refs)
     above = [os.path.realpath(tree)]
     while above[-1] != top and (parent := os.path.dirname(above[-1])) != above[-1]:
         above.append(parent)
     near = [os.path.join(folder, *end) for folder in above for end in ((".git",), (".git", "HEAD"))]
-    return Repository(commit, top and os.path.realpath(top), (*paths, *near))
+    return Repository(commit, top and os.path.realpath(top), (*paths, *near), refs)
 
 
 def _branch_files(head: str, refs: str) -> list[str]:

@@ -14,15 +14,19 @@ from typing import Any
 
 from coconut_tasks.errors import UsageError
 from coconut_tasks.forecast import makes
-from coconut_tasks.inputs.files import VERSION_CONTROL
+from coconut_tasks.inputs.files import VERSION_CONTROL, Files
+from coconut_tasks.inputs.git import ask_git, find_repository, git_text
 from coconut_tasks.layout import DIGEST_HEX, RECORDS, STATE_FOLDER
 from coconut_tasks.tasks.backend import recorded_inputs
 from coconut_tasks.tasks.interrupt import Terminated, listen
 from coconut_tasks.tasks.report_commands import Report
 from coconut_tasks.tasks.stand import from_here, stand
+from coconut_tasks.world import World
 
 _QUIET_MS = 100
 """A burst of changes is over when nothing happened for this long."""
+_SAME = 2
+"""How often a file may be written anew with the same content before that no longer starts a build."""
 _NAMED = 3
 """How many of the changed files are named."""
 
@@ -38,6 +42,7 @@ class Watch(Report):
         nodes = self.nodes
         world = nodes[0].world
         digests = _digests(world.bin)
+        rewritten = _Rewritten()
         # What a build writes into the tree is no news, as far as that is known.
         made = {world.path(path) for node in nodes for path in makes(node.step)}
         told = False
@@ -45,13 +50,14 @@ class Watch(Report):
         while True:
             # Watched first, then built: a change during the build is seen, and built after it. A build of its own for each time, as
             # if it had been typed: what it looks up is of that moment, and what is wrong with a recipe ends it, not the watch.
-            folders = sorted(_folders(nodes))
+            of_git = _of_git(world)
+            folders = sorted(_folders(nodes) | of_git)
             with closing(_changes(folders, world.bin, made)) as changes:
                 next(changes)
                 if not told:
                     self._say(f"watching {len(folders)} folders of {world.tree}; Ctrl-C ends it")
                     told = True
-                before = _last_run(world.state)
+                before, commit = _last_run(world.state), _commit(world)
                 status = _build()
                 if status > 128:
                     return status  # it was ended, and said so
@@ -61,7 +67,16 @@ class Watch(Report):
                     digests[name] = digest
                 idle = "nothing to build; " if _last_run(world.state) == before else ""
                 self._say(f"{'it failed; ' if status else idle}waiting for changes")
-                found = _burst(changes)
+                while True:
+                    found = _burst(changes)
+                    # git writes its files whenever it looks: what counts is what it says. A new folder of tags is to be watched, too.
+                    gits = {path for path in found if os.path.dirname(path) in of_git}
+                    if (
+                        rewritten.news(found - gits)
+                        or any(map(os.path.isdir, gits))
+                        or (gits and _commit(world) != commit)
+                    ):
+                        break
             # Files that came and went are an editor's; all that went may be what is meant.
             there = {path for path in found if os.path.exists(path)} or found
             names = sorted(os.path.relpath(path, world.tree) for path in there)
@@ -83,8 +98,7 @@ def _changes(folders: Sequence[str], bin: str, made: Set[str]) -> Generator[set[
     def wanted(change: Change, path: str) -> bool:
         if path in made or (change is Change.modified and os.path.isdir(path)):
             return False
-        # git writes its index and locks whenever it looks; what a commit or checkout changes is HEAD and its log.
-        return plain(change, path) and (f"{os.sep}.git{os.sep}" not in path or os.path.basename(path) == "HEAD")
+        return plain(change, path)
 
     try:
         for found in watch(
@@ -120,11 +134,46 @@ def _folders(nodes: Sequence[Any]) -> set[str]:
     read = {world.path(path) for node in nodes for path in node.step.inputs}
     read |= recorded_inputs(world.state / RECORDS)
     found |= {os.path.dirname(os.path.normpath(path)) for path in (*recipes, *read)}
-    git = next((path for up in (Path(world.tree), *Path(world.tree).parents) if (path := up / ".git").is_dir()), None)
-    found |= {str(git), str(git / "logs")} if git else set()
     return {
         folder for folder in found if os.path.isdir(folder) and not f"{folder}{os.sep}".startswith(world.bin + os.sep)
     }
+
+
+def _of_git(world: World) -> set[str]:
+    """Folders in which git keeps what says which commit the tree is at and what that is called: a linked worktree and a submodule have them
+    elsewhere."""
+    repository = find_repository(world.tree, world.environment)
+    found = {os.path.dirname(path) for path in repository.files if os.path.basename(path) != ".git"}
+    found.update(folder for folder, _, _ in os.walk(os.path.join(repository.refs, "tags")) if repository.refs)
+    found -= {os.getcwd(), os.path.realpath(world.tree), *_below(world.tree, world.bin)}
+    return set(filter(os.path.isdir, found))
+
+
+def _commit(world: World) -> tuple[str, str, bool]:
+    """The commit, what it is called, and whether something is staged. None of it has git write its index, which would be a change."""
+    commit, name = (
+        git_text(words, world.tree, world.environment) for words in (["rev-parse", "HEAD"], ["describe", "--always"])
+    )
+    staged = ask_git(["diff-index", "--cached", "--quiet", "HEAD"], world.tree, world.environment)
+    return commit, name, staged is None
+
+
+class _Rewritten:
+    """Files that are written anew with what was in them, time and again, as a firmware command that is asked by each run may do."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[str | None, int]] = {}
+
+    def news(self, paths: Set[str]) -> bool:
+        """Whether one of these changes may be new to a build. An edit that was undone meanwhile is built once more for each time."""
+        files, news = Files(), False
+        for path in paths:
+            digest = files.digest(path)
+            before, times = self._known.get(path, ("", 0))
+            times = times + 1 if digest == before else 0
+            self._known[path] = digest, times
+            news |= times < _SAME
+        return news
 
 
 def _below(root: str, bin: str) -> Iterator[str]:
