@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -36,6 +35,7 @@ from packages import (
 from coconut_tasks.inputs.files import MOST_BEHIND_A_LINK
 
 pytestmark = pytest.mark.long
+TO_COME = 4_000_000_000
 
 # What a build script reads
 
@@ -489,12 +489,40 @@ def test_a_lock_file_that_cargo_rewrites_for_a_new_version_is_asked_about_once_m
     assert site.build(recipe).built == set()
 
 
-def test_a_source_with_a_time_to_come_is_not_built_for_ever(package: Package) -> None:
-    later = time.time() + 7200
-    os.utime(package.main, (later, later))
-    package.build()
-    package.build()
-    assert package.build().built == set()
+@pytest.mark.parametrize("when", [1, OLD, TO_COME])
+def test_files_that_have_one_time_whichever_it_is_are_built_as_they_are_and_not_for_ever(
+    when: int, package: Package
+) -> None:
+    """As git archives, images of reproducible builds and clocks that are wrong leave them."""
+
+    def set_times() -> None:
+        for path in package.folder.rglob("*"):
+            os.utime(path, (when, when))
+
+    package.write_data(x="1")
+    set_times()
+    package.settle()
+    for mark, text in (("TWO", "1"), ("TWO", "2")):
+        first = package.programs
+        package.say(mark)
+        package.write_data(x=text)
+        set_times()
+        package.assert_builds_as_from_nothing()
+        assert package.programs != first
+
+
+def test_a_link_that_is_switched_between_files_of_one_time_and_size_reaches_the_program(package: Package) -> None:
+    """cargo compares times: of what a build script reads it overlooks it."""
+    for name in ("one", "two"):
+        write_as_old(package.site.folder / name, f"value-{name}")
+    link = package.data / "link"
+    for line in ("", WATCH_DATA):
+        package.write_script(line)
+        for name in ("one", "two"):
+            link.unlink(missing_ok=True)
+            link.symlink_to(package.site.folder / name)
+            os.utime(link, (OLD, OLD), follow_symlinks=False)
+            package.assert_builds_as_from_nothing()
 
 
 def test_a_variable_that_only_another_set_of_features_reads_makes_nothing_stale(package: Package) -> None:

@@ -17,7 +17,8 @@ import pytest
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.cargo import parse_depfile, workspace_root
 from coconut_tasks.inputs.environment import asked_environment, cargo_environment, make_references
-from coconut_tasks.inputs.files import ABSENT, MOST_BEHIND_A_LINK, Files, Walker
+from coconut_tasks.inputs.evidence import Evidence
+from coconut_tasks.inputs.files import ABSENT, MOST_BEHIND_A_LINK, Files, Since, Stat, Walker
 from coconut_tasks.inputs.make import closure, make_knowledge, makefile_list, parse_rules
 from coconut_tasks.inputs.messages import Program, parse_messages, programs
 from coconut_tasks.inputs.version import describe, version_text
@@ -119,6 +120,43 @@ def test_after_the_clock_was_set_back_files_are_read_and_not_believed_by_their_t
     now = time.time_ns()
     monkeypatch.setattr(time, "time_ns", lambda: now - 3_600_000_000_000)
     assert Files().state(str(path))[0] is None
+
+
+SECOND = 1_000_000_000
+
+
+def test_where_the_file_system_keeps_whole_seconds_a_file_may_change_for_two_and_look_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def as_on_fat(path: str) -> Stat:
+        found = os.stat(path)
+        mtime_ns, ctime_ns = (ns // SECOND * SECOND for ns in (found.st_mtime_ns, found.st_ctime_ns))
+        return mtime_ns, ctime_ns, 1, found.st_ino, found.st_mode
+
+    monkeypatch.setattr("coconut_tasks.inputs.files._stat", as_on_fat)
+    path = tmp_path / "a"
+    path.write_text("1")
+    now = path.stat().st_ctime_ns
+    for later, trusted in ((SECOND, False), (3 * SECOND, True)):
+        monkeypatch.setattr(time, "time_ns", lambda later=later: now + later)
+        assert (Files().state(str(path))[0] is not None) == trusted
+    assert Files().moved(str(path), Since(started_ns=now - 1))
+    assert not Files().moved(str(path), Since(started_ns=now + 3 * SECOND))
+    evidence = Evidence("p", "a", False, (str(path),), {}, began_ns=5 * SECOND + 1)
+    assert evidence.saw(5 * SECOND - 1) and evidence.saw(3 * SECOND)
+    assert not evidence.saw(4 * SECOND) and not evidence.saw(5 * SECOND)
+
+
+def test_a_link_that_is_switched_between_files_of_one_time_and_size_leads_to_another_content(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(write(tmp_path / "a", "1"))
+    write(tmp_path / "b", "2")
+    time.sleep(0.1)
+    state = Files().state(str(link))
+    assert state[0] is not None
+    link.unlink()
+    link.symlink_to(tmp_path / "b")
+    assert not Files().unchanged(str(link), state)
 
 
 def test_a_source_with_a_time_of_the_future_is_like_any_other(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import signal
@@ -343,6 +344,30 @@ def test_a_source_that_got_its_old_content_and_time_back_is_made_anew(stage1: It
     stage1.build()
     assert stage1.program == first
     assert stage1.build().built == set()
+
+
+def test_a_source_that_is_as_new_as_what_was_made_of_it_is_made_anew(item: Item) -> None:
+    """An edit right after the build, where times are coarse; make looks for what is newer."""
+    tree = item.site.tree
+    write(tree, {"Makefile": "out/x: a.s\n\tmkdir -p out; $(CC) -c -o $@ a.s\n", "a.s": '.ascii "one"\n'})
+    item.build()
+    made = (tree / "out" / "x").stat().st_mtime_ns
+    write(tree, {"a.s": '.ascii "two"\n'})
+    os.utime(tree / "a.s", ns=(made, made))
+    item.build()
+    assert b"two" in item.program
+
+
+@pytest.mark.parametrize("when", [1, 4_000_000_000])
+def test_sources_of_one_time_whichever_it_is_are_made_as_they_are_and_not_for_ever(when: int, stage1: Item) -> None:
+    for old, new in ((OLD_SWITCH, OLD_SWITCH), (OLD_SWITCH, NEW_SWITCH)):
+        source = stage1.site.tree / "stage1" / "stage1.S"
+        source.write_text(source.read_text().replace(old, new))
+        for path in (stage1.site.tree / "stage1").iterdir():
+            os.utime(path, (when, when))
+        assert ITEM in stage1.build().built
+        assert stage1.program == stage1.made_from_nothing()
+        assert stage1.build().built == set()
 
 
 def test_what_clean_leaves_of_another_profile_is_not_used(stage1: Item) -> None:

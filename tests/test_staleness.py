@@ -420,6 +420,14 @@ def test_firmware_is_taken_by_content(site: Site) -> None:
     assert site.build(recipe, env=env).built == set()
     firmware.write_bytes(b"two" * 2000)
     assert site.build(recipe, env=env).built == {"firmware:guest", "igvm:qemu", "measure:qemu", "provenance:qemu"}
+    # A link that leads to another file of the same time and size, as those of reproducible builds have.
+    for content in (b"two", b"six"):
+        firmware.unlink()
+        firmware.symlink_to(content.decode())
+        (site.folder / content.decode()).write_bytes(content * 2000)
+        os.utime(firmware, (OLD, OLD))
+        changed = {"firmware:guest", "igvm:qemu", "measure:qemu", "provenance:qemu"} if content == b"six" else set()
+        assert site.build(recipe, env=env).built == changed
     firmware.unlink()
     outcome = site.doit(recipe, env=env)
     assert (outcome.status, "the firmware image is not there" in outcome.err) == (2, True)

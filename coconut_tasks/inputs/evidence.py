@@ -13,7 +13,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.inputs.cargo import Build
 from coconut_tasks.inputs.environment import asked_environment
-from coconut_tasks.inputs.files import CONFIGURATION, Files, Stat, Walker
+from coconut_tasks.inputs.files import CONFIGURATION, Files, Stat, Walker, latest_ns
 from coconut_tasks.inputs.messages import written_ns
 from coconut_tasks.inputs.scripts import secret_variables
 
@@ -57,6 +57,7 @@ class Evidence:
 
         A script may read in the same tick of the clock in which it is started. rustc takes longer than a tick to start.
         """
+        changed_ns = latest_ns(changed_ns)
         return changed_ns < self.began_ns or (self.ended_ns is None and changed_ns == self.began_ns)
 
     def while_it_ran(self, changed_ns: int) -> bool:
@@ -119,7 +120,7 @@ def vouched_for(
             readers.setdefault(path, []).append(e)
     # Of what was read, the look by which it was judged counts.
     stats = {path: files.stat(path) if path in readers else files.look_again(path) for path in paths}
-    changed = {path: now for path, now in stats.items() if now is not None and now[1] >= started_ns}
+    changed = {path: now for path, now in stats.items() if now is not None and latest_ns(now[1]) >= started_ns}
     return {
         path: now
         for path, now in changed.items()
@@ -143,7 +144,7 @@ def _is_vouched(
     last_ns: int,
 ) -> bool:
     if is_configuration(path):
-        return changed_ns < last_ns
+        return latest_ns(changed_ns) < last_ns
     vague = (build.own[unit.package] for unit, _ in build.own_units if not unit.exact)
     if any(e not in good for e in readers) or any(path.startswith(folder + os.sep) for folder in vague):
         return False

@@ -30,6 +30,8 @@ CLOCK_LAG_NS = 20_000_000
 """The file system's clock may lag behind ``time.time_ns`` by a tick (at most 10 ms)."""
 _RACY_NS = 40_000_000
 """A file may change again within one tick of the file system's clock (at most 10 ms) and keep its stat."""
+_COARSE_NS = 2_000_000_000
+"""The longest tick of a file system that keeps whole seconds only, as FAT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class Files:
         digest = self.digest(path)
         if digest is None:
             return ABSENT
-        return (found if found[1] < now - _RACY_NS else None), digest
+        return (found if latest_ns(found[1]) < now - _RACY_NS else None), digest
 
     def distrust(self, path: str) -> None:
         """What a step made is known not to be of the file as it is now."""
@@ -131,7 +133,7 @@ class Files:
         now = self._stats[path] if known else self.look_again(path)
         if now is None or path in self._distrusted:
             return True
-        return now not in (since.before.get(path), since.vouched.get(path)) and now[1] >= since.started_ns
+        return now not in (since.before.get(path), since.vouched.get(path)) and latest_ns(now[1]) >= since.started_ns
 
     def unchanged(self, path: str, state: State) -> bool:
         """Whether the file is as it was recorded: by its stat, else by its content."""
@@ -139,6 +141,11 @@ class Files:
         if found is None:
             return state[1] == ABSENT[1]
         return found == state[0] or self.digest(path) == state[1]
+
+
+def latest_ns(changed_ns: int) -> int:
+    """The last moment that a change time may stand for: where it is a whole second, the file system may keep no more than that."""
+    return changed_ns if changed_ns % 1_000_000_000 else changed_ns + _COARSE_NS
 
 
 def recorded_state(value: Any) -> State:

@@ -17,7 +17,7 @@ from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.cargo import Build, behind_links, cargo_inputs, read_build
 from coconut_tasks.inputs.confirmed import Confirmed, Findings, Written
 from coconut_tasks.inputs.evidence import Evidence, evidence_of, vouched_for
-from coconut_tasks.inputs.files import CLOCK_LAG_NS, files_below
+from coconut_tasks.inputs.files import CLOCK_LAG_NS, files_below, latest_ns
 from coconut_tasks.inputs.known import Reading
 from coconut_tasks.inputs.messages import (
     Program,
@@ -177,7 +177,9 @@ def _rewritten_configuration(build: Build, world: World, started_ns: int) -> dic
     """A lock file that cargo brought up to date, say: cargo has not seen it as it is now, and the next call is a short one."""
     folders = {world.tree, *build.own.values()}
     paths = {path for folder in folders for path in world.walker.configuration(folder)}
-    changed = (path for path in paths if (now := world.files.look_again(path)) is not None and now[1] >= started_ns)
+    changed = (
+        path for path in paths if (now := world.files.look_again(path)) is not None and latest_ns(now[1]) >= started_ns
+    )
     return dict.fromkeys(changed, "the workspace")
 
 

@@ -125,6 +125,9 @@ def _may_continue(note: dict[str, Any], key: str, world: World) -> bool:
         changed = [path for path, digest in note["inputs"].items() if files.digest(path) != digest]
         if (changed and note["ordered"]) or set(note["watched"]).intersection(changed):
             return False
-        return all((found := files.stat(path)) is not None and found[0] > note["started_ns"] for path in changed)
+        # make looks for what is newer than what was made; where times are coarse, an edit right after it has the same.
+        made = (found[0] for path in note["made"] if (found := files.stat(path)) is not None)
+        last_ns = max((note["started_ns"], *made))
+        return all((found := files.stat(path)) is not None and found[0] > last_ns for path in changed)
     except (KeyError, TypeError, AttributeError):
         return False
