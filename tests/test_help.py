@@ -143,5 +143,10 @@ def test_commands_of_doit_that_do_not_fit_these_tasks_are_refused(name: str, fol
         outcome = doit(folder, *words)
         assert outcome.status == 2
         assert outcome.err.startswith(f"error: {name} is not for tasks of coconut-tasks: 'doit ")
+    if name in ("reset-dep", "strace"):  # the others load no dodo.py
+        (elsewhere := tmp_path / "elsewhere").mkdir()
+        outcome = doit(elsewhere, name, "-f", str(folder / "dodo.py"), "igvm")
+        assert (outcome.status, outcome.out) == (2, "")
+        assert outcome.err.startswith(f"error: {name} is not for tasks of coconut-tasks: 'doit ")
     (tmp_path / "dodo.py").write_text("def task_x():\n    return {'actions': ['true']}\n")
     assert "is not for tasks of coconut-tasks" not in doit(tmp_path, name).err  # on the tasks of others it is doit's

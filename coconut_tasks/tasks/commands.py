@@ -129,6 +129,8 @@ class Run(Ours, DoitRun):  # type: ignore[misc]
     """This process runs tasks, and does not only look at them."""
     compares = False
     """What it builds will be compared with ``expectation``."""
+    refusal = ""
+    """Why the command at work is not for tasks of ours; empty for one that is."""
     expectation: Expectation | None = None
     examples = (
         "doit RECIPE=config/qemu.json  # builds and measures",
@@ -269,9 +271,16 @@ class _Refused(Ours):
     def parse_execute(self, in_args: Any) -> Any:
         if not _has_our_tasks():
             return super().parse_execute(in_args)
-        command: Any = self
-        sys.stderr.write(f"error: {command.name} is not for tasks of coconut-tasks: {self.instead}\n")
+        sys.stderr.write(f"error: {self._refusal()}\n")
         return EXIT_USAGE
+
+    def execute(self, params: Any, args: Any) -> Any:
+        # Which dodo.py is loaded may be said by `-f` or a doit.cfg: ours, once it is, looks at this.
+        Run.refusal = self._refusal()
+        return super().execute(params, args)
+
+    def _refusal(self) -> str:
+        return f"{self.name} is not for tasks of coconut-tasks: {self.instead}"
 
 
 class ResetDep(_Refused, DoitResetDep):  # type: ignore[misc]

@@ -57,6 +57,8 @@ def dodo(words: Sequence[str] | None = None) -> dict[str, Any]:
     # What is made until the first step runs lives until the end; looking through it again and again takes longer than making it.
     gc.disable()
     try:
+        if Run.refusal:
+            raise UsageError(Run.refusal)
         options = from_words(sys.argv[1:] if words is None else words, process_environment(), _workdir())
         Run.expectation = _expectation(options)
         return namespace(open_session(options))
