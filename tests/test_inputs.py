@@ -303,6 +303,14 @@ def test_a_depfile_has_blanks_escaped_and_names_variables() -> None:
     assert parse_depfile(text) == (["/a/b.rs", "/a/with blank.rs", "/a/c:d.rs"], ["LOGO", "UNSET"])
 
 
+@pytest.mark.parametrize("character", [*"$#:%+&'[]\\\v\f\x1c\x85\xa0", "\u2028", "\u3000", "日"])
+def test_what_python_takes_for_white_space_or_ninja_for_the_end_of_a_path_is_part_of_it(character: str) -> None:
+    path = f"/a/b{character}c.rs"
+    assert parse_depfile(f"/t/svsm: /a/b.rs {path}\n")[0] == ["/a/b.rs", path]
+    message = {"reason": "compiler-artifact", "filenames": [path]}
+    assert parse_messages(json.dumps(message, ensure_ascii=False)) == [message]
+
+
 def test_messages_are_told_from_other_output() -> None:
     message = {"reason": "build-finished", "success": True}
     assert parse_messages(f'noise\n{json.dumps(message)}\n{{broken\n{{"a": 1}}\n[1]\n') == [message]
@@ -335,7 +343,7 @@ def test_the_workspace_is_the_nearest_folder_above_that_has_one(tmp_path: Path) 
 @pytest.fixture
 def makefile(tmp_path: Path) -> Path:
     write(tmp_path / "more.mk", "V ?= 0\n")
-    for name in ("a.S", "a.inc", "b.S"):
+    for name in ("a.S", "a.inc", "b.S", "parts/x+y,日本.S", "wide\u3000blank.S"):
         write(tmp_path / name)
     return write(
         tmp_path / "Makefile",
@@ -351,6 +359,11 @@ def makefile(tmp_path: Path) -> Path:
         "out/h: always\n\techo `cat b.S` > $@\n"
         """out/i: always\n\tcp "$$(sed -n 's/.*"x":"\\([^"]*\\)".*/\\1/p' a.inc)" $@\n"""
         """out/j: always\n\tcp "$$(awk 1 a.inc)" $@\n"""
+        "out/k: always\n\tcat parts/*.S > $@\n"
+        "out/l: always\n\tcp -r parts $@\n"
+        "out/m: always\n\tsed 's/no.*file/x/' parts/x+y,日本.S > $@\n"
+        "out/n: always\n\tobjcopy --add-section=.x=b.S a.S $@\n"
+        "out/o: wide\u3000blank.S\n\tcp $< $@\n"
         "out:\n\tmkdir -p out\n"
         ".PHONY: always\n",
     )
@@ -375,6 +388,8 @@ def test_a_make_item_reads_what_its_rules_name_and_the_makefiles(makefile: Path)
         ("out/g", "the rule of out/g runs a function of make"),
         ("out/h", "the rule of out/h runs echo"),
         ("out/j", "the rule of out/j runs awk"),
+        ("out/k", "the rule of out/k runs cat"),
+        ("out/l", "the rule of out/l runs cp"),
         ("nothing", "no rule makes nothing"),
     ],
 )
@@ -385,14 +400,22 @@ def test_a_rule_that_cannot_be_known_is_said_to_be_incomplete(target: str, why: 
 
 @pytest.mark.parametrize(
     ("target", "read", "cargo"),
-    [("out/b", "b.S", False), ("out/d", "", True), ("out/e", "b.S", True), ("out/i", "a.inc", False)],
+    [
+        ("out/b", "b.S", False),
+        ("out/d", "", True),
+        ("out/e", "b.S", True),
+        ("out/i", "a.inc", False),
+        ("out/m", "parts/x+y,日本.S", False),
+        ("out/n", "a.S b.S", False),
+        ("out/o", "wide\u3000blank.S", False),
+    ],
 )
 def test_a_rule_that_runs_each_time_is_known_by_what_it_runs(
     target: str, read: str, cargo: bool, makefile: Path
 ) -> None:
     found = make_knowledge(Command(("make", target)), target, str(makefile.parent), os.environ)
     assert (found.unknown, found.calls_cargo) == ("", cargo)
-    assert names(makefile.parent, target) == ({"Makefile", "more.mk", *filter(None, [read])}, True)
+    assert names(makefile.parent, target) == ({"Makefile", "more.mk", *filter(None, read.split(" "))}, True)
 
 
 def test_a_folder_without_a_makefile_is_incomplete(tmp_path: Path) -> None:

@@ -143,17 +143,18 @@ def workspace_root(folder: str) -> str:
 def parse_depfile(text: str) -> tuple[list[str], list[str]]:
     """Prerequisites and ``env-dep`` names of a dep-info file.
 
-    Makefile syntax, in which cargo and rustc write a blank as ``\\ `` and leave every other character as it is.
+    Makefile syntax, in which cargo and rustc write a blank as ``\\ `` and leave every other character as it is, also those that Python
+    takes for white space or for the end of a line.
     """
     files: list[str] = []
     variables = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if line.startswith("# env-dep:"):
             variables.append(line.removeprefix("# env-dep:").partition("=")[0])
         elif line and not line.startswith("#"):
             target, _, rest = line.replace("\\ ", "\0").partition(": ")
             if target and rest:
-                files += [word.replace("\0", " ") for word in rest.split()]
+                files += [word.replace("\0", " ") for word in rest.split(" ") if word]
     return files, variables
 
 

@@ -13,6 +13,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterable, Mapping
+from glob import iglob
 from pathlib import Path
 
 from coconut_tasks.dataclass import dataclass
@@ -141,7 +142,12 @@ def _absolute(tree: str, names: Iterable[str]) -> set[str]:
 def makefile_list(printed: str) -> list[str]:
     """The makefiles that were read."""
     found = re.findall(r"^MAKEFILE_LIST :?= ?(.*)$", printed, re.MULTILINE)
-    return found[-1].split() if found else []
+    return _words(found[-1]) if found else []
+
+
+def _words(text: str) -> list[str]:
+    # make knows no other white space; Python does, and a file may have it in its name.
+    return [word for word in re.split(r"[ \t\v\f\r\n]+", text) if word]
 
 
 def parse_rules(printed: str) -> dict[str, Rule]:
@@ -151,7 +157,7 @@ def parse_rules(printed: str) -> dict[str, Rule]:
     section = section.partition("\n# files hash-table stats:")[0]
     rules: dict[str, Rule] = {}
     for block in section.split("\n\n"):
-        lines = block.splitlines()
+        lines = block.split("\n")
         heads = [
             line for line in lines if line and line[0] not in "#\t" and ":" in line and not _OF_ONE_TARGET.match(line)
         ]
@@ -161,7 +167,7 @@ def parse_rules(printed: str) -> dict[str, Rule]:
         before, _, after = rest.lstrip(":").partition("|")
         recipe = "\n".join(line for line in lines if line.startswith("\t"))
         phony = any(line.startswith("#  Phony target") for line in lines)
-        rule = Rule(tuple(before.split()), tuple(after.split()), phony, recipe, rest.startswith(":"))
+        rule = Rule(tuple(_words(before)), tuple(_words(after)), phony, recipe, rest.startswith(":"))
         rules[target] = rules[target].joined(rule) if target in rules else rule
     return rules
 
@@ -236,15 +242,17 @@ def _plain_reads(name: str, rule: Rule, variables: Mapping[str, str], tree: str)
         return set(), "a function of make"
     reads: set[str] = set()
     writes: set[str] = set()
-    left = [line.strip().lstrip("@-+ ") for line in text.splitlines()]
+    left = [line.strip().lstrip("@-+ ") for line in text.split("\n")]
     while left:
         outer, inner = _substitutions(left.pop())
         left += inner
         try:
-            words = list(shlex.shlex(outer, posix=True, punctuation_chars=True))
+            lexer = shlex.shlex(outer, posix=True, punctuation_chars=True)
+            lexer.whitespace_split = True  # else a word ends at '+', ',' and letters that are not Latin
+            words = list(lexer)
         except ValueError:
             return set(), outer
-        first, before = True, ""
+        first, before, program = True, "", ""
         for word in words:
             if before in (">", ">>"):
                 writes.add(word)
@@ -256,9 +264,30 @@ def _plain_reads(name: str, rule: Rule, variables: Mapping[str, str], tree: str)
             elif first and (word not in _PLAIN or "`" in outer):
                 return set(), word
             else:
-                first = False
-                reads |= {word} if os.path.isfile(os.path.join(tree, word)) else set()
+                if first:
+                    program, first = word, False
+                if _reads_what_is_there(program, word, tree):
+                    return set(), program
+                reads |= {name for name in _named(word) if os.path.isfile(os.path.join(tree, name))}
     return reads - writes, ""
+
+
+def _reads_what_is_there(program: str, word: str, tree: str) -> bool:
+    """Whether a word makes a program read files that only a look at the disk can name."""
+    if program in ("cp", "grep") and re.fullmatch(
+        r"-[A-Za-z]*[rRa]\w*|--(recursive|archive|dereference-recursive)", word
+    ):
+        return True
+    return re.search(r"[*?[]", word) is not None and any(iglob(word, root_dir=tree))
+
+
+def _named(word: str) -> set[str]:
+    """What of a word may be the name of a file: behind an option, too, as in ``--add-section=.data=FILE`` and ``-fFILE``."""
+    return {
+        word,
+        word.rpartition("=")[2],
+        word[1:] if word.startswith("@") else word[2:] if word.startswith("-") else word,
+    }
 
 
 def _substitutions(line: str) -> tuple[str, list[str]]:
@@ -293,7 +322,7 @@ def _expanded(text: str, variables: Mapping[str, str], depth: int = 0) -> str | 
 
 
 def _included(text: str) -> Iterable[str]:
-    return (word for words in _INCLUDE.findall(text) for word in words.split("#")[0].split() if "$" not in word)
+    return (word for words in _INCLUDE.findall(text) for word in _words(words.split("#")[0]) if "$" not in word)
 
 
 def _looks_around(texts: Iterable[str], recipes: str) -> bool:
@@ -306,7 +335,7 @@ def _looks_around(texts: Iterable[str], recipes: str) -> bool:
     for text in texts:
         if _SEARCHES.search(text):
             return True
-        for line in text.replace("\\\n", " ").splitlines():
+        for line in text.replace("\\\n", " ").split("\n"):
             if line.startswith("\t"):
                 continue  # recipes that count are known from the data base
             if found := _DEFERRED.match(line):

@@ -87,7 +87,7 @@ class Run:
 def parse_messages(text: str) -> list[dict[str, Any]]:
     """cargo's JSON messages, one a line; lines that are none (output of a build script under ``-vv``) are left out."""
     messages = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # a path may have what Python takes for the end of a line
         if line.startswith("{"):
             try:
                 message = json.loads(line)
