@@ -73,7 +73,10 @@ def test_a_work_tree_whose_repository_is_not_there_is_no_tree_without_one(tmp_pa
     inner = tmp_path / "inner"
     inner.mkdir()
     assert "not a git repository: /nowhere" in repository_fault(str(inner), os.environ)
-    assert repository_fault(str(inner), {**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path)}) == ""
+    (tmp_path / "link").symlink_to(tmp_path)
+    for ceiling in (str(tmp_path), f"{tmp_path}/", f"/nowhere:{tmp_path}/./", f"{tmp_path}/link"):
+        assert repository_fault(str(inner), {**os.environ, "GIT_CEILING_DIRECTORIES": ceiling}) == ""
+    assert repository_fault(str(inner), {**os.environ, "GIT_CEILING_DIRECTORIES": "."}) != ""
 
 
 def test_a_repository_without_a_commit_and_a_folder_without_a_repository_are_no_fault(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def test_what_is_no_digest_is_not_taken_for_one(text: str) -> None:
         ),
         (b"", None),
         (REPORT + b"\0", None),
+        (json.dumps({"digest": DIGEST, "igvm": {"file": "a.igvm"}}).ljust(REPORT_SIZE).encode(), Expected((DIGEST,), "a.igvm")),
         (b"\xff\xfe", None),
         (b"[" * 100_000, None),
         (b'"text"', None),

@@ -72,7 +72,8 @@ def repository_fault(tree: str, environment: Mapping[str, str]) -> str:
 
 
 def _has_repository(tree: str, environment: Mapping[str, str]) -> bool:
-    ceilings = environment.get("GIT_CEILING_DIRECTORIES", "").split(os.pathsep)
+    listed = environment.get("GIT_CEILING_DIRECTORIES", "").split(os.pathsep)
+    ceilings = {os.path.realpath(folder) for folder in listed if os.path.isabs(folder)}
     for folder in (tree, *map(str, Path(tree).parents)):
         if folder != tree and folder in ceilings:
             return False
