@@ -5,6 +5,7 @@ Most tests build a small package whose build script takes all that lies in its f
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from conftest import QEMU, Site
+from conftest import QEMU, Site, host_triple
 from packages import (
     FEATURE,
     MAIN,
@@ -114,6 +115,107 @@ def test_what_a_build_script_reads_reaches_the_program(case: Case, package: Pack
     case.change(package.data)
     package.assert_builds_as_from_nothing()
     assert package.programs != first
+
+
+def manifest_with(line: str) -> Callable[[Path], object]:
+    def do(data: Path) -> None:
+        text = '[package]\nname = "tst"\nversion = "0.1.0"\nedition = "2024"\n{}[workspace]\n'
+        (data.parent / "Cargo.toml").write_text(text.format(line))
+
+    return do
+
+
+def configured(table: str) -> Callable[[Path], object]:
+    def do(data: Path) -> None:
+        (data.parents[2] / ".cargo" / "config.toml").write_text(f"[env]\n{table}\n")
+
+    return do
+
+
+SECRETS = [
+    Case(
+        "a file outside of its package",
+        'fs::read_to_string("../../shared.txt")',
+        write("../../../shared.txt", "1"),
+        write("../../../shared.txt", "2"),
+    ),
+    Case(
+        "a file that is found from the manifest's folder",
+        'fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared.txt"))',
+        write("../../../shared.txt", "1"),
+        write("../../../shared.txt", "2"),
+    ),
+    Case("a hidden file", 'fs::read_to_string(".env")', write("../.env", "1"), write("../.env", "2")),
+    Case(
+        "a table of its manifest",
+        'fs::read_to_string("Cargo.toml").map(|text| text.replace("\\n", " "))',
+        manifest_with("[package.metadata]\nsize = 1\n"),
+        manifest_with("[package.metadata]\nsize = 2\n"),
+    ),
+    Case(
+        "a field of its manifest",
+        'env::var("CARGO_PKG_HOMEPAGE")',
+        manifest_with('homepage = "http://a"\n'),
+        manifest_with('homepage = "http://b"\n'),
+    ),
+    Case(
+        "a variable of cargo's configuration",
+        'env::var("FOO")',
+        configured('FOO = "one"'),
+        configured('FOO = { value = "two", force = true }'),
+    ),
+]
+
+
+@pytest.mark.parametrize("case", SECRETS, ids=str)
+def test_what_a_build_script_names_and_tells_cargo_nothing_of_reaches_the_program(
+    case: Case, lone_package: Package
+) -> None:
+    lone_package.write_script(f'{WATCH_DATA} println!("cargo:rustc-env=VALUE={{}}", {case.lines}.unwrap());')
+    lone_package.main.write_text('fn main() { println!("{}", env!("VALUE")); }\n')
+    case.before(lone_package.data)
+    lone_package.settle()
+    first = lone_package.programs
+    case.change(lone_package.data)
+    lone_package.assert_builds_as_from_nothing()
+    assert lone_package.programs != first
+
+
+def test_a_variable_that_a_build_script_tells_cargo_nothing_of_reaches_the_program(lone_package: Package) -> None:
+    lone_package.write_script(f'{WATCH_DATA} println!("cargo:rustc-env=VALUE={{:?}}", env::var("CFLAGS"));')
+    lone_package.main.write_text('fn main() { println!("{}", env!("VALUE")); }\n')
+    lone_package.settle()
+    first = lone_package.programs
+    lone_package.assert_builds_as_from_nothing({"CFLAGS": "-O3"})
+    assert lone_package.programs != first
+
+
+SECTION = "SECTIONS {{ .mark : {{ KEEP(*(.mark)) BYTE({}) }} }} INSERT AFTER .data;\n"
+
+
+def by_the_build_script(package: Package, script: Path) -> None:
+    package.write_script(f'{WATCH_DATA} println!("cargo:rustc-link-arg-bin=tst=-Wl,-T,../../scripts/{script.name}");')
+
+
+def by_the_configuration(package: Package, script: Path) -> None:
+    flags = f'rustflags = ["-Clink-arg=-T{script}"]'
+    package.configuration.write_text(f"[target.{host_triple()}]\n{flags}\n")
+
+
+@pytest.mark.parametrize("named", [by_the_build_script, by_the_configuration])
+def test_a_linker_script_outside_of_its_package_reaches_the_program(
+    named: Callable[[Package, Path], None], lone_package: Package
+) -> None:
+    folder = lone_package.site.tree / "scripts"
+    folder.mkdir()
+    (folder / "main.lds").write_text(f"INCLUDE {folder}/more.lds\n")
+    (folder / "more.lds").write_text(SECTION.format("0x41"))
+    named(lone_package, folder / "main.lds")
+    lone_package.settle()
+    first = lone_package.programs
+    (folder / "more.lds").write_text(SECTION.format("0x42"))
+    lone_package.assert_builds_as_from_nothing()
+    assert lone_package.programs != first
 
 
 def test_a_file_is_found_through_a_link_as_the_system_finds_it(package: Package) -> None:
@@ -242,6 +344,25 @@ def test_a_link_to_a_big_folder_behind_which_cargo_does_not_look_costs_nothing(p
     assert package.build().built == set()
 
 
+def test_a_macro_that_prints_hides_none_of_cargos_messages(lone_package: Package) -> None:
+    source = lone_package.site.tree / "user" / "loud" / "src" / "lib.rs"
+    source.parent.mkdir(parents=True)
+    manifest = '[package]\nname = "loud"\nversion = "0.1.0"\nedition = "2021"\n[lib]\nproc-macro = true\n[workspace]\n'
+    source.parents[1].joinpath("Cargo.toml").write_text(manifest)
+    says = "".join(
+        f"print!({json.dumps(text)});" for text in ('{{"reason":"x"}}\n', "no end of a line", '{{"reason": 1')
+    )
+    source.write_text(
+        f'#[proc_macro]\npub fn m(_: proc_macro::TokenStream) -> proc_macro::TokenStream {{ {says} "".parse().unwrap() }}\n'
+    )
+    own = lone_package.folder / "Cargo.toml"
+    own.write_text(own.read_text() + '[dependencies]\nloud.path = "../loud"\n')
+    lone_package.main.write_text("loud::m!{}\n" + MAIN.format("ONE"))
+    lone_package.settle()
+    lone_package.main.write_text("loud::m!{}\n" + MAIN.format("TWO"))
+    lone_package.assert_builds_as_from_nothing()
+
+
 # Configuration
 
 
@@ -276,6 +397,39 @@ def test_a_configuration_that_is_included_reaches_the_program(package: Package) 
     package.settle()
     extra.write_text("[profile.dev]\nopt-level = 3\n")
     package.assert_builds_as_from_nothing()
+
+
+def test_a_workspace_that_is_not_above_its_package_reaches_the_program(lone_package: Package) -> None:
+    place = lone_package.site.tree / "spaces" / "main"
+    place.mkdir(parents=True)
+    root = place / "Cargo.toml"
+    inherited = '[workspace]\nmembers = ["../../user/tst"]\n[workspace.package]\ndescription = "{}"\n[profile.dev]\nopt-level = {}\n'
+    root.write_text(inherited.format("one", 0))
+    manifest = lone_package.folder / "Cargo.toml"
+    replaced(manifest, "[workspace]\n", 'workspace = "../../spaces/main"\ndescription.workspace = true\n')
+    (lone_package.folder / "Cargo.lock").rename(place / "Cargo.lock")
+    lone_package.main.write_text('fn main() { println!("{}", env!("CARGO_PKG_DESCRIPTION")); }\n')
+    lone_package.settle()
+    for text in (inherited.format("two", 0), inherited.format("two", 3)):
+        before = lone_package.programs
+        root.write_text(text)
+        lone_package.assert_builds_as_from_nothing()
+        assert lone_package.programs != before
+
+
+def test_a_variable_of_cargos_configuration_that_cargo_is_told_of_reaches_the_program(lone_package: Package) -> None:
+    lone_package.write_script(
+        f'{WATCH_DATA} println!("cargo:rerun-if-env-changed=FOO"); println!("cargo:rustc-env=VALUE={{:?}}", env::var("FOO"));'
+    )
+    lone_package.main.write_text('fn main() { println!("{} {:?}", env!("VALUE"), option_env!("BAR")); }\n')
+    tables = ('FOO = "1"\nBAR = "1"', 'FOO = "2"\nBAR = "1"', 'FOO = "2"\nBAR = "2"')
+    configured(tables[0])(lone_package.data)
+    lone_package.settle()
+    for table in tables[1:]:
+        before = lone_package.programs
+        configured(table)(lone_package.data)
+        lone_package.assert_builds_as_from_nothing()
+        assert lone_package.programs != before
 
 
 # What another hand left in the target folder

@@ -19,8 +19,10 @@ from coconut_tasks.inputs.cargo import parse_depfile, workspace_root
 from coconut_tasks.inputs.environment import asked_environment, cargo_environment, make_references
 from coconut_tasks.inputs.evidence import Evidence
 from coconut_tasks.inputs.files import ABSENT, MOST_BEHIND_A_LINK, Files, Since, Stat, Walker
+from coconut_tasks.inputs.linker import linked_files
 from coconut_tasks.inputs.make import closure, make_knowledge, makefile_list, parse_rules
-from coconut_tasks.inputs.messages import Program, parse_messages, programs
+from coconut_tasks.inputs.messages import Program, Run, parse_messages, programs
+from coconut_tasks.inputs.scripts import named_files, secret_variables
 from coconut_tasks.inputs.version import describe, version_text
 from coconut_tasks.step import Command
 from coconut_tasks.work.cargo import choose
@@ -330,11 +332,63 @@ def test_programs_are_those_that_cargo_names_and_no_build_scripts() -> None:
     assert [(found.test, found.path) for found in programs(messages)] == [(False, "/t/svsm"), (True, "/t/deps/svsm-1")]
 
 
+def test_a_build_script_is_looked_at_for_what_it_may_read(tmp_path: Path) -> None:
+    folder = tmp_path / "ws" / "p"
+    for name in ("../../shared.txt", "../Cargo.toml", "Cargo.toml", ".env", "data.txt", "src/made.rs"):
+        write(folder / name)
+    texts = [
+        *("../../shared.txt", "{}/../../shared.txt", "/../../shared.txt", ".env", "data.txt", "src/made.rs", "../none"),
+        *(
+            "FOO",
+            "CFLAGS",
+            "OUT_DIR",
+            "PATH",
+            "CARGO_CFG_X",
+            "RUSTC",
+            "Foo",
+            "a FOO2",
+            'a\\"b',
+            "/etc/passwd",
+            "DEBUG",
+            "TOLD",
+        ),
+    ]
+    given = '.env("LC_ALL", "C").env_remove("XDG_X")'
+    source = str(write(folder / "build.rs", "".join(f'f("{text}");\n' for text in texts) + given))
+    run = Run("p", "/out", "/output", (("env-changed", "TOLD"),))
+    assert secret_variables(run, str(folder), (), [source], Walker()) == {"FOO", "CFLAGS"}
+    found = named_files([source], str(folder), [str(tmp_path / "ws")])
+    assert found == {str(tmp_path / "shared.txt"), str(folder / ".env")}
+    write(Path(source), 'env::var("CARGO_PKG_LICENSE")')
+    found = named_files([source], str(folder), [str(tmp_path / "ws")])
+    assert found == {str(folder / "Cargo.toml"), str(tmp_path / "ws" / "Cargo.toml")}
+
+
+def test_a_flag_names_the_files_that_a_linker_reads(tmp_path: Path) -> None:
+    for name in ("a.lds", "b.lds", "c,d.lds", "ld.sh", "lib/e.lds"):
+        write(tmp_path / name)
+    write(tmp_path / "b.lds", 'INCLUDE "e.lds"\nINCLUDE none.lds\n/* INCLUDE a.lds */\n')
+    folders = [str(tmp_path), str(tmp_path / "lib")]
+    for flag, names in {
+        "-Clink-arg=-Wl,-T,a.lds": {"a.lds"},
+        "-Clink-args=--nmagic --script=a.lds": {"a.lds"},
+        "svsm=-Tb.lds": {"b.lds", "lib/e.lds"},
+        f"-Clink-arg=-T{tmp_path}/c,d.lds": {"c,d.lds"},
+        "-Clinker=ld.sh": set(),
+        "-Copt-level=3": set(),
+    }.items():
+        assert linked_files([flag], folders) == {str(tmp_path / name) for name in names}, flag
+
+
 def test_the_workspace_is_the_nearest_folder_above_that_has_one(tmp_path: Path) -> None:
     write(tmp_path / "Cargo.toml", "# [workspace]\n[workspace]\nmembers = []\n")
     write(tmp_path / "a" / "Cargo.toml", '[package]\nname = "a"\nversion.workspace = true\n')
     assert workspace_root(str(tmp_path / "a")) == str(tmp_path)
     assert workspace_root(str(tmp_path)) == str(tmp_path)
+    write(tmp_path / "b" / "Cargo.toml", '[package]\nname = "b"\nworkspace = "../c"\n')
+    write(tmp_path / "d" / "Cargo.toml", '[package]\nname = "d"\n[package.metadata]\nworkspace = "../c"\n')
+    assert workspace_root(str(tmp_path / "b")) == str(tmp_path / "c")
+    assert workspace_root(str(tmp_path / "d")) == str(tmp_path)
 
 
 # make

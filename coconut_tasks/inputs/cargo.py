@@ -10,6 +10,7 @@ Not covered, because nothing names it: a file outside of its package that a buil
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,9 +23,21 @@ from coconut_tasks.inputs.environment import cargo_home
 from coconut_tasks.inputs.files import Walker
 from coconut_tasks.inputs.git import ignored_by
 from coconut_tasks.inputs.known import Inputs
-from coconut_tasks.inputs.messages import Message, Run, Unit, own_packages, package_name, script_runs, units
+from coconut_tasks.inputs.linker import linked_files
+from coconut_tasks.inputs.messages import (
+    Message,
+    Run,
+    Unit,
+    own_packages,
+    package_name,
+    rustflags,
+    script_runs,
+    units,
+)
 from coconut_tasks.inputs.paths import first_that_exists, joined
+from coconut_tasks.inputs.scripts import named_files
 from coconut_tasks.inputs.text import read_text
+from coconut_tasks.inputs.toolchain import configurations
 
 
 @dataclass(slots=True)
@@ -48,6 +61,10 @@ class Build:
     runs: Sequence[tuple[Run, Reads]]
     generated: tuple[str, ...]
     """Folders that build scripts write to."""
+    configured: frozenset[str] = frozenset()
+    """Folders from which cargo's configuration is looked for on the way up."""
+    scripts: Mapping[str, set[str]] = field(default_factory=dict)
+    """The sources of the own packages' build scripts, by package id."""
 
     @property
     def own_units(self) -> list[tuple[Unit, Reads]]:
@@ -70,16 +87,21 @@ def read_build(messages: Sequence[Message], tree: str, manifest: str | None, env
     root = workspace_root(os.path.dirname(joined(tree, manifest)) if manifest else tree)
     # rustc runs in the workspace's folder, or in the package's where that is elsewhere.
     bases = {folder: list(dict.fromkeys((root, workspace_root(folder), folder))) for folder in {*own.values()}}
+    configured = frozenset({tree}.union(*bases.values()))
+    every = [(unit, _unit_reads(unit, bases.get(own.get(unit.package, "")))) for unit in units(messages)]
+    scripts = {unit.package: reads.files for unit, reads in every if unit.script and unit.package in own}
     runs = [(run, _run_reads(run, own.get(run.package))) for run in script_runs(messages)]
-    return Build(
-        own,
-        [(unit, _unit_reads(unit, bases.get(own.get(unit.package, "")))) for unit in units(messages)],
-        runs,
-        tuple(run.out_dir + os.sep for run, _ in runs),
-    )
+    for run, reads in runs:
+        if run.package in scripts:
+            folder = own[run.package]
+            reads.files |= named_files(scripts[run.package], folder, bases[folder])
+    for unit, reads in every:
+        if unit.links and unit.package in own:
+            reads.files |= _linked_files(unit, [run for run, _ in runs], bases[own[unit.package]])
+    return Build(own, every, runs, tuple(run.out_dir + os.sep for run, _ in runs), configured, scripts)
 
 
-def cargo_inputs(build: Build, program: str, tree: str, environment: Mapping[str, str], walker: Walker) -> Inputs:
+def cargo_inputs(build: Build, program: str, environment: Mapping[str, str], walker: Walker) -> Inputs:
     """Everything that a build read; ``program`` is the executable that it made, if it made one."""
     every = [reads for _, reads in (*build.units, *build.runs)]
     # A test program has rustc's own dep-info only.
@@ -87,15 +109,14 @@ def cargo_inputs(build: Build, program: str, tree: str, environment: Mapping[str
     folders = {folder for reads in every for folder in reads.folders if not build.is_generated(folder)}
     files = {file for reads in every for file in reads.files if not build.is_generated(file)}
     roots = set(build.own.values())
-    configured = {tree, *roots}
-    files |= set(_configuration_elsewhere(configured, environment, walker))
+    files |= set(_configuration_elsewhere(build.configured, environment, walker))
     behind = behind_links(build, environment, walker)
     files.update(behind.files)
     walked = {file for root in roots for file in walker.files(root)}
     return Inputs(
         roots=tuple(sorted(roots)),
         folders=tuple(sorted(folders)),
-        configured=tuple(sorted(configured)),
+        configured=tuple(sorted(build.configured)),
         files=tuple(sorted(files - walked)),
         variables=tuple(sorted({name for reads in every for name in reads.variables})),
         complete=all(reads.complete for reads in every) and not behind.why,
@@ -133,11 +154,25 @@ def behind_links(build: Build, environment: Mapping[str, str], walker: Walker) -
 
 
 def workspace_root(folder: str) -> str:
-    """The folder of the workspace that a package is in: the nearest manifest above it that has a ``[workspace]`` table."""
+    """The folder of the workspace that a package is in: the one that its manifest names, else that of the nearest manifest above it that
+    has a ``[workspace]`` table."""
+    if named := _named_workspace(read_text(os.path.join(folder, "Cargo.toml"))):
+        return joined(folder, named)
     for parent in (Path(folder), *Path(folder).parents):
         if re.search(r"^\s*\[workspace[\].]", read_text(str(parent / "Cargo.toml")), re.MULTILINE):
             return str(parent)
     return folder
+
+
+def _named_workspace(manifest: str) -> str:
+    if not re.search(r"""workspace\s*=\s*["']""", manifest):
+        return ""
+    import tomllib
+
+    try:
+        return str(tomllib.loads(manifest)["package"]["workspace"])
+    except (ValueError, KeyError, TypeError):  # cargo will say what is wrong
+        return ""
 
 
 def parse_depfile(text: str) -> tuple[list[str], list[str]]:
@@ -170,6 +205,12 @@ def _unit_reads(unit: Unit, bases: Sequence[str] | None) -> Reads:
     return reads
 
 
+def _linked_files(unit: Unit, runs: Sequence[Run], bases: Sequence[str]) -> set[str]:
+    args = [arg for run in runs if run.package == unit.package for kind, arg in run.link if kind == "link-arg"]
+    searched = [place.rpartition("=")[2] for run in runs for kind, place in run.link if kind == "link-search"]
+    return linked_files([*rustflags(unit), *args], [*bases, *searched])
+
+
 def _program_reads(program: str) -> Reads:
     reads = Reads()
     for file in parse_depfile(read_text(f"{program}.d"))[0]:
@@ -199,6 +240,24 @@ def _configuration_elsewhere(folders: Iterable[str], environment: Mapping[str, s
     for path in {*home, *(path for folder in folders for path in walker.configuration(folder))}:
         if os.path.basename(path) in ("config.toml", "config"):
             yield from included_configurations(path)
+
+
+def configured_variables(tree: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """What the ``[env]`` tables of cargo's configuration say of variables, as text; the nearest file's counts."""
+    import tomllib
+
+    found: dict[str, str] = {}
+    for file in map(str, configurations(tree, environment)):
+        for path in (file, *included_configurations(file)):
+            text = read_text(path)
+            if not re.search(r"^\s*\[?\s*env\b", text, re.MULTILINE):
+                continue
+            try:
+                table = tomllib.loads(text)["env"]
+                found = {name: json.dumps(value, sort_keys=True) for name, value in table.items()} | found
+            except (ValueError, KeyError, TypeError, AttributeError):  # cargo will say what is wrong
+                continue
+    return found
 
 
 def included_configurations(path: str, depth: int = 0) -> Iterator[str]:

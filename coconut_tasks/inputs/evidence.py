@@ -93,7 +93,7 @@ def evidence_of(
         fresh = written_ns(run.output) < started_ns
         if not fresh:
             files |= _vanished(was_there, folder)
-        names = secret_variables(run, folder, given, walker)
+        names = secret_variables(run, folder, given, build.scripts.get(run.package, ()), walker)
         kept = tuple(sorted(file for file in files if not build.is_generated(file)))
         began = _began_ns(run.stamp, started_ns, fresh=fresh)
         variables = asked_environment(environment, names)

@@ -24,6 +24,7 @@ _HASH = 16
 """Hex digits by which cargo tells units of one crate apart."""
 _NUMBER = re.compile(rf"[0-9a-f]{{{_HASH}}}")
 _RERUN = re.compile(r"cargo::?rerun-if-(changed|env-changed)=(.*)")
+_LINK = re.compile(r"cargo::?rustc-(link-arg|link-search)[\w-]*=(.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ class Run:
     """The file that cargo keeps what it printed in."""
     rerun: tuple[tuple[str, str], ...]
     """Pairs of ``changed`` or ``env-changed`` and the path or variable."""
+    link: tuple[tuple[str, str], ...] = ()
+    """Pairs of ``link-arg`` or ``link-search`` and what the linker is given."""
 
     @property
     def stamp(self) -> str:
@@ -143,14 +146,29 @@ def units(messages: Sequence[Message]) -> list[Unit]:
     return [_unit(message, deps) for message in artifacts]
 
 
+def rustflags(unit: Unit) -> list[str]:
+    """The flags that a unit got from the session and from cargo's configuration, as cargo keeps them; none where it says nothing."""
+    folder = os.path.dirname(unit.stamp)
+    for name in _names_in(folder) if folder else ():
+        if name.endswith(".json"):
+            try:
+                return [str(flag) for flag in json.loads(read_text(os.path.join(folder, name)))["rustflags"]]
+            except (ValueError, KeyError, TypeError):
+                continue
+    return []
+
+
 def script_runs(messages: Iterable[Message]) -> list[Run]:
     """The runs of build scripts whose results a build used."""
     runs = []
     for message in messages:
         if message["reason"] == "build-script-executed":
             output = os.path.join(os.path.dirname(message["out_dir"]), "output")
-            rerun = tuple((kind, value.strip()) for kind, value in _RERUN.findall(read_text(output)))
-            runs.append(Run(message["package_id"], message["out_dir"], output, rerun))
+            printed = read_text(output)
+            rerun, link = (
+                tuple((kind, value.strip()) for kind, value in line.findall(printed)) for line in (_RERUN, _LINK)
+            )
+            runs.append(Run(message["package_id"], message["out_dir"], output, rerun, link))
     return runs
 
 

@@ -14,7 +14,7 @@ from coconut_tasks.effects.meanwhile import Meanwhile
 from coconut_tasks.effects.place import copy_whole, link_or_copy
 from coconut_tasks.effects.process import CommandFailed, warn
 from coconut_tasks.errors import StepError
-from coconut_tasks.inputs.cargo import Build, behind_links, cargo_inputs, read_build
+from coconut_tasks.inputs.cargo import Build, behind_links, cargo_inputs, configured_variables, read_build
 from coconut_tasks.inputs.confirmed import Confirmed, Findings, Written
 from coconut_tasks.inputs.evidence import Evidence, evidence_of, vouched_for
 from coconut_tasks.inputs.files import CLOCK_LAG_NS, files_below, latest_ns
@@ -71,13 +71,19 @@ def build_cargo_item(name: str, work: CargoItem, world: World, log: Path, *, fir
             }
         # Another item may put a program of the same name in the same place, so it is taken before anyone else may build.
         built = _build(name, work, world, log, was_there)
-        inputs = cargo_inputs(built.build, built.program.path, world.tree, world.environment, world.walker)
+        inputs = cargo_inputs(built.build, built.program.path, world.environment, world.walker)
         paths = inputs.paths(world.walker)
         vouched = vouched_for(paths, built.evidence, built.good, built.build, started_ns, built.last_ns, files)
     secret = {
         variable
         for run, _ in built.build.own_runs
-        for variable in secret_variables(run, built.build.own[run.package], dict(work.build.env), world.walker)
+        for variable in secret_variables(
+            run,
+            built.build.own[run.package],
+            dict(work.build.env),
+            built.build.scripts.get(run.package, ()),
+            world.walker,
+        )
     } - dict(work.build.env).keys()
     inputs = replace(inputs, variables=tuple(sorted(secret.union(inputs.variables))))
     if why := behind_links(built.build, world.environment, world.walker).why:
@@ -163,7 +169,10 @@ def _judge(
     for run, _ in build.own_runs:
         if written_ns(run.output) >= started_ns:
             world.walker.forget(build.own[run.package])  # the script may have written there
+    configured = world.shared("[env]", lambda: configured_variables(world.tree, world.environment))
     environment = {**world.environment, **dict(work.build.env)}
+    # Whether cargo or the session wins is for cargo to decide: either value may be the one that was read.
+    environment |= {name: f"{environment.get(name)} {value}" for name, value in configured.items()}
     given = dict(work.build.env)
     evidence = list(evidence_of(build, started_ns, given, environment, world.walker, was_there))
     with Confirmed(target) as confirmed:
@@ -175,8 +184,7 @@ def _judge(
 
 def _rewritten_configuration(build: Build, world: World, started_ns: int) -> dict[str, str]:
     """A lock file that cargo brought up to date, say: cargo has not seen it as it is now, and the next call is a short one."""
-    folders = {world.tree, *build.own.values()}
-    paths = {path for folder in folders for path in world.walker.configuration(folder)}
+    paths = {path for folder in build.configured for path in world.walker.configuration(folder)}
     changed = (
         path for path in paths if (now := world.files.look_again(path)) is not None and latest_ns(now[1]) >= started_ns
     )

@@ -85,7 +85,7 @@ def _with_cargo(inputs: Inputs, calls: Iterable[Call], world: World) -> tuple[In
         own = (file for file in inputs.files if made is None or not file.startswith(made + os.sep))
         inputs = replace(inputs, files=tuple(own))
         for path in [program.path for program in programs(messages)] or [""]:
-            inputs = inputs.joined(cargo_inputs(build, path, call.folder, world.environment, world.walker))
+            inputs = inputs.joined(cargo_inputs(build, path, world.environment, world.walker))
         if unknown := behind_links(build, world.environment, world.walker).why:
             break
     return replace(inputs, complete=inputs.complete and not unknown), unknown
