@@ -41,6 +41,24 @@ def measure(folder: Path, *words: str) -> Outcome:
     return run(folder, "coconut_tasks.measure_cli", *words)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("coconut_tasks.measure_cli", "--bare"),
+        ("coconut_tasks.measure_cli", "--json"),
+        ("doit", "inspect"),
+        ("doit", "inspect", "--json"),
+    ],
+)
+def test_what_cannot_be_written_to_the_end_is_no_success(words: tuple[str, ...]) -> None:
+    """Else the file that a digest was to go to is empty, and nobody is told."""
+    file = next(name for name in NAMES if measure(GOLDEN, name).status == 0)
+    with open("/dev/full", "w") as full:
+        argv = [sys.executable, "-m", *words, file]
+        done = subprocess.run(argv, cwd=GOLDEN, env=environment(GOLDEN), stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, "error: No space left on device\n")
+
+
 def test_pages_of_one_kind_that_follow_each_other_are_one_line() -> None:
     pages = [page(0x1000 * at) for at in range(1, 5)] + [
         page(0x9000),
