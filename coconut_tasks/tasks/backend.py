@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     # Imported where it is used: doit loads every backend that is installed, for any dodo.py.
     import sqlite3
 
-FORMAT = 8
+FORMAT = 9
 """Version of the records' meaning; a file of another version is set aside, which makes every step stale once."""
 
 _LAST_OF_A_SUCCESS = "deps:"
