@@ -88,16 +88,17 @@ def read_build(messages: Sequence[Message], tree: str, manifest: str | None, env
     # rustc runs in the workspace's folder, or in the package's where that is elsewhere.
     bases = {folder: list(dict.fromkeys((root, workspace_root(folder), folder))) for folder in {*own.values()}}
     configured = frozenset({tree}.union(*bases.values()))
-    every = [(unit, _unit_reads(unit, bases.get(own.get(unit.package, "")))) for unit in units(messages)]
+    ran = script_runs(messages)
+    every = [(unit, _unit_reads(unit, bases.get(own.get(unit.package, "")))) for unit in units(messages, ran)]
     scripts = {unit.package: reads.files for unit, reads in every if unit.script and unit.package in own}
-    runs = [(run, _run_reads(run, own.get(run.package))) for run in script_runs(messages)]
+    runs = [(run, _run_reads(run, own.get(run.package))) for run in ran]
     for run, reads in runs:
         if run.package in scripts:
             folder = own[run.package]
             reads.files |= named_files(scripts[run.package], folder, bases[folder])
     for unit, reads in every:
         if unit.links and unit.package in own:
-            reads.files |= _linked_files(unit, [run for run, _ in runs], bases[own[unit.package]])
+            reads.files |= _linked_files(unit, ran, bases[own[unit.package]])
     return Build(own, every, runs, tuple(run.out_dir + os.sep for run, _ in runs), configured, scripts)
 
 

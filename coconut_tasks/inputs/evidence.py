@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
 
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.inputs.cargo import Build
@@ -40,6 +40,8 @@ class Evidence:
     """It is a program."""
     script: bool = False
     """It is a build script, which was compiled before it ran."""
+    asked: Set[str] = frozenset()
+    """The variables that a build script may read and cargo does not know of, set or not."""
     beside: tuple[str, ...] = ()
     """Other files of the package of a build script that ran; it reads none of them, but may have written them."""
 
@@ -98,7 +100,9 @@ def evidence_of(
         began = _began_ns(run.stamp, started_ns, fresh=fresh)
         variables = asked_environment(environment, names)
         written = () if fresh else tuple(sorted(file for file in beside - files if not is_configuration(file)))
-        yield Evidence(run.package, run.output, fresh, kept, variables, began, run.ended_ns, beside=written)
+        yield Evidence(
+            run.package, run.output, fresh, kept, variables, began, run.ended_ns, asked=names, beside=written
+        )
 
 
 def vouched_for(

@@ -136,12 +136,12 @@ def own_packages(messages: Iterable[Message], cargo_home: str) -> dict[str, str]
     return {package: folder for package, folder in folders.items() if not folder.startswith(fetched)}
 
 
-def units(messages: Sequence[Message]) -> list[Unit]:
-    """The crates of a build."""
+def units(messages: Sequence[Message], runs: Iterable[Run]) -> list[Unit]:
+    """The crates of a build; ``runs`` are those of its build scripts."""
     artifacts = [message for message in messages if message["reason"] == "compiler-artifact" and message["filenames"]]
     folders = {os.path.dirname(file) for message in artifacts for file in message["filenames"]}
     # With build.build-dir, what is kept of a build is elsewhere than its programs; build scripts are always there.
-    profiles = {str(Path(run.out_dir).parents[2]) for run in script_runs(messages)} | folders
+    profiles = {str(Path(run.out_dir).parents[2]) for run in runs} | folders
     deps = sorted(folders | {os.path.join(profile, "deps") for profile in profiles})
     return [_unit(message, deps) for message in artifacts]
 

@@ -159,7 +159,8 @@ def overlooked_choice(tree: str, environment: Mapping[str, str], toolchain: Tool
                 return None
             if toolchain.is_of(re.sub(r"-\d{4}-\d\d-\d\d", "", channel)):  # no version says of which day a nightly is
                 return None
-            if not _NOT_RUSTUPS.search(_run(["cargo", f"+{channel}", "-V"], tree, environment).stderr):
+            # rustup may install a toolchain that it is asked for, but none of such a name.
+            if not _NOT_RUSTUPS.search(_run(["cargo", "+of-no-name", "-V"], tree, environment).stderr):
                 return None
             cargo = find_program("cargo", tree, environment)
             return (

@@ -27,7 +27,6 @@ from coconut_tasks.inputs.messages import (
     target_folder,
     written_ns,
 )
-from coconut_tasks.inputs.scripts import secret_variables
 from coconut_tasks.inputs.toolchain import overlooked_choice
 from coconut_tasks.step import CargoItem, Command
 from coconut_tasks.work.objcopy import objcopy
@@ -58,8 +57,8 @@ def build_cargo_item(name: str, work: CargoItem, world: World, log: Path, *, fir
     Raises:
         StepError: cargo or objcopy failed, or cargo made no such program.
     """
-    if work.build.toolchain is None:
-        world.shared("overlooked toolchain", partial(_tell_of_an_overlooked_toolchain, world))
+    # While cargo works: it is no reason not to begin.
+    telling = Meanwhile(partial(world.shared, "overlooked toolchain", partial(_tell_of_an_overlooked_toolchain, world)))
     with world.alone_with_cargo():
         started_ns = time.time_ns() - CLOCK_LAG_NS
         files = world.files
@@ -74,25 +73,17 @@ def build_cargo_item(name: str, work: CargoItem, world: World, log: Path, *, fir
         inputs = cargo_inputs(built.build, built.program.path, world.environment, world.walker)
         paths = inputs.paths(world.walker)
         vouched = vouched_for(paths, built.evidence, built.good, built.build, started_ns, built.last_ns, files)
-    secret = {
-        variable
-        for run, _ in built.build.own_runs
-        for variable in secret_variables(
-            run,
-            built.build.own[run.package],
-            dict(work.build.env),
-            built.build.scripts.get(run.package, ()),
-            world.walker,
-        )
-    } - dict(work.build.env).keys()
+    secret = {name for e in built.evidence for name in e.asked} - dict(work.build.env).keys()
     inputs = replace(inputs, variables=tuple(sorted(secret.union(inputs.variables))))
     if why := behind_links(built.build, world.environment, world.walker).why:
         warn(f"what {name} is made of cannot be known, so cargo is asked by each run: {why}", log)
     made = {path for path in paths & built.made.keys() if files.digest(path) == built.made[path]}
+    telling.result()
     return Reading(inputs, started_ns, vouched, paths, made)
 
 
 def _tell_of_an_overlooked_toolchain(world: World) -> None:
+    """Of the items that name no toolchain of their own."""
     toolchain = world.toolchain(None)
     if toolchain is not None and (choice := overlooked_choice(world.tree, world.environment, toolchain)):
         world.say(f"note: {choice}")
