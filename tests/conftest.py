@@ -285,7 +285,8 @@ def registry_crates(tmp_path_factory: pytest.TempPathFactory) -> Path:
             copy_sample(tree)
             words = [word for tool in ("igvmbuilder", "igvmmeasure") for word in ("--package", tool)]
             build = ["cargo", "build", "--quiet", "--locked", *words, "--target", host_triple()]
-            for command in (build, ["cargo", "clean", "--quiet", "--workspace"]):
+            clean = ["cargo", "clean", "--quiet", "--workspace", "--target", host_triple()]
+            for command in (build, clean):
                 subprocess.run(command, cwd=tree, env=environment(made), check=True)
             done.touch()
     return made
