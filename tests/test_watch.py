@@ -230,6 +230,24 @@ def test_a_commit_and_a_tag_are_seen_in_a_linked_worktree_and_in_a_submodule(rep
             git(tree, "branch", "-D", "other")
 
 
+def test_what_a_build_script_rewrites_as_it_was_read_is_no_news(site: Site) -> None:
+    """The sample's is as careless as the real tree's."""
+    main = site.tree / "kernel" / "src" / "main.rs"
+    with watch(site, site.recipe(KERNEL), "kernel:svsm") as watching:
+        watching.wait(WAITING)
+        for i in range(2):
+            at = watching.settle()
+            main.write_text(f"{main.read_text()}// {i}\n")
+            watching.wait(r"^kernel:svsm: done", at)
+            written = site.tree / "libtpm" / "src" / "constants.rs"
+            written.write_text(written.read_text())
+            watching.settle()
+            assert len(re.findall(r" changed$", watching.said[at:], re.MULTILINE)) == 1, watching.said[at:]
+        at = watching.settle()
+        written.write_text(written.read_text() + "// edited\n")
+        watching.wait(r"constants\.rs changed$", at)
+
+
 def test_saves_of_all_kinds_are_seen_once_and_reads_are_not(site: Site) -> None:
     main = site.tree / "kernel" / "src" / "main.rs"
     text = main.read_text()

@@ -225,11 +225,14 @@ class Backend:
         return self._open()
 
 
-def recorded_inputs(file: Path) -> set[str]:
-    """Every file that any record names as an input, as things are now; nothing where no records can be read."""
-    with suppress(TypeError):
-        return {path for row in _rows(file) for path in row.get("deps:", ())}
-    return set()
+def recorded_inputs(file: Path) -> dict[str, set[object]]:
+    """Every file that any record names as an input, with the digests that it had for the steps; nothing where no records can be read."""
+    found: dict[str, set[object]] = {}
+    with suppress(TypeError, KeyError):
+        for row in _rows(file):
+            for path in row.get("deps:", ()):
+                found.setdefault(path, set()).add(row[path][1])
+    return found
 
 
 def recorded_places(file: Path) -> set[str]:

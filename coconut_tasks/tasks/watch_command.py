@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Iterator, Sequence, Set
+from collections.abc import Generator, Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -65,6 +65,7 @@ class Watch(Report):
                     if digests.get(name) not in (None, digest):
                         self._say(f"{name}: the launch digest changed: {digests[name]} → {digest}")
                     digests[name] = digest
+                known = recorded_inputs(world.state / RECORDS) if status == 0 else {}
                 idle = "nothing to build; " if _last_run(world.state) == before else ""
                 self._say(f"{'it failed; ' if status else idle}waiting for changes")
                 while True:
@@ -72,7 +73,7 @@ class Watch(Report):
                     # git writes its files whenever it looks: what counts is what it says. A new folder of tags is to be watched, too.
                     gits = {path for path in found if os.path.dirname(path) in of_git}
                     if (
-                        rewritten.news(found - gits)
+                        rewritten.news(found - gits, known)
                         or any(map(os.path.isdir, gits))
                         or (gits and _commit(world) != commit)
                     ):
@@ -132,7 +133,7 @@ def _folders(nodes: Sequence[Any]) -> set[str]:
     home = stand()
     recipes = [os.path.join(base, name) for name in world.recipes for base in (home, world.tree)]
     read = {world.path(path) for node in nodes for path in node.step.inputs}
-    read |= recorded_inputs(world.state / RECORDS)
+    read |= recorded_inputs(world.state / RECORDS).keys()
     found |= {os.path.dirname(os.path.normpath(path)) for path in (*recipes, *read)}
     return {
         folder for folder in found if os.path.isdir(folder) and not f"{folder}{os.sep}".startswith(world.bin + os.sep)
@@ -164,11 +165,14 @@ class _Rewritten:
     def __init__(self) -> None:
         self._known: dict[str, tuple[str | None, int]] = {}
 
-    def news(self, paths: Set[str]) -> bool:
-        """Whether one of these changes may be new to a build. An edit that was undone meanwhile is built once more for each time."""
+    def news(self, paths: Set[str], known: Mapping[str, Set[object]]) -> bool:
+        """Whether one of these changes may be new to a build. ``known`` are the digests that good runs read; of what none of them read, an
+        edit that was undone meanwhile is built once more for each time."""
         files, news = Files(), False
         for path in paths:
             digest = files.digest(path)
+            if known.get(path) == {digest}:
+                continue
             before, times = self._known.get(path, ("", 0))
             times = times + 1 if digest == before else 0
             self._known[path] = digest, times
