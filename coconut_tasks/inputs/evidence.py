@@ -88,15 +88,15 @@ def evidence_of(
             )
     for run, reads in build.own_runs:
         folder = build.own[run.package]
-        inside = set(walker.files(folder))
-        beside = {file for file in inside if _PASSING.fullmatch(os.path.basename(file))}
-        files = inside - beside | reads.files
+        inside = walker.files(folder)
+        beside = {file for file in inside if _PASSING.fullmatch(file, file.rindex(os.sep) + 1)}
+        files = reads.files.union(file for file in inside if file not in beside)
         files.update(*(walker.files(inner, package=False) for inner in reads.folders))
         fresh = written_ns(run.output) < started_ns
         if not fresh:
             files |= _vanished(was_there, folder)
         names = secret_variables(run, folder, given, build.scripts.get(run.package, ()), walker)
-        kept = tuple(sorted(file for file in files if not build.is_generated(file)))
+        kept = tuple(sorted(file for file in files if not file.startswith(build.generated)))
         began = _began_ns(run.stamp, started_ns, fresh=fresh)
         variables = asked_environment(environment, names)
         written = () if fresh else tuple(sorted(file for file in beside - files if not is_configuration(file)))

@@ -51,7 +51,7 @@ def secret_variables(run: Run, folder: str, given: Iterable[str], sources: Itera
     """What a run of the build script of the package in ``folder`` may read and cargo does not know of; ``given`` are the variables that the
     recipe sets for the item, ``sources`` those of the script."""
     told = {value for kind, value in run.rerun if kind == "env-changed"}
-    makefiles = [path for path in walker.files(folder) if _MAKEFILE.fullmatch(path.rpartition("/")[2])]
+    makefiles = [path for path in walker.files(folder) if _MAKEFILE.fullmatch(path, path.rindex("/") + 1)]
     names = set(given).union(OF_MAKE if makefiles else (), *(make_references(read_text(path)) for path in makefiles))
     names.update(*(_VARIABLE.findall(read_text(source)) for source in sources))
     return {name for name in names - told - AMBIENT - _OF_CARGO if not _WATCHED.match(name)}

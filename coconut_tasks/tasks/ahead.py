@@ -18,17 +18,17 @@ _MODULES = (
     "coconut_tasks.papers.link",
     "coconut_tasks.tasks.remember",
 )
-_HEAD_START_S = 0.02
-"""In which the tool is started."""
+_HEAD_START_S = {True: 0.1, False: 0.02}
+"""In which the tool is started, by whether that is cargo: more is to be done before it starts, and it takes its time."""
 _begun = threading.Event()
 _prepared = threading.Event()
 
 
-def import_ahead() -> None:
+def import_ahead(*, cargo: bool) -> None:
     """Begin with it, once in a run."""
     if not _begun.is_set():
         _begun.set()
-        thread = threading.Timer(_HEAD_START_S, _import)
+        thread = threading.Timer(_HEAD_START_S[cargo], _import)
         thread.daemon = True  # a run may end before
         thread.start()
 

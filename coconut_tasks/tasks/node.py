@@ -144,11 +144,14 @@ class Node:
             from coconut_tasks.work import perform  # imported here: a run that has nothing to do needs none of it
 
             if isinstance(step.work, CargoItem | MakeItem | IgvmFile):
-                import_ahead()
+                import_ahead(cargo=isinstance(step.work, CargoItem))
             if self._paper is not None:
                 prepare_ahead(self._paper, world)
-            for path, state in (self._record.files if self._record else {}).items():
-                world.files.know(path, state)
+            if self._record is not None:
+                # What lies in bin/ is compared with what is made.
+                places = {world.path(place): state for place, state in self._record.published.items()}
+                for path, state in (*self._record.files.items(), *places.items()):
+                    world.files.know(path, state)
             # What was looked at before tells what the step saw; the rest is judged by its age.
             before = world.files.seen()
             started_ns = time.time_ns() - CLOCK_LAG_NS

@@ -113,6 +113,8 @@ class Supervisor:
             from coconut_tasks.tasks.remember import remember  # a run that had nothing to do needs none of it
 
             remember(self.steps, self._whole, self.jobs)
+        # All that is there goes with the process: to look through it for garbage at the end takes longer than the rest of the end.
+        gc.freeze()
 
     def _tell_source(self) -> None:
         with self._telling:
