@@ -17,7 +17,7 @@ from coconut_tasks.effects.place import read_object
 from coconut_tasks.effects.process import CommandFailed, run
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.commit import find_source
-from coconut_tasks.inputs.environment import cargo_home
+from coconut_tasks.inputs.environment import cargo_home, rustup_home
 from coconut_tasks.inputs.files import VERSION_CONTROL
 from coconut_tasks.inputs.git import find_repository
 from coconut_tasks.inputs.version import repository
@@ -215,7 +215,6 @@ def _variables(copy: Copy, source: Source, environment: Mapping[str, str]) -> di
         # What was fetched is shared. Configuration that is found on the way up already must not count twice.
         if name != "bin" and not (above and name in ("config", "config.toml")):
             os.symlink(os.path.join(real, name), cargo / name)
-    user = environment.get("HOME", "")
     package = str(Path(__file__).resolve().parent.parent)
     python = [package, *filter(None, [environment.get("PYTHONPATH")])]
     return {
@@ -223,7 +222,7 @@ def _variables(copy: Copy, source: Source, environment: Mapping[str, str]) -> di
         "HOME": str(home),
         "CARGO_HOME": str(cargo),
         "TMPDIR": str(temporary),
-        "RUSTUP_HOME": environment.get("RUSTUP_HOME") or os.path.join(user, ".rustup"),
+        "RUSTUP_HOME": rustup_home(environment),
         # The same program with the same libraries, wherever those were installed.
         "PYTHONPATH": os.pathsep.join(python),
         "PYTHONUSERBASE": site.getuserbase(),

@@ -17,7 +17,7 @@ from coconut_tasks.effects.lock import RunLock, alone_in
 from coconut_tasks.effects.placed import Placed
 from coconut_tasks.effects.process import run
 from coconut_tasks.effects.stopwatch import lap
-from coconut_tasks.inputs.environment import cargo_environment, cargo_home
+from coconut_tasks.inputs.environment import cargo_environment, cargo_home, rustup_home
 from coconut_tasks.inputs.files import Files, Walker
 from coconut_tasks.inputs.toolchain import Toolchain, find_toolchain, program_identity
 from coconut_tasks.inputs.version import describe
@@ -153,7 +153,7 @@ class World:
         yield self.tree, "."
         home = self.environment.get("HOME", "")
         yield cargo_home(self.environment), "$CARGO_HOME"
-        yield self.environment.get("RUSTUP_HOME") or os.path.join(home, ".rustup"), "$RUSTUP_HOME"
+        yield rustup_home(self.environment), "$RUSTUP_HOME"
         for folder, name in ((os.path.dirname(self.tree), os.pardir), (home, "$HOME")):
             if len(folder) > 1:
                 yield folder, name

@@ -53,6 +53,15 @@ class Case:
     def __str__(self) -> str:
         return self.name
 
+    def assert_reaches_the_program_of(self, package: Package) -> None:
+        """A program that was built before the change is then as one that is built from nothing after it, and another one."""
+        self.before(package.data)
+        package.settle()
+        first = package.programs
+        self.change(package.data)
+        package.assert_builds_as_from_nothing()
+        assert package.programs != first
+
 
 def write(name: str, text: str) -> Callable[[Path], object]:
     def do(data: Path) -> None:
@@ -109,12 +118,7 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_what_a_build_script_reads_reaches_the_program(case: Case, package: Package) -> None:
     package.write_script(case.lines)
-    case.before(package.data)
-    package.settle()
-    first = package.programs
-    case.change(package.data)
-    package.assert_builds_as_from_nothing()
-    assert package.programs != first
+    case.assert_reaches_the_program_of(package)
 
 
 def manifest_with(line: str) -> Callable[[Path], object]:
@@ -173,12 +177,7 @@ def test_what_a_build_script_names_and_tells_cargo_nothing_of_reaches_the_progra
 ) -> None:
     lone_package.write_script(f'{WATCH_DATA} println!("cargo:rustc-env=VALUE={{}}", {case.lines}.unwrap());')
     lone_package.main.write_text('fn main() { println!("{}", env!("VALUE")); }\n')
-    case.before(lone_package.data)
-    lone_package.settle()
-    first = lone_package.programs
-    case.change(lone_package.data)
-    lone_package.assert_builds_as_from_nothing()
-    assert lone_package.programs != first
+    case.assert_reaches_the_program_of(lone_package)
 
 
 def test_a_variable_that_a_build_script_tells_cargo_nothing_of_reaches_the_program(lone_package: Package) -> None:

@@ -102,8 +102,8 @@ def read_build(messages: Sequence[Message], tree: str, manifest: str | None, env
     return Build(own, every, runs, tuple(run.out_dir + os.sep for run, _ in runs), configured, scripts)
 
 
-def cargo_inputs(build: Build, program: str, environment: Mapping[str, str], walker: Walker) -> Inputs:
-    """Everything that a build read; ``program`` is the executable that it made, if it made one."""
+def cargo_inputs(build: Build, program: str, behind: Behind, environment: Mapping[str, str], walker: Walker) -> Inputs:
+    """Everything that a build read; ``program`` is the executable that it made, if it made one, ``behind`` its ``behind_links``."""
     every = [reads for _, reads in (*build.units, *build.runs)]
     # A test program has rustc's own dep-info only.
     every += [] if not program or os.path.basename(os.path.dirname(program)) == "deps" else [_program_reads(program)]
@@ -111,7 +111,6 @@ def cargo_inputs(build: Build, program: str, environment: Mapping[str, str], wal
     files = {file for reads in every for file in reads.files if not build.is_generated(file)}
     roots = set(build.own.values())
     files |= set(_configuration_elsewhere(build.configured, environment, walker))
-    behind = behind_links(build, environment, walker)
     files.update(behind.files)
     walked = {file for root in roots for file in walker.files(root)}
     return Inputs(

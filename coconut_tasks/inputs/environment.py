@@ -35,6 +35,11 @@ def cargo_home(environment: Mapping[str, str]) -> str:
     return environment.get("CARGO_HOME") or os.path.join(environment.get("HOME", ""), ".cargo")
 
 
+def rustup_home(environment: Mapping[str, str]) -> str:
+    """rustup's own folder: settings, toolchains."""
+    return environment.get("RUSTUP_HOME") or os.path.join(environment.get("HOME", ""), ".rustup")
+
+
 _KEPT = (
     r"PATH|HOME|USER|LOGNAME|TMPDIR|CARGO_HOME|RUSTUP_.*|CARGO_(HTTP|NET|REGISTRY|REGISTRIES|TERM)_.*"
     r"|(?i:(https?|ftp|all|no)_proxy)|SSL_CERT_(FILE|DIR)|CURL_CA_BUNDLE|NIX_SSL_CERT_FILE|SSH_AUTH_SOCK"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.effects.place import read_object, write_cache
-from coconut_tasks.inputs.environment import cargo_home
+from coconut_tasks.inputs.environment import cargo_home, rustup_home
 from coconut_tasks.inputs.text import read_text
 
 _MAY_HAVE_TARGET = re.compile(r"""\b(target|include)["']?\s*=""")
@@ -136,7 +136,7 @@ def toolchain_fault(tree: str, environment: Mapping[str, str], name: str | None 
             cargo = find_program("cargo", tree, environment)
             return (
                 f"the Rust toolchain '{name}' is not there: {cargo} is neither rustup's nor of that toolchain, and "
-                f"{_rustup_home(environment)}/toolchains has none that runs: {_by_rustup(f'toolchain install {name}', environment)}"
+                f"{rustup_home(environment)}/toolchains has none that runs: {_by_rustup(f'toolchain install {name}', environment)}"
             )
         if done.returncode != 0:
             # rustup says itself what would help, as: help: run `rustup toolchain install 1.80.0` to install it
@@ -187,7 +187,7 @@ def target_fault(toolchain: Toolchain, triple: str, environment: Mapping[str, st
     """That a toolchain cannot build for a target, with what would help."""
     what = f"the Rust target {triple} is not installed"
     add = f"target add {triple}" + (f" --toolchain {name}" if name else "")
-    if toolchain.sysroot.startswith(os.path.join(_rustup_home(environment), "toolchains", "")):
+    if toolchain.sysroot.startswith(os.path.join(rustup_home(environment), "toolchains", "")):
         return f"{what}: rustup {add}"
     return f"{what}, and the Rust toolchain {toolchain.sysroot} is not rustup's: {_by_rustup(add, environment)}"
 
@@ -212,7 +212,7 @@ def _ask_without_rustup(tree: str, environment: Mapping[str, str], name: str) ->
     own = _ask(tree, environment, None)
     if own is None or own.is_of(name):
         return own and replace(own, program="cargo")
-    folder = Path(_rustup_home(environment), "toolchains")
+    folder = Path(rustup_home(environment), "toolchains")
     ours = re.compile(rf"{re.escape(name)}(-[a-z]\w*(-\w+)+)?")  # the host may follow, a date is another toolchain
     entries = [entry for entry in sorted(os.listdir(folder)) if ours.fullmatch(entry)] if folder.is_dir() else []
     for entry in sorted(entries, key=lambda entry: entry not in (name, f"{name}-{own.host}")):
@@ -294,7 +294,7 @@ def configurations(tree: str, environment: Mapping[str, str]) -> list[Path]:
 
 
 def _deciding_files(tree: str, environment: Mapping[str, str], toolchain: Toolchain) -> list[str]:
-    home = _rustup_home(environment)
+    home = rustup_home(environment)
     files = [os.path.join(home, "settings.toml"), os.path.join(toolchain.sysroot, "bin", "rustc")]
     programs = ("cargo", "rustc", _rustc(tree, environment))
     for seen in (environment, toolchain.environment(environment)):
@@ -302,10 +302,6 @@ def _deciding_files(tree: str, environment: Mapping[str, str], toolchain: Toolch
     for folder in (Path(tree), *Path(tree).parents):
         files += [str(folder / "rust-toolchain.toml"), str(folder / "rust-toolchain")]
     return files + [str(path) for path in configurations(tree, environment)]
-
-
-def _rustup_home(environment: Mapping[str, str]) -> str:
-    return environment.get("RUSTUP_HOME") or os.path.join(environment.get("HOME", ""), ".rustup")
 
 
 def _identity(path: str) -> str:

@@ -70,13 +70,14 @@ def build_cargo_item(name: str, work: CargoItem, world: World, log: Path, *, fir
             }
         # Another item may put a program of the same name in the same place, so it is taken before anyone else may build.
         built = _build(name, work, world, log, was_there)
-        inputs = cargo_inputs(built.build, built.program.path, world.environment, world.walker)
+        behind = behind_links(built.build, world.environment, world.walker)
+        inputs = cargo_inputs(built.build, built.program.path, behind, world.environment, world.walker)
         paths = inputs.paths(world.walker)
         vouched = vouched_for(paths, built.evidence, built.good, built.build, started_ns, built.last_ns, files)
     secret = {name for e in built.evidence for name in e.asked} - dict(work.build.env).keys()
     inputs = replace(inputs, variables=tuple(sorted(secret.union(inputs.variables))))
-    if why := behind_links(built.build, world.environment, world.walker).why:
-        warn(f"what {name} is made of cannot be known, so cargo is asked by each run: {why}", log)
+    if behind.why:
+        warn(f"what {name} is made of cannot be known, so cargo is asked by each run: {behind.why}", log)
     made = {path for path in paths & built.made.keys() if files.digest(path) == built.made[path]}
     telling.result()
     return Reading(inputs, started_ns, vouched, paths, made)

@@ -84,9 +84,10 @@ def _with_cargo(inputs: Inputs, calls: Iterable[Call], world: World) -> tuple[In
         made = target_folder(messages, call.triple)
         own = (file for file in inputs.files if made is None or not file.startswith(made + os.sep))
         inputs = replace(inputs, files=tuple(own))
+        behind = behind_links(build, world.environment, world.walker)
         for path in [program.path for program in programs(messages)] or [""]:
-            inputs = inputs.joined(cargo_inputs(build, path, world.environment, world.walker))
-        if unknown := behind_links(build, world.environment, world.walker).why:
+            inputs = inputs.joined(cargo_inputs(build, path, behind, world.environment, world.walker))
+        if unknown := behind.why:
             break
     return replace(inputs, complete=inputs.complete and not unknown), unknown
 
