@@ -10,7 +10,7 @@ from coconut_tasks.effects.place import read_object, write_cache
 from coconut_tasks.reports.size import Sizes
 from coconut_tasks.reports.timeline import Timeline, as_json, from_json
 
-_KEPT = 5000
+_KEPT = 1000
 """How many durations are kept: of the steps that ran last."""
 
 

@@ -529,19 +529,29 @@ def test_of_each_step_the_variants_that_were_built_last_are_kept(site: Site) -> 
             store.execute("insert into records values (?, ?, ?)", values)
             shutil.copytree(first, state / "parts" / f"qemu-{key}")
             (state / "logs" / f"igvm-qemu-{key}.log").touch()
+    # Of records that were set aside, and of a variant that failed.
+    for key in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"):
+        (state / "parts" / f"qemu-{key}").mkdir()
+        (state / "logs" / f"igvm-qemu-{key}.log").touch()
+    (state / "links" / "igvm-qemu-aaaaaaaaaaaa.json").touch()
+    (state / "parts" / "qemu-x-000000000000").mkdir()
     # To build one that is known, also after an edit, removes nothing.
     main = kernel_text(site)
     main.write_text(insert(main, CHANGE.format("an edit")))
     site.build(recipe)
-    assert len(list((state / "parts").glob("qemu-*"))) == KEPT + 1
+    assert len(list((state / "parts").glob("qemu-*"))) == KEPT + 4
     other = deepcopy(QEMU)
     other["igvm"]["qemu"]["policy"] = "0x30001"
     site.build(site.recipe(other))
-    kept = {path.name for path in (state / "parts").glob("qemu-*")}
+    kept = {path.name for path in (state / "parts").glob("qemu-*")} - {"qemu-x-000000000000"}
     assert len(kept) == KEPT
     assert first.name in kept  # it was built last but one
-    assert not kept & {"qemu-000000000000", "qemu-000000000001"}
-    assert len(list((state / "logs").glob("igvm-qemu-*"))) == KEPT
+    assert not kept & {"qemu-000000000000", "qemu-000000000001", "qemu-aaaaaaaaaaaa"}
+    assert (state / "parts" / "qemu-x-000000000000").exists()  # of another step
+    logs = {path.name for path in (state / "logs").glob("igvm-qemu-*")}
+    assert len(logs) == KEPT + 1
+    assert "igvm-qemu-bbbbbbbbbbbb.log" in logs
+    assert not (state / "links" / "igvm-qemu-aaaaaaaaaaaa.json").exists()
     assert len(list((state / "parts").glob("svsm-*"))) == 1
     assert site.build(site.recipe()).built == set()
 

@@ -39,6 +39,8 @@ from coconut_tasks.inputs.scripts import named_files
 from coconut_tasks.inputs.text import read_text
 from coconut_tasks.inputs.toolchain import configurations
 
+_ENV_DEP = "# env-dep:"
+
 
 @dataclass(slots=True)
 class Reads:
@@ -184,8 +186,8 @@ def parse_depfile(text: str) -> tuple[list[str], list[str]]:
     files: list[str] = []
     variables = []
     for line in text.split("\n"):
-        if line.startswith("# env-dep:"):
-            variables.append(line.removeprefix("# env-dep:").partition("=")[0])
+        if line.startswith(_ENV_DEP):
+            variables.append(line.removeprefix(_ENV_DEP).partition("=")[0])
         elif line and not line.startswith("#"):
             target, _, rest = line.replace("\\ ", "\0").partition(": ")
             if target and rest:
@@ -197,7 +199,10 @@ def _unit_reads(unit: Unit, bases: Sequence[str] | None) -> Reads:
     # Of a fetched package (no bases) only the variables count: the lock file fixes its files.
     reads = Reads(complete=bool(unit.depinfo) or bases is None)
     for depinfo in unit.depinfo:
-        files, variables = parse_depfile(read_text(depinfo))
+        text = read_text(depinfo)
+        if bases is None and _ENV_DEP not in text:
+            continue
+        files, variables = parse_depfile(text)
         reads.variables |= set(variables)
         if bases is not None:
             # Each is named once for each file that rustc writes.

@@ -11,12 +11,13 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Collection, Iterable, Mapping, Set
+import time
+from collections.abc import Collection, Hashable, Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from coconut_tasks.effects.place import write_cache
-from coconut_tasks.inputs.files import EXECUTABLE, digest_text
+from coconut_tasks.inputs.files import EXECUTABLE, RACY_NS, digest_text, latest_ns
 from coconut_tasks.inputs.git import OF_ONE_REPOSITORY, Repository, Source, ask_git
 
 _DIFF = (
@@ -306,6 +307,32 @@ def _linked(paths: Collection[str]) -> Set[str]:
     folders = {folder for folder in {path.rpartition(os.sep)[0] for path in paths} if is_doubtful(folder)}
     through = {path for path in paths if path.rpartition(os.sep)[0] in folders} if folders else set()
     return through.union(links.intersection(paths))
+
+
+def folders_inside(top: str, paths: Iterable[str]) -> list[str]:
+    """The folders on the way from a repository's top to files, both ends included."""
+    found = {top, ""}
+    inside = top.rstrip(os.sep) + os.sep
+    for folder in {path.rpartition(os.sep)[0] for path in paths if path.startswith(inside)}:
+        while folder not in found:
+            found.add(folder)
+            folder = folder.rpartition(os.sep)[0]
+    return sorted(found - {""})
+
+
+def state_of_folders(folders: Iterable[str]) -> Hashable:
+    """Equal at two moments if the folders had the same names in them at both, and symbolic links in the same places."""
+    now = time.time_ns()
+    found = list(map(_changed_ns, folders))
+    # One that is as young as that may change once more in the same tick of the clock.
+    return tuple(found) if all(latest_ns(changed) < now - RACY_NS for changed in found) else now
+
+
+def _changed_ns(folder: str) -> int:
+    try:
+        return os.stat(folder).st_ctime_ns
+    except OSError:
+        return -1
 
 
 def _links_in(folder: str) -> list[str] | None:

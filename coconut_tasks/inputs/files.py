@@ -28,7 +28,7 @@ MOVED: State = (None, "changed while it was read")
 
 CLOCK_LAG_NS = 20_000_000
 """The file system's clock may lag behind ``time.time_ns`` by a tick (at most 10 ms)."""
-_RACY_NS = 40_000_000
+RACY_NS = 40_000_000
 """A file may change again within one tick of the file system's clock (at most 10 ms) and keep its stat."""
 _COARSE_NS = 2_000_000_000
 """The longest tick of a file system that keeps whole seconds only, as FAT."""
@@ -116,7 +116,7 @@ class Files:
         digest = self.digest(path)
         if digest is None:
             return ABSENT
-        return (found if latest_ns(found[1]) < now - _RACY_NS else None), digest
+        return (found if latest_ns(found[1]) < now - RACY_NS else None), digest
 
     def distrust(self, path: str) -> None:
         """What a step made is known not to be of the file as it is now."""

@@ -10,21 +10,19 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from glob import escape, glob
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from coconut_tasks.dataclass import dataclass
-from coconut_tasks.inputs.text import read_text
+from coconut_tasks.inputs.text import decoded, read_bytes, read_text
 
 Message = Mapping[str, Any]
 _STAMP = "invoked.timestamp"
 _HASH = 16
 """Hex digits by which cargo tells units of one crate apart."""
 _NUMBER = re.compile(rf"[0-9a-f]{{{_HASH}}}")
-_RERUN = re.compile(r"cargo::?rerun-if-(changed|env-changed)=(.*)")
-_LINK = re.compile(r"cargo::?rustc-(link-arg|link-search)[\w-]*=(.*)")
+_PRINTED = re.compile(rb"cargo::?(?:rerun-if-(changed|env-changed)|rustc-(link-arg|link-search)[\w-]*)=(.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +162,10 @@ def script_runs(messages: Iterable[Message]) -> list[Run]:
     for message in messages:
         if message["reason"] == "build-script-executed":
             output = os.path.join(os.path.dirname(message["out_dir"]), "output")
-            printed = read_text(output)
-            rerun, link = (
-                tuple((kind, value.strip()) for kind, value in line.findall(printed)) for line in (_RERUN, _LINK)
-            )
+            # A script that calls make prints a million bytes.
+            printed = [[*map(decoded, found)] for found in _PRINTED.findall(read_bytes(output))]
+            rerun = tuple((kind, value.strip()) for kind, _, value in printed if kind)
+            link = tuple((kind, value.strip()) for _, kind, value in printed if kind)
             runs.append(Run(message["package_id"], message["out_dir"], output, rerun, link))
     return runs
 
@@ -206,10 +204,11 @@ def _unit(message: Message, deps: Sequence[str]) -> Unit:
         if stem := _stem(file, crate):
             return _hashed(package, file, stem, deps, fresh, links)
     # A final program has no hash in its name, but is a link to one that has.
-    candidates = [file for folder in deps for file in glob(os.path.join(escape(folder), f"*{escape(crate)}-*"))]
-    inode = _inode(artifact)
+    candidates = [os.path.join(folder, name) for folder in deps for name in _names_in(folder) if f"{crate}-" in name]
+    inode, ending = _inode(artifact), os.path.splitext(artifact)[1]
     for file in candidates:
-        if inode is not None and _inode(file) == inode and (stem := _stem(file, crate)):
+        same = inode is not None and os.path.splitext(file)[1] == ending and _inode(file) == inode
+        if same and (stem := _stem(file, crate)):
             return _hashed(package, file, stem, deps, fresh, links)
     every = tuple(sorted(file for file in candidates if file.endswith(".d")))
     return Unit(package, artifact, every, False, fresh, links=links)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 from coconut_tasks.step import Provenance
@@ -15,22 +16,19 @@ _MODULES = (
     "coconut_tasks.igvm.snp",
     "cbor2",
     "coconut_tasks.work.provenance",
-    "coconut_tasks.papers.link",
+    "coconut_tasks.work.link",
     "coconut_tasks.tasks.remember",
 )
 _HEAD_START_S = {True: 0.1, False: 0.02}
 """In which the tool is started, by whether that is cargo: more is to be done before it starts, and it takes its time."""
-_begun = threading.Event()
 _prepared = threading.Event()
 
 
-def import_ahead(*, cargo: bool) -> None:
-    """Begin with it, once in a run."""
-    if not _begun.is_set():
-        _begun.set()
-        thread = threading.Timer(_HEAD_START_S[cargo], _import)
-        thread.daemon = True  # a run may end before
-        thread.start()
+def get_ahead(*, cargo: bool, then: Callable[[], None] | None) -> None:
+    """Import it, and do what is wanted ``then``, if anything is."""
+    thread = threading.Timer(_HEAD_START_S[cargo], _import, (then,))
+    thread.daemon = True  # a run may end before
+    thread.start()
 
 
 def prepare_ahead(work: Provenance, world: World) -> None:
@@ -47,6 +45,9 @@ def _prepare(work: Provenance, world: World) -> None:
         prepare_provenance(work, world)
 
 
-def _import() -> None:
+def _import(then: Callable[[], None] | None) -> None:
     for name in _MODULES:
         importlib.import_module(name)
+    if then is not None:
+        with suppress(Exception):  # as above
+            then()

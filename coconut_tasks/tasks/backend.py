@@ -76,6 +76,14 @@ class Backend:
             found = self._connection.execute(query, (len(prefix), prefix, kept)).fetchall()
             return [record for (record,) in found if record not in self._names.values()]
 
+    def known(self) -> set[str]:
+        """All records, and those that a name stands for in this run, written or not."""
+        with self._lock:
+            named = set(self._names.values())
+            if self._connection is None:
+                return named
+            return named.union(*self._connection.execute("select record from records"))
+
     def get(self, task_id: str, dependency: str) -> Any:
         """One value, or None."""
         # doit asks for each file of each task, and sets each: without a further call where the row was read before.

@@ -12,7 +12,7 @@ from coconut_tasks.errors import EXIT_USAGE, CoconutError, UsageError, tell
 from coconut_tasks.layout import RECORDS
 from coconut_tasks.options import VARIABLES, VERIFY, Options, from_words, process_environment
 from coconut_tasks.session import Session, open_session
-from coconut_tasks.step import IgvmFile, Provenance
+from coconut_tasks.step import Provenance
 from coconut_tasks.tasks.checker import Checker
 from coconut_tasks.tasks.commands import Run
 from coconut_tasks.tasks.interrupt import end
@@ -114,11 +114,9 @@ def namespace(session: Session) -> dict[str, Any]:
 def _tasks(session: Session) -> Iterator[Mapping[str, Any]]:
     steps = session.plan.steps
     after = {output: step.name for step in steps for output in step.outputs}
-    papers = {step.work.igvm: step.work for step in steps if isinstance(step.work, Provenance)}
-    nodes = [
-        Node(step, session.world, papers.get(step.work.output) if isinstance(step.work, IgvmFile) else None)
-        for step in steps
-    ]
+    # Of the same link, the statement that was put in last: an image's own links are in no other.
+    papers = {link: step.work for step in steps if isinstance(step.work, Provenance) for link in step.work.links}
+    nodes = [Node(step, session.world, papers.get(step.link)) for step in steps]
     for stage, doc in _STAGES.items():
         if any(step.stage == stage for step in steps):
             yield {"basename": stage, "name": None, "doc": doc}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
@@ -16,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 from doit.exceptions import TaskFailed
 from doit.globals import Globals
 
-from coconut_tasks.effects.place import copy_whole, write_whole
+from coconut_tasks.effects.place import copy_whole
 from coconut_tasks.effects.stopwatch import Stopwatch, timed
 from coconut_tasks.errors import CoconutError, StepError, UsageError, user_fault
-from coconut_tasks.inputs.files import CLOCK_LAG_NS, MOVED, VERSION_CONTROL, Since, State, recorded_state
+from coconut_tasks.inputs.files import CLOCK_LAG_NS, MOVED, Since, State, recorded_state
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.layout import SIGNATURES, goes_with
-from coconut_tasks.staleness import OURSELVES, Record, Verdict, input_files, judge, signature
+from coconut_tasks.staleness import Record, Verdict, input_files, judge, signature
 from coconut_tasks.step import CargoItem, FsImage, IgvmFile, MakeItem, Measurement, Provenance, Step, VersionFile
-from coconut_tasks.tasks.ahead import import_ahead, prepare_ahead
+from coconut_tasks.tasks.ahead import get_ahead, prepare_ahead
 from coconut_tasks.tasks.backend import Backend
 from coconut_tasks.tasks.checker import Checker
 from coconut_tasks.tasks.stand import from_here
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
 META = "coconut"
 """The key of a task's ``meta`` under which its node is found."""
-_OF_GIT = re.compile(rf"{os.sep}({'|'.join(map(re.escape, VERSION_CONTROL))})({os.sep}|$)")
 
 
 class Result(Enum):
@@ -54,7 +52,7 @@ class Node:
     """Joins a step, the world and doit's record of it."""
 
     def __init__(self, step: Step, world: World, paper: Provenance | None = None) -> None:
-        """``paper`` is what will be written of an IGVM file."""
+        """``paper`` is a statement that tells of the step; of an IGVM file, its own."""
         self.step = step
         self.world = world
         self._paper = paper
@@ -144,8 +142,8 @@ class Node:
             from coconut_tasks.work import perform  # imported here: a run that has nothing to do needs none of it
 
             if isinstance(step.work, CargoItem | MakeItem | IgvmFile):
-                import_ahead(cargo=isinstance(step.work, CargoItem))
-            if self._paper is not None:
+                get_ahead(cargo=isinstance(step.work, CargoItem), then=self._rehearsal())
+            if isinstance(step.work, IgvmFile) and self._paper is not None:
                 prepare_ahead(self._paper, world)
             if self._record is not None:
                 # What lies in bin/ is compared with what is made.
@@ -168,7 +166,9 @@ class Node:
             signed = signature(step, found, world)
             states = self._states(inputs, since)
             if step.link:
-                self._write_link(signed, states, reading.made)
+                from coconut_tasks.work.link import write_link  # as above
+
+                write_link(step, signed, states, reading.made, world)
             if self._record is None:
                 from coconut_tasks.tasks.variants import drop_old_variants  # as above
 
@@ -190,31 +190,27 @@ class Node:
 
         task.value_savers.append(save)
 
+    def _rehearsal(self) -> Callable[[], None] | None:
+        """What can be made of statements while a tool is at work, if it reads what it did the last time."""
+        if self._paper is None or self._record is None or isinstance(self.step.work, IgvmFile):
+            return None
+        try:
+            last = Path(self.world.path(self.step.link)).read_bytes()
+        except OSError:
+            return None
+
+        def rehearse() -> None:
+            from coconut_tasks.work.provenance import rehearse_provenance  # as above
+
+            assert self._paper is not None
+            rehearse_provenance(self._paper, self.step, last, self._inputs, self.world)
+
+        return rehearse
+
     def _states(self, inputs: Iterable[str], since: Since) -> dict[str, State]:
         """What to record of the inputs of an action that is over: what is written into them from now on is for the next run to see."""
         files = self.world.files
         return {path: MOVED if files.moved(path, since) else files.state(path) for path in inputs}
-
-    def _write_link(self, signed: Mapping[str, Any], states: Mapping[str, State], own: Set[str]) -> None:
-        from coconut_tasks.papers.link import Link, link_text  # as above
-
-        step, world, files = self.step, self.world, self.world.files
-        # git's own files are of one clone, with its times and its user; the commit is named by itself.
-        read = {path: state for path, state in states.items() if not _OF_GIT.search(path)}
-        made = {path: files.digest(path) for path in map(world.path, step.outputs) if path != world.path(step.link)}
-        link = Link(
-            f"{step.stage}:{step.component}",
-            [{"argv": list(command.deciding), "env": dict(command.env)} for command in step.commands],
-            {name: world.neutral(value) for name, value in signed["environment"].items()},
-            # The statement names its builder once, and not as a tool of a step.
-            {name: identity for name, identity in signed["tools"].items() if name != OURSELVES},
-            {world.named(path): None if state is MOVED else state[1] for path, state in read.items()},
-            {world.named(path): digest or "" for path, digest in made.items()},
-            sorted(map(world.named, own)),
-        )
-        path = world.path(step.link)
-        write_whole(Path(path), link_text(link))
-        files.look_again(path)
 
     def _publish(self) -> dict[str, State]:
         step, world = self.step, self.world

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from coconut_tasks.layout import PARTS
 from coconut_tasks.step import Step
@@ -17,16 +17,34 @@ KEPT = 50
 
 
 def drop_old_variants(step: Step, store: Backend, world: World) -> None:
-    """For a variant that is being built, remove the records and files of the oldest ones, unless they belong to this run."""
+    """For a variant that is being built, remove the records of the oldest ones, unless they belong to this run, and the files that no
+    record speaks of: they are never taken for up to date, and records that an older version of this program wrote are set aside."""
     prefix = f"{step.stage}:{step.component}#"
-    for record in store.older(prefix, KEPT - 1):
-        values: Any = store.row(record).get("_values_:")
+    dropped = {record.removeprefix(prefix) for record in store.older(prefix, KEPT - 1)}
+    for key in dropped:
         # First: files that have no record are never taken for up to date.
-        store.drop(record)
-        outputs = [os.path.normpath(os.path.join(values["tree"], output)) for output in values["outputs"]]
-        for folder in {Path(output).parent for output in outputs}:
-            if folder.parent == world.state / PARTS:  # else of the checkout that this one was copied from
-                shutil.rmtree(folder, ignore_errors=True)
-        name = step.file_name.removesuffix(step.key) + record.removeprefix(prefix)
-        for path in (world.state / "links" / f"{name}.json", world.state / "logs" / f"{name}.log"):
-            path.unlink(missing_ok=True)
+        store.drop(prefix + key)
+    # Of all steps: a kernel part and a module may have one name.
+    kept = {record.rpartition("#")[2] for record in store.known()}
+    name = step.file_name.removesuffix(step.key)
+    for folder, old in _of_other_variants(step, world):
+        if old in kept:
+            continue
+        shutil.rmtree(folder, ignore_errors=True)
+        link = world.state / "links" / f"{name}{old}.json"
+        # A variant that failed has neither; its log is what its user wants to see.
+        if old in dropped or link.exists():
+            (world.state / "logs" / f"{name}{old}.log").unlink(missing_ok=True)
+        link.unlink(missing_ok=True)
+
+
+def _of_other_variants(step: Step, world: World) -> Iterator[tuple[Path, str]]:
+    """The folders of a step's variants, each with its key."""
+    parts = world.state / PARTS
+    for own in {Path(world.path(output)).parent for output in step.outputs}:
+        if own.parent == parts and own.name.endswith(step.key):
+            start, length = own.name.removesuffix(step.key), len(own.name)
+            for name in os.listdir(parts):
+                # "qemu-" also begins the name of a variant of "qemu-x", which is longer.
+                if name.startswith(start) and len(name) == length:
+                    yield parts / name, name.removeprefix(start)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coconut_tasks import __version__
+from coconut_tasks.effects.meanwhile import Meanwhile
 from coconut_tasks.effects.place import write_whole
 from coconut_tasks.errors import StepError
 from coconut_tasks.papers import reference_values
@@ -28,7 +30,11 @@ def measure(work: Measurement, world: World, log: Path) -> None:
     Raises:
         StepError: igvmmeasure failed, or printed no launch digest, or another one than we have.
     """
-    printed = world.run(work.measure, log)
+    ours = Meanwhile(partial(_ours, work, world))
+    try:
+        printed = world.run(work.measure, log)
+    finally:
+        ours.wait()
     digest = printed_digest(printed)
     if digest is None:
         shown = printed.strip() or "nothing"
@@ -36,7 +42,7 @@ def measure(work: Measurement, world: World, log: Path) -> None:
             "igvmmeasure ended well, but printed no single line 'Launch Digest: <96 hex digits>'\n"
             f"  command: {work.measure}\n  log: {log}\n  it printed: {shown}"
         )
-    measured = _measured(work, digest, world, log)
+    measured = _agreed(work, digest, ours.result(), world, log)
     text = json.dumps(measurement(work, digest, world), indent=2) + "\n"
     for path, content in (
         (work.hex, f"{digest}\n".encode()),
@@ -68,28 +74,39 @@ def measurement(work: Measurement, digest: str, world: World) -> dict[str, Any]:
     }
 
 
-def _measured(work: Measurement, digest: str, world: World, log: Path) -> Measured:
-    """Our own measurement. Raises StepError unless it is the same: a wrong digest is found only when a guest is refused its secrets."""
+def _ours(work: Measurement, world: World) -> tuple[Measured, Sequence[MeasuredPage]] | str:
+    """Our own measurement, and the pages that it is of; why there is none, where there is none."""
     # A run that measures nothing need not wait for these.
     from coconut_tasks.igvm import snp
     from coconut_tasks.igvm.error import IgvmError
 
-    file = Path(world.path(work.igvm))
-    flags = [flag for flag, on in (("--check-kvm", work.check_kvm), ("--native-zero", work.native_zero)) if on]
+    # The tree's igvmmeasure decides: headers that a newer one reads are no fault.
+    options = snp.Options(work.check_kvm, work.native_zero, tolerant=True)
     try:
-        # The tree's igvmmeasure took the file: headers that a newer one reads are no fault.
-        options = snp.Options(work.check_kvm, work.native_zero, tolerant=True)
-        measured, pages = snp.measure_pages(file.read_bytes(), options)
-        ours = measured.digest.hex()
+        return snp.measure_pages(Path(world.path(work.igvm)).read_bytes(), options)
     except IgvmError as error:
-        measured, ours = None, f"none: {error}"
-    if measured is None or ours != digest:
+        return f"none: {error}"
+
+
+def _agreed(
+    work: Measurement,
+    digest: str,
+    ours: tuple[Measured, Sequence[MeasuredPage]] | str,
+    world: World,
+    log: Path,
+) -> Measured:
+    """Raises StepError unless it is the same digest: a wrong one is found only when a guest is refused its secrets."""
+    found = ours if isinstance(ours, str) else ours[0].digest.hex()
+    if isinstance(ours, str) or found != digest:
+        file = world.path(work.igvm)
+        flags = [flag for flag, on in (("--check-kvm", work.check_kvm), ("--native-zero", work.native_zero)) if on]
         raise StepError(
             f"igvmmeasure and coconut-tasks disagree on what is measured; nothing was written (docs/measurement.md: where they may)\n"
             f"  igvmmeasure:   {digest}\n    command: {work.measure}\n"
-            f"  coconut-tasks: {ours}\n    command: {Command(('coconut-measure', *flags, str(file)))}\n"
+            f"  coconut-tasks: {found}\n    command: {Command(('coconut-measure', *flags, file))}\n"
             f"  file: {file}\n  log: {log}"
         )
+    measured, pages = ours
     world.shared(_pages_key(work.igvm, work.native_zero, world), lambda: pages)  # the provenance tells them
     return measured
 

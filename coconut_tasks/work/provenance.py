@@ -14,15 +14,16 @@ from coconut_tasks import __version__
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.effects.place import write_whole
 from coconut_tasks.errors import StepError
-from coconut_tasks.inputs.commit import find_source
+from coconut_tasks.inputs.commit import find_source, folders_inside, state_of_folders
 from coconut_tasks.inputs.git import Repository, Source, find_repository, repository_fault
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.inputs.toolchain import find_program, program_version
 from coconut_tasks.layout import VERSION_FILE
-from coconut_tasks.papers.link import Link, read_link
+from coconut_tasks.papers.link import Link
 from coconut_tasks.papers.pages import Blocks, blocks_of, page_texts
 from coconut_tasks.papers.statement import Build, Material, Tool, files_text, materials_of, statement
-from coconut_tasks.step import Provenance
+from coconut_tasks.step import Provenance, Step
+from coconut_tasks.work.link import guess_link, guessed_link, link_at
 from coconut_tasks.work.measure import pages_of
 from coconut_tasks.world import World
 
@@ -33,7 +34,7 @@ def write_provenance(work: Provenance, world: World) -> Inputs:
     Raises:
         StepError: the tree is in a repository that git does not speak of.
     """
-    links = [_link(world.path(link), world) for link in work.links]
+    links = [link_at(world.path(link), world) for link in work.links]
     read = _read(links, world)
     measurement = _json(work.measurement, world) if work.measurement else None
     recipe = world.path(work.recipe)
@@ -74,13 +75,37 @@ def prepare_provenance(work: Provenance, world: World) -> None:
     paths = [world.path(link) for link in work.links if link not in work.own_links]
     if not all(map(world.files.known, paths)):
         return
+    _prepare(work, [link_at(path, world) for path in paths], world, rehearsal=False)
+    _blocks(work, world)
+
+
+def rehearse_provenance(work: Provenance, step: Step, last: bytes, inputs: Set[str], world: World) -> None:
+    """The same while the step is at work, of what it reads now if that is what it read last time. Where it is not, nothing is lost.
+
+    ``last`` is the text of its last link, and ``inputs`` are the files that it is known to read.
+    """
+    guess_link(step, last, inputs, world)
+    for name, path in work.parts:
+        if os.path.exists(world.path(path)):
+            _blocks_of(name, world.path(path), world)
+    links = []
+    for spelt in work.links:
+        if spelt in work.own_links:
+            continue
+        path = world.path(spelt)
+        found = link_at(path, world) if os.path.exists(path) else guessed_link(spelt, world)
+        if found is None:
+            return  # of another step that is still to be done; its own rehearsal comes later
+        links.append(found)
+    _prepare(work, links, world, rehearsal=True)
+
+
+def _prepare(work: Provenance, links: Sequence[Link], world: World, *, rehearsal: bool) -> None:
     recipe = world.path(work.recipe)
-    links = [_link(path, world) for path in paths]
     read = _read(links, world)
     repository = find_repository(world.tree, world.environment)
     digest = _recipe_digest(recipe, world.files.known(recipe), world)
-    _source_and_files(read, repository, recipe, digest, world)
-    _blocks(work, world)
+    _source_and_files(read, repository, recipe, digest, world, rehearsal=rehearsal)
     _tools(links, world)
 
 
@@ -93,15 +118,13 @@ class _Read:
     """Those that the steps' own build scripts wrote."""
 
 
-def _link(path: str, world: World) -> Link:
-    return world.shared(("link", path, world.files.digest(path)), lambda: read_link(Path(path).read_bytes()))
-
-
 def _read(links: Sequence[Link], world: World) -> _Read:
     products = {name for link in links for name in link.products}
     read = [(link, frozenset(products.intersection(link.materials))) for link in links]
     # A step that reads only what others made adds nothing, as those do that only one image has.
-    adding = [(link.step, id(link), own) for link, own in read if len(own) < len(link.materials)]
+    adding = [
+        (link.step, id(link.materials), tuple(link.own), own) for link, own in read if len(own) < len(link.materials)
+    ]
 
     def gather() -> _Read:
         materials = materials_of(links)
@@ -110,14 +133,14 @@ def _read(links: Sequence[Link], world: World) -> _Read:
             made -= link.materials.keys() - set(link.own)  # to this step, it is a source
         return _Read(materials, made)
 
-    # Links are kept for the run, so that an identity stands for one.
+    # Links are kept for the run, so that an identity stands for one's materials.
     return world.shared(("read", *adding), gather)
 
 
 def _source_and_files(
-    read: _Read, repository: Repository, recipe: str, digest: str, world: World
+    read: _Read, repository: Repository, recipe: str, digest: str, world: World, *, rehearsal: bool = False
 ) -> tuple[Source | None, bytes]:
-    source = _source(read, repository, recipe, digest, world)
+    source = _source(read, repository, recipe, digest, world, rehearsal=rehearsal)
     return source, _files_text(read, read.made if source is None else source.generated, world)
 
 
@@ -128,15 +151,24 @@ def _files_text(read: _Read, generated: Set[str], world: World) -> bytes:
     return world.shared(("files", read, frozenset(generated)), put)
 
 
-def _source(read: _Read, repository: Repository, recipe: str, digest: str, world: World) -> Source | None:
+def _source(
+    read: _Read, repository: Repository, recipe: str, digest: str, world: World, *, rehearsal: bool
+) -> Source | None:
+    paths = world.shared(("paths", read), lambda: {name: world.located(name) for name in read.materials})
+    folders = world.shared(
+        ("folders", read, repository.top), lambda: folders_inside(repository.top, (*paths.values(), recipe))
+    )
+
     def ask() -> Source | None:
         contents = {name: one.digest for name, one in read.materials.items() if name != VERSION_FILE}
         contents[world.named(recipe)] = digest
-        paths = {name: world.located(name) for name in contents}
+        where = {name: paths.get(name, recipe) for name in contents}
         cache = world.state / "commit.json"
-        return find_source(repository, world.environment, paths, contents, cache, read.made & paths.keys())
+        return find_source(repository, world.environment, where, contents, cache, read.made & where.keys())
 
-    return world.shared(("source", read, repository.commit, repository.top, recipe, digest), ask)
+    # A link may be laid down, or go, between a rehearsal and the end of the step; all statements of the run are of one moment.
+    links = world.shared(("links", read, rehearsal), lambda: state_of_folders(folders))
+    return world.shared(("source", read, repository.commit, repository.top, recipe, digest, links), ask)
 
 
 def _recipe_digest(path: str, now: str | None, world: World) -> str:
@@ -163,11 +195,21 @@ def _pages(work: Provenance, measurement: Mapping[str, Any], world: World) -> li
 
 def _blocks(work: Provenance, world: World) -> Blocks:
     parts = [(name, world.path(path)) for name, path in work.parts]
+
+    def gather() -> Blocks:
+        found: dict[str, list[tuple[str, int]]] = {}
+        for name, path in parts:
+            for content, places in _blocks_of(name, path, world).items():
+                found.setdefault(content, []).extend(places)
+        return found
+
     # Most parts are those of the run's other images, too.
-    return world.shared(
-        ("blocks", *((name, world.files.digest(path)) for name, path in parts)),
-        lambda: blocks_of({name: Path(path).read_bytes() for name, path in parts}),
-    )
+    return world.shared(("blocks", *((name, world.files.digest(path)) for name, path in parts)), gather)
+
+
+def _blocks_of(name: str, path: str, world: World) -> Blocks:
+    key = ("blocks of", name, world.files.digest(path))
+    return world.shared(key, lambda: blocks_of({name: Path(path).read_bytes()}))
 
 
 def _tools(links: Iterable[Link], world: World) -> list[Tool]:
