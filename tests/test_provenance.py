@@ -448,6 +448,37 @@ def test_of_a_commit_that_came_while_the_steps_ran_nothing_is_claimed_that_was_r
     assert "modified" not in dependencies(read(site), "source")["source tree"]["annotations"]
 
 
+def test_what_comes_while_cargo_works_is_told_as_it_is_in_the_end(repository: Site) -> None:
+    site = repository
+    recipe = site.recipe(QEMU, "svsm/r.json")
+    folder, elsewhere = site.tree / "kernel" / "texts", site.folder / "texts"
+    folder.mkdir()
+    (folder / "note.txt").write_text("a text\n")
+    commit(site)
+    site.build(recipe)
+    main = site.tree / "kernel" / "src" / "main.rs"
+    mark = "\n#[used]\npub static {}: u8 = 1;\n"
+    main.write_text(main.read_text() + mark.format("ONE"))
+    site.build(recipe)
+    main.write_text(main.read_text() + mark.format("TWO"))
+    # By then, statements are made as far as they can be. What a file reads like does not change, nor when it did.
+    wrapper, real = site.folder / "wrapped" / "cargo", shutil.which("cargo")
+    wrapper.parent.mkdir()
+    wrapper.write_text(
+        f'#!/bin/sh\n"{real}" "$@" || exit\n'
+        f'case "$1" in build) mv "{folder}" "{elsewhere}" && ln -s "{elsewhere}" "{folder}";; esac\n'
+    )
+    wrapper.chmod(0o755)
+    built = site.build(recipe, env={"PATH": f"{wrapper.parent}:{os.environ['PATH']}"}).built
+    assert {"kernel:svsm", "provenance:qemu"} <= built
+    text = (site.bin / "q.igvm.provenance.json").read_bytes()
+    told = dependencies(json.loads(text), "source")["source tree"]["annotations"]["modified"]
+    assert told == ["kernel/src/main.rs", "kernel/texts/note.txt"]
+    site.build("forget", "provenance", recipe)
+    assert site.build(recipe).built == {"provenance:qemu"}
+    assert (site.bin / "q.igvm.provenance.json").read_bytes() == text
+
+
 def test_of_a_recipe_that_is_edited_while_it_is_built_the_text_that_was_built_is_told(site: Site) -> None:
     recipe = site.recipe(QEMU, "svsm/r.json")
     builder = site.tree / "tools" / "igvmbuilder" / "src" / "main.rs"

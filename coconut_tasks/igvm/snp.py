@@ -21,11 +21,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha384
 from typing import NamedTuple
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.parse import IgvmFile, parse
 from coconut_tasks.igvm.rules import Rules

@@ -9,7 +9,6 @@ from graphlib import TopologicalSorter
 from typing import Any
 
 from coconut_tasks.dataclass import dataclass
-from coconut_tasks.reports.timings import Bar, Part, page
 
 FORMAT = 1
 """Of ``as_json``; a file with another one is not understood."""
@@ -145,6 +144,8 @@ def chrome_trace(timeline: Timeline) -> dict[str, Any]:
 
 def html(timeline: Timeline) -> str:
     """The run as one page that needs nothing else, no network and no JavaScript."""
+    from coconut_tasks.reports.timings import Bar, Part, page  # imported here: a run only keeps its times
+
     path = critical_path(timeline)
     critical = frozenset(path)
     bars = [

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence, Set
+import time
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from coconut_tasks import __version__
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.effects.place import write_whole
 from coconut_tasks.errors import StepError
-from coconut_tasks.inputs.commit import find_source, folders_inside, state_of_folders
+from coconut_tasks.inputs.commit import find_source, folders_inside, state_of_paths
 from coconut_tasks.inputs.git import Repository, Source, find_repository, repository_fault
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.inputs.toolchain import find_program, program_version
@@ -43,7 +44,7 @@ def write_provenance(work: Provenance, world: World) -> Inputs:
     digest = _recipe_digest(recipe, now, world)
     if now != digest:
         world.files.distrust(recipe)  # somebody is at work on it: the image is of what was read before
-    repository = find_repository(world.tree, world.environment)
+    repository = _repository(world)
     if not repository.commit and (fault := repository_fault(world.tree, world.environment)):
         raise StepError(f"git does not tell which commit {world.tree} is at: {fault}")
     source, files = _source_and_files(read, repository, recipe, digest, world)
@@ -103,7 +104,7 @@ def rehearse_provenance(work: Provenance, step: Step, last: bytes, inputs: Set[s
 def _prepare(work: Provenance, links: Sequence[Link], world: World, *, rehearsal: bool) -> None:
     recipe = world.path(work.recipe)
     read = _read(links, world)
-    repository = find_repository(world.tree, world.environment)
+    repository = _repository(world)
     digest = _recipe_digest(recipe, world.files.known(recipe), world)
     _source_and_files(read, repository, recipe, digest, world, rehearsal=rehearsal)
     _tools(links, world)
@@ -167,8 +168,20 @@ def _source(
         return find_source(repository, world.environment, where, contents, cache, read.made & where.keys())
 
     # A link may be laid down, or go, between a rehearsal and the end of the step; all statements of the run are of one moment.
-    links = world.shared(("links", read, rehearsal), lambda: state_of_folders(folders))
+    links = world.shared(("links", read, rehearsal), lambda: state_of_paths(folders))
     return world.shared(("source", read, repository.commit, repository.top, recipe, digest, links), ask)
+
+
+def _repository(world: World) -> Repository:
+    """What git says of it as of now; it is asked again if a file changed that says so."""
+
+    def ask() -> tuple[Repository, Hashable]:
+        started_ns = time.time_ns()
+        found = find_repository(world.tree, world.environment)
+        return found, state_of_paths(found.files, started_ns)
+
+    found, state = world.shared("repository", ask)
+    return found if state_of_paths(found.files) == state else find_repository(world.tree, world.environment)
 
 
 def _recipe_digest(path: str, now: str | None, world: World) -> str:
