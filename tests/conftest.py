@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import starter
 
 from coconut_tasks.source import shipped
 
@@ -48,6 +49,10 @@ def pytest_configure() -> None:
     # A shell has what it starts in the background ignore it, and whatever that starts: Ctrl-C could not be tried.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_unconfigure() -> None:
+    starter.stop()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -119,7 +124,11 @@ class Site:
         """Run a command; None takes a variable out of its environment."""
         asked = {**environment(self.target), **(env or {})}
         clean = {name: value for name, value in asked.items() if value is not None}
-        done = subprocess.run(argv, cwd=cwd or self.folder, env=clean, capture_output=True, text=True, timeout=900)
+        folder = cwd or self.folder
+        if starter.is_alike(argv, clean):
+            done = starter.run_doit(argv, str(folder), clean, seconds=900)
+        else:
+            done = subprocess.run(argv, cwd=folder, env=clean, capture_output=True, text=True, timeout=900)
         assert "Traceback" not in done.stderr + done.stdout, done.stderr + done.stdout
         return Outcome(done.returncode, done.stdout, done.stderr)
 

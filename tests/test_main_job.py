@@ -390,6 +390,38 @@ def test_another_dodo_in_the_same_environment_is_just_doits(tmp_path: Path, site
     assert loaded == [f"coconut_tasks.{name}" for name in names]
 
 
+SURROUNDINGS = """
+import gc, json, locale, os, signal, sys, threading, warnings
+umask = os.umask(0)
+os.umask(umask)
+print(json.dumps({
+    "argv": sys.argv, "orig_argv": sys.orig_argv, "path": sys.path, "warnings": [*sys.warnoptions, *map(str, warnings.filters)],
+    "environment": dict(os.environ), "folder": os.getcwd(), "umask": umask, "threads": threading.active_count(),
+    "files": os.listdir("/proc/self/fd"), "collects": gc.isenabled(),
+    "signals": [str(signal.getsignal(number)) for number in signal.valid_signals()], "locale": locale.setlocale(locale.LC_ALL),
+    "terminal": [stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)], "errors": sys.stdout.errors,
+    "buffered": [stream.line_buffering for stream in (sys.stdout, sys.stderr)],
+    "modules": sorted(name for name in sys.modules if name.startswith(("coconut_tasks", "doit"))),
+}))
+"""
+
+
+def test_a_run_of_these_tests_is_as_a_start_of_its_own(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what a program finds when it starts, and what it has imported."""
+    (site.folder / "dodo.py").write_text(DODO.replace("\n", SURROUNDINGS, 1))
+
+    def found() -> list[Any]:
+        outcomes = [site.doit("list", site.recipe(), env={"TERM": "dumb"}), site.doit("lits", site.recipe())]
+        return [[outcome.status, outcome.err, *outcome.out.split("\n", 1)] for outcome in outcomes]
+
+    ours = found()
+    monkeypatch.setattr("starter.is_alike", lambda *_: False)
+    theirs = found()
+    for one, other in zip(ours, theirs, strict=True):
+        assert json.loads(one.pop(2)) == json.loads(other.pop(2))
+        assert one == other
+
+
 def test_every_step_is_listed_with_a_line(site: Site) -> None:
     (site.tree / "fw.bin").write_bytes(b"x")
     outcome = site.build("list", "--all", site.recipe(FULL))

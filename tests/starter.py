@@ -1,0 +1,138 @@
+"""``python -m doit`` without a new start of Python for each run, which was a third of what all tests cost.
+
+A server imports what every start of doit imports, and forks for each run. The child gets its words, its folder, its environment and its
+ends of two pipes, and goes on as a real start does. Two servers take turns: as of two starts, runs that follow each other have other
+seeds of hashes, so that what depends on the order of a set shows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+AT_START = ("PYTHON", "LC_", "LANG", "LD_", "TZ")
+"""How variables begin that Python and the C library look at when a program starts."""
+ENVIRONMENT = {**os.environ, "PYTHONWARNINGS": "error", "PYTHONDONTWRITEBYTECODE": "1"}
+MOST = 40
+"""How many runs a server forks for; the next one has another seed."""
+
+
+def is_alike(argv: list[str], environment: Mapping[str, str]) -> bool:
+    """Whether a command is doit's, and what it would look at when it starts is as servers have it."""
+    ours, theirs = (
+        {name: value for name, value in variables.items() if name.startswith(AT_START)}
+        for variables in (ENVIRONMENT, environment)
+    )
+    return argv[:3] == [sys.executable, "-m", "doit"] and ours == theirs
+
+
+@dataclass
+class Server:
+    """A process that waits for words."""
+
+    process: subprocess.Popen[bytes]
+    requests: socket.socket
+    runs: int = 0
+
+    @classmethod
+    def start(cls) -> Server:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            number = theirs.fileno()
+            argv = [sys.executable, __file__, str(number)]
+            # Its output is no terminal, as a pipe is none.
+            process = subprocess.Popen(argv, cwd="/", env=ENVIRONMENT, stdout=subprocess.DEVNULL, pass_fds=[number])
+        return cls(process, ours)
+
+    def stop(self) -> None:
+        self.requests.close()
+        self.process.wait()
+
+    def run(
+        self, argv: list[str], cwd: str, environment: Mapping[str, str], seconds: float
+    ) -> subprocess.CompletedProcess[str]:
+        self.runs += 1
+        pipes = [os.pipe(), os.pipe()]
+        files = [open(read) for read, _ in pipes]
+        ends = [write for _, write in pipes]
+        request = json.dumps([argv, cwd, dict(environment)]).encode()
+        socket.send_fds(self.requests, [request], ends)
+        for end in ends:
+            os.close(end)
+        child = int(self.requests.recv(20))
+        with ThreadPoolExecutor(2) as pool:
+            texts = [pool.submit(file.read) for file in files]
+            try:
+                out, err = (text.result(seconds) for text in texts)
+            except TimeoutError:
+                os.kill(child, signal.SIGKILL)
+                raise
+        for file in files:
+            file.close()
+        return subprocess.CompletedProcess(argv, int(self.requests.recv(20)), out, err)
+
+
+_waiting: deque[Server] = deque()
+
+
+def run_doit(
+    argv: list[str], cwd: str, environment: Mapping[str, str], seconds: float
+) -> subprocess.CompletedProcess[str]:
+    """As ``subprocess.run`` with captured text."""
+    server = _waiting.popleft() if len(_waiting) > 1 else Server.start()
+    done = server.run(argv, cwd, environment, seconds)
+    if server.runs < MOST:
+        _waiting.append(server)
+    else:
+        server.stop()
+    return done
+
+
+def stop() -> None:
+    """End all servers."""
+    while _waiting:
+        _waiting.pop().stop()
+
+
+def serve(requests: socket.socket) -> None:
+    """Fork for each request; return in a child, which is then as a start of its own."""
+    while True:
+        request, ends, *_ = socket.recv_fds(requests, 1 << 20, 2)
+        if not request:
+            os._exit(0)
+        child = os.fork()
+        if child == 0:
+            break
+        for end in ends:
+            os.close(end)
+        requests.send(b"%d" % child)
+        requests.send(b"%d" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    requests.close()
+    for number, end in enumerate(ends, 1):
+        os.dup2(end, number)
+        os.close(end)
+    argv, cwd, environment = json.loads(request)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[0], sys.argv[1:], sys.orig_argv[:] = cwd, argv[3:], argv
+
+
+if __name__ == "__main__":
+    from importlib import import_module
+
+    # While Python looks for what "-m" names, argv has it.
+    socket_of_requests, sys.argv[0], sys.path[0] = socket.socket(fileno=int(sys.argv[1])), "-m", "/"
+    for name in ("doit", "coconut_tasks.tasks.namespace", "coconut_tasks.tasks.commands"):
+        import_module(name)
+    serve(socket_of_requests)
+    sys.argv[0] = os.path.join(sys.modules["doit"].__path__[0], "__main__.py")
+    sys.exit(sys.modules["doit.doit_cmd"].DoitMain().run(sys.argv[1:]))
