@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from conftest import QEMU, Site, commit, environment, git
 
+pytestmark = pytest.mark.long
 BUILT = re.compile(r"^\d+ built", re.MULTILINE)
 QUIET = "nothing to build; waiting for changes"
 WAITING = r"^\[\d\d:\d\d:\d\d\] waiting for changes$"
