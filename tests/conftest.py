@@ -281,30 +281,61 @@ def host_triple() -> str:
     return next(line[6:] for line in printed.splitlines() if line.startswith("host: "))
 
 
-@pytest.fixture(scope="session")
-def registry_crates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A target folder that has the registry's crates of the sample's host tools and nothing else; one for all of xdist's workers."""
-    shared = tmp_path_factory.getbasetemp()
+def _crates(factory: pytest.TempPathFactory, name: str, base: Path | None, *ways: tuple[str, str]) -> Path:
+    """A target folder that has the registry's crates of the sample's host tools and nothing else, built by profiles and
+    RUSTFLAGS, beside those of ``base``; one for all of xdist's workers.
+
+    It begins as a copy of ``base``: where a file of the same name has another time, cargo compiles what depends on it anew.
+    """
+    shared = factory.getbasetemp()
     shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
-    made, done = shared / "registry-crates", shared / "registry-crates-done"
-    with (shared / "registry-crates-lock").open("w") as lock:
+    made, done = shared / name, shared / f"{name}-done"
+    with (shared / f"{name}-lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
-            tree = shared / "registry-crates-for"
+            tree = shared / f"{name}-for"
             copy_sample(tree)
-            words = [word for tool in ("igvmbuilder", "igvmmeasure") for word in ("--package", tool)]
-            build = ["cargo", "build", "--quiet", "--locked", *words, "--target", host_triple()]
-            clean = ["cargo", "clean", "--quiet", "--workspace", "--target", host_triple()]
-            for command in (build, clean):
-                subprocess.run(command, cwd=tree, env=environment(made), check=True)
+            if base is not None:
+                shutil.copytree(base, made)
+            tools = [word for tool in ("igvmbuilder", "igvmmeasure") for word in ("--package", tool)]
+            for profile, flags in ways:
+                for command in (["build", "--locked", *tools], ["clean", "--workspace"]):
+                    argv = ["cargo", *command, "--quiet", "--target", host_triple(), "--profile", profile]
+                    variables = {"RUSTFLAGS": flags} if flags else {}
+                    subprocess.run(argv, cwd=tree, env={**environment(made), **variables}, check=True)
             done.touch()
     return made
+
+
+@pytest.fixture(scope="session")
+def registry_crates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _crates(tmp_path_factory, "registry-crates", None, ("dev", ""))
 
 
 @pytest.fixture(scope="session")
 def cargo_target(tmp_path_factory: pytest.TempPathFactory, registry_crates: Path) -> Path:
     """cargo's target folder for the whole test run."""
     return shutil.copytree(registry_crates, tmp_path_factory.mktemp("cargo") / "target")
+
+
+@pytest.fixture(scope="session")
+def release_crates(tmp_path_factory: pytest.TempPathFactory, registry_crates: Path, cargo_target: Path) -> Path:
+    """With those of RELEASE=1, too; ``cargo_target`` has them from here on."""
+    made = _crates(tmp_path_factory, "release-crates", registry_crates, ("release", ""))
+    shutil.copytree(made, cargo_target, dirs_exist_ok=True)
+    return made
+
+
+OTHER_FLAGS = "-Cdebug-assertions=off"
+
+
+@pytest.fixture(scope="session")
+def crates_in_every_way(tmp_path_factory: pytest.TempPathFactory, release_crates: Path, cargo_target: Path) -> Path:
+    """With those of RUSTFLAGS that are ``OTHER_FLAGS``, too."""
+    ways = (("dev", OTHER_FLAGS), ("release", OTHER_FLAGS))
+    made = _crates(tmp_path_factory, "crates-in-every-way", release_crates, *ways)
+    shutil.copytree(made, cargo_target, dirs_exist_ok=True)
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import QEMU, Site
 
 from coconut_tasks.reports.progress import Running, progress_line, seconds_left
@@ -113,6 +114,7 @@ def test_sizes_are_those_of_the_files_with_the_change_since_the_build_before(sit
     assert file["before"]["modules"] == {"init": rows["/init"]}
 
 
+@pytest.mark.usefixtures("release_crates")
 def test_sizes_are_told_to_be_another_variants_where_bin_shows_one(site: Site) -> None:
     recipe = site.recipe()
     site.build(recipe)

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import QEMU, Site, host_triple, kernel_with_a_makefile, makefile_with_a_variable, remove_what_was_made
+from conftest import (
+    OTHER_FLAGS,
+    QEMU,
+    Site,
+    host_triple,
+    kernel_with_a_makefile,
+    makefile_with_a_variable,
+    remove_what_was_made,
+)
 
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.known import Inputs
@@ -39,6 +47,7 @@ def insert(path: Path, text: str) -> str:
 CHANGE = '\n#[used]\npub static MARK: [u8; 16] = *b"{:16}";\n'
 
 
+@pytest.mark.usefixtures("release_crates")
 @pytest.mark.parametrize("profile", [(), ("RELEASE=1",)])
 def test_a_source_that_is_replaced_by_one_with_an_older_time_is_seen(profile: tuple[str, ...], site: Site) -> None:
     """cargo itself overlooks it: it compares times."""
@@ -54,8 +63,9 @@ def test_a_source_that_is_replaced_by_one_with_an_older_time_is_seen(profile: tu
     assert b"an older file" in (site.bin / "svsm").read_bytes()
 
 
-def test_an_older_source_is_seen_by_a_variant_that_is_new(site: Site) -> None:
+def test_an_older_source_is_seen_by_a_variant_that_is_new(site: Site, registry_crates: Path, tmp_path: Path) -> None:
     """What cargo compiled for one variant is not taken for another one that was never built."""
+    site.target = shutil.copytree(registry_crates, tmp_path / "target")
     shared = site.tree / "common" / "src" / "lib.rs"
     site.build(site.recipe())
     shared.write_text(insert(shared, '\n#[unsafe(no_mangle)]\npub static SHARED_MARK: [u8; 8] = *b"replaced";\n'))
@@ -64,8 +74,9 @@ def test_an_older_source_is_seen_by_a_variant_that_is_new(site: Site) -> None:
     content["kernel"]["svsm"] = {"features": "vtpm,enable-gdb"}
     site.build(site.recipe(content))
     kept = site.contents()["svsm"]
-    for folder in (site.bin, site.target / "x86_64-unknown-linux-gnu", site.target / "x86_64-unknown-none"):
-        shutil.rmtree(folder, ignore_errors=True)
+    for folder in (site.bin, site.target):
+        shutil.rmtree(folder)
+    shutil.copytree(registry_crates, site.target)
     site.build(site.recipe(content))
     assert site.contents()["svsm"] == kept
 
@@ -209,6 +220,7 @@ def test_a_linked_source_counts(site: Site) -> None:
     assert b"elsewhere" in (site.bin / "svsm").read_bytes()
 
 
+@pytest.mark.usefixtures("crates_in_every_way")
 @pytest.mark.parametrize("name", ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "LOGO", "WATCHED"])
 def test_a_variable_that_a_build_reads_makes_it_stale(name: str, site: Site) -> None:
     main, script = kernel_text(site), site.tree / "kernel" / "build.rs"
@@ -217,7 +229,7 @@ def test_a_variable_that_a_build_reads_makes_it_stale(name: str, site: Site) -> 
         script.read_text().replace("fn main() {", 'fn main() {\n    println!("cargo:rerun-if-env-changed=WATCHED");')
     )
     recipe = site.recipe()
-    value = "-Cdebug-assertions=off" if "FLAGS" in name else "a value"
+    value = OTHER_FLAGS if "FLAGS" in name else "a value"
     site.build(recipe)
     assert "kernel:svsm" in site.build(recipe, env={name: value}).built
     assert site.build(recipe, env={name: value}).built == set()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MADE, Site, kernel_with_a_makefile, makefile_with_a_variable, remove_what_was_made
+from conftest import MADE, OTHER_FLAGS, Site, kernel_with_a_makefile, makefile_with_a_variable, remove_what_was_made
 
 pytestmark = pytest.mark.long
 PAPERS = {"provenance:qemu", "provenance:hyper-v"}
@@ -213,7 +213,7 @@ class Walk:
         return f"recipe {name}: {self.recipes[name]}"
 
     def change_environment(self) -> str:
-        name, value = self.dice.choice([("RUSTFLAGS", "-Cdebug-assertions=off"), ("FLAVOUR", "1")])
+        name, value = self.dice.choice([("RUSTFLAGS", OTHER_FLAGS), ("FLAVOUR", "1")])
         if name in self.env:
             del self.env[name]
         else:
@@ -261,15 +261,14 @@ class Walk:
         assert not unreachable
         self.reach[state] = set()
         assert self.build(env={}) == set()
-        found = {name: self.site.contents()[name] for name in self.shown()}
+        contents = self.site.contents()
+        found = {name: contents[name] for name in self.shown()}
         told = self.told(self.site.bin)
         self.clean(reference / "target")
         shutil.rmtree(reference / "bin", ignore_errors=True)
         shutil.rmtree(self.site.tree / "bin", ignore_errors=True)
-        kept = shutil.copytree(self.site.bin, reference / "kept")
         made = self.set_aside(reference / "made")
         self.build(f"BIN={reference / 'bin'}", env={"CARGO_TARGET_DIR": str(reference / "target")})
-        shutil.rmtree(kept)
         self.set_aside(reference / "made again")
         for path, aside in made.items():
             aside.rename(path)
@@ -346,11 +345,11 @@ def test_a_random_walk_is_always_as_a_clean_build(
     walk_length: int,
     seed: int,
     site: Site,
-    registry_crates: Path,
+    crates_in_every_way: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    shutil.copytree(registry_crates, tmp_path / "target")
+    shutil.copytree(crates_in_every_way, tmp_path / "target")
     kernel_with_a_makefile(site)
     makefile_with_a_variable(site)
     remove_what_was_made(site.tree)
