@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import forks
 import pytest
-import starter
 
 from coconut_tasks.source import shipped
 
@@ -52,7 +52,7 @@ def pytest_configure() -> None:
 
 
 def pytest_unconfigure() -> None:
-    starter.stop()
+    forks.stop()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -124,11 +124,7 @@ class Site:
         """Run a command; None takes a variable out of its environment."""
         asked = {**environment(self.target), **(env or {})}
         clean = {name: value for name, value in asked.items() if value is not None}
-        folder = cwd or self.folder
-        if starter.is_alike(argv, clean):
-            done = starter.run_doit(argv, str(folder), clean, seconds=900)
-        else:
-            done = subprocess.run(argv, cwd=folder, env=clean, capture_output=True, text=True, timeout=900)
+        done = forks.run(argv, cwd or self.folder, clean)
         assert "Traceback" not in done.stderr + done.stdout, done.stderr + done.stdout
         return Outcome(done.returncode, done.stdout, done.stderr)
 

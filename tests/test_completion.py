@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import forks
 import pytest
 from conftest import DODO, QEMU, environment
 from terminal import Terminal
@@ -114,7 +115,7 @@ def test_the_tasks_are_those_that_doit_lists(stem: str, folder: Path) -> None:
     changed = {**QEMU, "igvm": {"vanadium": {}}, "kernel": {"svsm": {"features": "enable-gdb"}}}
     (folder / "config" / "two.json").write_text(json.dumps(changed if stem == "recipe" else QEMU))
     argv = [sys.executable, "-m", "doit", "list", "--all", "-q", recipes]
-    listed = subprocess.run(argv, cwd=folder, env=environment(folder), capture_output=True, text=True)
+    listed = forks.run(argv, folder, environment(folder))
     tasks = {line.strip() for line in listed.stdout.splitlines()}
     letters = {name[0] for name in tasks}
     found = {value for letter in letters for value in values(folder, "doit", recipes, letter)}
@@ -218,7 +219,7 @@ def test_doitw_knows_its_tasks_in_any_folder(tmp_path: Path) -> None:
 )
 def test_a_shell_that_there_is_not_is_told(words: list[str], said: str, tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "doit", "completion", *words]
-    done = subprocess.run(argv, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True)
+    done = forks.run(argv, tmp_path, environment(tmp_path))
     assert done.returncode == 2
     assert said in done.stderr
 

@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 from conftest import Outcome, Site, environment
 from igvm_files import GOLDEN, SNP, TDX, area, data_at, header, igvm, insert, page, platform, vp_context, with_checksum
@@ -761,7 +762,7 @@ def test_two_that_have_nothing_in_common_are_refused() -> None:
 
 def run(folder: Path, *words: str) -> Outcome:
     argv = [sys.executable, "-m", "doit", "diff", *words]
-    done = subprocess.run(argv, cwd=folder, env=environment(folder), capture_output=True, text=True)
+    done = forks.run(argv, folder, environment(folder))
     assert "Traceback" not in done.stderr
     return Outcome(done.returncode, done.stdout, done.stderr)
 

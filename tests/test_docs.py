@@ -357,6 +357,7 @@ def test_both_files_cache_and_keep_the_same() -> None:
     assert uses["checkout"]["fetch-depth"] == 0 and ci_file("gitlab.yml")["variables"]["GIT_DEPTH"] == "0"
 
 
+@pytest.mark.usefixtures("release_crates")
 def test_the_github_file_builds_the_sample(checkout: Checkout, svsm: Path) -> None:
     summary = checkout.folder / "summary.md"
     given = {"RECIPE": ci_file("github.yml")["env"]["RECIPE"], "GITHUB_STEP_SUMMARY": str(summary)}
@@ -392,6 +393,7 @@ def test_a_wrong_recipe_fails_the_job_and_is_in_the_file_for_code_scanning(check
     assert scanning["if"] == "${{ !cancelled() }}"
 
 
+@pytest.mark.usefixtures("release_crates")
 def test_the_gitlab_file_builds_the_sample(checkout: Checkout, svsm: Path) -> None:
     job = ci_file("gitlab.yml")["igvm"]
     given = {"RECIPE": ci_file("gitlab.yml")["variables"]["RECIPE"]}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 from conftest import DODO, Outcome, environment
 from doit.cmd_base import get_loader
@@ -23,7 +23,7 @@ OURS = {name: place.partition(":") for name, place in PLUGINS["COMMAND"].items()
 
 def doit(folder: Path, *words: str) -> Outcome:
     argv = [sys.executable, "-m", "doit", *words]
-    done = subprocess.run(argv, cwd=folder, env=environment(folder), capture_output=True, text=True)
+    done = forks.run(argv, folder, environment(folder))
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 

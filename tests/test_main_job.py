@@ -416,7 +416,7 @@ def test_a_run_of_these_tests_is_as_a_start_of_its_own(site: Site, monkeypatch: 
         return [[outcome.status, outcome.err, *outcome.out.split("\n", 1)] for outcome in outcomes]
 
     ours = found()
-    monkeypatch.setattr("starter.is_alike", lambda *_: False)
+    monkeypatch.setattr("forks.is_alike", lambda *_: False)
     theirs = found()
     for one, other in zip(ours, theirs, strict=True):
         assert json.loads(one.pop(2)) == json.loads(other.pop(2))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import forks
 import jsonschema
 import pytest
 from conftest import QEMU, Outcome, environment
@@ -39,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 def validate(folder: Path, *words: str) -> Outcome:
     argv = [sys.executable, "-m", "doit", "validate", *words]
-    done = subprocess.run(argv, cwd=folder, env=environment(folder), capture_output=True, text=True)
+    done = forks.run(argv, folder, environment(folder))
     assert "Traceback" not in done.stderr
     return Outcome(done.returncode, done.stdout, done.stderr)
 

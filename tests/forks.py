@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 AT_START = ("PYTHON", "LC_", "LANG", "LD_", "TZ")
 """How variables begin that Python and the C library look at when a program starts."""
@@ -83,12 +84,14 @@ class Server:
 _waiting: deque[Server] = deque()
 
 
-def run_doit(
-    argv: list[str], cwd: str, environment: Mapping[str, str], seconds: float
+def run(
+    argv: list[str], cwd: Path, environment: Mapping[str, str], seconds: float = 900
 ) -> subprocess.CompletedProcess[str]:
     """As ``subprocess.run`` with captured text."""
+    if not is_alike(argv, environment):
+        return subprocess.run(argv, cwd=cwd, env=environment, capture_output=True, text=True, timeout=seconds)
     server = _waiting.popleft() if len(_waiting) > 1 else Server.start()
-    done = server.run(argv, cwd, environment, seconds)
+    done = server.run(argv, str(cwd), environment, seconds)
     if server.runs < MOST:
         _waiting.append(server)
     else:
