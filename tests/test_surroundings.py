@@ -33,6 +33,8 @@ CARGO_RUN: dict[str, str | None] = {
     "RUSTUP_TOOLCHAIN_SOURCE": "toolchain-file",
     "RUSTUP_AUTO_INSTALL": "0",
     "RUST_RECURSION_COUNT": "1",
+    "LD_LIBRARY_PATH": "/src/xtask/target/debug:/src/xtask/target/debug/deps:"
+    "/home/x/.rustup/toolchains/nightly/lib/rustlib/x86_64-unknown-linux-gnu/lib:/home/x/.rustup/toolchains/no-such-toolchain/lib",
 }
 """As cargo and rustup set it for what ``cargo run`` starts, with a toolchain that the caller's folder chose (seen with cargo 1.95)."""
 OTHER_OWNER: dict[str, str | None] = {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"}
@@ -107,6 +109,16 @@ def test_a_wrapper_that_is_not_there_is_named_before_anything_is_built(name: str
         ({"RUSTUP_TOOLCHAIN": "nightly", "RUSTUP_TOOLCHAIN_SOURCE": "env"}, {"RUSTUP_TOOLCHAIN": "nightly"}),
         ({"RUSTUP_TOOLCHAIN": "nightly", "RUSTUP_TOOLCHAIN_SOURCE": "default"}, {}),
         ({"RUSTUP_HOME": "/h/.rustup"}, {}),
+        (
+            {"LD_LIBRARY_PATH": "/x/target/debug:/t/lib/rustlib/x86/lib:/mine", "CARGO_MANIFEST_DIR": "/x"},
+            {"LD_LIBRARY_PATH": "/mine"},
+        ),
+        ({"LD_LIBRARY_PATH": "/mine:/t/lib/rustlib/x86/lib"}, {"LD_LIBRARY_PATH": "/mine:/t/lib/rustlib/x86/lib"}),
+        ({"LD_LIBRARY_PATH": "/mine:/also", "CARGO_MANIFEST_DIR": "/x"}, {"LD_LIBRARY_PATH": "/mine:/also"}),
+        (
+            {"LD_LIBRARY_PATH": "/r/beta/lib:/mine", "RUSTUP_TOOLCHAIN": "beta", "RUST_RECURSION_COUNT": "1"},
+            {"LD_LIBRARY_PATH": "/mine", "RUSTUP_TOOLCHAIN": "beta", "RUST_RECURSION_COUNT": "1"},
+        ),
         ({"RUSTUP_HOME": "/other"}, {"RUSTUP_HOME": "/other"}),
         ({"RUSTC_WRAPPER": "sccache", "RUSTC": ""}, {"RUSTC_WRAPPER": "sccache"}),
         ({"GIT_DIR": "/r/.git", "GIT_WORK_TREE": "/tree"}, {"GIT_DIR": "/r/.git", "GIT_WORK_TREE": "/tree"}),

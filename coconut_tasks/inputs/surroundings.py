@@ -45,6 +45,7 @@ def for_builds(environment: Mapping[str, str], tree: str, workdir: str, *, is_co
     }
     _drop_rustups(found, environment)
     _drop_makes(found)
+    _drop_libraries(found, environment)
     if not is_copy and not _is_of_this_repository(found, tree, workdir):
         for name in OF_ONE_REPOSITORY:
             found.pop(name, None)
@@ -75,6 +76,20 @@ def _drop_rustups(found: dict[str, str], environment: Mapping[str, str]) -> None
     found.pop("RUSTUP_TOOLCHAIN_SOURCE", None)
     if found.get("RUSTUP_HOME") == os.path.join(found.get("HOME", ""), ".rustup"):
         del found["RUSTUP_HOME"]  # rustup names it to its children also where nobody set it
+
+
+def _drop_libraries(found: dict[str, str], environment: Mapping[str, str]) -> None:
+    """cargo puts the folders of the package that it runs first, up to those of its compiler; rustup did so with its toolchain before."""
+    folders = found.pop("LD_LIBRARY_PATH", "").split(os.pathsep)
+    if "CARGO_MANIFEST_DIR" in environment:
+        last = [place for place, folder in enumerate(folders) if re.search("/lib/rustlib/[^/]+/lib$", folder)]
+        del folders[: last[0] + 1 if last else 0]
+    if folders and "RUST_RECURSION_COUNT" in environment:
+        toolchain = environment.get("RUSTUP_TOOLCHAIN", "").rpartition("/")[2]
+        if folders[0].endswith(f"/{toolchain}/lib"):
+            del folders[0]
+    if value := os.pathsep.join(folders):
+        found["LD_LIBRARY_PATH"] = value
 
 
 def _drop_makes(found: dict[str, str]) -> None:
