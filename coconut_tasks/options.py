@@ -179,9 +179,14 @@ def from_words(words: Sequence[str], environment: Mapping[str, str], workdir: st
 
 def _recipes(given: Mapping[str, str], environment: Mapping[str, str], workdir: str) -> tuple[str, ...]:
     word, tree = given.get("RECIPE", ""), given.get("SVSM", environment.get("SVSM", ""))
-    # A path may have blanks and commas in it; where there is such a file, it is meant.
-    is_file = any(os.path.isfile(os.path.join(workdir, os.path.expanduser(start), word)) for start in ("", tree))
-    return (word,) if is_file else split_list(word)
+
+    def names(text: str) -> tuple[str, ...]:
+        # A path may have blanks and commas in it; where there is such a file, it is meant.
+        is_file = any(os.path.isfile(os.path.join(workdir, os.path.expanduser(start), text)) for start in ("", tree))
+        return (text,) if is_file else ()
+
+    parts = (part.strip() for part in word.split(","))
+    return names(word) or tuple(name for part in parts for name in names(part) or split_list(part))
 
 
 def process_environment() -> Mapping[str, str]:
