@@ -58,6 +58,9 @@ def open_session(options: Options) -> Session:
         for name, option in OF_OPTIONS.items()
         if options.environment.get(name) and not getattr(options, option.lower())
     }
+    # A makefile may have these of its own: they are told of, and left where they are.
+    given = {"RECIPE": options.recipes, "BIN": options.bin}
+    meant |= {name: name for name, value in given.items() if options.environment.get(name) and not value}
     surroundings = for_builds(options.environment, source.tree, options.workdir, is_copy=options.is_copy)
     options = replace(options, environment=surroundings)
     world = open_world(source.tree, source.bin, options.environment, ask_cargo=options.ask_cargo)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +114,13 @@ def find_source(options: Options) -> Source:
                 "no source tree: stand in an SVSM checkout, or name one with SVSM=path; "
                 "SAMPLE=1 (coconut-build --sample) builds the toy kernel that comes with coconut-tasks"
             )
+    encoding = sys.getfilesystemencoding()
+    if encoding != "utf-8" and not str(tree).isascii():
+        # cargo's messages name files in UTF-8.
+        raise UsageError(
+            f"{tree}: Python reads file names as {encoding} here, and the tree's has other letters: "
+            "LC_ALL=C.UTF-8, and neither PYTHONUTF8=0 nor PYTHONCOERCECLOCALE=0"
+        )
     root, copied = os.path.realpath(tree), tree.parent.parent == _cache(options)
     origin = str(sample) if copied and not tree.exists() else ""
     # The sample is a part of its clone, and its copy of a folder that looks like one.
@@ -126,7 +134,7 @@ def find_source(options: Options) -> Source:
     if options.bin is None and (others := _others_files(bin)):
         raise UsageError(
             f"BIN: '{bin}' has files that this program did not make ({others}): "
-            "remove it if all in it was built, or name the output folder with BIN="
+            "remove it if all in it was built, or name the output folder with BIN= (coconut-build --bin)"
         )
     return Source(root, bin, why, bool(origin) or is_sample(tree), origin)
 

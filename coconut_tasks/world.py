@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.effects.lock import RunLock, alone_in
 from coconut_tasks.effects.placed import Placed
-from coconut_tasks.effects.process import run
+from coconut_tasks.effects.process import CommandFailed, run
 from coconut_tasks.effects.stopwatch import lap
 from coconut_tasks.inputs.environment import cargo_environment, cargo_home, rustup_home
 from coconut_tasks.inputs.files import Files, Walker
+from coconut_tasks.inputs.git import missing_submodules
 from coconut_tasks.inputs.toolchain import Toolchain, find_toolchain, program_identity
 from coconut_tasks.inputs.version import describe
 from coconut_tasks.layout import STATE_FOLDER
@@ -178,7 +179,15 @@ class World:
         if toolchain is not None and toolchain.program:
             command = Command((toolchain.program, *command.argv[2:]), command.env)
             environment = toolchain.environment(environment)
-        return run(command, self.tree, environment, log, umask=umask)
+        try:
+            return run(command, self.tree, environment, log, umask=umask)
+        except CommandFailed as error:
+            if "No such file or directory" not in str(error) or not (missing := missing_submodules(self.tree)):
+                raise
+            raise CommandFailed(
+                f"{error}\nnothing is in {', '.join(missing)}, which git keeps as a submodule: git submodule update --init",
+                error.printed,
+            ) from error
 
     @contextmanager
     def alone_with_cargo(self) -> Iterator[None]:

@@ -288,7 +288,7 @@ def test_an_output_folder_that_cannot_be_written_is_told(site: Site) -> None:
     outcome = site.run([script, "--bin", "bin", "config/qemu.json"], cwd=Path("/proc"))
     assert outcome.status == 2, outcome.text
     assert "the output folder cannot be written: /proc/bin" in outcome.err
-    assert ": name another with BIN=" in outcome.err
+    assert ": name another with BIN= (coconut-build --bin)" in outcome.err
 
 
 def test_a_failure_says_how_much_was_not_reached(site: Site) -> None:

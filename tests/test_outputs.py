@@ -32,7 +32,10 @@ def test_what_is_not_ours_is_named_and_nothing_is_built(name: str, kind: str, si
     recipe = site.recipe()
     outcome = site.doit(recipe)
     assert (outcome.status, outcome.built) == (2, set())
-    assert f"{place} is there, and {OURS}" in outcome.err and "name another folder with BIN=" in outcome.err
+    assert (
+        f"{place} is there, and {OURS}" in outcome.err
+        and "another folder with BIN= (coconut-build --bin)" in outcome.err
+    )
     assert f"note: a run would end at once: {place} is there" in site.doit("why", recipe).err
     assert [path.name for path in site.bin.iterdir() if path.name != ".coconut"] == [name]
     assert place.is_symlink() or place.is_dir() or place.read_text().endswith("user's\n")

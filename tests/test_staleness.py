@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 from contextlib import closing
 from copy import deepcopy
 from pathlib import Path
@@ -309,6 +310,15 @@ def test_an_option_of_ours_that_the_session_exports_builds_no_half_of_it(value: 
         assert f"note: {name} of the environment does nothing: 'doit {option}=…'" in outcome.err
     asked = site.build(recipe, "VERBOSE=1", env={"V": value})
     assert "note: V of the environment" not in asked.err
+
+
+def test_a_recipe_and_an_output_folder_of_the_environment_are_not_passed_over_in_silence(site: Site) -> None:
+    environment: dict[str, str | None] = {"RECIPE": "x", "BIN": "x"}
+    bare = site.run([sys.executable, "-m", "doit", "list", f"SVSM={site.tree}"], environment)
+    said = site.doit("list", site.recipe(), env=environment)
+    for name in environment:
+        note = f"note: {name} of the environment does nothing: 'doit {name}=…'"
+        assert (note in bare.err, note in said.err) == (True, False)
 
 
 # make
@@ -614,6 +624,9 @@ def test_names_with_blanks_and_other_letters(site: Site) -> None:
     assert "kernel:svsm runs: kernel/letra_ñ.txt changed" in site.build("why", *words, env=in_c).out
     assert "kernel:svsm" in site.build(*words, env=in_c).built
     assert site.build(*words, env=in_utf8).built == set()
+    in_ascii = site.doit(*words, env={**in_c, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
+    assert (in_ascii.status, in_ascii.built) == (2, set())
+    assert "Python reads file names as ascii here, and the tree's has other letters: LC_ALL=C.UTF-8" in in_ascii.err
 
 
 # Records

@@ -165,5 +165,11 @@ def test_a_clone_without_its_submodules_is_told_so_first(site: Site) -> None:
         if folder:
             folder.mkdir(parents=True)
         assert note in site.doit("list", site.recipe()).err
+    manifest = site.tree / "boot" / "bldr" / "Cargo.toml"
+    manifest.write_text(manifest.read_text().replace("[dependencies]", '[dependencies]\nx.path = "../../deps/x"'))
+    failed = site.doit("kernel:bldr", site.recipe())
+    assert failed.status == 1
+    last = "nothing is in deps/x, which git keeps as a submodule: git submodule update --init"
+    assert last in failed.text.partition("No such file or directory")[2], failed.text
     (site.tree / "deps" / "x" / "f").write_text("")
     assert note not in site.doit("list", site.recipe()).err

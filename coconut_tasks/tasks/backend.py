@@ -208,7 +208,10 @@ class Backend:
         return connection
 
     def _unusable(self, error: Exception) -> UsageError:
-        return UsageError(f"the records cannot be opened: {self.name}: {error}: can the output folder be written?")
+        return UsageError(
+            f"the records cannot be opened: {self.name}: {error}: can the output folder be written? "
+            "Another is named with BIN= (coconut-build --bin)"
+        )
 
     def _connect(self) -> sqlite3.Connection:
         import sqlite3

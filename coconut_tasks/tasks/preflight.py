@@ -69,7 +69,7 @@ def _foreign_problems(nodes: Sequence[Node]) -> list[str]:
     lines = [f"{path} is there, and this program did not make it" for path in foreign]
     if lines:
         lines.append(
-            "nothing is built, since that would replace what is yours: move it away, or name another folder with BIN="
+            "nothing is built, since that would replace what is yours: move it away, or name another folder with BIN= (coconut-build --bin)"
         )
     return lines
 
@@ -82,7 +82,9 @@ def take_lock(world: World) -> list[str]:
     try:
         as_seen = world.lock.acquire(lambda line: print(line, file=sys.stderr, flush=True))
     except OSError as error:
-        return [f"the output folder cannot be written: {error.filename}: {error.strerror}: name another with BIN="]
+        return [
+            f"the output folder cannot be written: {error.filename}: {error.strerror}: name another with BIN= (coconut-build --bin)"
+        ]
     if not as_seen:
         sys.stdout.flush()
         os.chdir(stand())
