@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -77,7 +78,7 @@ def test_what_was_cleaned_is_nobodys_until_somebody_puts_a_file_there(site: Site
     assert (outcome.status, (site.bin / "svsm").read_text()) == (2, "mine")
 
 
-def test_a_copy_that_shares_its_inodes_shares_no_state(site: Site, tmp_path: Path) -> None:
+def test_a_copy_that_shares_its_inodes_shares_no_state(site: Site, tmp_path: Path, registry_crates: Path) -> None:
     """As ``cp -al`` makes it, to have two checkouts for the price of one."""
     recipe = site.recipe()
     site.build(recipe)
@@ -88,7 +89,7 @@ def test_a_copy_that_shares_its_inodes_shares_no_state(site: Site, tmp_path: Pat
     text = source.read_text()
     source.unlink()  # as an editor saves it
     source.write_text(text + '\n#[used]\nstatic MARK: [u8; 6] = *b"copied";\n')
-    other = replace(site, folder=copy, target=tmp_path / "target")
+    other = replace(site, folder=copy, target=shutil.copytree(registry_crates, tmp_path / "target"))
     assert "igvm:qemu" in other.build(recipe).built
     assert b"copied" in (copy / "bin" / "svsm").read_bytes()
     assert site.contents() == first
