@@ -82,8 +82,8 @@ def _drop_libraries(found: dict[str, str], environment: Mapping[str, str]) -> No
     """cargo puts the folders of the package that it runs first, up to those of its compiler; rustup did so with its toolchain before."""
     folders = found.pop("LD_LIBRARY_PATH", "").split(os.pathsep)
     if "CARGO_MANIFEST_DIR" in environment:
-        last = [place for place, folder in enumerate(folders) if re.search("/lib/rustlib/[^/]+/lib$", folder)]
-        del folders[: last[0] + 1 if last else 0]
+        compilers = (place for place, folder in enumerate(folders) if re.search("/lib/rustlib/[^/]+/lib$", folder))
+        del folders[: next(compilers, -1) + 1]
     if folders and "RUST_RECURSION_COUNT" in environment:
         toolchain = environment.get("RUSTUP_TOOLCHAIN", "").rpartition("/")[2]
         if folders[0].endswith(f"/{toolchain}/lib"):

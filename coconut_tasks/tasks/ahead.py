@@ -21,14 +21,17 @@ _MODULES = (
 )
 _HEAD_START_S = {True: 0.1, False: 0.02}
 """In which the tool is started, by whether that is cargo: more is to be done before it starts, and it takes its time."""
+_begun = threading.Event()
 _prepared = threading.Event()
 
 
 def get_ahead(*, cargo: bool, then: Callable[[], None] | None) -> None:
-    """Import it, and do what is wanted ``then``, if anything is."""
-    thread = threading.Timer(_HEAD_START_S[cargo], _import, (then,))
-    thread.daemon = True  # a run may end before
-    thread.start()
+    """Import it, once in a run, and do what is wanted ``then``, if anything is."""
+    if then is not None or not _begun.is_set():
+        _begun.set()
+        thread = threading.Timer(_HEAD_START_S[cargo], _get, (then,))
+        thread.daemon = True  # a run may end before
+        thread.start()
 
 
 def prepare_ahead(work: Provenance, world: World) -> None:
@@ -45,7 +48,7 @@ def _prepare(work: Provenance, world: World) -> None:
         prepare_provenance(work, world)
 
 
-def _import(then: Callable[[], None] | None) -> None:
+def _get(then: Callable[[], None] | None) -> None:
     for name in _MODULES:
         importlib.import_module(name)
     if then is not None:

@@ -54,8 +54,11 @@ def link_at(path: str, world: World) -> Link:
 
 def guess_link(step: Step, text: bytes, inputs: Set[str], world: World) -> None:
     """Guess the link of a step that is at work: the last one, whose ``text`` this is, with the ``inputs`` as they were when it began."""
-    digests = {path: world.files.known(path) or ABSENT[1] for path in inputs}
-    _guesses(world)[step.link] = replace(read_link(text), materials=_materials(digests, world))
+    last = read_link(text)
+    materials = _materials({path: world.files.known(path) or ABSENT[1] for path in inputs}, world)
+    # What somebody else wrote since is no longer the scripts' own.
+    own = [name for name in last.own if last.materials.get(name) == materials.get(name)]
+    _guesses(world)[step.link] = replace(last, materials=materials, own=own)
 
 
 def guessed_link(spelt: str, world: World) -> Link | None:
