@@ -47,6 +47,8 @@ class Terminal:
 
     def type(self, keys: str) -> None:
         """Press keys: ``\\t`` is TAB, ``\\x03`` Ctrl-C, ``\\x04`` Ctrl-D."""
+        if "\x03" in keys:  # Python loses one that comes after its prompt is written, but before it waits for keys.
+            self._wait_for_sleep()
         os.write(self._ours, keys.encode())
 
     def see(self, pattern: str, seconds: float = 30) -> re.Match[str]:
@@ -63,6 +65,13 @@ class Terminal:
         while self._read(seconds):
             pass
         return self._process.wait(seconds)
+
+    def _wait_for_sleep(self, seconds: float = 30) -> None:
+        """Return when the program waits (the state ``S`` of proc_pid_stat(5)) or has ended."""
+        end = time.monotonic() + seconds
+        while Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()[0] not in "SZ":
+            assert time.monotonic() < end, "the program never waits"
+            time.sleep(0.001)
 
     def _read(self, seconds: float = 1) -> bool:
         """Take in what is shown next; False at the end of the program."""
