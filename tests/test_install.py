@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
 from conftest import DODO, environment
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,6 +39,15 @@ def test_the_wrapper_runs_doit_and_makes_no_second_environment() -> None:
     again = doitw("--version")
     assert (again.returncode, again.stderr) == (0, "")
     assert again.stdout.startswith("0.37")
+
+
+def test_what_is_pinned_installs_with_the_oldest_python_that_is_promised() -> None:
+    promised = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    oldest = re.fullmatch(r">=([0-9.]+)", promised)
+    assert oldest is not None
+    pinned = re.findall(r"^([\w.-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    needs = {name: str(metadata(name).json.get("requires_python", "")) for name in pinned}
+    assert {name: need for name, need in needs.items() if not SpecifierSet(need).contains(f"{oldest[1]}.0")} == {}
 
 
 def test_the_wrapper_works_from_another_folder(tmp_path: Path) -> None:
