@@ -25,7 +25,7 @@ from coconut_tasks.inputs.messages import Program, Run, parse_messages, programs
 from coconut_tasks.inputs.scripts import named_files, secret_variables
 from coconut_tasks.inputs.version import describe, version_text
 from coconut_tasks.step import Command
-from coconut_tasks.work.cargo import choose
+from coconut_tasks.work.cargo_traces import choose
 
 OLD = 1_600_000_000
 
@@ -111,6 +111,22 @@ def test_a_file_that_changed_just_now_is_recorded_without_a_stat(tmp_path: Path)
     assert Files().state(str(path))[0] is None
     time.sleep(0.1)
     assert Files().state(str(path))[0] is not None
+
+
+def test_a_file_that_was_read_within_a_tick_of_its_change_is_not_trusted_later_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have changed once more in that tick, after it was read and with the same stat."""
+    files = Files()
+    path, copy = (str(write(tmp_path / name, "1")) for name in ("file", "copy"))
+    changed = os.stat(copy).st_ctime_ns
+    monkeypatch.setattr(time, "time_ns", lambda: changed + 1_000_000)
+    files.digest(path)
+    files.copied(path, copy)
+    monkeypatch.setattr(time, "time_ns", lambda: changed + 1_000_000_000)
+    for read in (path, copy):
+        assert files.state(read)[0] is None
+        assert Files().state(read)[0] is not None
 
 
 def test_after_the_clock_was_set_back_files_are_read_and_not_believed_by_their_times(

@@ -53,6 +53,8 @@ class Files:
     def __init__(self) -> None:
         self._stats: dict[str, Stat | None] = {}
         self._digests: dict[tuple[str, Stat], str] = {}
+        self._fresh: set[tuple[str, Stat]] = set()
+        """Read within a tick of their last change: they may have changed again since, with the same stat."""
         self._distrusted: set[str] = set()
 
     def stat(self, path: str) -> Stat | None:
@@ -84,6 +86,7 @@ class Files:
         if found is None:
             return None
         if (path, found) not in self._digests:
+            self._note_if_fresh(path, found)
             content = _digest(path, found[4])
             if content is None:
                 return None
@@ -94,21 +97,41 @@ class Files:
         """``target`` was made this moment, as a copy of ``source``: one that did not change meanwhile need not be read to know it."""
         content, found = (self.digest(source) or "").partition(":")[2], self.look_again(target)
         if content and found is not None and _stat(source) == self._stats[source]:
+            self._note_if_fresh(target, found)
             self._digests[target, found] = digest_text(content, found[4])
+
+    def _note_if_fresh(self, path: str, found: Stat) -> None:
+        if latest_ns(found[1]) >= time.time_ns() - RACY_NS:
+            self._fresh.add((path, found))
 
     def known(self, path: str) -> str | None:
         """The digest of a file as it was last looked at, where it is known already."""
         found = self._stats.get(path)
         return self._digests.get((path, found)) if found is not None else None
 
+    def contents(self) -> dict[str, str | None]:
+        """The digest of each file that was seen so far; None where it is not known."""
+        digests = self._digests
+        return {path: digests.get((path, found)) for path, found in self.seen().items() if found is not None}
+
     def know(self, path: str, state: State) -> None:
         """A recorded state: if the file still has that stat, its digest is known without reading it."""
-        found = self.stat(path)
-        if found is not None and found == state[0]:
-            self._digests[path, found] = state[1]
+        self.know_all(((path, state),))
+
+    def know_all(self, states: Iterable[tuple[str, State]]) -> None:
+        """The same for many."""
+        stats, digests = self._stats, self._digests
+        for path, (recorded, digest) in states:
+            found = stats[path] if path in stats else self.stat(path)
+            if found is not None and found == recorded:
+                digests[path, found] = digest
+
+    def states(self, paths: Iterable[str], since: Since) -> dict[str, State]:
+        """What to record of the files that an action read; ``MOVED`` where one may have changed since it began."""
+        return {path: MOVED if self.moved(path, since) else self.state(path) for path in paths}
 
     def state(self, path: str) -> State:
-        """What to record of a file: a stat that was taken within a clock tick of the last change is left out."""
+        """What to record of a file: the stat of one that was read within a clock tick of its last change is left out."""
         found = self.stat(path)
         if found is None:
             return ABSENT
@@ -116,7 +139,7 @@ class Files:
         digest = self.digest(path)
         if digest is None:
             return ABSENT
-        return (found if latest_ns(found[1]) < now - RACY_NS else None), digest
+        return (found if latest_ns(found[1]) < now - RACY_NS and (path, found) not in self._fresh else None), digest
 
     def distrust(self, path: str) -> None:
         """What a step made is known not to be of the file as it is now."""

@@ -11,6 +11,7 @@ from coconut_tasks.step import Provenance
 from coconut_tasks.world import World
 
 _MODULES = (
+    "coconut_tasks.work.cargo_traces",
     "coconut_tasks.work.igvm",
     "coconut_tasks.work.measure",
     "coconut_tasks.igvm.snp",

@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from doit.globals import Globals
 from coconut_tasks.effects.place import copy_whole
 from coconut_tasks.effects.stopwatch import Stopwatch, timed
 from coconut_tasks.errors import CoconutError, StepError, UsageError, user_fault
-from coconut_tasks.inputs.files import CLOCK_LAG_NS, MOVED, Since, State, recorded_state
+from coconut_tasks.inputs.files import CLOCK_LAG_NS, Since, State, recorded_state
 from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.layout import SIGNATURES, goes_with
 from coconut_tasks.staleness import Record, Verdict, input_files, judge, signature
@@ -137,7 +138,7 @@ class Node:
         if self._record is not None and self.verdict is not None and self.verdict.only_places:
             self._placed_only = True
             values = {**backend().get(step.name, "_values_:"), "published": self._publish()}
-            states = self._states(self._inputs, Since(0, world.files.seen()))
+            states = world.files.states(self._inputs, Since(0, world.files.seen()))
         else:
             from coconut_tasks.work import perform  # imported here: a run that has nothing to do needs none of it
 
@@ -148,8 +149,7 @@ class Node:
             if self._record is not None:
                 # What lies in bin/ is compared with what is made.
                 places = {world.path(place): state for place, state in self._record.published.items()}
-                for path, state in (*self._record.files.items(), *places.items()):
-                    world.files.know(path, state)
+                world.files.know_all(chain(self._record.files.items(), places.items()))
             # What was looked at before tells what the step saw; the rest is judged by its age.
             before = world.files.seen()
             started_ns = time.time_ns() - CLOCK_LAG_NS
@@ -164,7 +164,8 @@ class Node:
             task.file_dep.clear()
             task.file_dep.update(inputs)
             signed = signature(step, found, world)
-            states = self._states(inputs, since)
+            # What is written into them from now on is for the next run to see.
+            states = world.files.states(inputs, since)
             if step.link:
                 from coconut_tasks.work.link import write_link  # as above
 
@@ -206,11 +207,6 @@ class Node:
             rehearse_provenance(self._paper, self.step, last, self._inputs, self.world)
 
         return rehearse
-
-    def _states(self, inputs: Iterable[str], since: Since) -> dict[str, State]:
-        """What to record of the inputs of an action that is over: what is written into them from now on is for the next run to see."""
-        files = self.world.files
-        return {path: MOVED if files.moved(path, since) else files.state(path) for path in inputs}
 
     def _publish(self) -> dict[str, State]:
         step, world = self.step, self.world
