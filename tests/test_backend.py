@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from doit.dependency import JSONCodec
 
+from coconut_tasks.errors import UsageError
 from coconut_tasks.tasks.backend import FORMAT, Backend
 
 
@@ -91,6 +92,27 @@ def test_a_foreign_file_is_set_aside(content: bytes, tmp_path: Path, capsys: pyt
     assert backend(tmp_path).in_("a")
     said = capsys.readouterr().err
     assert ("set aside" in said) == bool(content)
+
+
+class Unlockable:
+    """A connection to a file on a disk that knows no locks, as NFS often is."""
+
+    def execute(self, statement: str, values: object = ()) -> None:
+        raise sqlite3.OperationalError("locking protocol")
+
+    def close(self) -> None:
+        pass
+
+
+def test_records_that_cannot_be_read_for_now_are_not_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(backend(tmp_path), "a", 1)
+    store = backend(tmp_path)
+    monkeypatch.setattr(store, "_connection", Unlockable())
+    for use in (lambda: store.get("a", "_values_:"), lambda: store.drop("b")):
+        with pytest.raises(UsageError, match=r"state\.sqlite3: locking protocol"):
+            use()
+    assert backend(tmp_path).get("a", "_values_:") == {"x": 1}
+    assert not (tmp_path / "state" / "state.sqlite3.set-aside").exists()
 
 
 def test_records_of_another_format_are_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -158,7 +158,9 @@ class Backend:
                 "select checksum, data from records where record = ?", (record,)
             ).fetchone()
             row = self._codec.decode(found[1]) if found and found[0] == _checksum(found[1]) else {}
-        except (sqlite3.DatabaseError, ValueError):
+        except (sqlite3.DatabaseError, ValueError) as error:
+            if isinstance(error, sqlite3.DatabaseError) and not _is_damage(error):
+                raise self._unusable(error) from error
             self._connection.close()
             self._connection = self._start_anew("it cannot be read")
             return {}
