@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,12 @@ def pytest_configure() -> None:
     # A shell has what it starts in the background ignore it, and whatever that starts: Ctrl-C could not be tried.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    # Each waits now and then: for a disk, for a time that must pass.
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_unconfigure() -> None:
@@ -97,6 +103,8 @@ class Site:
     """cargo's target folder; the crates from the registry in it are shared by all tests."""
     tree_name: str = "svsm"
     words: list[str] = field(default_factory=list)
+    firsts: Firsts | None = None
+    """Where a test may begin with what an earlier one built."""
 
     @property
     def tree(self) -> Path:
@@ -130,6 +138,8 @@ class Site:
 
     def build(self, *words: str, env: dict[str, str | None] | None = None) -> Outcome:
         """A build that must go well."""
+        if self.firsts is not None and self.firsts.are_of(self, words):
+            return self.firsts.build(self, words, env)
         outcome = self.doit(*words, env=env)
         assert outcome.status == 0, outcome.text
         return outcome
@@ -143,6 +153,59 @@ class Site:
         """Every file below bin/ that is for the user."""
         files = (path for path in self.bin.rglob("*") if path.is_file())
         return {str(path.relative_to(self.bin)): path.read_bytes() for path in files if ".coconut" not in path.parts}
+
+
+@dataclass
+class Firsts:
+    """The first builds of the untouched sample, with which most tests begin: what a worker built twice, it copies from then on.
+
+    The copy is as a backup that is put back: no file has the change time that is on record, and content decides. What is about freshness
+    itself begins with builds of its own.
+    """
+
+    kept: Path
+    target: Path
+    untouched: Mapping[str, tuple[int, ...]]
+    outcomes: dict[tuple[object, ...], Outcome | None] = field(default_factory=dict)
+
+    def are_of(self, site: Site, words: tuple[str, ...]) -> bool:
+        """Whether nothing is in the folder but what a test finds there, and recipes, and outputs go where they usually do."""
+        usual = site.target == self.target and not any(word.startswith("BIN=") for word in words)
+        return usual and not site.bin.exists() and _look(site.folder) == self.untouched
+
+    def build(self, site: Site, words: tuple[str, ...], env: Mapping[str, str | None] | None) -> Outcome:
+        recipes = tuple((path.name, path.read_text()) for path in sorted(site.folder.glob("*.json")))
+        key = (words, tuple(sorted((env or {}).items())), recipes)
+        place = self.kept / str(list(self.outcomes).index(key)) if key in self.outcomes else None
+        if (outcome := self.outcomes.get(key)) is not None and place is not None:
+            shutil.copytree(place, site.folder, symlinks=True, dirs_exist_ok=True)
+            return outcome
+        outcome = site.doit(*words, env=dict(env) if env else None)
+        assert outcome.status == 0, outcome.text
+        self.outcomes[key] = None
+        if place is not None:
+            self.outcomes[key] = outcome
+            shutil.copytree(site.bin, place / "bin", symlinks=True)
+            for name, found in _look(site.folder).items():
+                if (path := site.folder / name).is_dir() and not path.is_symlink():
+                    (place / name).mkdir(parents=True, exist_ok=True)
+                elif self.untouched.get(name) != found:
+                    shutil.copy2(path, place / name, follow_symlinks=False)
+        return outcome
+
+
+def _look(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The files below a folder that one stands in, but for recipes and outputs."""
+    found = {}
+    for place, folders, names in os.walk(folder):
+        if place == str(folder):
+            folders[:] = [name for name in folders if name != "bin"]
+            names = [name for name in names if not name.endswith(".json")]
+        for path in (os.path.join(place, name) for name in (*names, *folders)):
+            stat = os.lstat(path)
+            times = () if os.path.isdir(path) else (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size)
+            found[os.path.relpath(path, folder)] = (stat.st_ino, stat.st_mode, *times)
+    return found
 
 
 def environment(target: Path) -> dict[str, str]:
@@ -344,12 +407,19 @@ def _first_state(tmp_path_factory: pytest.TempPathFactory, cargo_target: Path) -
     return Site(folder, cargo_target), pristine
 
 
+_outcomes: dict[tuple[object, ...], Outcome | None] = {}
+
+
 @pytest.fixture
-def site(_first_state: tuple[Site, Path]) -> Iterator[Site]:
+def site(request: pytest.FixtureRequest, _first_state: tuple[Site, Path]) -> Iterator[Site]:
     """The sample and nothing built, but for cargo's own target folder."""
     site, pristine = _first_state
     bring_back(pristine, site.folder)
-    yield replace(site)
+    about_freshness = request.node.get_closest_marker("long") is not None
+    firsts = (
+        None if about_freshness else Firsts(pristine.with_name("firsts"), site.target, _look(site.folder), _outcomes)
+    )
+    yield replace(site, firsts=firsts)
     bring_back(pristine, site.folder)
 
 
