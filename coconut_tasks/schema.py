@@ -54,39 +54,52 @@ _SAID = {"$schema", "$id", "$defs", "title", "description", "default", "examples
 def _fits(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> bool:
     """Whether there is certainly nothing against a value; where that is not plain to see, jsonschema decides."""
     for keyword, demand in schema.items():
-        match keyword:
-            case "$ref":
-                good = _fits(value, whole["$defs"][demand.removeprefix("#/$defs/")], whole)
-            case "type":
-                good = any(type(value) is _TYPES[name] for name in types(schema))
-            case "enum":  # to Python, true is 1
-                good = any(type(value) is type(word) and value == word for word in demand)
-            case "pattern":
-                good = isinstance(value, str) and re.search(demand, value) is not None
-            case "minLength" | "minItems":
-                good = value is None or (isinstance(value, str | list) and len(value) >= demand)
-            case "uniqueItems":
-                texts = isinstance(value, list) and all(isinstance(entry, str) for entry in value)
-                good = texts and len(set(value)) == len(value)
-            case "items":
-                good = value is None or (
-                    isinstance(value, list) and all(_fits(entry, demand, whole) for entry in value)
-                )
-            case "required":
-                good = isinstance(value, dict) and value.keys() >= set(demand)
-            case "properties":
-                good = isinstance(value, dict) and all(
-                    _fits(value[name], member, whole) for name, member in demand.items() if name in value
-                )
-            case "additionalProperties":
-                known = schema.get("properties", {}).keys()
-                rest = [one for name, one in value.items() if name not in known] if isinstance(value, dict) else [value]
-                good = not rest if demand is False else all(_fits(one, demand, whole) for one in rest)
-            case _:
-                good = keyword in _SAID
-        if not good:
+        meets = _DEMANDS.get(keyword)
+        if not (keyword in _SAID if meets is None else meets(value, demand, schema, whole)):
             return False
     return True
+
+
+def _has_enough(value: Any, least: int, schema: dict[str, Any], whole: dict[str, Any]) -> bool:
+    return value is None or (isinstance(value, str | list) and len(value) >= least)
+
+
+def _has_each_once(value: Any, demand: bool, schema: dict[str, Any], whole: dict[str, Any]) -> bool:
+    texts = isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+    return texts and len(set(value)) == len(value)
+
+
+def _has_good_entries(value: Any, entries: dict[str, Any], schema: dict[str, Any], whole: dict[str, Any]) -> bool:
+    return value is None or (isinstance(value, list) and all(_fits(entry, entries, whole) for entry in value))
+
+
+def _has_good_members(value: Any, members: dict[str, Any], schema: dict[str, Any], whole: dict[str, Any]) -> bool:
+    return isinstance(value, dict) and all(
+        _fits(value[name], member, whole) for name, member in members.items() if name in value
+    )
+
+
+def _has_good_others(value: Any, others: Any, schema: dict[str, Any], whole: dict[str, Any]) -> bool:
+    known = schema.get("properties", {}).keys()
+    rest = [one for name, one in value.items() if name not in known] if isinstance(value, dict) else [value]
+    return not rest if others is False else all(_fits(one, others, whole) for one in rest)
+
+
+_DEMANDS: dict[str, Callable[[Any, Any, dict[str, Any], dict[str, Any]], bool]] = {
+    "$ref": lambda value, name, _, whole: _fits(value, whole["$defs"][name.removeprefix("#/$defs/")], whole),
+    "type": lambda value, _, schema, __: any(type(value) is _TYPES[name] for name in types(schema)),
+    # To Python, true is 1.
+    "enum": lambda value, words, _, __: any(type(value) is type(word) and value == word for word in words),
+    "pattern": lambda value, regex, _, __: isinstance(value, str) and re.search(regex, value) is not None,
+    "minLength": _has_enough,
+    "minItems": _has_enough,
+    "uniqueItems": _has_each_once,
+    "items": _has_good_entries,
+    "required": lambda value, names, _, __: isinstance(value, dict) and value.keys() >= set(names),
+    "properties": _has_good_members,
+    "additionalProperties": _has_good_others,
+}
+"""What each keyword demands of a value: (value, what stands behind the keyword, the schema that it is in, the whole schema)."""
 
 
 def types(schema: dict[str, Any]) -> list[str]:

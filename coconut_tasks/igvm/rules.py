@@ -128,13 +128,7 @@ class Rules:
         """Raises IgvmError for a header that does not go with those before it."""
         match header:
             case ParameterArea():
-                if header.parameter_area_index in self._areas:
-                    raise IgvmError(
-                        header.offset,
-                        f"parameter area {header.parameter_area_index} is declared again",
-                        "an index that is new",
-                    )
-                self._areas[header.parameter_area_index] = True
+                self._declare(header)
             case Parameter():
                 self._use(header)
             case VpContext():
@@ -152,13 +146,7 @@ class Rules:
             case CcaPolicy():
                 self._cca_policy(header)
             case OptionalHeader():
-                known = header.header_type & ~OPTIONAL
-                if not self._tolerant or known in _WITH_CONTENT:
-                    raise IgvmError(
-                        header.offset,
-                        f"a header of type {header.header_type:#x}",
-                        "crate igvm reads no optional header",
-                    )
+                self._optional(header)
             case CorimData() | VersionString() if not self._tolerant:
                 name = NAMES[header.header_type] if isinstance(header, CorimData) else "version string"
                 raise IgvmError(header.offset, f"a {name}", "crate igvm 0.5 does not read it")
@@ -180,6 +168,19 @@ class Rules:
     def is_vmsa(self, context: VpContext) -> bool:
         """Whether it is of a platform whose state is a VMSA."""
         return self._platforms.get(context.compatibility_mask) in (SEV_SNP, SEV_ES)
+
+    def _declare(self, header: ParameterArea) -> None:
+        if header.parameter_area_index in self._areas:
+            raise IgvmError(
+                header.offset, f"parameter area {header.parameter_area_index} is declared again", "an index that is new"
+            )
+        self._areas[header.parameter_area_index] = True
+
+    def _optional(self, header: OptionalHeader) -> None:
+        if not self._tolerant or header.header_type & ~OPTIONAL in _WITH_CONTENT:
+            raise IgvmError(
+                header.offset, f"a header of type {header.header_type:#x}", "crate igvm reads no optional header"
+            )
 
     def _platform(self, header: SupportedPlatform) -> None:
         at, kind, architecture = header.offset, header.platform_type, self._file.fixed.architecture

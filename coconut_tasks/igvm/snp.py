@@ -38,6 +38,7 @@ from coconut_tasks.igvm.values import (
     SEV_SNP,
     SHARED,
     UNMEASURED,
+    Header,
     PageData,
     ParameterArea,
     ParameterInsert,
@@ -176,23 +177,7 @@ def measure(data: bytes | bytearray | memoryview, options: Options, see: _Watche
                 launch.add_page(header)
             continue
         rules.see(header)
-        match header:
-            case ParameterArea():
-                launch.areas[header.parameter_area_index] = header.number_of_bytes
-            case ParameterInsert():
-                if header.compatibility_mask & launch.mask:
-                    launch.insert(header)
-            case VpContext():
-                if header.compatibility_mask & launch.mask and rules.is_vmsa(header):
-                    launch.add_vmsa(header)
-            case SnpIdBlock():
-                if header.compatibility_mask & launch.mask:
-                    launch.id_block = header
-            case SupportedPlatform():
-                if header.platform_type == SEV_SNP:
-                    launch.mask = header.compatibility_mask
-            case _:
-                pass
+        launch.see(header, rules)
     rules.end()
     if not launch.mask:
         raise IgvmError(file.fixed.variable_header_offset, "no platform SEV-SNP", "a launch digest needs it")
@@ -251,6 +236,22 @@ class _Launch:
         self.areas: dict[int, int] = {}
         """Index of each parameter area → its bytes."""
         self.id_block: SnpIdBlock | None = None
+
+    def see(self, header: Header, rules: Rules) -> None:
+        """A header that is no page. Raises IgvmError for one that cannot be measured."""
+        match header:
+            case ParameterArea():
+                self.areas[header.parameter_area_index] = header.number_of_bytes
+            case SupportedPlatform() if header.platform_type == SEV_SNP:
+                self.mask = header.compatibility_mask
+            case ParameterInsert() if header.compatibility_mask & self.mask:
+                self.insert(header)
+            case VpContext() if header.compatibility_mask & self.mask and rules.is_vmsa(header):
+                self.add_vmsa(header)
+            case SnpIdBlock() if header.compatibility_mask & self.mask:
+                self.id_block = header
+            case _:
+                pass
 
     def add_page(self, page: PageData) -> None:
         """Raises IgvmError for a page that cannot be measured."""

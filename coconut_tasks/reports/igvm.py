@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from hashlib import sha384
 from typing import Any
@@ -233,75 +233,80 @@ def flag_names(flags: int) -> list[str]:
 
 
 def _line(file: IgvmFile, header: Header, pages: int, content: Any, kinds: dict[int, int]) -> str:
-    words: Iterable[str]
     match header:
-        case SupportedPlatform():
-            kind = PLATFORMS.get(header.platform_type, f"type {header.platform_type}")
-            words = (
-                kind,
-                f"version {header.platform_version}",
-                f"highest VTL {header.highest_vtl}",
-                f"shared GPA boundary {header.shared_gpa_boundary:#x}",
-            )
-        case GuestPolicy():
-            words = (f"{header.policy:#x}",)
-        case RelocatableRegion():
-            words = (
-                f"{header.relocation_region_gpa:#x} {human(header.relocation_region_size)}",
-                f"to {header.minimum_relocation_gpa:#x} … {header.maximum_relocation_gpa:#x}",
-                f"alignment {header.relocation_alignment:#x}",
-                f"processor {header.vp_index} VTL {header.vtl} flags {header.flags:#x}",
-            )
-        case PageTableRelocation():
-            words = (
-                f"{header.gpa:#x} {human(header.size)}, {human(header.used_size)} used",
-                f"processor {header.vp_index} VTL {header.vtl}",
-            )
-        case CorimData():
-            words = (human(header.size_bytes),)
-        case CcaPolicy():
-            words = (f"zeroes {header.attributes_required_zeroes:#x} ones {header.attributes_required_ones:#x}",)
-        case VersionString():
-            words = (json.dumps(header.text),)
-        case ParameterArea():
-            words = (f"{header.parameter_area_index}", human(header.number_of_bytes))
         case PageData():
-            kind = PAGE_DATA_TYPES[header.data_type]
-            what = kind if header.data_type != NORMAL else "data" if header.file_offset else "zeroes"
-            words = (
-                f"{header.gpa:#x} {human(pages * _page_size(file, header))}",
-                *((f"{pages} pages",) if pages > 1 else ()),
-                what,
-                *flag_names(header.flags),
-            )
-        case ParameterInsert():
-            words = (f"{header.gpa:#x}", f"area {header.parameter_area_index}")
-        case Parameter():
-            words = (f"area {header.parameter_area_index}", f"byte {header.byte_offset}")
+            words = _page_words(header, pages, _page_size(file, header))
         case VpContext():
-            digest = _vmsa(file, header, kinds)
-            words = (
-                f"{header.gpa:#x}",
-                f"processor {header.vp_index}",
-                PLATFORMS.get(kinds.get(header.compatibility_mask, -1), "of no platform"),
-                *((f"sha384 {digest[:16]}…",) if digest else ()),
-            )
-        case RequiredMemory():
-            protectable = ("VTL2 protectable",) if header.flags & 1 else ()
-            words = (f"{header.gpa:#x} {human(header.number_of_bytes)}", *protectable)
-        case ErrorRange():
-            words = (f"{header.gpa:#x} {human(header.size_bytes)}",)
-        case SnpIdBlock():
-            words = (f"launch digest {header.ld.hex()}", f"version {header.version}", f"SVN {header.guest_svn}")
-        case VbsMeasurement():
-            words = (f"version {header.version}", f"boot digest {header.boot_measurement_digest.hex()[:16]}…")
-        case OptionalHeader():
-            words = (f"{header.length} bytes", "loaders may pass it over")
+            words = _context_words(header, kinds, _vmsa(file, header, kinds))
+        case _:
+            words = _WORDS[type(header)](header)
     mask = getattr(header, "compatibility_mask", None)
     shown = [header_name(header), *words, *(() if mask is None else (f"mask {mask:#x}",))]
     if content is not None and (not isinstance(header, PageData) or header.file_offset):
         shown.append(f"sha384 {content.hexdigest()[:16]}…")
     return "  ".join(shown)
+
+
+def _page_words(page: PageData, pages: int, size: int) -> Iterable[str]:
+    kind = PAGE_DATA_TYPES[page.data_type]
+    what = kind if page.data_type != NORMAL else "data" if page.file_offset else "zeroes"
+    count = (f"{pages} pages",) if pages > 1 else ()
+    return (f"{page.gpa:#x} {human(pages * size)}", *count, what, *flag_names(page.flags))
+
+
+def _context_words(context: VpContext, kinds: dict[int, int], digest: str) -> Iterable[str]:
+    kind = PLATFORMS.get(kinds.get(context.compatibility_mask, -1), "of no platform")
+    return (
+        f"{context.gpa:#x}",
+        f"processor {context.vp_index}",
+        kind,
+        *((f"sha384 {digest[:16]}…",) if digest else ()),
+    )
+
+
+_WORDS: dict[type, Callable[[Any], Iterable[str]]] = {
+    SupportedPlatform: lambda header: (
+        PLATFORMS.get(header.platform_type, f"type {header.platform_type}"),
+        f"version {header.platform_version}",
+        f"highest VTL {header.highest_vtl}",
+        f"shared GPA boundary {header.shared_gpa_boundary:#x}",
+    ),
+    GuestPolicy: lambda header: (f"{header.policy:#x}",),
+    RelocatableRegion: lambda header: (
+        f"{header.relocation_region_gpa:#x} {human(header.relocation_region_size)}",
+        f"to {header.minimum_relocation_gpa:#x} … {header.maximum_relocation_gpa:#x}",
+        f"alignment {header.relocation_alignment:#x}",
+        f"processor {header.vp_index} VTL {header.vtl} flags {header.flags:#x}",
+    ),
+    PageTableRelocation: lambda header: (
+        f"{header.gpa:#x} {human(header.size)}, {human(header.used_size)} used",
+        f"processor {header.vp_index} VTL {header.vtl}",
+    ),
+    CorimData: lambda header: (human(header.size_bytes),),
+    CcaPolicy: lambda header: (
+        f"zeroes {header.attributes_required_zeroes:#x} ones {header.attributes_required_ones:#x}",
+    ),
+    VersionString: lambda header: (json.dumps(header.text),),
+    ParameterArea: lambda header: (f"{header.parameter_area_index}", human(header.number_of_bytes)),
+    ParameterInsert: lambda header: (f"{header.gpa:#x}", f"area {header.parameter_area_index}"),
+    Parameter: lambda header: (f"area {header.parameter_area_index}", f"byte {header.byte_offset}"),
+    RequiredMemory: lambda header: (
+        f"{header.gpa:#x} {human(header.number_of_bytes)}",
+        *(("VTL2 protectable",) if header.flags & 1 else ()),
+    ),
+    ErrorRange: lambda header: (f"{header.gpa:#x} {human(header.size_bytes)}",),
+    SnpIdBlock: lambda header: (
+        f"launch digest {header.ld.hex()}",
+        f"version {header.version}",
+        f"SVN {header.guest_svn}",
+    ),
+    VbsMeasurement: lambda header: (
+        f"version {header.version}",
+        f"boot digest {header.boot_measurement_digest.hex()[:16]}…",
+    ),
+    OptionalHeader: lambda header: (f"{header.length} bytes", "loaders may pass it over"),
+}
+"""What a header says in a line, beside its name and its mask. Of pages and contexts, more than the header is needed."""
 
 
 def _fields(file: IgvmFile, header: Header, kinds: dict[int, int]) -> dict[str, Any]:

@@ -44,16 +44,28 @@ def perform(step: Step, world: World, *, first: bool) -> Reading:
         from coconut_tasks.work.reproducible import prepare
 
         prepare(world, reproducible)
-    found = Reading()
+    found = _work(step, world, log, first=first)
+    # A part of an image, that is.
+    if reproducible is not None and isinstance(step.work, CargoItem | MakeItem) and step.work.objcopy is not None:
+        from coconut_tasks.work.reproducible import warn_of_paths
+
+        warn_of_paths(step.work.output, world, reproducible, log)
+    for output in step.outputs:
+        if output != step.link and world.files.look_again(world.path(output)) is None:
+            raise StepError(f"the command ended well, but made no {output}\n  log: {log}")
+    return found
+
+
+def _work(step: Step, world: World, log: Path, *, first: bool) -> Reading:
     match step.work:
         case CargoItem() as work:
             from coconut_tasks.work.cargo import build_cargo_item
 
-            found = build_cargo_item(step.name, work, world, log, first=first)
+            return build_cargo_item(step.name, work, world, log, first=first)
         case MakeItem() as work:
             from coconut_tasks.work.make import build_make_item
 
-            found = Reading(build_make_item(work, step.key, world, log))
+            return Reading(build_make_item(work, step.key, world, log))
         case FsImage() as work:
             from coconut_tasks.work.fs import pack_fs
 
@@ -73,17 +85,9 @@ def perform(step: Step, world: World, *, first: bool) -> Reading:
         case Provenance() as work:
             from coconut_tasks.work.provenance import write_provenance
 
-            found = Reading(write_provenance(work, world))
+            return Reading(write_provenance(work, world))
         case VersionFile() as work:
             from coconut_tasks.work.version import write_version
 
             write_version(work, world)
-    # A part of an image, that is.
-    if reproducible is not None and isinstance(step.work, CargoItem | MakeItem) and step.work.objcopy is not None:
-        from coconut_tasks.work.reproducible import warn_of_paths
-
-        warn_of_paths(step.work.output, world, reproducible, log)
-    for output in step.outputs:
-        if output != step.link and world.files.look_again(world.path(output)) is None:
-            raise StepError(f"the command ended well, but made no {output}\n  log: {log}")
-    return found
+    return Reading()
