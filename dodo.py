@@ -23,7 +23,7 @@ def task_bench():
 def task_soak():
     """the random walk, the kills and the runs at once, at length (an hour)"""
     tests = ("tests/test_walk.py", "tests/test_kills.py", "tests/test_safety.py")
-    return {"actions": [python("-m", "pytest", *tests, "--walk=300", "--kills=300")], "verbosity": 2}
+    return {"actions": [python("-m", "pytest", *tests, "--walk=300", "--kills=300", "--timeout=0")], "verbosity": 2}
 
 
 def task_check():
