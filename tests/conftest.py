@@ -165,8 +165,10 @@ class Firsts:
 
     kept: Path
     target: Path
-    untouched: Mapping[str, tuple[int, ...]]
+    untouched: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """What a test found."""
     outcomes: dict[tuple[object, ...], Outcome | None] = field(default_factory=dict)
+    """By words, environment and recipes; None for what was built once."""
 
     def are_of(self, site: Site, words: tuple[str, ...]) -> bool:
         """Whether nothing is in the folder but what a test finds there, and recipes, and outputs go where they usually do."""
@@ -175,7 +177,9 @@ class Firsts:
 
     def build(self, site: Site, words: tuple[str, ...], env: Mapping[str, str | None] | None) -> Outcome:
         recipes = tuple((path.name, path.read_text()) for path in sorted(site.folder.glob("*.json")))
-        key = (words, tuple(sorted((env or {}).items())), recipes)
+        variables = {**environment(site.target), **(env or {})}
+        variables = {name: value for name, value in variables.items() if not name.startswith("PYTEST_")}
+        key = (words, tuple(sorted(variables.items())), recipes)
         place = self.kept / str(list(self.outcomes).index(key)) if key in self.outcomes else None
         if (outcome := self.outcomes.get(key)) is not None and place is not None:
             shutil.copytree(place, site.folder, symlinks=True, dirs_exist_ok=True)
@@ -398,28 +402,23 @@ def crates_in_every_way(tmp_path_factory: pytest.TempPathFactory, release_crates
 
 
 @pytest.fixture(scope="session")
-def _first_state(tmp_path_factory: pytest.TempPathFactory, cargo_target: Path) -> tuple[Site, Path]:
+def _first_state(tmp_path_factory: pytest.TempPathFactory, cargo_target: Path) -> tuple[Site, Path, Firsts]:
     folder = tmp_path_factory.mktemp("site")
     pristine = folder.with_name("pristine")
     copy_sample(pristine / "svsm")
     (pristine / "dodo.py").write_text(DODO)
     shutil.copytree(pristine, folder, dirs_exist_ok=True)
-    return Site(folder, cargo_target), pristine
-
-
-_outcomes: dict[tuple[object, ...], Outcome | None] = {}
+    return Site(folder, cargo_target), pristine, Firsts(folder.with_name("firsts"), cargo_target)
 
 
 @pytest.fixture
-def site(request: pytest.FixtureRequest, _first_state: tuple[Site, Path]) -> Iterator[Site]:
+def site(request: pytest.FixtureRequest, _first_state: tuple[Site, Path, Firsts]) -> Iterator[Site]:
     """The sample and nothing built, but for cargo's own target folder."""
-    site, pristine = _first_state
+    site, pristine, firsts = _first_state
     bring_back(pristine, site.folder)
+    firsts.untouched = _look(site.folder)
     about_freshness = request.node.get_closest_marker("long") is not None
-    firsts = (
-        None if about_freshness else Firsts(pristine.with_name("firsts"), site.target, _look(site.folder), _outcomes)
-    )
-    yield replace(site, firsts=firsts)
+    yield replace(site, firsts=None if about_freshness else firsts)
     bring_back(pristine, site.folder)
 
 
