@@ -294,7 +294,7 @@ def test_the_page_of_commands_has_each_command_variable_and_flag() -> None:
         assert re.search(rf"^\| `{variable}(=1)?` \|", section(page, "Variables"), re.MULTILINE), variable
     flags = {flag for action in parser()._actions for flag in action.option_strings}
     shown = set(re.findall(r"`(--?[\w-]+)`", section(page, "coconut-build")))
-    assert flags - {"-h", "--help", "--version"} == shown - {"-n"} | {"-n"}
+    assert flags - {"-h", "--help", "--version"} == shown
 
 
 def test_contributing_names_files_that_are_there_and_every_test() -> None:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -278,10 +279,15 @@ def test_why_of_one_task_says_why_it_is_not_stale_and_looks_at_what_it_needs(sit
     assert "kernel:svsm" not in site.build("why", recipe, "module:userinit").out
 
 
-def test_an_environment_variable_and_a_tool_are_told_with_both_values(site: Site) -> None:
+def test_an_environment_variable_and_a_tool_are_told_with_both_values(site: Site, tmp_path: Path) -> None:
     recipe = prepared(site)
     why = site.doit("why", recipe, env={"RUSTFLAGS": "-Cdebuginfo=0"}).out
     assert "the environment variable RUSTFLAGS changed from nothing to '-Cdebuginfo=0'" in why
+    other = tmp_path / "objcopy"
+    other.write_text(f'#!/bin/sh\nexec {shutil.which("objcopy")} "$@"\n')
+    other.chmod(0o755)
+    why = site.doit("why", recipe, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}).out
+    assert re.search(r"objcopy changed from '(.+)' to '(?!\1').+'", why)
 
 
 def test_many_reasons_are_cut_unless_the_step_is_named(site: Site) -> None:
@@ -290,8 +296,9 @@ def test_many_reasons_are_cut_unless_the_step_is_named(site: Site) -> None:
     recipe = prepared(site)
     for i in range(15):
         (site.tree / "kernel" / "src" / f"new{i}.rs").write_text("// x")
-    assert "  and 5 more: doit why kernel:svsm\n" in site.build("why", recipe).out
-    assert "kernel/src/new14.rs changed" not in site.build("why", recipe).out.split("and 5 more")[0].split("new13")[0]
+    brief = site.build("why", recipe).out
+    assert "  and 5 more: doit why kernel:svsm\n" in brief
+    assert brief.count(".rs changed") == 10
     assert site.build("why", recipe, "kernel:svsm").out.count(".rs changed") == 15
 
 
