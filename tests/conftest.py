@@ -40,8 +40,8 @@ QEMU: dict[str, Any] = {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--clean-builds", type=int, default=2, help="how many clean builds must be identical (CI: 5)")
-    parser.addoption("--walk", type=int, default=30, help="how many steps the random walk takes")
-    parser.addoption("--kills", type=int, default=50, help="how often a run is killed")
+    parser.addoption("--walk", type=int, default=10, help="how many steps the random walk takes (CI: 30)")
+    parser.addoption("--kills", type=int, default=15, help="how often a run is killed (CI: 50)")
     parser.addoption("--walk-seed", type=int, default=1, help="which way the random walk goes")
 
 
