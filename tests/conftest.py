@@ -175,7 +175,7 @@ class Firsts:
         usual = site.target == self.target and not any(word.startswith("BIN=") for word in words)
         return usual and not site.bin.exists() and _look(site.folder) == self.untouched
 
-    def build(self, site: Site, words: tuple[str, ...], env: Mapping[str, str | None] | None) -> Outcome:
+    def build(self, site: Site, words: tuple[str, ...], env: dict[str, str | None] | None) -> Outcome:
         recipes = tuple((path.name, path.read_text()) for path in sorted(site.folder.glob("*.json")))
         variables = {**environment(site.target), **(env or {})}
         variables = {name: value for name, value in variables.items() if not name.startswith("PYTEST_")}
@@ -184,8 +184,7 @@ class Firsts:
         if (outcome := self.outcomes.get(key)) is not None and place is not None:
             shutil.copytree(place, site.folder, symlinks=True, dirs_exist_ok=True)
             return outcome
-        outcome = site.doit(*words, env=dict(env) if env else None)
-        assert outcome.status == 0, outcome.text
+        outcome = replace(site, firsts=None).build(*words, env=env)
         self.outcomes[key] = None
         if place is not None:
             self.outcomes[key] = outcome

@@ -135,11 +135,10 @@ class Files:
         found = self.stat(path)
         if found is None:
             return ABSENT
-        now = time.time_ns()
         digest = self.digest(path)
         if digest is None:
             return ABSENT
-        return (found if latest_ns(found[1]) < now - RACY_NS and (path, found) not in self._fresh else None), digest
+        return (None if (path, found) in self._fresh else found), digest
 
     def distrust(self, path: str) -> None:
         """What a step made is known not to be of the file as it is now."""

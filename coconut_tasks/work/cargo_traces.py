@@ -74,7 +74,7 @@ def judge(
     was_there: dict[str, str | None],
 ) -> tuple[list[Evidence], Findings]:
     """What can be said of a build that began at ``started_ns``: what it is made of, and what of it is in doubt."""
-    target = target_folder(messages, triple(work))
+    target = target_folder(messages, _triple(work))
     if target is None:
         return [], Findings()
     for run, _ in build.own_runs:
@@ -102,8 +102,7 @@ def rewritten_configuration(build: Build, world: World, started_ns: int) -> dict
     return dict.fromkeys(changed, "the workspace")
 
 
-def triple(work: CargoItem) -> str | None:
-    """The target that cargo builds an item for, where its command names one."""
+def _triple(work: CargoItem) -> str | None:
     argv = work.build.argv
     return argv[argv.index("--target") + 1] if "--target" in argv else None
 
