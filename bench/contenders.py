@@ -18,10 +18,12 @@ from large import add_inputs
 from measure import DODO, DOIT, ROOT
 
 from coconut_tasks.options import from_words
-from coconut_tasks.plan import Plan
-from coconut_tasks.session import open_session
-from coconut_tasks.step import CargoItem, Command, FsImage, IgvmFile, MakeItem, Measurement, Step
+from coconut_tasks.plan.plan import Plan
+from coconut_tasks.steps.action import CargoItem, FsImage, IgvmImage, MakeItem, Measurement
+from coconut_tasks.steps.command import Command
+from coconut_tasks.steps.step import Step
 from coconut_tasks.tools.cargo import MESSAGES
+from coconut_tasks.workspace.session import open_session
 
 LEFT_OUT = shutil.ignore_patterns(
     "target", "bin", "git_version.rs", "constants.rs", "config.h", "*.o", "*.a", "*.d", "missing", ".git"
@@ -95,7 +97,7 @@ class Tree:
                 "\n".join(line for step in plan.steps for line in shell(step))
             )
             (self.source / f"cargo-{name}.sh").write_text(
-                "\n".join(_cargo(step.work) for step in plan.steps if isinstance(step.work, CargoItem))
+                "\n".join(_cargo(step.action) for step in plan.steps if isinstance(step.action, CargoItem))
             )
             (self.source / f"{name}.ninja").write_text(ninja(plan))
 
@@ -127,14 +129,14 @@ def ninja_program() -> str:
     return str(beside) if beside.exists() else "ninja"
 
 
-def _cargo(work: CargoItem) -> str:
-    return shlex.join(word for word in work.build.argv if word != MESSAGES)
+def _cargo(action: CargoItem) -> str:
+    return shlex.join(word for word in action.build.argv if word != MESSAGES)
 
 
-def _program(work: CargoItem) -> str:
-    argv = work.build.argv
+def _program(action: CargoItem) -> str:
+    argv = action.build.argv
     triple = [argv[argv.index("--target") + 1]] if "--target" in argv else []
-    return "/".join(["target", *triple, "debug", work.program])
+    return "/".join(["target", *triple, "debug", action.program])
 
 
 def _copy(source: str, target: str) -> str:
@@ -143,27 +145,27 @@ def _copy(source: str, target: str) -> str:
 
 def shell(step: Step) -> Iterator[str]:
     """A step's commands as a shell runs them."""
-    work = step.work
-    match work:
+    action = step.action
+    match action:
         case CargoItem():
-            yield _cargo(work)
-            yield _copy(_program(work), work.built)
-            if work.objcopy:
-                yield str(work.objcopy)
+            yield _cargo(action)
+            yield _copy(_program(action), action.built)
+            if action.objcopy:
+                yield str(action.objcopy)
         case MakeItem():
-            yield str(work.build)
-            yield f"mkdir -p {os.path.dirname(work.output)}"
-            yield str(work.objcopy)
+            yield str(action.build)
+            yield f"mkdir -p {os.path.dirname(action.output)}"
+            yield str(action.objcopy)
         case FsImage():
-            yield f"rm -rf {work.root}"
-            yield from (_copy(file, f"{work.root}/{path}") for path, file in work.files)
-            yield str(work.pack)
-        case IgvmFile():
-            yield f"mkdir -p {os.path.dirname(work.output)}"
-            yield str(work.build)
+            yield f"rm -rf {action.root}"
+            yield from (_copy(file, f"{action.root}/{path}") for path, file in action.files)
+            yield str(action.pack)
+        case IgvmImage():
+            yield f"mkdir -p {os.path.dirname(action.output)}"
+            yield str(action.build)
         case Measurement():
-            yield f"mkdir -p {os.path.dirname(work.hex)}"
-            yield f"{work.measure} > {work.hex}"
+            yield f"mkdir -p {os.path.dirname(action.hex)}"
+            yield f"{action.measure} > {action.hex}"
 
 
 def ninja(plan: Plan) -> str:
@@ -181,19 +183,19 @@ def ninja(plan: Plan) -> str:
         if not (commands := list(shell(step))):
             continue
         output = step.outputs[0]
-        if isinstance(work := step.work, CargoItem):
-            made = work.built if work.objcopy else _program(work)
+        if isinstance(action := step.action, CargoItem):
+            made = action.built if action.objcopy else _program(action)
             new = f"{output}.new"
-            last = str(Command((*work.objcopy.argv[:-1], new))) if work.objcopy else f"cp {made} {new}"
+            last = str(Command((*action.objcopy.argv[:-1], new))) if action.objcopy else f"cp {made} {new}"
             commands = [
-                _cargo(work),
-                _copy(_program(work), work.built) if work.objcopy else f"mkdir -p {os.path.dirname(output)}",
+                _cargo(action),
+                _copy(_program(action), action.built) if action.objcopy else f"mkdir -p {os.path.dirname(output)}",
                 last,
             ]
             commands += [f"(cmp -s {new} {output} || mv {new} {output})"]
-            commands += [f"sed '1s|^[^:]*:|{output}:|' {_program(work)}.d > {output}.d"]
-        sources = "stage1/stage1.S stage1/stage1.inc stage1/stage1.lds Makefile" if isinstance(work, MakeItem) else ""
-        rule = "cargo" if isinstance(work, CargoItem) else "run"
+            commands += [f"sed '1s|^[^:]*:|{output}:|' {_program(action)}.d > {output}.d"]
+        sources = "stage1/stage1.S stage1/stage1.inc stage1/stage1.lds Makefile" if isinstance(action, MakeItem) else ""
+        rule = "cargo" if isinstance(action, CargoItem) else "run"
         lines += [
             f"build {output}: {rule} {' '.join(step.inputs)} {sources}",
             "  command = " + " && ".join(commands).replace("$", "$$"),

@@ -18,9 +18,9 @@ from pathlib import Path
 from measure import DODO, DOIT, environment, ratio, timed
 
 from coconut_tasks.options import from_words
-from coconut_tasks.session import open_session
-from coconut_tasks.step import CargoItem
+from coconut_tasks.steps.action import CargoItem
 from coconut_tasks.tools.cargo import MESSAGES
+from coconut_tasks.workspace.session import open_session
 
 RECIPES = ("configs/all-targets.json", "configs/qemu-target.json")
 KERNEL = ("kernel/src/svsm.rs", "kernel/src/lib.rs")
@@ -69,7 +69,7 @@ class Race:
         self.recipes = [recipe for recipe in RECIPES if (source / recipe).exists()]
         self.number = 0
         session = open_session(from_words([f"RECIPE={self.recipes[0]}", f"SVSM={self.ours}"], self.env, str(folder)))
-        works = {step.name: step.work for step in session.plan.steps}
+        works = {step.name: step.action for step in session.plan.steps}
         kernel = works["kernel:svsm"]
         assert isinstance(kernel, CargoItem)
         self.cargo = [word for word in kernel.build.argv if word != MESSAGES]

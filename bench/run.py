@@ -26,7 +26,8 @@ from large import C_FILES, HEADERS, RUST_FILES
 from measure import environment, ratio, timed, where
 
 from coconut_tasks.options import from_words
-from coconut_tasks.session import open_session
+from coconut_tasks.steps.action import CargoItem
+from coconut_tasks.workspace.session import open_session
 
 BUILDERS = ("ours", "serial", "cargo", "ninja")
 
@@ -43,9 +44,9 @@ class Race:
             tree.lay(extra_modules, heavy, large=large)
         self.env = environment()
         tree = self.trees["ours"]
-        self.triple = open_session(
-            from_words(["RECIPE=a.json", "SVSM=svsm", "BIN=bin"], os.environ, str(tree.folder))
-        ).triple
+        options = from_words(["RECIPE=a.json", "SVSM=svsm", "BIN=bin"], os.environ, str(tree.folder))
+        items = (step.action for step in open_session(options).plan.steps if step.stage == "kernel")
+        self.triple = next(str(item.triple) for item in items if isinstance(item, CargoItem))
         self.number = 0
 
     def run(self, builder: str, recipe: str = "a") -> float:

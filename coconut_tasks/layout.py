@@ -29,7 +29,7 @@ DIGEST_JSON = ".launch-digest.json"
 REFERENCE_VALUES = ".reference-values.json"
 CORIM = ".corim"
 PROVENANCE = ".provenance.json"
-PAPERS = {
+SIDECARS = {
     DIGEST_HEX: "the launch digest",
     DIGEST_JSON: "the launch digest",
     REFERENCE_VALUES: "the reference values",
@@ -41,7 +41,7 @@ SIGNED = (PROVENANCE, DIGEST_JSON, REFERENCE_VALUES, CORIM)
 """Those of them that ``doit sign`` signs: all that say what they are about."""
 SIGNATURES = {"ssh-keygen": ".sig", "cosign": ".sigstore.json"}
 """The ends of the names of a paper's signatures by the program that makes them. The first is ssh-keygen's own choice."""
-BESIDE = (*PAPERS, *(paper + signature for paper in SIGNED for signature in SIGNATURES.values()))
+BESIDE = (*SIDECARS, *(paper + signature for paper in SIGNED for signature in SIGNATURES.values()))
 """The ends of the names of all that stands beside an IGVM file and speaks of its bytes: none of them outlives the file."""
 VERSION_FILE = "release/src/git_version.rs"
 """Relative to the tree; only a tree that has the ``release`` crate has it."""

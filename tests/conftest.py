@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import forks
 import pytest
 
-from coconut_tasks.source import shipped
+from coconut_tasks.package import data_path
 
 if TYPE_CHECKING:
     from packages import Package
@@ -221,7 +221,7 @@ def environment(target: Path) -> dict[str, str]:
 
 def copy_sample(target: Path) -> None:
     """A copy of the sample as it is in a fresh clone."""
-    shutil.copytree(shipped("sample"), target, ignore=LEFT_OUT)
+    shutil.copytree(data_path("sample"), target, ignore=LEFT_OUT)
 
 
 def remove_what_was_made(tree: Path) -> None:

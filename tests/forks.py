@@ -134,7 +134,7 @@ if __name__ == "__main__":
 
     # While Python looks for what "-m" names, argv has it.
     socket_of_requests, sys.argv[0], sys.path[0] = socket.socket(fileno=int(sys.argv[1])), "-m", "/"
-    for name in ("doit", "coconut_tasks.tasks.namespace", "coconut_tasks.tasks.commands"):
+    for name in ("doit", "coconut_tasks.tasks.namespace", "coconut_tasks.tasks.doit_commands"):
         import_module(name)
     serve(socket_of_requests)
     sys.argv[0] = os.path.join(sys.modules["doit"].__path__[0], "__main__.py")

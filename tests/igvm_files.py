@@ -7,12 +7,12 @@ import zlib
 from pathlib import Path
 
 from coconut_tasks.igvm.error import IgvmError
-from coconut_tasks.igvm.snp import Options, measure
+from coconut_tasks.igvm.snp import MeasureOptions, measure
 
 SNP, TDX, VSM = 1, 2, 4
 """Compatibility masks."""
 GOLDEN = Path(__file__).parent / "igvm"
-MODES = [Options(bool(mode & 4), bool(mode & 2), bool(mode & 1)) for mode in range(8)]
+MODES = [MeasureOptions(bool(mode & 4), bool(mode & 2), bool(mode & 1)) for mode in range(8)]
 """In the order of ``igvm-vectors``."""
 
 
@@ -21,7 +21,7 @@ def answers(data: bytes) -> list[str]:
     return [answer(data, mode) for mode in MODES]
 
 
-def answer(data: bytes, options: Options) -> str:
+def answer(data: bytes, options: MeasureOptions) -> str:
     try:
         return measure(data, options).digest.hex()
     except IgvmError:

@@ -11,14 +11,14 @@ import pytest
 from doit.dependency import JSONCodec
 
 from coconut_tasks.errors import UsageError
-from coconut_tasks.tasks.backend import FORMAT, Backend
+from coconut_tasks.records.store import FORMAT, Store
 
 
-def backend(path: Path) -> Backend:
-    return Backend(str(path / "state" / "state.sqlite3"), JSONCodec())
+def backend(path: Path) -> Store:
+    return Store(str(path / "state" / "state.sqlite3"), JSONCodec())
 
 
-def save(store: Backend, name: str, value: int) -> None:
+def save(store: Store, name: str, value: int) -> None:
     store.set(name, "_values_:", {"x": value})
     store.set(name, "deps:", [])
 
@@ -142,10 +142,10 @@ def test_a_torn_row_is_no_record_and_the_others_are(torn: str, tmp_path: Path) -
 ENDED_AT_WORK = """
 import sys, threading, time
 from coconut_tasks.errors import CoconutError
-from coconut_tasks.tasks.backend import Backend
+from coconut_tasks.records.store import Store
 from doit.dependency import JSONCodec
 
-store = Backend(sys.argv[1], JSONCodec())
+store = Store(sys.argv[1], JSONCodec())
 for i in range(50):
     store.set(f"t:{i}", "deps:", ["x" * 5000])
 refused = []

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from coconut_tasks.layout import Layout
-from coconut_tasks.load import load_recipe
 from coconut_tasks.options import from_words
-from coconut_tasks.plan import Plan, plan_recipes
-from coconut_tasks.plan.ground import Ground
-from coconut_tasks.step import CargoItem, FirmwareImage, FsImage, Provenance, Step, VersionFile
+from coconut_tasks.plan.context import PlanContext
+from coconut_tasks.plan.plan import Plan, plan_recipes
+from coconut_tasks.recipe.load import load_recipe
+from coconut_tasks.steps.action import CargoItem, FirmwareImage, FsImage, Provenance, VersionFile
+from coconut_tasks.steps.step import Step
 
 HERE = Path(__file__).parent
 TABLES = sorted((HERE / "expected").glob("*.txt"))
@@ -43,11 +44,11 @@ def placeholders(plan: Plan) -> dict[str, str]:
     """The program's paths → the words of the tables."""
     names = {}
     for step in plan.steps:
-        work = step.work
-        if isinstance(work, FsImage):
-            names[work.root] = "{fs-root}"
-        if isinstance(work, CargoItem) and work.objcopy:
-            names[work.built] = f"{{built:{step.component}}}"
+        action = step.action
+        if isinstance(action, FsImage):
+            names[action.root] = "{fs-root}"
+        if isinstance(action, CargoItem) and action.objcopy:
+            names[action.built] = f"{{built:{step.component}}}"
         kind = {"tool": "tool:", "kernel": "part:", "module": "part:", "igvm": "igvm:"}.get(step.stage)
         for output in step.outputs:
             names[output] = (
@@ -59,8 +60,8 @@ def placeholders(plan: Plan) -> dict[str, str]:
 
 
 def words(step: Step, names: dict[str, str]) -> list[list[str]]:
-    if isinstance(step.work, FirmwareImage):
-        return [["copy", f"${step.work.variable}"]]
+    if isinstance(step.action, FirmwareImage):
+        return [["copy", f"${step.action.variable}"]]
     return [
         [
             *(["env", *(f"{name}={value}" for name, value in command.env)] if command.env else []),
@@ -73,7 +74,7 @@ def words(step: Step, names: dict[str, str]) -> list[list[str]]:
 def plan_of(stem: str, variables: list[str]) -> Plan:
     recipe = HERE / "recipes" / f"{stem}.json"
     options = from_words(variables, ENVIRONMENT, "/work")
-    return plan_recipes([load_recipe(recipe.name, recipe.read_bytes())], Ground(options, Layout("bin")))
+    return plan_recipes([load_recipe(recipe.name, recipe.read_bytes())], PlanContext(options, Layout("bin")))
 
 
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
@@ -82,7 +83,7 @@ def test_a_recipe_expands_to_the_commands_written_by_hand(path: Path) -> None:
     plan = plan_of(path.stem.partition(".")[0], variables)
     names = placeholders(plan)
     found = {
-        step.name: words(step, names) for step in plan.steps if not isinstance(step.work, VersionFile | Provenance)
+        step.name: words(step, names) for step in plan.steps if not isinstance(step.action, VersionFile | Provenance)
     }
     assert found == expected
 

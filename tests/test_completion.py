@@ -16,17 +16,17 @@ import pytest
 from conftest import DODO, QEMU, environment
 from terminal import Terminal
 
-from coconut_tasks.completion import Candidate, CommandLine, Flag, Known, candidates, own_tasks
+from coconut_tasks.commands.candidates import Candidate, CommandLine, Flag, Known, candidates, own_tasks
+from coconut_tasks.commands.verify import VerifyCommand
 from coconut_tasks.options import SWITCHES, Options, variables_of
-from coconut_tasks.tasks.verify_command import Verify
 
-ASK = [sys.executable, "-P", "-m", "coconut_tasks.tasks.completion_command"]
+ASK = [sys.executable, "-P", "-m", "coconut_tasks.commands.completion"]
 COMMANDS = {
     "run": CommandLine(
         "[TASK/TARGET...]", "run tasks", (Flag(("-n", "--process"), "", "N"),), tuple(variables_of("run"))
     ),
     "list": CommandLine("[TASK ...]", "list tasks", (Flag(("--all",), "all"),), tuple(variables_of("list"))),
-    "verify": CommandLine(Verify.doc_usage, "compare", (), tuple(variables_of("verify"))),
+    "verify": CommandLine(VerifyCommand.doc_usage, "compare", (), tuple(variables_of("verify"))),
     "help": CommandLine("[TASK] [COMMAND]"),
     "validate": CommandLine(
         "FILE...",

@@ -83,7 +83,7 @@ def test_what_has_no_equality_is_equal_to_itself_alone(decorator: Callable[..., 
 
 
 def test_a_value_of_a_module_can_be_pickled() -> None:
-    from coconut_tasks.step import Command
+    from coconut_tasks.steps.command import Command
 
     command = Command(("a",))
     assert pickle.loads(pickle.dumps(command)) == command

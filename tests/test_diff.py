@@ -18,21 +18,24 @@ from conftest import Outcome, Site, environment
 from igvm_files import GOLDEN, SNP, TDX, area, data_at, header, igvm, insert, page, platform, vp_context, with_checksum
 from test_igvm_vectors import broken
 
-from coconut_tasks.completion import CommandLine, Known, candidates
+from coconut_tasks.commands.candidates import CommandLine, Known, candidates
+from coconut_tasks.commands.diff import DiffCommand
+from coconut_tasks.compare.changes import Changes, compare
+from coconut_tasks.compare.side import Side
+from coconut_tasks.compare.sides import read_side
 from coconut_tasks.errors import UsageError
+from coconut_tasks.evidence import statement as papers
+from coconut_tasks.evidence.link import Link
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.parse import parse
-from coconut_tasks.igvm.snp import MeasuredPage, Options, measure, measured_pages
+from coconut_tasks.igvm.snp import MeasuredPage, MeasureOptions, measure, measured_pages
 from coconut_tasks.igvm.values import PageData, ParameterInsert
-from coconut_tasks.inputs.git import Source
+from coconut_tasks.inputs.git import SourceRevision
 from coconut_tasks.options import from_words
-from coconut_tasks.papers import statement as papers
-from coconut_tasks.papers.link import Link
-from coconut_tasks.reports.changes import Changes, Side, changes_json, changes_text, compare, read_side
-from coconut_tasks.reports.igvm import Digests, as_json
-from coconut_tasks.tasks.diff_command import Diff
+from coconut_tasks.reports.changes import changes_json, changes_text
+from coconut_tasks.reports.inspect import Digests, as_json
 
-MODE = Options(check_id_block=False, tolerant=True)
+MODE = MeasureOptions(check_id_block=False, tolerant=True)
 BYTES_A_PAGE = 3
 
 
@@ -47,7 +50,7 @@ IMAGES = sorted(path.name for path in GOLDEN.glob("*.igvm") if measurable(path.r
 
 
 def digest_of(data: bytes, *, native: bool = False) -> str:
-    return measure(data, Options(native_zero=native, check_id_block=False, tolerant=True)).digest.hex()
+    return measure(data, MeasureOptions(native_zero=native, check_id_block=False, tolerant=True)).digest.hex()
 
 
 def inspected(data: bytes) -> Any:
@@ -61,7 +64,7 @@ def inspected(data: bytes) -> Any:
 
 def statement(data: bytes, *, native: bool = False, **measurement: Any) -> Any:
     """The provenance statement of an image, as a build writes it."""
-    pages = measured_pages(data, Options(native_zero=native, check_id_block=False, tolerant=True))
+    pages = measured_pages(data, MeasureOptions(native_zero=native, check_id_block=False, tolerant=True))
     digest = digest_of(data, native=native)
     settings = {"platform": "snp", "policy": "0x30000", "check_kvm": True, "measure_native_zeroes": native}
     svsm = "bin/.coconut/parts/svsm-fd6d0642e6cf/svsm"
@@ -74,7 +77,7 @@ def statement(data: bytes, *, native: bool = False, **measurement: Any) -> Any:
         Link("igvm:qemu", [{"argv": ["b", f"../{svsm}"], "env": {}}], {}, {}, {svsm: "sha256:ef"}, {}, []),
     ]
     written = papers.statement(
-        papers.Build(
+        papers.ImageBuild(
             image="q.igvm",
             sha256=sha256(data).hexdigest(),
             recipe="config/qemu.json",
@@ -85,7 +88,7 @@ def statement(data: bytes, *, native: bool = False, **measurement: Any) -> Any:
             links=links,
             builder={"coconut-tasks": "1"},
             tools=[papers.Tool("rustc", rustc, rustc)],
-            source=Source("1" * 40),
+            source=SourceRevision("1" * 40),
             measurement={"digest": digest, **settings},
             measurement_sha256="2" * 64,
             pages=[
@@ -233,7 +236,7 @@ def test_the_pages_are_those_that_are_measured_whatever_shows_the_image(name: st
         sides = [one.as_native_zero() for one in sides] + [
             side("d", statement(data, native=True, policy=(sides[0].settings or {}).get("policy")))
         ]
-    measured = measured_pages(data, Options(native_zero=native, check_id_block=False, tolerant=True))
+    measured = measured_pages(data, MeasureOptions(native_zero=native, check_id_block=False, tolerant=True))
     for one in sides:
         assert one.pages is not None
         assert [(p.gpa, p.kind, p.content) for p in one.pages] == [(p.gpa, p.kind, p.content) for p in measured]
@@ -820,6 +823,6 @@ def test_images_and_json_files_are_completed(tmp_path: Path) -> None:
     for name in ("a.igvm", "b.json", "c.txt"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "bin").mkdir()
-    known = Known({"diff": CommandLine(Diff.doc_usage)})
+    known = Known({"diff": CommandLine(DiffCommand.doc_usage)})
     found = candidates(["doit", "diff", "a.igvm", ""], from_words([], {}, str(tmp_path)), known)
     assert [one.value for one in found] == ["a.igvm", "b.json", "bin/"]

@@ -22,9 +22,9 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from conftest import bring_back, environment
 
-from coconut_tasks.flags import parser
+from coconut_tasks.commands.build_flags import parser
 from coconut_tasks.options import VARIABLES
-from coconut_tasks.tasks.namespace import PLUGINS, REFUSED
+from coconut_tasks.tasks.table import PLUGINS, REFUSED
 
 pytestmark = pytest.mark.long
 ROOT = Path(__file__).parent.parent
@@ -147,10 +147,13 @@ def _checkout(tmp_path_factory: pytest.TempPathFactory, cargo_target: Path) -> C
     for script, words in (
         (pristine / ".venv" / "bin" / "python", '"$@"'),
         (programs / "doit", f'"{folder}/.venv/bin/doit" "$@"'),
-        (programs / "coconut-build", '-c "import sys; from coconut_tasks.cli import main; sys.exit(main())" "$@"'),
+        (
+            programs / "coconut-build",
+            '-c "import sys; from coconut_tasks.commands.build import main; sys.exit(main())" "$@"',
+        ),
         (
             programs / "coconut-measure",
-            '-c "import sys; from coconut_tasks.measure_cli import main; sys.exit(main())" "$@"',
+            '-c "import sys; from coconut_tasks.commands.measure import main; sys.exit(main())" "$@"',
         ),
     ):
         script.write_text(f"{python}{words}\n")

@@ -14,7 +14,7 @@ from coconut_tasks.effects.place import beside, copy_whole, write_whole
 from coconut_tasks.effects.process import run
 from coconut_tasks.effects.stopwatch import Stopwatch, timed
 from coconut_tasks.errors import StepError
-from coconut_tasks.step import Command
+from coconut_tasks.steps.command import Command
 
 
 def python(code: str, **env: str) -> Command:

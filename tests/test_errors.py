@@ -448,7 +448,7 @@ def test_two_digests_that_disagree_are_both_told_with_their_commands_file_and_lo
     assert theirs[1:] == ["--check-kvm", theirs[2], "measure"]
     # Who runs ours by hand gets the same.
     assert ours[0] == "coconut-measure"
-    done = site.run([sys.executable, "-m", "coconut_tasks.measure_cli", *ours[1:], "--bare"])
+    done = site.run([sys.executable, "-m", "coconut_tasks.commands.measure", *ours[1:], "--bare"])
     assert done.out == f"{right}\n"
     assert not [name for name in site.contents() if name.startswith("q.igvm.")]
 

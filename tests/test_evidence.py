@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from coconut_tasks.inputs.cargo import Build, Reads
-from coconut_tasks.inputs.confirmed import Confirmed, Findings
-from coconut_tasks.inputs.evidence import Evidence, vouched_for
+from coconut_tasks.inputs.artifacts import Artifact, vouched_for
+from coconut_tasks.inputs.cargo import CargoBuild, Reads
 from coconut_tasks.inputs.files import Files
+from coconut_tasks.inputs.fingerprints import Findings, Fingerprints
 from coconut_tasks.inputs.messages import Unit
 
 START, AFTER = -(10**9), 10**9
@@ -39,19 +39,19 @@ class Place:
         assert found is not None
         return found[1]
 
-    def unit(self, began: int, *, reads: bool = True, links: bool = False, script: bool = False) -> Evidence:
+    def unit(self, began: int, *, reads: bool = True, links: bool = False, script: bool = False) -> Artifact:
         files = (str(self.path),) if reads else ()
-        return Evidence("p", f"unit{began}{links}{script}", False, files, {}, self.changed + began, None, links, script)
+        return Artifact("p", f"unit{began}{links}{script}", False, files, {}, self.changed + began, None, links, script)
 
-    def run(self, began: int, ended: int, *, reads: bool = True) -> Evidence:
+    def run(self, began: int, ended: int, *, reads: bool = True) -> Artifact:
         files = (str(self.path),) if reads else ()
-        return Evidence("p", "output", False, files, {}, self.changed + began, self.changed + ended)
+        return Artifact("p", "output", False, files, {}, self.changed + began, self.changed + ended)
 
     def vouched(
-        self, *evidence: Evidence, bad: tuple[Evidence, ...] = (), last: int = START, exact: bool = True
+        self, *evidence: Artifact, bad: tuple[Artifact, ...] = (), last: int = START, exact: bool = True
     ) -> bool:
         unit = Unit("p", "a", (), exact, False)
-        build = Build({"p": str(self.folder)}, [(unit, Reads())], [], ())
+        build = CargoBuild({"p": str(self.folder)}, [(unit, Reads())], [], ())
         good = [e for e in evidence if e not in bad]
         start = self.changed + START
         found = vouched_for([str(self.path)], evidence, good, build, start, self.changed + last, self.files)
@@ -118,11 +118,11 @@ def test_of_a_fresh_artifact_the_look_before_cargo_counts(tmp_path: Path) -> Non
     source, artifact = tmp_path / "a.c", tmp_path / "lib.a"
     source.write_text("first")
     artifact.write_text("made")
-    made = Evidence("p", str(artifact), False, (str(source),), {}, source.stat().st_ctime_ns + AFTER)
+    made = Artifact("p", str(artifact), False, (str(source),), {}, source.stat().st_ctime_ns + AFTER)
     fresh = replace(made, fresh=True)
 
-    def judge(evidence: Evidence, files: Files) -> Findings:
-        with Confirmed(str(tmp_path)) as confirmed:
+    def judge(evidence: Artifact, files: Files) -> Findings:
+        with Fingerprints(str(tmp_path)) as confirmed:
             return confirmed.judge([evidence], {}, {}, files)
 
     assert judge(made, Files()).good == [made]

@@ -12,15 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coconut_tasks.reports import graph
-from coconut_tasks.reports.graph import GraphNode, State, render_dot, render_mermaid, render_svg
-from coconut_tasks.reports.layered import Box, lay_out
-from coconut_tasks.reports.wires import wire_path
+from coconut_tasks.reports.edge_paths import wire_path
+from coconut_tasks.reports.graph import GraphNode, NodeState, render_dot, render_mermaid, render_svg
+from coconut_tasks.reports.graph_layout import Box, lay_out
 
 SVG = "{http://www.w3.org/2000/svg}"
 ODD = """kernel:a@b"v <&>'ü漢字' \\n `#;%%{x}]]>"""
 
 
-def node(name: str, *needs: str, state: State = State.FRESH, reason: str = "", doc: str = "a step") -> GraphNode:
+def node(
+    name: str, *needs: str, state: NodeState = NodeState.FRESH, reason: str = "", doc: str = "a step"
+) -> GraphNode:
     return GraphNode(name, name.split(":")[0], doc, state, reason, needs)
 
 
@@ -31,7 +33,7 @@ def modules(count: int, stale: int = 0) -> list[GraphNode]:
         node(
             name,
             "version:git",
-            state=State.STALE if at < stale else State.FRESH,
+            state=NodeState.STALE if at < stale else NodeState.FRESH,
             reason=f"m{at}.rs changed" * (at < stale),
         )
         for at, name in enumerate(names)
@@ -41,7 +43,7 @@ def modules(count: int, stale: int = 0) -> list[GraphNode]:
 
 TYPICAL = [
     node("version:git"),
-    node("kernel:svsm", "version:git", state=State.STALE, reason="kernel/src/svsm.rs changed"),
+    node("kernel:svsm", "version:git", state=NodeState.STALE, reason="kernel/src/svsm.rs changed"),
     node("kernel:bldr", "version:git"),
     node("module:userinit", "version:git"),
     node("tool:packit", "version:git"),
@@ -57,11 +59,14 @@ TYPICAL = [
             "fs:image",
             "firmware:guest",
             "tool:igvmbuilder",
-            state=State.MAYBE,
+            state=NodeState.MAYBE,
         )
         for name in ("qemu", "hyper-v")
     ),
-    *(node(f"measure:{name}", f"igvm:{name}", "tool:igvmmeasure", state=State.MAYBE) for name in ("qemu", "hyper-v")),
+    *(
+        node(f"measure:{name}", f"igvm:{name}", "tool:igvmmeasure", state=NodeState.MAYBE)
+        for name in ("qemu", "hyper-v")
+    ),
 ]
 
 
@@ -116,7 +121,7 @@ def graphs(draw: st.DrawFn) -> list[GraphNode]:
     nodes: list[GraphNode] = []
     for at in range(draw(st.integers(0, 12))):
         needs = draw(st.lists(st.sampled_from([one.name for one in nodes]), unique=True)) if nodes else []
-        nodes.append(node(f"{draw(stages)}:{at}", *needs, state=draw(st.sampled_from(State))))
+        nodes.append(node(f"{draw(stages)}:{at}", *needs, state=draw(st.sampled_from(NodeState))))
     return draw(st.permutations(nodes))
 
 
@@ -132,7 +137,7 @@ def test_states_differ_in_shape_not_only_in_colour() -> None:
     marks = {name: box.find(f"{SVG}path[@class='mark']") for name, box in boxes(drawn(TYPICAL)).items()}
     shapes = {mark.get("d") for mark in marks.values() if mark is not None}
     assert len(shapes) == len({node.state for node in TYPICAL}) == 3
-    assert len(set(graph._MARK.values())) == len(State)
+    assert len(set(graph._MARK.values())) == len(NodeState)
 
 
 def test_the_legend_counts_the_states() -> None:
@@ -224,7 +229,7 @@ def test_modules_of_different_images_are_different_groups() -> None:
 
 
 def test_odd_names_are_shown_as_they_are_in_the_svg() -> None:
-    nodes = [node("version:git"), node(ODD, "version:git", state=State.STALE, reason="<b>", doc='"&"')]
+    nodes = [node("version:git"), node(ODD, "version:git", state=NodeState.STALE, reason="<b>", doc='"&"')]
     found = boxes(drawn(nodes, title=ODD))
     assert ODD in found
     assert found[ODD].findtext(f"{SVG}title") == f'{ODD}\n"&"\nstale: <b>'
@@ -251,11 +256,11 @@ def test_odd_names_have_no_syntax_in_mermaid() -> None:
 
 @given(st.text(), st.text(), st.text())
 def test_any_text_makes_valid_xml(name: str, reason: str, title: str) -> None:
-    nodes = [GraphNode(f"kernel:{name}", "kernel", reason, State.STALE, reason)]
+    nodes = [GraphNode(f"kernel:{name}", "kernel", reason, NodeState.STALE, reason)]
     assert len(boxes(drawn(nodes, title=title))) == 1
     render_svg(nodes, title=title).encode()
-    assert render_dot(nodes).count("\n") == render_dot([node("kernel:svsm", state=State.STALE)]).count("\n")
-    assert render_mermaid(nodes).count("\n") == render_mermaid([node("kernel:svsm", state=State.STALE)]).count("\n")
+    assert render_dot(nodes).count("\n") == render_dot([node("kernel:svsm", state=NodeState.STALE)]).count("\n")
+    assert render_mermaid(nodes).count("\n") == render_mermaid([node("kernel:svsm", state=NodeState.STALE)]).count("\n")
 
 
 def test_bytes_that_are_no_text_do_not_stop_the_picture() -> None:

@@ -15,8 +15,8 @@ from doit.cmd_base import get_loader
 from doit.doit_cmd import DoitMain
 
 from coconut_tasks.options import VARIABLES, from_words
-from coconut_tasks.tasks.help import OwnCommand, options_first
-from coconut_tasks.tasks.namespace import PLUGINS, REFUSED
+from coconut_tasks.tasks.command import OwnCommand, options_first
+from coconut_tasks.tasks.table import PLUGINS, REFUSED
 
 OURS = {name: place.partition(":") for name, place in PLUGINS["COMMAND"].items() if name not in REFUSED}
 

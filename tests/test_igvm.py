@@ -39,14 +39,14 @@ from coconut_tasks.igvm.parse import parse
 from coconut_tasks.igvm.snp import (
     MOST_PARAMETER_PAGES,
     PAGE_KINDS,
-    Options,
+    MeasureOptions,
     chained,
     launch_digest,
     measure,
     measured_pages,
 )
 from coconut_tasks.igvm.values import PageData
-from coconut_tasks.reports.igvm import as_json, as_text
+from coconut_tasks.reports.inspect import as_json, as_text
 
 GOLDEN_ANSWERS = {name: rest for name, *rest in map(str.split, (GOLDEN / "answers.txt").read_text().splitlines())}
 KVM_VMSA = 0xFFFF_FFFF_F000
@@ -70,7 +70,7 @@ def test_the_pages_that_are_listed_are_what_the_digest_is_made_of(name: str, nat
     data = (GOLDEN / name).read_bytes()
     chain = bytes(48)
     types = {kind: number for number, kind in PAGE_KINDS.items()}
-    for one in (pages := measured_pages(data, Options(native_zero=native_zero))):
+    for one in (pages := measured_pages(data, MeasureOptions(native_zero=native_zero))):
         info = chain + (bytes.fromhex(one.content) or bytes(48)) + struct.pack("<HB5xQ", 0x70, types[one.kind], one.gpa)
         chain = hashlib.sha384(info).digest()
         if one.file_offset:
@@ -80,7 +80,7 @@ def test_the_pages_that_are_listed_are_what_the_digest_is_made_of(name: str, nat
 
 
 def digest(data: bytes, **options: bool) -> str:
-    return measure(data, Options(**options)).digest.hex()
+    return measure(data, MeasureOptions(**options)).digest.hex()
 
 
 def test_the_digest_is_that_of_another_implementation() -> None:
@@ -242,7 +242,7 @@ MESSAGES = [
 @pytest.mark.parametrize(("data", "message"), MESSAGES)
 def test_a_wrong_file_is_told_with_place_what_is_there_and_what_could_be(data: bytes, message: str) -> None:
     with pytest.raises(IgvmError) as raised:
-        measure(data, Options())
+        measure(data, MeasureOptions())
     assert isinstance(raised.value, CoconutError)
     assert message in str(raised.value)
     assert str(raised.value) == f"at {raised.value.offset:#x}: {raised.value.found}: {raised.value.allowed}"
@@ -312,7 +312,7 @@ def bounded(data: bytes, seconds: float, bytes_per_byte: float | None = None) ->
         tracemalloc.start()
     started = time.process_time()
     try:
-        end = measure(data, Options()).digest.hex()
+        end = measure(data, MeasureOptions()).digest.hex()
     except IgvmError as error:
         end = str(error)
     assert time.process_time() - started < seconds
@@ -366,7 +366,7 @@ def test_an_image_of_16_mib_is_measured_in_a_third_of_a_second_with_the_start_of
 
     def seconds() -> float:
         started = time.perf_counter()
-        command = [sys.executable, "-m", "coconut_tasks.measure_cli", "--bare", str(file)]
+        command = [sys.executable, "-m", "coconut_tasks.commands.measure", "--bare", str(file)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         return time.perf_counter() - started
 

@@ -14,18 +14,18 @@ from typing import Any, cast
 
 import pytest
 
+from coconut_tasks.actions.cargo_traces import choose
 from coconut_tasks.errors import StepError
+from coconut_tasks.inputs.artifacts import Artifact
 from coconut_tasks.inputs.cargo import parse_depfile, workspace_root
 from coconut_tasks.inputs.environment import asked_environment, cargo_environment, make_references
-from coconut_tasks.inputs.evidence import Evidence
 from coconut_tasks.inputs.files import ABSENT, MOST_BEHIND_A_LINK, Files, Since, Stat, Walker
 from coconut_tasks.inputs.linker import linked_files
 from coconut_tasks.inputs.make import closure, make_knowledge, makefile_list, parse_rules
-from coconut_tasks.inputs.messages import Program, Run, parse_messages, programs
+from coconut_tasks.inputs.messages import Program, ScriptRun, parse_messages, programs
 from coconut_tasks.inputs.scripts import named_files, secret_variables
 from coconut_tasks.inputs.version import describe, version_text
-from coconut_tasks.step import Command
-from coconut_tasks.work.cargo_traces import choose
+from coconut_tasks.steps.command import Command
 
 OLD = 1_600_000_000
 
@@ -160,7 +160,7 @@ def test_where_the_file_system_keeps_whole_seconds_a_file_may_change_for_two_and
         assert (Files().state(str(path))[0] is not None) == trusted
     assert Files().moved(str(path), Since(started_ns=now - 1))
     assert not Files().moved(str(path), Since(started_ns=now + 3 * SECOND))
-    evidence = Evidence("p", "a", False, (str(path),), {}, began_ns=5 * SECOND + 1)
+    evidence = Artifact("p", "a", False, (str(path),), {}, began_ns=5 * SECOND + 1)
     assert evidence.saw(5 * SECOND - 1) and evidence.saw(3 * SECOND)
     assert not evidence.saw(4 * SECOND) and not evidence.saw(5 * SECOND)
 
@@ -371,7 +371,7 @@ def test_a_build_script_is_looked_at_for_what_it_may_read(tmp_path: Path) -> Non
     ]
     given = '.env("LC_ALL", "C").env_remove("XDG_X")'
     source = str(write(folder / "build.rs", "".join(f'f("{text}");\n' for text in texts) + given))
-    run = Run("p", "/out", "/output", (("env-changed", "TOLD"),))
+    run = ScriptRun("p", "/out", "/output", (("env-changed", "TOLD"),))
     assert secret_variables(run, str(folder), (), [source], Walker()) == {"FOO", "CFLAGS"}
     found = named_files([source], str(folder), [str(tmp_path / "ws")])
     assert found == {str(tmp_path / "shared.txt"), str(folder / ".env")}
@@ -532,8 +532,8 @@ def test_of_several_test_programs_the_librarys_is_meant(tmp_path: Path) -> None:
     same = Program("pkg", True, "/lib", True), Program("pkg", True, "/bin")
 
     def chosen(name: str, made: Sequence[Program]) -> str:
-        work = cast(Any, SimpleNamespace(test=True, program=name, build="cargo test"))
-        return choose(work, list(made), tmp_path / "log").path
+        action = cast(Any, SimpleNamespace(test=True, program=name, build="cargo test"))
+        return choose(action, list(made), tmp_path / "log").path
 
     assert chosen("my-pkg", [other, library]) == "/lib"
     assert chosen("my-pkg", [other, program]) == "/bin"

@@ -15,13 +15,13 @@ import pytest
 from conftest import QEMU, Outcome, Site, environment
 from igvm_files import GOLDEN, TDX, area, data_at, header, igvm, insert, page, platform
 
-from coconut_tasks.completion import CommandLine, Known, candidates
+from coconut_tasks.commands.candidates import CommandLine, Known, candidates
+from coconut_tasks.commands.inspect import InspectCommand
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.parse import parse
 from coconut_tasks.igvm.snp import launch_digest
 from coconut_tasks.options import from_words
-from coconut_tasks.reports.igvm import as_text
-from coconut_tasks.tasks.inspect_command import Inspect
+from coconut_tasks.reports.inspect import as_text
 
 NAMES = sorted(path.name for path in GOLDEN.glob("*.igvm"))
 
@@ -38,14 +38,14 @@ def inspect(folder: Path, *words: str) -> Outcome:
 
 
 def measure(folder: Path, *words: str) -> Outcome:
-    return run(folder, "coconut_tasks.measure_cli", *words)
+    return run(folder, "coconut_tasks.commands.measure", *words)
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        ("coconut_tasks.measure_cli", "--bare"),
-        ("coconut_tasks.measure_cli", "--json"),
+        ("coconut_tasks.commands.measure", "--bare"),
+        ("coconut_tasks.commands.measure", "--json"),
         ("doit", "inspect"),
         ("doit", "inspect", "--json"),
     ],
@@ -213,6 +213,8 @@ def test_only_igvm_files_and_folders_are_completed(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "bin").mkdir()
     found = candidates(
-        ["doit", "inspect", ""], from_words([], {}, str(tmp_path)), Known({"inspect": CommandLine(Inspect.doc_usage)})
+        ["doit", "inspect", ""],
+        from_words([], {}, str(tmp_path)),
+        Known({"inspect": CommandLine(InspectCommand.doc_usage)}),
     )
     assert [one.value for one in found] == ["a.igvm", "bin/"]

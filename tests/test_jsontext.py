@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coconut_tasks.errors import RecipeError
-from coconut_tasks.jsontext import MAX_DEPTH, Duplicate, Position, child, parse
+from coconut_tasks.recipe.positions import MAX_DEPTH, Duplicate, Position, child, parse
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -49,7 +49,7 @@ CRASH = """
 import os, signal, sys, random
 place, sys.argv = sys.argv[1], ["doit", *sys.argv[3:]]
 from doit.doit_cmd import DoitMain
-import coconut_tasks.tasks.backend as backend, coconut_tasks.tasks.node as node
+import coconut_tasks.records.store as backend, coconut_tasks.tasks.node as node
 owner, name = {"placed": (node.Node, "_publish"), "recorded": (backend.Backend, "write"), "dropped": (backend.Backend, "drop")}[place]
 real, left = getattr(owner, name), [random.randrange(6)]
 def crash(self, *args):

@@ -1,66 +1,113 @@
-"""Each module imports only from layers above its own, so that data flows one way; and only ``tasks`` knows doit."""
+"""Each module imports only from rooms above its own, and in its room from modules before it, so that data flows one way; and only ``tasks``
+knows doit."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "coconut_tasks"
-# From values to front ends. A module may import its own layer and those before it.
-LAYERS = [
-    {"__init__", "errors", "dataclass"},
-    {"options", "recipe", "step", "layout", "flags", "terminal"},
-    {"igvm"},
-    {"difference"},
-    {"tools"},
-    {"plan"},
-    {"jsontext", "schema", "finding", "rules", "load", "reference", "starter"},
-    {"effects"},
-    {"inputs"},
-    {"papers"},
-    {"source", "world"},
-    {"work", "staleness"},
-    {"forecast"},
-    {"reports"},
-    {"history"},
-    {"session", "completion"},
-    {"reproduce", "signing"},
-    {"tasks"},
-    {"cli", "measure_cli"},
-]
-RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+# From values to front ends. A module may import those before it; "a | b" stand side by side, and know nothing of each other.
+ROOMS: dict[str, str] = {
+    "__init__ | dataclass | package": "",
+    "errors | wording": "",
+    "layout | options | terminal": "",
+    "igvm": "__init__ error values parse rules snp read fields",
+    "steps": "__init__ command command_diff action step",
+    "recipe": "__init__ model diagnostic positions schema rules load reference starter",
+    "tools": "__init__ cargo | make | objcopy | packit | igvmbuilder | igvmmeasure | ssh_keygen | cosign",
+    "plan": "__init__ context items firmware | kernel | fs | igvm provenance plan",
+    "effects": "__init__ stopwatch | place | lock meanwhile placed process",
+    "inputs": "__init__ text | paths | environment files | git | linker cargo_config toolchain | version"
+    " inherited discovered messages scripts cargo artifacts fingerprints make commit",
+    "reproducible": "__init__ remap | compilers",
+    "workspace": "__init__ source | known_valid | run_state workspace session",
+    "records": "__init__ store | sizes | timeline | record history variants",
+    "freshness": "__init__ staleness forecast",
+    "evidence": "__init__ link | pages | reference_values statement expected | signing",
+    "actions": "__init__ objcopy | recorder | link | firmware | fs | igvm_image | measure | version | reproducible"
+    " cargo_traces cargo | make provenance perform ahead publish | clean build",
+    "compare": "__init__ values | side | spots image pages | headers | record reproduction changes | sides reproduce",
+    "reports": "__init__ markup | graph_layout edge_paths timings changes | graph | inspect | logs | plan | problems"
+    " | progress | reproduced | size | timeline | verified | why",
+    "tasks": "__init__ table | standing | dodo_file | interrupt | live | checker command node record_run | run | preflight"
+    " supervisor reporter task_command doit_commands namespace program",
+    "commands": "__init__ build_flags candidates build | completion | diff | inspect | measure | recipes | reports"
+    " | reproduce | sign | watch verify",
+}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
-def layer(path: Path) -> str:
-    first = path.relative_to(PACKAGE).parts[0]
-    return first.removesuffix(".py")
+def ranks(order: str) -> dict[str, int]:
+    """The place of each name: those that stand side by side have one."""
+    found: dict[str, int] = {}
+    rank, beside = 0, False
+    for word in order.split():
+        if word == "|":
+            beside = True
+            continue
+        rank += not beside
+        found[word], beside = rank, False
+    return found
 
 
-def imported(path: Path) -> set[str]:
-    names: set[str] = set()
+RANK = {name: rank for rank, names in enumerate(ROOMS) for name in names.split(" | ")}
+INSIDE = {room: ranks(order) for room, order in ROOMS.items() if order}
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+NAMES = {module_of(path) for path in MODULES}
+
+
+def imported(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}"
         elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-    return names
+            yield from (alias.name for alias in node.names)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_imports_only_from_its_layer_and_above(path: Path) -> None:
-    own = [name.split(".")[1] for name in imported(path) if name.startswith("coconut_tasks.")]
-    below = {name for name in own if name in RANK and RANK[name] > RANK[layer(path)]}
-    assert not below
+def own_imports(path: Path) -> Iterator[str]:
+    """The modules of this project that a module imports, also inside of functions."""
+    for name in imported(path):
+        if name.startswith("coconut_tasks."):
+            parts = name.split(".")[1:]
+            longest = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+            yield next((found for one in longest for found in (one, f"{one}.__init__") if found in NAMES), "__init__")
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_tasks_and_the_front_end_know_doit(path: Path) -> None:
+def may_import(own: str, other: str) -> bool:
+    room, _, module = own.partition(".")
+    other_room, _, inner = other.partition(".")
+    if room != other_room:
+        return RANK[other_room] < RANK[room]
+    return not inner or INSIDE[room][inner] < INSIDE[room][module]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_of)
+def test_a_module_imports_only_what_stands_before_it(path: Path) -> None:
+    own = module_of(path)
+    assert not {other for other in own_imports(path) if other != own and not may_import(own, other)}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_of)
+def test_only_tasks_knows_doit(path: Path) -> None:
     knows = any(name == "doit" or name.startswith("doit.") for name in imported(path))
-    assert not knows or layer(path) in ("tasks", "cli")
+    assert not knows or module_of(path).startswith("tasks.")
 
 
-def test_every_module_has_a_layer() -> None:
-    assert {layer(path) for path in MODULES} == set(RANK)
+def test_every_module_has_its_place() -> None:
+    rooms = {name for names, order in ROOMS.items() if not order for name in names.split(" | ")}
+    assert {f"{room}.{module}" for room, order in INSIDE.items() for module in order} | rooms == NAMES
+
+
+def test_upward_imports_are_seen() -> None:
+    assert not may_import("plan.items", "tasks.node") and not may_import("plan.items", "plan.plan")
+    assert not may_import("errors", "wording") and may_import("plan.items", "plan.context")

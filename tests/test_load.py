@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from coconut_tasks.errors import Problem, RecipeError
 from coconut_tasks.layout import Layout
-from coconut_tasks.load import build, check, load_recipe
 from coconut_tasks.options import Options
-from coconut_tasks.plan import plan_recipes
-from coconut_tasks.plan.ground import Ground
-from coconut_tasks.recipe import BuildType, Component, Firmware, Kernel, Module, Platform, Recipe, Target
+from coconut_tasks.plan.context import PlanContext
+from coconut_tasks.plan.plan import plan_recipes
+from coconut_tasks.recipe.load import build, check, load_recipe
+from coconut_tasks.recipe.model import BuildType, Component, Firmware, Kernel, Module, Platform, Recipe, Target
 
 RECIPES = sorted((Path(__file__).parent / "recipes").glob("*.json"))
 
@@ -544,8 +544,8 @@ def test_lenient_passes_over_what_the_type_of_an_item_has_no_use_for() -> None:
         assert outcome(text) == ([f"r.json:{message}"], [])
         assert outcome(text, lenient=True) == ([], [f"r.json:{message}"])
     with_it, without = (load_recipe("r", text.encode(), lenient=True) for text in (cargo, svsm('"features": "a"')))
-    ground = Ground(Options(), Layout("bin"))
-    assert plan_recipes([with_it], ground).steps == plan_recipes([without], ground).steps
+    context = PlanContext(Options(), Layout("bin"))
+    assert plan_recipes([with_it], context).steps == plan_recipes([without], context).steps
     # xbuild, too: it would be built by another compiler than the recipe says
     assert outcome(svsm('"toolchain": "nightly"'), lenient=True)[0]
 
@@ -645,9 +645,9 @@ def test_check_and_build_are_the_halves_of_load() -> None:
 
 def test_a_recipe_known_valid_needs_no_jsonschema() -> None:
     program = (
-        "import sys; from coconut_tasks.load import load_recipe\n"
+        "import sys; from coconut_tasks.recipe.load import load_recipe\n"
         "print(load_recipe('r', sys.stdin.buffer.read(), valid=True).kernel.svsm.name)\n"
-        "heavy = ('jsonschema', 'coconut_tasks.jsontext', 'coconut_tasks.schema')\n"
+        "heavy = ('jsonschema', 'coconut_tasks.recipe.positions', 'coconut_tasks.recipe.schema')\n"
         "print([name for name in heavy if name in sys.modules])"
     )
     run = subprocess.run(

@@ -16,10 +16,10 @@ import pytest
 from conftest import DODO, QEMU, Outcome, Site, copy_sample, host_triple
 
 from coconut_tasks import __version__
-from coconut_tasks.layout import PAPERS
+from coconut_tasks.layout import SIDECARS
 from coconut_tasks.options import from_words
-from coconut_tasks.session import open_session
-from coconut_tasks.source import shipped
+from coconut_tasks.package import data_path
+from coconut_tasks.workspace.session import open_session
 
 pytestmark = pytest.mark.long
 ALL_STEPS = {
@@ -61,7 +61,7 @@ def test_a_recipe_becomes_images_and_measurements_and_a_second_run_builds_nothin
     first = site.build(recipe)
     assert first.built == ALL_STEPS
     parts = "svsm bldr tdx-stage1 svsm-fs.bin q.igvm coconut-hyper-v.igvm"
-    beside = [name + end for name in ("q.igvm", "coconut-hyper-v.igvm") for end in PAPERS]
+    beside = [name + end for name in ("q.igvm", "coconut-hyper-v.igvm") for end in SIDECARS]
     assert set(site.contents()) == {*parts.split(), *beside}
     assert set(first.digests) == {"q.igvm", "coconut-hyper-v.igvm"}
 
@@ -123,10 +123,10 @@ def test_one_task_builds_just_what_it_needs(site: Site) -> None:
     assert set(site.contents()) == {"svsm", "bldr", "tdx-stage1", "svsm-fs.bin", "q.igvm"}
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in shipped("config").glob("*.json")))
+@pytest.mark.parametrize("name", sorted(path.name for path in data_path("config").glob("*.json")))
 def test_our_own_recipes_work_on_the_sample(name: str, site: Site) -> None:
     outcome = site.build(f"RECIPE=config/{name}")
-    targets = json.loads((shipped("config") / name).read_text())["igvm"]
+    targets = json.loads((data_path("config") / name).read_text())["igvm"]
     assert set(outcome.digests) == {target["output"] for target in targets.values()}
     again = site.build(f"RECIPE=config/{name}")
     assert again.built == set()
@@ -558,7 +558,7 @@ def test_a_recipe_that_comes_with_the_package_is_not_mistaken_for_the_trees(site
     outcome = site.doit("list", "RECIPE=config/qemu.json")
     note = "is neither here nor in the tree"
     assert f"note: config/qemu.json {note}: " in outcome.err
-    assert note not in site.doit("list", f"RECIPE={shipped('config/qemu.json')}").err
+    assert note not in site.doit("list", f"RECIPE={data_path('config/qemu.json')}").err
 
 
 def test_a_dodo_may_have_tasks_of_its_own_with_files(site: Site) -> None:
@@ -624,7 +624,7 @@ def test_images_of_clean_builds_are_identical(
         clone = Site(tmp_path, tmp_path / "target")
         clone.build("RECIPE=config/all-targets.json")
         images.append({name: content for name, content in clone.contents().items() if ".igvm" in name})
-    assert len(images[0]) == 3 + 3 * len(PAPERS)
+    assert len(images[0]) == 3 + 3 * len(SIDECARS)
     assert all(image == images[0] for image in images)
 
 
@@ -685,8 +685,9 @@ def test_a_run_that_has_nothing_to_do_loads_only_what_it_needs(site: Site) -> No
         "import sys; sys.argv = ['doit', *sys.argv[1:]]\n"
         "from doit.doit_cmd import DoitMain\n"
         "assert DoitMain().run(sys.argv[1:]) == 0\n"
-        "heavy = ('jsonschema', 'coconut_tasks.work', 'coconut_tasks.rules', 'coconut_tasks.schema', 'coconut_tasks.jsontext',\n"
-        "         'cbor2', 'in_toto_attestation', 'google.protobuf', 'coconut_tasks.papers', 'coconut_tasks.igvm.snp')\n"
+        "heavy = ('jsonschema', 'coconut_tasks.actions.perform', 'coconut_tasks.recipe.rules', 'coconut_tasks.recipe.schema',\n"
+        "         'coconut_tasks.recipe.positions', 'cbor2', 'in_toto_attestation', 'google.protobuf',\n"
+        "         'coconut_tasks.evidence', 'coconut_tasks.igvm.snp')\n"
         "loaded = [name for name in heavy if name in sys.modules]\n"
         "assert not loaded, loaded\n"
     )

@@ -14,35 +14,35 @@ from pathlib import Path
 
 import pytest
 
-from coconut_tasks.staleness import Cause
+from coconut_tasks.freshness.staleness import Cause
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "coconut_tasks"
 PAGE = ROOT / "docs" / "troubleshooting.md"
 ERRORS = {"UsageError", "StepError", "RecipeError", "CommandFailed", "TaskFailed", "InvalidTask", "ArgumentTypeError"}
-TELLERS = {"tell", "fail", "Finding", "_start_anew", "warn"}
+TELLERS = {"tell", "fail", "Diagnostic", "_start_anew", "warn"}
 """Functions and classes whose arguments users read."""
-WHOLE_MODULES = {"tasks/preflight.py", "rules.py", "schema.py", "jsontext.py"}
+WHOLE_MODULES = {"tasks/preflight.py", "recipe/rules.py", "recipe/schema.py", "recipe/positions.py"}
 """Modules whose texts are all for users."""
 FUNCTIONS = {
     ("inputs/cargo.py", "behind_links"),
     ("inputs/toolchain.py", "toolchain_fault"),
     ("inputs/toolchain.py", "target_fault"),
     ("inputs/toolchain.py", "_by_rustup"),
-    ("plan/__init__.py", "_clashes"),
-    ("plan/__init__.py", "_unused_features"),
+    ("plan/plan.py", "_clashes"),
+    ("plan/plan.py", "_unused_features"),
     ("effects/process.py", "_how_it_ended"),
     ("tasks/interrupt.py", "end"),
-    ("tasks/commands.py", "_told"),
-    ("load.py", "check"),
-    ("session.py", "_triple"),
-    ("work/firmware.py", "_wrong_with"),
-    ("work/firmware.py", "image_fault"),
-    ("work/make.py", "_tell_of_variables"),
-    ("work/reproducible.py", "warn_of_paths"),
+    ("tasks/task_command.py", "_told"),
+    ("recipe/load.py", "check"),
+    ("workspace/session.py", "_triple"),
+    ("actions/firmware.py", "_wrong_with"),
+    ("actions/firmware.py", "image_fault"),
+    ("actions/make.py", "_tell_of_variables"),
+    ("actions/reproducible.py", "warn_of_paths"),
 }
 """Functions that make messages and raise no error themselves."""
-NOT_FOR_USERS = {"reference.py"}
+NOT_FOR_USERS = {"recipe/reference.py"}
 """Modules that only contributors run."""
 
 

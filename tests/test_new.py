@@ -13,10 +13,10 @@ import pytest
 from conftest import DODO, Outcome, Site, environment
 from terminal import Terminal
 
-from coconut_tasks.load import check
-from coconut_tasks.recipe import TARGETS
-from coconut_tasks.source import shipped
-from coconut_tasks.starter import LOADERS, Answers, recipe_text, schema_for
+from coconut_tasks.package import data_path
+from coconut_tasks.recipe.load import check
+from coconut_tasks.recipe.model import TARGETS
+from coconut_tasks.recipe.starter import LOADERS, Answers, recipe_text, schema_for
 
 NEW = [sys.executable, "-m", "doit", "new"]
 
@@ -150,15 +150,15 @@ def test_what_is_wrong_is_said_with_what_is_right_and_nothing_is_written(
 
 
 def test_an_editor_finds_the_schema(tmp_path: Path) -> None:
-    checkout = shipped("schema").parent
+    checkout = data_path("schema").parent
     assert schema_for(checkout / "config" / "new.json") == "../schema/recipe.schema.json"
     elsewhere = schema_for(tmp_path / "r.json")
-    assert elsewhere == (shipped("schema") / "recipe.schema.json").as_uri()
+    assert elsewhere == (data_path("schema") / "recipe.schema.json").as_uri()
 
 
 def test_the_shipped_recipes_name_the_schema() -> None:
-    for path in shipped("config").glob("*.json"):
-        assert (path.parent / recipe(path)["$schema"]).resolve() == shipped("schema") / "recipe.schema.json"
+    for path in data_path("config").glob("*.json"):
+        assert (path.parent / recipe(path)["$schema"]).resolve() == data_path("schema") / "recipe.schema.json"
 
 
 def test_on_a_terminal_empty_answers_take_the_defaults(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from conftest import QEMU, Outcome, Site
 
-from coconut_tasks.difference import difference
+from coconut_tasks.steps.command_diff import difference
 
 MODULES: dict[str, Any] = {**deepcopy(QEMU), "fs": {"modules": {"userinit": {"path": "/init"}}}}
 MAKE: dict[str, Any] = {"type": "make", "output_file": "bin/stage1-trampoline", "objcopy": "binary"}

@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from coconut_tasks.errors import UsageError
-from coconut_tasks.layout import PAPERS, Layout
-from coconut_tasks.load import load_recipe
+from coconut_tasks.layout import SIDECARS, Layout
 from coconut_tasks.options import Options, parse_features
-from coconut_tasks.plan import Plan, plan_recipes
-from coconut_tasks.plan.ground import Ground
-from coconut_tasks.recipe import BuildType, Component, Recipe, Target
-from coconut_tasks.step import CargoItem, Command, FirmwareImage, FsImage, IgvmFile, Provenance, Step, direct_needs
+from coconut_tasks.plan.context import PlanContext
+from coconut_tasks.plan.plan import Plan, plan_recipes
+from coconut_tasks.recipe.load import load_recipe
+from coconut_tasks.recipe.model import BuildType, Component, Recipe, Target
+from coconut_tasks.steps.action import CargoItem, FirmwareImage, FsImage, IgvmImage, Provenance
+from coconut_tasks.steps.command import Command
+from coconut_tasks.steps.step import Step, direct_needs
 from coconut_tasks.tools.cargo import cargo_command
 from coconut_tasks.tools.igvmbuilder import Parts, igvmbuilder_command
 from coconut_tasks.tools.make import make_command
@@ -30,12 +32,12 @@ def recipe(source: str = "a.json", **changes: Any) -> Recipe:
     return load_recipe(source, json.dumps({**RECIPE, **changes}).encode())
 
 
-def ground(**options: Any) -> Ground:
-    return Ground(Options(workdir="/home/me", **options), Layout("bin"))
+def context(**options: Any) -> PlanContext:
+    return PlanContext(Options(workdir="/home/me", **options), Layout("bin"))
 
 
 def plan(*recipes: Recipe, **options: Any) -> Plan:
-    return plan_recipes(recipes or (recipe(),), ground(**options))
+    return plan_recipes(recipes or (recipe(),), context(**options))
 
 
 def step(found: Plan, name: str) -> Step:
@@ -126,21 +128,21 @@ def test_variants_never_share_a_file() -> None:
 
 
 def test_another_tree_is_another_variant() -> None:
-    other = plan_recipes([recipe()], replace(ground(), tree="/other"))
+    other = plan_recipes([recipe()], replace(context(), tree="/other"))
     assert changed(plan(), other) == set(keys(plan()))
 
 
 def test_kernel_parts_images_and_measurements_are_shown_in_bin() -> None:
     shown = {place for found in plan(recipe(fs={"modules": {"init": {}}})).steps for _, place in found.publish}
-    papers = [f"a.igvm{end}" for end in PAPERS]
+    papers = [f"a.igvm{end}" for end in SIDECARS]
     assert shown == {f"bin/{name}" for name in ["svsm", "bldr", "svsm-fs.bin", "a.igvm", *papers]}
 
 
 def test_modules_are_laid_out_by_their_paths() -> None:
     found = plan(recipe(fs={"modules": {"z": {"path": "/init"}, "a": {"path": "/test/a"}, "m": {}}}))
-    work = step(found, "fs:image").work
-    assert isinstance(work, FsImage)
-    assert [path for path, _ in work.files] == ["init", "m", "test/a"]
+    action = step(found, "fs:image").action
+    assert isinstance(action, FsImage)
+    assert [path for path, _ in action.files] == ["init", "m", "test/a"]
 
 
 def test_a_module_at_another_path_is_the_same_build() -> None:
@@ -152,25 +154,25 @@ def test_a_target_without_snp_has_no_measurement() -> None:
     found = plan(recipe(igvm={"hyper-v": {"platforms": ["vsm", "native"]}}))
     assert {"tool:igvmbuilder", "igvm:hyper-v"} <= keys(found).keys()
     assert not {"tool:igvmmeasure", "measure:hyper-v"} & keys(found).keys()
-    work = step(found, "igvm:hyper-v").work
-    assert isinstance(work, IgvmFile)
-    assert "--policy" not in work.build.argv
+    action = step(found, "igvm:hyper-v").action
+    assert isinstance(action, IgvmImage)
+    assert "--policy" not in action.build.argv
 
 
 def test_a_provenance_is_of_the_steps_that_its_own_image_is_made_by() -> None:
     found = plan(recipe(igvm={"qemu": {}, "hyper-v": {"platforms": ["vsm"]}}, fs={"modules": {"init": {}}}))
-    made = {name: step(found, f"provenance:{name}").work for name in ("qemu", "hyper-v")}
+    made = {name: step(found, f"provenance:{name}").action for name in ("qemu", "hyper-v")}
     links = {step.link: step.name for step in found.steps if step.link}
     both = {"kernel:svsm", "kernel:bldr", "tool:packit", "module:init", "fs:image", "tool:igvmbuilder"}
     assert {
-        name: {links[link] for link in work.links} for name, work in made.items() if isinstance(work, Provenance)
+        name: {links[link] for link in action.links} for name, action in made.items() if isinstance(action, Provenance)
     } == {
         "qemu": both | {"igvm:qemu", "tool:igvmmeasure", "measure:qemu"},
         "hyper-v": both | {"igvm:hyper-v"},
     }
-    for work in made.values():
-        assert isinstance(work, Provenance)
-        assert [name for name, _ in work.parts] == ["kernel:svsm", "kernel:bldr", "fs:image"]
+    for action in made.values():
+        assert isinstance(action, Provenance)
+        assert [name for name, _ in action.parts] == ["kernel:svsm", "kernel:bldr", "fs:image"]
     assert isinstance(made["hyper-v"], Provenance) and made["hyper-v"].measurement is None
 
 
@@ -178,9 +180,9 @@ def test_what_was_asked_for_beside_the_recipe_is_in_the_provenance() -> None:
     found = plan(
         release=True, offline=True, verbose=True, reproducible=True, features=parse_features("attest, packit:x")
     )
-    work = step(found, "provenance:qemu").work
-    assert isinstance(work, Provenance)
-    assert dict(work.options) == {"RELEASE": "1", "REPRODUCIBLE": "1", "FEATURES": "svsm:attest,packit:x"}
+    action = step(found, "provenance:qemu").action
+    assert isinstance(action, Provenance)
+    assert dict(action.options) == {"RELEASE": "1", "REPRODUCIBLE": "1", "FEATURES": "svsm:attest,packit:x"}
     assert changed(plan(features=parse_features("nobody:x")), plan()) == {"provenance:qemu"}
 
 
@@ -193,26 +195,26 @@ def test_a_recipe_without_targets_builds_its_parts() -> None:
 
 
 def test_a_tree_without_the_release_crate_has_no_version_step() -> None:
-    found = plan_recipes([recipe()], replace(ground(), has_version_file=False))
+    found = plan_recipes([recipe()], replace(context(), has_version_file=False))
     assert "version:git" not in keys(found)
     assert not any(step.after for step in found.steps)
 
 
 def test_the_target_triple_is_the_grounds() -> None:
-    found = plan_recipes([recipe()], replace(ground(), triple="x86_64-unknown-linux-gnu"))
-    work = step(found, "kernel:svsm").work
-    assert isinstance(work, CargoItem)
-    assert "x86_64-unknown-linux-gnu" in work.build.argv
+    found = plan_recipes([recipe()], replace(context(), triple="x86_64-unknown-linux-gnu"))
+    action = step(found, "kernel:svsm").action
+    assert isinstance(action, CargoItem)
+    assert "x86_64-unknown-linux-gnu" in action.build.argv
 
 
 def test_host_tools_are_not_built_for_a_default_target() -> None:
     host = "x86_64-unknown-linux-gnu"
     modules = recipe(fs={"modules": {"init": {}}})
     plain = plan(modules)
-    found = plan_recipes([modules], replace(ground(), host=host))
+    found = plan_recipes([modules], replace(context(), host=host))
     assert {name for name in changed(plain, found) if name.startswith(("kernel:", "module:"))} == set()
-    works = {step.name: step.work for step in found.steps if isinstance(step.work, CargoItem)}
-    named = {name: work.build.argv[work.build.argv.index("--target") + 1] for name, work in works.items()}
+    works = {step.name: step.action for step in found.steps if isinstance(step.action, CargoItem)}
+    named = {name: action.build.argv[action.build.argv.index("--target") + 1] for name, action in works.items()}
     assert named == {name: host if name.startswith("tool:") else "x86_64-unknown-none" for name in works}
 
 
@@ -221,52 +223,52 @@ def test_host_tools_are_not_built_for_a_default_target() -> None:
 
 def firmware(value: Any, **environment: str) -> tuple[FirmwareImage, Plan]:
     found = plan(recipe(firmware=value), environment=environment)
-    work = step(found, "firmware:guest").work
-    assert isinstance(work, FirmwareImage)
-    return work, found
+    action = step(found, "firmware:guest").action
+    assert isinstance(action, FirmwareImage)
+    return action, found
 
 
 def test_a_firmware_file_wins_over_the_variable() -> None:
-    work, found = firmware({"file": "fw/OVMF.fd", "env": "FW_FILE"}, FW_FILE="/other.fd")
-    assert (work.source, work.variable) == ("fw/OVMF.fd", None)
+    action, found = firmware({"file": "fw/OVMF.fd", "env": "FW_FILE"}, FW_FILE="/other.fd")
+    assert (action.source, action.variable) == ("fw/OVMF.fd", None)
     assert step(found, "firmware:guest").inputs == ("fw/OVMF.fd",)
 
 
 def test_a_firmware_variable_is_relative_to_where_the_user_stands() -> None:
-    work, found = firmware({"env": "FW_FILE"}, FW_FILE="OVMF.fd")
-    assert work.source == "/home/me/OVMF.fd"
-    igvm = step(found, "igvm:qemu").work
-    assert isinstance(igvm, IgvmFile)
-    assert igvm.build.argv[igvm.build.argv.index("--firmware") + 1] == work.output
+    action, found = firmware({"env": "FW_FILE"}, FW_FILE="OVMF.fd")
+    assert action.source == "/home/me/OVMF.fd"
+    igvm = step(found, "igvm:qemu").action
+    assert isinstance(igvm, IgvmImage)
+    assert igvm.build.argv[igvm.build.argv.index("--firmware") + 1] == action.output
 
 
 def test_without_the_firmware_variable_the_image_has_no_firmware() -> None:
     found = plan(recipe(firmware={"env": "FW_FILE"}), environment={"FW_FILE": ""})
     assert not [one for one in found.steps if one.stage == "firmware"]
-    igvm = step(found, "igvm:qemu").work
-    assert isinstance(igvm, IgvmFile)
+    igvm = step(found, "igvm:qemu").action
+    assert isinstance(igvm, IgvmImage)
     assert "--firmware" not in igvm.build.argv
 
 
 def test_a_firmware_command_runs_without_its_variable_too() -> None:
-    work, found = firmware({"env": "FW_FILE", "command": ["./fetch.sh"]})
-    assert (work.command, work.source) == (Command(("./fetch.sh",)), None)
-    igvm = step(found, "igvm:qemu").work
-    assert isinstance(igvm, IgvmFile)
+    action, found = firmware({"env": "FW_FILE", "command": ["./fetch.sh"]})
+    assert (action.command, action.source) == (Command(("./fetch.sh",)), None)
+    igvm = step(found, "igvm:qemu").action
+    assert isinstance(igvm, IgvmImage)
     assert "--firmware" not in igvm.build.argv
 
 
 def test_a_firmware_command_makes_its_file_no_input_known_beforehand() -> None:
-    work, found = firmware({"command": ["./fetch.sh", "a b"], "file": "fw.fd"})
-    assert work.command is not None
-    assert work.command.argv == ("./fetch.sh", "a b")
+    action, found = firmware({"command": ["./fetch.sh", "a b"], "file": "fw.fd"})
+    assert action.command is not None
+    assert action.command.argv == ("./fetch.sh", "a b")
     assert step(found, "firmware:guest").inputs == ()
 
 
 def test_a_firmware_command_alone_puts_no_firmware_into_the_image() -> None:
     _, found = firmware({"command": ["true"]})
-    igvm = step(found, "igvm:qemu").work
-    assert isinstance(igvm, IgvmFile)
+    igvm = step(found, "igvm:qemu").action
+    assert isinstance(igvm, IgvmImage)
     assert "--firmware" not in igvm.build.argv
     assert step(found, "firmware:guest").outputs == (step(found, "firmware:guest").link,)
 

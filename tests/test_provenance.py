@@ -23,24 +23,25 @@ from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenan
 from in_toto_attestation.v1.statement import Statement
 from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
 
-from coconut_tasks.igvm.snp import PAGE_KINDS, MeasuredPage, Options, measure_pages
+from coconut_tasks.actions.measure import measure, pages_of
+from coconut_tasks.evidence.link import Link, link_text, read_link
+from coconut_tasks.evidence.pages import blocks_of, page_texts
+from coconut_tasks.evidence.statement import ImageBuild, Tool, files_text, materials_of, statement
+from coconut_tasks.igvm.snp import PAGE_KINDS, MeasuredPage, MeasureOptions, measure_pages
 from coconut_tasks.inputs import commit as asking
 from coconut_tasks.inputs.commit import find_source
 from coconut_tasks.inputs.environment import reproducible_environment
 from coconut_tasks.inputs.files import Files, Since
-from coconut_tasks.inputs.git import Repository, Source, ask_git, find_repository
-from coconut_tasks.inputs.remap import by_length, machine_prefixes
-from coconut_tasks.papers.link import Link, link_text, read_link
-from coconut_tasks.papers.pages import blocks_of, page_texts
-from coconut_tasks.papers.statement import Build, Tool, files_text, materials_of, statement
-from coconut_tasks.step import Command, Measurement
-from coconut_tasks.work.measure import measure, pages_of
-from coconut_tasks.world import Reproducible, open_world
+from coconut_tasks.inputs.git import Repository, SourceRevision, ask_git, find_repository
+from coconut_tasks.reproducible.remap import by_length, machine_prefixes
+from coconut_tasks.steps.action import Measurement
+from coconut_tasks.steps.command import Command
+from coconut_tasks.workspace.workspace import Reproducible, open_workspace
 
 MODULES: dict[str, Any] = {"fs": {"modules": {"userinit": {"path": "/init"}}}}
 
 
-def find_commit(tree: str, environment: dict[str, str], names: dict[str, str]) -> Source | None:
+def find_commit(tree: str, environment: dict[str, str], names: dict[str, str]) -> SourceRevision | None:
     return find_source(find_repository(tree, environment), environment, names)
 
 
@@ -553,12 +554,12 @@ def test_a_link_says_the_same_after_a_way_through_its_text() -> None:
     assert read_link(link_text(link)) == link
 
 
-def build(**changes: Any) -> Build:
+def build(**changes: Any) -> ImageBuild:
     values: dict[str, Any] = {
         "image": "a.igvm", "sha256": "0" * 64, "recipe": "r.json", "recipe_sha256": "1" * 64, "content": {"n": 3, "x": 1.5},
         "target": "qemu", "options": {}, "links": [], "builder": {},
     }  # fmt: skip
-    return Build(**{**values, **changes})
+    return ImageBuild(**{**values, **changes})
 
 
 def test_a_name_that_is_no_text_can_be_told_all_the_same() -> None:
@@ -588,7 +589,7 @@ def test_whatever_is_told_the_library_of_in_toto_takes_it() -> None:
         "digest": "0" * 96, "platform": "snp", "policy": "0x30000", "check_kvm": False, "measure_native_zeroes": True,
     }  # fmt: skip
     pages = ["0x1000 zero -"]
-    source = Source("1" * 40, [odd, "plain"], "sha256:00")
+    source = SourceRevision("1" * 40, [odd, "plain"], "sha256:00")
     tools = [Tool("rustc", odd, odd), Tool("make", odd, odd, "ab")]
     for changes in (
         {"links": [link], "tools": tools, "options": {"FEATURES": odd}},
@@ -626,7 +627,8 @@ def test_a_statement_has_a_resource_on_each_line() -> None:
 
 
 def test_the_library_of_in_toto_is_not_needed_to_write_one() -> None:
-    code = "import coconut_tasks.work, sys; print(*sorted(name for name in sys.modules if name.startswith(('in_toto', 'google'))))"
+    library = "name for name in sys.modules if name.startswith(('in_toto', 'google'))"
+    code = f"import coconut_tasks.actions.perform, sys; print(*sorted({library}))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
 
 
@@ -674,12 +676,12 @@ def test_the_pages_that_were_measured_are_told_without_another_look(native_zero:
     headers = (platform(), page(0x1000), page(0x2000, file_offset=112))
     file = tmp_path / "a.igvm"
     file.write_bytes(igvm(*headers, data=b"x" * 4096))
-    options = Options(native_zero=native_zero, tolerant=True)
+    options = MeasureOptions(native_zero=native_zero, tolerant=True)
     measured, pages = measure_pages(file.read_bytes(), options)
     (tmp_path / "bin" / ".coconut" / "logs").mkdir(parents=True)
-    world = open_world(str(tmp_path), str(tmp_path / "bin"), {"PATH": os.environ["PATH"]})
+    workspace = open_workspace(str(tmp_path), str(tmp_path / "bin"), {"PATH": os.environ["PATH"]})
     command = Command(("echo", f"Launch Digest: {measured.digest.hex()}"))
-    work = Measurement(
+    action = Measurement(
         command,
         "a.igvm",
         "a.igvm",
@@ -694,11 +696,11 @@ def test_the_pages_that_were_measured_are_told_without_another_look(native_zero:
         "values",
         "corim",
     )
-    measure(work, world, tmp_path / "log")
+    measure(action, workspace, tmp_path / "log")
     file.unlink()
-    assert pages_of("a.igvm", native_zero, world) == pages
+    assert pages_of("a.igvm", native_zero, workspace) == pages
     with pytest.raises(FileNotFoundError):
-        pages_of("a.igvm", not native_zero, world)
+        pages_of("a.igvm", not native_zero, workspace)
 
 
 def test_of_equal_blocks_the_one_that_goes_on_is_meant() -> None:
@@ -1063,7 +1065,7 @@ def test_a_repository_that_names_things_by_sha256_is_known_too(tmp_path: Path) -
     repository = find_repository(str(tmp_path / "r"), environment)
     read, cache = {"a.c": str(tmp_path / "r" / "a.c")}, tmp_path / "commit.json"
     for _ in range(2):
-        assert find_source(repository, environment, read, {}, cache) == Source(repository.commit, [])
+        assert find_source(repository, environment, read, {}, cache) == SourceRevision(repository.commit, [])
     assert len(repository.commit) == 64
 
 
@@ -1081,18 +1083,19 @@ def test_how_long_the_paths_of_a_machine_are_is_not_told() -> None:
     for tree, home in (("/a", "/home/somebody/.cargo"), ("/home/somebody/else/svsm", "/c")):
         prefixes = tuple(by_length(machine_prefixes(tree, f"{tree}/bin", f"{tree}/bin/target", {"CARGO_HOME": home})))
         given = {"CARGO_HOME": home, "PATH": f"{home}/bin:/usr/bin"}
-        world = open_world(tree, f"{tree}/bin", reproducible_environment(given, [], 0, f"{tree}/bin/compilers"))
-        world.reproducible = Reproducible("config", f"{tree}/bin/target", f"{tree}/bin/compilers", prefixes, (None,))
-        told.add(world.neutral(world.environment["PATH"]))
-        assert world.neutral(f"-L {tree}/x -L{home} /b{tree} {tree}b") == f"-L /svsm/x -L/cargo /b{tree} {tree}b"
+        environment = reproducible_environment(given, [], 0, f"{tree}/bin/compilers")
+        reproducible = Reproducible("config", f"{tree}/bin/target", f"{tree}/bin/compilers", prefixes, (None,))
+        workspace = open_workspace(tree, f"{tree}/bin", environment, reproducible=reproducible)
+        told.add(workspace.neutral(workspace.environment["PATH"]))
+        assert workspace.neutral(f"-L {tree}/x -L{home} /b{tree} {tree}b") == f"-L /svsm/x -L/cargo /b{tree} {tree}b"
     assert told == {"/bin/compilers:/cargo/bin:/usr/bin"}
 
 
 def test_a_name_on_paper_leads_to_its_file() -> None:
-    world = open_world("/home/me/tree", "/out", {"HOME": "/home/me", "CARGO_HOME": "/cargo"})
+    workspace = open_workspace("/home/me/tree", "/out", {"HOME": "/home/me", "CARGO_HOME": "/cargo"})
     names = {
         "/out/x": "bin/x", "/home/me/tree/bin/x": "./bin/x", "/home/me/tree/bin": "./bin", "/home/me/tree/binary": "binary",
         "/home/me/b": "../b", "/home/me/tree/a/b": "a/b", "/cargo/registry": "$CARGO_HOME/registry", "/etc/x": "/etc/x",
     }  # fmt: skip
-    assert {path: world.named(path) for path in names} == names
-    assert {world.located(name): name for name in names.values()} == names
+    assert {path: workspace.named(path) for path in names} == names
+    assert {workspace.located(name): name for name in names.values()} == names

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from coconut_tasks import reference
-from coconut_tasks.schema import schema_text
+from coconut_tasks.recipe import reference
+from coconut_tasks.recipe.schema import schema_text
 
 SCHEMA: dict[str, Any] = json.loads(schema_text())
 PAGE = reference.reference_text(SCHEMA)
@@ -30,7 +30,7 @@ def rows(section: str) -> dict[str, list[str]]:
 def test_the_committed_page_is_up_to_date() -> None:
     assert reference.reference_path().read_text(encoding="utf-8") == PAGE
     run = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "coconut_tasks.reference", "--check"],
+        [sys.executable, "-W", "error", "-m", "coconut_tasks.recipe.reference", "--check"],
         cwd=Path(__file__).parent.parent,
         check=False,
     )
@@ -81,7 +81,7 @@ def test_write_and_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     page = tmp_path / "recipe-reference.md"
     monkeypatch.setattr(reference, "reference_path", lambda: page)
     assert reference.main(["--check"]) == 1
-    assert capsys.readouterr().err == f"{page}: not what the schema says: python -m coconut_tasks.reference\n"
+    assert capsys.readouterr().err == f"{page}: not what the schema says: python -m coconut_tasks.recipe.reference\n"
     assert reference.main([]) == 0
     assert page.read_text(encoding="utf-8") == PAGE
     assert reference.main(["--check"]) == 0
@@ -93,5 +93,5 @@ def test_a_wrong_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert reference.main(["--chekc"]) == 2
     monkeypatch.setattr(reference, "reference_path", lambda: tmp_path / "docs" / "page.md")
     assert reference.main([]) == 2
-    usage = "usage, in a checkout: python -m coconut_tasks.reference [--check]\n"
+    usage = "usage, in a checkout: python -m coconut_tasks.recipe.reference [--check]\n"
     assert capsys.readouterr().err == usage * 2

@@ -15,12 +15,13 @@ import pytest
 from conftest import Site
 from igvm_files import SNP, header, igvm, page, platform
 
-from coconut_tasks.igvm.snp import Options, measure
+from coconut_tasks.actions.measure import measure as write_measurement
+from coconut_tasks.evidence.reference_values import PROFILE, PROFILE_TAG_ID, corim, trustee
+from coconut_tasks.igvm.snp import MeasureOptions, measure
 from coconut_tasks.layout import CORIM, DIGEST_HEX, REFERENCE_VALUES
-from coconut_tasks.papers.reference_values import PROFILE, PROFILE_TAG_ID, corim, trustee
-from coconut_tasks.step import Command, Measurement
-from coconut_tasks.work.measure import measure as write_measurement
-from coconut_tasks.world import open_world
+from coconut_tasks.steps.action import Measurement
+from coconut_tasks.steps.command import Command
+from coconut_tasks.workspace.workspace import open_workspace
 
 DIGEST = bytes(range(48))
 # Made by crate corim 0.1.4 on 2026-11-24: ComidBuilder with add_reference_triple_for, for the second one also
@@ -88,7 +89,7 @@ def id_block(svn: int, mask: int, digest: bytes = bytes(48)) -> bytes:
 
 
 def test_the_version_number_is_that_of_the_id_block_for_snp() -> None:
-    options = Options(check_id_block=False)
+    options = MeasureOptions(check_id_block=False)
     assert measure(igvm(platform(), page(0x1000), id_block(7, SNP)), options).guest_svn == 7
     assert measure(igvm(platform(), page(0x1000)), options).guest_svn is None
     two = igvm(platform(), platform(mask=2, kind=5), page(0x1000), id_block(7, 2))
@@ -96,10 +97,10 @@ def test_the_version_number_is_that_of_the_id_block_for_snp() -> None:
 
 
 def test_a_measurement_of_an_image_with_an_id_block_leaves_a_corim_with_its_version_number(tmp_path: Path) -> None:
-    digest = measure(igvm(platform(), page(0x1000)), Options()).digest
+    digest = measure(igvm(platform(), page(0x1000)), MeasureOptions()).digest
     (tmp_path / "x.igvm").write_bytes(igvm(platform(), page(0x1000), id_block(7, SNP, digest)))
     (tmp_path / "igvmmeasure").write_bytes(b"")
-    work = Measurement(
+    action = Measurement(
         Command(("echo", f"Launch Digest: {digest.hex().upper()}")),
         igvm="x.igvm",
         tool="igvmmeasure",
@@ -114,7 +115,7 @@ def test_a_measurement_of_an_image_with_an_id_block_leaves_a_corim_with_its_vers
         reference_values="x.values",
         corim="x.corim",
     )
-    write_measurement(work, open_world(str(tmp_path), str(tmp_path / "bin"), dict(os.environ)), tmp_path / "log")
+    write_measurement(action, open_workspace(str(tmp_path), str(tmp_path / "bin"), dict(os.environ)), tmp_path / "log")
     assert (tmp_path / "x.corim").read_bytes() == corim(digest, 7)
     assert (tmp_path / "x.values").read_bytes() == trustee(digest)
 

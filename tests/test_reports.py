@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from conftest import QEMU, Site
 
+from coconut_tasks.records.sizes import Sizes
 from coconut_tasks.reports.progress import Running, progress_line, seconds_left
-from coconut_tasks.reports.size import Sizes, size_table
-from coconut_tasks.reports.words import human, seconds_in_words
+from coconut_tasks.reports.size import size_table
+from coconut_tasks.wording import human, seconds_in_words
 
 MODULES: dict[str, Any] = {**deepcopy(QEMU), "fs": {"modules": {"userinit": {"path": "/init"}}}}
 

@@ -21,19 +21,20 @@ import pytest
 from conftest import DODO, QEMU, Outcome, Site, copy_sample, host_triple, kernel_with_a_c_library
 from igvm_files import data_at, header, igvm, page, platform, vp_context
 
+from coconut_tasks.compare.reproduce import diffoscope, manners
+from coconut_tasks.compare.reproduction import Different, Reproduction
+from coconut_tasks.compare.spots import elf_regions, igvm_regions, pieces, spot_text, spots, strings_with
 from coconut_tasks.errors import StepError
-from coconut_tasks.inputs.compilers import compilers
 from coconut_tasks.inputs.environment import reproducible_environment
-from coconut_tasks.inputs.remap import by_length, cargo_config, machine_prefixes, read_configurations
 from coconut_tasks.inputs.version import commit_time, repository
 from coconut_tasks.layout import Layout
-from coconut_tasks.load import load_recipe
 from coconut_tasks.options import Options, from_words
-from coconut_tasks.plan import Plan, plan_recipes
-from coconut_tasks.plan.ground import Ground
-from coconut_tasks.reports.compare import elf_regions, igvm_regions, pieces, spot_text, spots, strings_with
-from coconut_tasks.reports.reproduced import Different, Result, reproduced_text
-from coconut_tasks.reproduce import diffoscope, manners
+from coconut_tasks.plan.context import PlanContext
+from coconut_tasks.plan.plan import Plan, plan_recipes
+from coconut_tasks.recipe.load import load_recipe
+from coconut_tasks.reports.reproduced import reproduced_text
+from coconut_tasks.reproducible.compilers import compilers
+from coconut_tasks.reproducible.remap import by_length, cargo_config, machine_prefixes, read_configurations
 
 pytestmark = pytest.mark.long
 MODULES: dict[str, Any] = {"userinit": {"path": "/init"}, "hello": {"path": "/bin/hello"}}
@@ -77,8 +78,8 @@ def test_umask_jobs_and_the_order_of_keys_change_no_byte(site: Site) -> None:
 
 
 def plan(content: dict[str, Any], **options: Any) -> Plan:
-    ground = Ground(Options(workdir="/home/me", **options), Layout("bin"))
-    return plan_recipes([load_recipe("a.json", json.dumps(content).encode())], ground)
+    context = PlanContext(Options(workdir="/home/me", **options), Layout("bin"))
+    return plan_recipes([load_recipe("a.json", json.dumps(content).encode())], context)
 
 
 def test_it_is_off_by_default_and_both_front_ends_have_it() -> None:
@@ -744,7 +745,7 @@ def test_paths_are_read_to_their_end() -> None:
     ]
 
 
-RESULT = Result(3, (), (("q.igvm", "ab"),), (("one", Path("/b/one")), ("two", Path("/b/two"))))
+RESULT = Reproduction(3, (), (("q.igvm", "ab"),), (("one", Path("/b/one")), ("two", Path("/b/two"))))
 
 
 def test_what_is_told_of_two_builds(tmp_path: Path) -> None:

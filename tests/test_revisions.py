@@ -20,17 +20,17 @@ import pytest
 from conftest import DODO, QEMU, Outcome, Site
 from igvm_files import igvm, page, platform
 
-from coconut_tasks import step
-from coconut_tasks.igvm.snp import Options, measure
+from coconut_tasks.igvm.snp import MeasureOptions, measure
 from coconut_tasks.plan.items import TOOLS
-from coconut_tasks.step import REVISIONS
+from coconut_tasks.steps import action
+from coconut_tasks.steps.action import Action
 
 MADE = {
     "CargoItem": (2, "c108dafbf11844a0"),
     "MakeItem": (2, "21a751b33616f742"),
     "FsImage": (1, "42761b55e590f957"),
     "FirmwareImage": (1, "4f094613819026db"),
-    "IgvmFile": (1, "77249cb818687919"),
+    "IgvmImage": (1, "77249cb818687919"),
     "Measurement": (1, "c7b9a43c612633db"),
     "Provenance": (2, "acffc86971f67041"),
     "VersionFile": (1, "be57cc7bd4593e22"),
@@ -41,7 +41,7 @@ STEPS = {
     "MakeItem": {"kernel:tdx-stage1"},
     "FsImage": {"fs:image"},
     "FirmwareImage": {"firmware:guest"},
-    "IgvmFile": {"igvm:qemu"},
+    "IgvmImage": {"igvm:qemu"},
     "Measurement": {"measure:qemu"},
     "Provenance": {"provenance:qemu"},
     "VersionFile": set(),  # its text itself is compared
@@ -120,7 +120,7 @@ def folder(tmp_path: Path) -> Path:
     for name, text in PROGRAMS.items():
         script(tmp_path / "programs" / name, TOLD + text)
     for name, text in HOST_TOOLS.items():
-        script(tree / "tools" / name, text.replace("{digest}", measure(image, Options()).digest.hex()))
+        script(tree / "tools" / name, text.replace("{digest}", measure(image, MeasureOptions()).digest.hex()))
     (tmp_path / "sysroot/lib/rustlib/x86_64-unknown-none/lib").mkdir(parents=True)
     for name in ("kernel", "release/src"):
         (tree / name).mkdir(parents=True)
@@ -165,7 +165,7 @@ def made(folder: Path) -> dict[str, str]:
         "MakeItem": of("tdx-stage1-*/tdx-stage1"),
         "FsImage": of("fs-*/svsm-fs.bin"),
         "FirmwareImage": of("firmware-*/firmware.bin"),
-        "IgvmFile": of("qemu-*/q.igvm"),
+        "IgvmImage": of("qemu-*/q.igvm"),
         "Measurement": of("measure-qemu-*/*"),
         "Provenance": of("provenance-qemu-*/*"),
         "VersionFile": shown(folder / "svsm" / "release" / "src" / "git_version.rs"),
@@ -177,12 +177,12 @@ def test_bytes_that_we_make_change_only_with_a_revision(folder: Path) -> None:
     plain = made(folder)
     build(folder, "REPRODUCIBLE=1", "kernel")
     texts = {**plain, **{kind: made(folder)[kind] for kind in ("CargoItem", "MakeItem")}}
-    assert texts.keys() == MADE.keys() == {kind.__name__ for kind in REVISIONS}
+    assert texts.keys() == MADE.keys() == {kind.__name__ for kind in Action.__subclasses__()}
     for kind, text in texts.items():
-        revision = REVISIONS[getattr(step, kind)]
+        revision = getattr(action, kind).revision
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         assert (revision, digest) == MADE[kind], (
-            f"what coconut-tasks itself does in a {kind} gives other bytes now: raise its number in step.REVISIONS "
+            f"what coconut-tasks itself does in a {kind} gives other bytes now: raise its revision in steps/action.py "
             f"(once for each released version is enough), and then write it and {digest!r} here. It makes:\n{text}"
         )
 
@@ -196,14 +196,14 @@ def test_a_raised_revision_makes_just_the_steps_of_its_kind_stale(site: Site) ->
     recipe = site.recipe(content)
 
     def newer(kind: str, *words: str) -> Outcome:
-        raised = f"from coconut_tasks import step; step.REVISIONS[step.{kind}] += 1; {MAIN}"
+        raised = f"from coconut_tasks.steps import action; action.{kind}.revision += 1; {MAIN}"
         done = site.run([sys.executable, "-c", raised, *words, recipe, "SVSM=svsm", "BIN=bin"])
         assert done.status == 0, done.text
         return done
 
     newer("VersionFile")
     for kind, steps in STEPS.items():
-        revision = REVISIONS[getattr(step, kind)]
+        revision = getattr(action, kind).revision
         reason = f"coconut-tasks itself makes it in another way now (revision {revision} → {revision + 1})"
         told = re.findall(r"^(\S+) runs: (.*)$", newer(kind, "why").out, re.MULTILINE)
         assert sorted(told) == sorted((name, reason) for name in steps)

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from coconut_tasks import schema
-from coconut_tasks.recipe import BuildType, Component, Firmware, Platform, Target
-from coconut_tasks.rules import PARTS
+from coconut_tasks.recipe import schema
+from coconut_tasks.recipe.model import BuildType, Component, Firmware, Platform, Target
+from coconut_tasks.recipe.rules import PARTS
 
 REPOSITORY = Path(__file__).parent.parent
 SCHEMA: dict[str, Any] = json.loads(schema.schema_text())
@@ -109,7 +109,7 @@ def test_a_module_is_a_part_with_a_path() -> None:
 def test_a_shipped_recipe_is_valid(path: Path) -> None:
     document = json.loads(path.read_text())
     assert Draft202012Validator(SCHEMA).is_valid(document)
-    assert schema.schema_findings(document) == []
+    assert schema.schema_diagnostics(document) == []
 
 
 def leaves(value: Any) -> Iterator[tuple[Any, Any]]:
@@ -162,7 +162,7 @@ def test_what_fits_at_a_look_is_valid_to_jsonschema(path: Path) -> None:
 
 def test_an_edited_recipe_that_is_valid_needs_no_jsonschema() -> None:
     code = (
-        "import json, sys; from coconut_tasks.load import load_recipe\n"
+        "import json, sys; from coconut_tasks.recipe.load import load_recipe\n"
         "load_recipe('r', sys.stdin.buffer.read()); print('jsonschema' in sys.modules)"
     )
     with_null = (
@@ -191,7 +191,7 @@ def test_in_an_installed_package_the_schema_is_inside(tmp_path: Path) -> None:
     shutil.copytree(REPOSITORY / "coconut_tasks", package, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "schema").mkdir()
     shutil.copy(schema.schema_path(), package / "schema")
-    program = "from coconut_tasks.schema import schema_path, schema_text; schema_text(); print(schema_path())"
+    program = "from coconut_tasks.recipe.schema import schema_path, schema_text; schema_text(); print(schema_path())"
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
     )

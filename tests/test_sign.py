@@ -14,18 +14,18 @@ import pytest
 from conftest import QEMU, Site
 
 from coconut_tasks.errors import StepError, UsageError
+from coconut_tasks.evidence.signing import key_as_given, program_for, sign
 from coconut_tasks.layout import (
     BESIDE,
     CORIM,
     DIGEST_JSON,
-    PAPERS,
     PROVENANCE,
     REFERENCE_VALUES,
+    SIDECARS,
     SIGNATURES,
     SIGNED,
     goes_with,
 )
-from coconut_tasks.signing import key_as_given, program_for, sign
 
 needs_ssh_keygen = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen")
 needs_cosign = pytest.mark.skipif(shutil.which("cosign") is None, reason="needs cosign")
@@ -65,7 +65,7 @@ def signatures(site: Site) -> set[str]:
 
 
 def test_all_papers_that_say_what_they_are_about_are_signed_and_their_signatures_go_with_the_image() -> None:
-    assert {*SIGNED} == {*PAPERS} - {".launch-digest.hex"}
+    assert {*SIGNED} == {*SIDECARS} - {".launch-digest.hex"}
     assert {*goes_with("bin/a.igvm", image=True)} == {f"bin/a.igvm{end}" for end in BESIDE}
     for paper in SIGNED:
         ends = goes_with(f"bin/a.igvm{paper}", image=False)

@@ -8,7 +8,8 @@ import pytest
 
 from coconut_tasks.errors import UsageError
 from coconut_tasks.options import Options
-from coconut_tasks.source import default_recipe, find_recipe, find_source, is_svsm_tree, shipped
+from coconut_tasks.package import data_path
+from coconut_tasks.workspace.source import default_recipe, find_recipe, find_source, is_svsm_tree
 
 
 @pytest.fixture
@@ -39,21 +40,21 @@ def test_the_checkout_that_one_stands_in_is_taken_from_its_subfolders_too(tree: 
 def test_elsewhere_the_sample_is_taken_and_outputs_go_to_its_clone(tmp_path: Path) -> None:
     source = find_source(options(tmp_path))
     assert (source.tree, source.bin, source.why) == (
-        str(shipped("sample")),
-        str(shipped("sample").parent / "bin"),
+        str(data_path("sample")),
+        str(data_path("sample").parent / "bin"),
         "the embedded sample",
     )
     assert source.is_sample
 
 
 def test_the_sample_is_known_as_such_by_its_name_too(tmp_path: Path) -> None:
-    source = find_source(options(tmp_path, svsm=str(shipped("sample"))))
-    assert source.is_sample and source.bin == str(shipped("sample").parent / "bin")
+    source = find_source(options(tmp_path, svsm=str(data_path("sample"))))
+    assert source.is_sample and source.bin == str(data_path("sample").parent / "bin")
 
 
 def test_a_folder_inside_of_the_sample_has_no_output_folder_of_its_own() -> None:
-    for inside in (shipped("sample"), shipped("sample") / "kernel", shipped("docs")):
-        assert find_source(options(inside)).bin == str(shipped("sample").parent / "bin")
+    for inside in (data_path("sample"), data_path("sample") / "kernel", data_path("docs")):
+        assert find_source(options(inside)).bin == str(data_path("sample").parent / "bin")
 
 
 def test_files_of_others_keep_a_folder_from_being_taken_by_itself(tree: Path) -> None:
@@ -124,7 +125,7 @@ def test_a_tree_with_a_release_crate_has_a_version_file(tree: Path) -> None:
 
 def test_a_recipe_is_looked_for_where_one_stands_then_in_the_tree_then_among_ours(tree: Path, tmp_path: Path) -> None:
     name = "config/qemu.json"
-    assert find_recipe(name, options(tmp_path), str(tree)) == shipped("config") / "qemu.json"
+    assert find_recipe(name, options(tmp_path), str(tree)) == data_path("config") / "qemu.json"
     for folder in (tree, tmp_path):
         (folder / "config").mkdir()
         (folder / "config" / "qemu.json").write_text("{}")

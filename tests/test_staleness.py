@@ -24,13 +24,16 @@ from conftest import (
     remove_what_was_made,
 )
 
+from coconut_tasks.actions.perform import perform
 from coconut_tasks.errors import StepError
-from coconut_tasks.inputs.known import Inputs
-from coconut_tasks.staleness import Cause, Record, input_files, judge, signature
-from coconut_tasks.step import Command, FirmwareImage, FsImage, Step
-from coconut_tasks.tasks.variants import KEPT
-from coconut_tasks.work import perform
-from coconut_tasks.world import open_world
+from coconut_tasks.freshness.staleness import Cause, check_staleness, input_files, signature
+from coconut_tasks.inputs.discovered import Inputs
+from coconut_tasks.records.record import Record
+from coconut_tasks.records.variants import KEPT
+from coconut_tasks.steps.action import FirmwareImage, FsImage
+from coconut_tasks.steps.command import Command
+from coconut_tasks.steps.step import Step
+from coconut_tasks.workspace.workspace import open_workspace
 
 pytestmark = pytest.mark.long
 OLD = 1_500_000_000
@@ -405,31 +408,31 @@ def test_outputs_are_not_read_once_it_is_clear_that_they_are_made_anew(tmp_path:
     source, output = tmp_path / "source", tmp_path / "output"
     for path in (source, output):
         path.write_text("first")
-    work = FirmwareImage(None, "source", None, "output")
-    step = Step("firmware", "env", "0" * 12, "", work, ("source",), ("output",))
-    world = open_world(str(tmp_path), str(tmp_path / "bin"), {})
-    files = {path: (None, world.files.digest(str(path)) or "") for path in (source, output)}
+    action = FirmwareImage(None, "source", None, "output")
+    step = Step("firmware", "env", "0" * 12, "", action, ("source",), ("output",))
+    workspace = open_workspace(str(tmp_path), str(tmp_path / "bin"), {})
+    files = {path: (None, workspace.files.digest(str(path)) or "") for path in (source, output)}
     record = Record(
-        signature(step, Inputs(), world), Inputs(), {str(source): files[source]}, {"output": files[output]}, {}
+        signature(step, Inputs(), workspace), Inputs(), {str(source): files[source]}, {"output": files[output]}, {}
     )
     source.write_text("second")
     output.write_text("a user's")
     for brief, causes in ((False, [Cause.INPUT_CHANGED, Cause.OUTPUT_CHANGED]), (True, [Cause.INPUT_CHANGED])):
-        world = open_world(str(tmp_path), str(tmp_path / "bin"), {})
-        verdict = judge(step, record, input_files(step, Inputs(), world), world, brief=brief)
+        workspace = open_workspace(str(tmp_path), str(tmp_path / "bin"), {})
+        verdict = check_staleness(step, record, input_files(step, Inputs(), workspace), workspace, brief=brief)
         assert [reason.cause for reason in verdict.reasons] == causes
-        assert (world.files.known(str(output)) is None) == brief
+        assert (workspace.files.known(str(output)) is None) == brief
 
 
 def test_what_an_earlier_run_left_is_not_taken_for_what_a_command_made(tmp_path: Path) -> None:
-    world = open_world(str(tmp_path), str(tmp_path / "bin"), {**os.environ})
+    workspace = open_workspace(str(tmp_path), str(tmp_path / "bin"), {**os.environ})
     output = "bin/.coconut/parts/fs/fs.bin"
-    work = FsImage((), "bin/.coconut/parts/fs/root", Command(("true",)), output)
-    step = Step("fs", "fs", "0" * 12, "", work, (), (output,))
+    action = FsImage((), "bin/.coconut/parts/fs/root", Command(("true",)), output)
+    step = Step("fs", "fs", "0" * 12, "", action, (), (output,))
     (tmp_path / output).parent.mkdir(parents=True)
     (tmp_path / output).write_text("of an earlier run")
     with pytest.raises(StepError, match="made no"):
-        perform(step, world, first=False)
+        perform(step, workspace, first=False)
 
 
 def test_firmware_is_taken_by_content(site: Site) -> None:

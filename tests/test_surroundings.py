@@ -12,7 +12,7 @@ from conftest import Site, git
 
 from coconut_tasks.inputs.environment import cargo_home
 from coconut_tasks.inputs.git import repository_fault
-from coconut_tasks.inputs.surroundings import for_builds
+from coconut_tasks.inputs.inherited import for_builds
 
 HOOK: dict[str, str | None] = {
     "GIT_DIR": ".git",

@@ -15,17 +15,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from coconut_tasks.reports.timeline import (
-    Span,
-    StepTime,
-    Timeline,
-    as_json,
-    chrome_trace,
-    critical_path,
-    from_json,
-    html,
-    work_seconds,
-)
+from coconut_tasks.records.timeline import Span, StepTime, Timeline, as_json, from_json
+from coconut_tasks.reports.timeline import chrome_trace, critical_path, html, work_seconds
 from coconut_tasks.reports.timings import ticks
 
 ODD = """kernel:</div>"<script>&'ü\\"""

@@ -12,21 +12,15 @@ from typing import Any
 
 import pytest
 
-from coconut_tasks.inputs.toolchain import (
-    Toolchain,
-    default_target,
-    find_toolchain,
-    overlooked_choice,
-    target_fault,
-    toolchain_fault,
-)
+from coconut_tasks.inputs.cargo_config import default_target
+from coconut_tasks.inputs.toolchain import Toolchain, find_toolchain, overlooked_choice, target_fault, toolchain_fault
 from coconut_tasks.layout import Layout
-from coconut_tasks.load import load_recipe
 from coconut_tasks.options import Options
-from coconut_tasks.plan import plan_recipes
-from coconut_tasks.plan.ground import Ground
+from coconut_tasks.plan.context import PlanContext
+from coconut_tasks.plan.plan import plan_recipes
+from coconut_tasks.recipe.load import load_recipe
 from coconut_tasks.tasks.preflight import preflight
-from coconut_tasks.world import open_world
+from coconut_tasks.workspace.workspace import open_workspace
 
 
 class Machine:
@@ -284,7 +278,7 @@ def test_no_parser_is_loaded_to_see_that_there_is_no_default_target(tmp_path: Pa
     (tmp_path / ".cargo").mkdir()
     (tmp_path / ".cargo" / "config.toml").write_text(FLAGS)
     code = (
-        "import sys; from coconut_tasks.inputs.toolchain import default_target as found\n"
+        "import sys; from coconut_tasks.inputs.cargo_config import default_target as found\n"
         "print(found(sys.argv[1], {}), 'tomllib' in sys.modules, 'coconut_tasks.inputs.cargo' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True)
@@ -295,9 +289,9 @@ def test_the_hosts_own_target_is_not_asked_for(machine: Machine) -> None:
     """Not every toolchain has it where rustup puts it, and cargo builds for its host all the same."""
     document: dict[str, Any] = {"igvm": {"qemu": {}}, "kernel": {"svsm": {}}}
     recipe = load_recipe("r.json", json.dumps(document).encode())
-    steps = plan_recipes([recipe], Ground(Options(), Layout("bin"), host="x86_64-unknown-linux-gnu")).steps
+    steps = plan_recipes([recipe], PlanContext(Options(), Layout("bin"), host="x86_64-unknown-linux-gnu")).steps
     assert any("x86_64-unknown-linux-gnu" in command.argv for step in steps for command in step.commands)
-    world = open_world(str(machine.tree), str(machine.bin), machine.environment)
-    nodes: Any = [SimpleNamespace(step=step, world=world) for step in steps]
+    workspace = open_workspace(str(machine.tree), str(machine.bin), machine.environment)
+    nodes: Any = [SimpleNamespace(step=step, workspace=workspace) for step in steps]
     (line,) = (line for line in preflight(nodes) if line.startswith("the Rust target"))
     assert line.startswith("the Rust target x86_64-unknown-none is not installed")

@@ -258,7 +258,7 @@ def test_every_problem_has_a_rule_that_is_described() -> None:
 
 
 def sources() -> str:
-    files = ("load.py", "jsontext.py", "tasks/recipe_commands.py")
+    files = ("recipe/load.py", "recipe/positions.py", "commands/recipes.py")
     return "\n".join((ROOT / "coconut_tasks" / name).read_text() for name in files)
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from conftest import QEMU, Outcome, Site
 
+from coconut_tasks.commands.verify import read_expectation
 from coconut_tasks.errors import UsageError
-from coconut_tasks.papers.expected import FORMS, REPORT_SIZE, Expected, digest_in, expected_in
-from coconut_tasks.tasks.verify_command import read_expectation
+from coconut_tasks.evidence.expected import FORMS, REPORT_SIZE, Expected, digest_in, expected_in
 
 DIGEST = "0123456789ab" * 8
 BASE64 = base64.b64encode(bytes.fromhex(DIGEST)).decode()

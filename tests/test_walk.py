@@ -19,8 +19,8 @@ import pytest
 from conftest import MADE, OTHER_FLAGS, Site, kernel_with_a_makefile, makefile_with_a_variable, remove_what_was_made
 
 pytestmark = pytest.mark.long
-PAPERS = {"provenance:qemu", "provenance:hyper-v"}
-TARGETS = {"igvm:qemu", "igvm:hyper-v", "measure:qemu", "measure:hyper-v"} | PAPERS
+SIDECARS = {"provenance:qemu", "provenance:hyper-v"}
+TARGETS = {"igvm:qemu", "igvm:hyper-v", "measure:qemu", "measure:hyper-v"} | SIDECARS
 KERNEL = {"kernel:svsm", "kernel:bldr", "kernel:tdx-stage1"}
 TOOLS = {"tool:igvmbuilder", "tool:igvmmeasure", "tool:packit"}
 MODULES = {"module:userinit", "module:hello", "fs:image"}
@@ -200,7 +200,7 @@ class Walk:
                 self.may_reach(TARGETS, name)
             case "measure-native-zeroes":
                 target["measure-native-zeroes"] = not target.get("measure-native-zeroes", False)
-                self.may_reach({"measure:qemu", "measure:hyper-v"} | PAPERS, name)
+                self.may_reach({"measure:qemu", "measure:hyper-v"} | SIDECARS, name)
             case "no-vtom":
                 target["no-vtom"] = not target.get("no-vtom", False)
                 self.may_reach(TARGETS, name)
@@ -209,7 +209,7 @@ class Walk:
                 self.may_reach({"kernel:svsm"} | TARGETS, name)
             case _:
                 self.recipes[name] = dict(reversed(recipe.items()))
-                self.may_reach(PAPERS, name)  # they name the file by its digest
+                self.may_reach(SIDECARS, name)  # they name the file by its digest
         return f"recipe {name}: {self.recipes[name]}"
 
     def change_environment(self) -> str:
@@ -234,7 +234,7 @@ class Walk:
                 path.write_bytes(path.read_bytes()[:10])
         if path.parent.name == "links":
             stage, component = path.stem[:-13].split("-", 1)
-            self.may_reach({f"{stage}:{component}"} | PAPERS)
+            self.may_reach({f"{stage}:{component}"} | SIDECARS)
         elif ".coconut" in path.parts:
             owner = path.name.removesuffix(".igvm")
             by_name = {"svsm-fs.bin": {"fs:image"}, "userinit": {"module:userinit"}, "hello": {"module:hello"}}

@@ -8,21 +8,18 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from coconut_tasks.effects.stopwatch import lap
 from coconut_tasks.errors import StepError
 from coconut_tasks.layout import VERSION_FILE
-from coconut_tasks.step import Command
+from coconut_tasks.steps.command import Command
 
 _TAIL_LINES = 60
 _REFUSED = re.compile(r"Read-only file system|Permission denied|os error (30|13)\b|ReadOnlyFilesystem|PermissionDenied")
 _SCRIPT = re.compile(r"failed to run custom build command for `(\S+)")
-inherited: set[int] = set()
-"""Descriptors that every child gets: the run's lock."""
-manner: dict[str, str] = {}
-"""Variables that every child gets unless the user set them: they only change how it talks."""
 _running: set[subprocess.Popen[bytes]] = set()
 _over = threading.Event()
 _lock = threading.Lock()
@@ -37,9 +34,19 @@ class CommandFailed(StepError):
         """What was on standard output until then."""
 
 
-def run(command: Command, tree: str, environment: Mapping[str, str], log: Path, *, umask: int = -1) -> str:
+def run(
+    command: Command,
+    tree: str,
+    environment: Mapping[str, str],
+    log: Path,
+    *,
+    umask: int = -1,
+    talk: Mapping[str, str] = MappingProxyType({}),
+    descriptors: Iterable[int] = (),
+) -> str:
     """Run in the tree and return what was printed on standard output; both streams go to the log. ``umask`` is what the
-    child gets; -1 for the one of this process.
+    child gets; -1 for the one of this process. ``talk`` are variables that it gets unless ``environment`` has them, ``descriptors`` files
+    that it gets open.
 
     Raises:
         CommandFailed: the program ended with another status than 0: the exact command, the status, the end of the output.
@@ -57,11 +64,11 @@ def run(command: Command, tree: str, environment: Mapping[str, str], log: Path, 
                 process = subprocess.Popen(
                     command.argv,
                     cwd=tree,
-                    env={**manner, **environment, **dict(command.env)},
+                    env={**talk, **environment, **dict(command.env)},
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=file,
-                    pass_fds=tuple(inherited),
+                    pass_fds=tuple(descriptors),
                     umask=umask,
                     # A group of its own, so that what the command started can be ended with it.
                     process_group=0,

@@ -72,7 +72,7 @@ _MOST_HASHES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class MeasureOptions:
     """How to measure; the first two are igvmmeasure's."""
 
     check_kvm: bool = False
@@ -117,7 +117,7 @@ class MeasuredPage(NamedTuple):
     """Of its bytes in the file; 0 where it has none there, or they are not measured."""
 
 
-def measured_pages(data: bytes | bytearray | memoryview, options: Options) -> list[MeasuredPage]:
+def measured_pages(data: bytes | bytearray | memoryview, options: MeasureOptions) -> list[MeasuredPage]:
     """Every page that goes into the launch digest, in the order in which they do.
 
     Raises:
@@ -126,7 +126,7 @@ def measured_pages(data: bytes | bytearray | memoryview, options: Options) -> li
     return measure_pages(data, options)[1]
 
 
-def measure_pages(data: bytes | bytearray | memoryview, options: Options) -> tuple[Measured, list[MeasuredPage]]:
+def measure_pages(data: bytes | bytearray | memoryview, options: MeasureOptions) -> tuple[Measured, list[MeasuredPage]]:
     """Both at once: the digest, and the pages that it is made of.
 
     Raises:
@@ -159,10 +159,10 @@ def launch_digest(
         IgvmError: igvmmeasure refuses the file too, but for three things that are refused here alone: variable headers that do not begin
             at a multiple of 8, parameter areas of more than ``MOST_PARAMETER_PAGES``, and those that reach beyond the end of memory.
     """
-    return measure(data, Options(check_kvm, native_zero, tolerant=tolerant)).digest
+    return measure(data, MeasureOptions(check_kvm, native_zero, tolerant=tolerant)).digest
 
 
-def measure(data: bytes | bytearray | memoryview, options: Options, see: _Watcher | None = None) -> Measured:
+def measure(data: bytes | bytearray | memoryview, options: MeasureOptions, see: _Watcher | None = None) -> Measured:
     """The same with all that can be said about it; ``see`` is called for each page.
 
     Raises:
@@ -221,7 +221,7 @@ class _Launch:
         "pages",
     )
 
-    def __init__(self, file: IgvmFile, options: Options, see: _Watcher | None) -> None:
+    def __init__(self, file: IgvmFile, options: MeasureOptions, see: _Watcher | None) -> None:
         self._file = file
         self._see = see
         self._options = options

@@ -10,23 +10,22 @@ Not covered, because nothing names it: a file outside of its package that a buil
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import Any
 
 from coconut_tasks.dataclass import dataclass
+from coconut_tasks.inputs.cargo_config import included_configurations
+from coconut_tasks.inputs.discovered import Inputs
 from coconut_tasks.inputs.environment import cargo_home
 from coconut_tasks.inputs.files import Walker
 from coconut_tasks.inputs.git import ignored_by
-from coconut_tasks.inputs.known import Inputs
 from coconut_tasks.inputs.linker import linked_files
 from coconut_tasks.inputs.messages import (
     Message,
-    Run,
+    ScriptRun,
     Unit,
     own_packages,
     package_name,
@@ -37,7 +36,6 @@ from coconut_tasks.inputs.messages import (
 from coconut_tasks.inputs.paths import first_that_exists, joined
 from coconut_tasks.inputs.scripts import named_files
 from coconut_tasks.inputs.text import read_text
-from coconut_tasks.inputs.toolchain import configurations
 
 _ENV_DEP = "# env-dep:"
 
@@ -54,13 +52,13 @@ class Reads:
 
 
 @dataclass(frozen=True, slots=True)
-class Build:
+class CargoBuild:
     """A cargo run by its messages, with what each part of it read."""
 
     own: Mapping[str, str]
     """Folders of the packages whose files may change, by package id."""
     units: Sequence[tuple[Unit, Reads]]
-    runs: Sequence[tuple[Run, Reads]]
+    runs: Sequence[tuple[ScriptRun, Reads]]
     generated: tuple[str, ...]
     """Folders that build scripts write to."""
     configured: frozenset[str] = frozenset()
@@ -74,7 +72,7 @@ class Build:
         return [(unit, reads) for unit, reads in self.units if unit.package in self.own]
 
     @property
-    def own_runs(self) -> list[tuple[Run, Reads]]:
+    def own_runs(self) -> list[tuple[ScriptRun, Reads]]:
         """Of the own packages only."""
         return [(run, reads) for run, reads in self.runs if run.package in self.own]
 
@@ -83,7 +81,9 @@ class Build:
         return f"{path}{os.sep}".startswith(self.generated)
 
 
-def read_build(messages: Sequence[Message], tree: str, manifest: str | None, environment: Mapping[str, str]) -> Build:
+def read_build(
+    messages: Sequence[Message], tree: str, manifest: str | None, environment: Mapping[str, str]
+) -> CargoBuild:
     """Look at the traces of a build; ``manifest`` is the item's, where it has one."""
     own = own_packages(messages, cargo_home(environment))
     root = workspace_root(os.path.dirname(joined(tree, manifest)) if manifest else tree)
@@ -101,10 +101,12 @@ def read_build(messages: Sequence[Message], tree: str, manifest: str | None, env
     for unit, reads in every:
         if unit.links and unit.package in own:
             reads.files |= _linked_files(unit, ran, bases[own[unit.package]])
-    return Build(own, every, runs, tuple(run.out_dir + os.sep for run, _ in runs), configured, scripts)
+    return CargoBuild(own, every, runs, tuple(run.out_dir + os.sep for run, _ in runs), configured, scripts)
 
 
-def cargo_inputs(build: Build, program: str, behind: Behind, environment: Mapping[str, str], walker: Walker) -> Inputs:
+def cargo_inputs(
+    build: CargoBuild, program: str, behind: Behind, environment: Mapping[str, str], walker: Walker
+) -> Inputs:
     """Everything that a build read; ``program`` is the executable that it made, if it made one, ``behind`` its ``behind_links``."""
     every = [reads for _, reads in (*build.units, *build.runs)]
     # A test program has rustc's own dep-info only.
@@ -135,7 +137,7 @@ class Behind:
     """Files that decide that cargo does not."""
 
 
-def behind_links(build: Build, environment: Mapping[str, str], walker: Walker) -> Behind:
+def behind_links(build: CargoBuild, environment: Mapping[str, str], walker: Walker) -> Behind:
     """What cargo itself looks for behind a link, and we do not.
 
     It looks at all of a folder that a ``rerun-if-changed`` line names, and at all of a package whose build script prints no such line, but
@@ -210,7 +212,7 @@ def _unit_reads(unit: Unit, bases: Sequence[str] | None) -> Reads:
     return reads
 
 
-def _linked_files(unit: Unit, runs: Sequence[Run], bases: Sequence[str]) -> set[str]:
+def _linked_files(unit: Unit, runs: Sequence[ScriptRun], bases: Sequence[str]) -> set[str]:
     args = [arg for run in runs if run.package == unit.package for kind, arg in run.link if kind == "link-arg"]
     searched = [place.rpartition("=")[2] for run in runs for kind, place in run.link if kind == "link-search"]
     return linked_files([*rustflags(unit), *args], [*bases, *searched])
@@ -227,7 +229,7 @@ def _program_reads(program: str) -> Reads:
     return reads
 
 
-def _run_reads(run: Run, folder: str | None) -> Reads:
+def _run_reads(run: ScriptRun, folder: str | None) -> Reads:
     reads = Reads()
     for kind, value in run.rerun:
         if kind == "env-changed":
@@ -245,40 +247,3 @@ def _configuration_elsewhere(folders: Iterable[str], environment: Mapping[str, s
     for path in {*home, *(path for folder in folders for path in walker.configuration(folder))}:
         if os.path.basename(path) in ("config.toml", "config"):
             yield from included_configurations(path)
-
-
-def configured_variables(tree: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """What the ``[env]`` tables of cargo's configuration say of variables, as text; the nearest file's counts."""
-    import tomllib
-
-    found: dict[str, str] = {}
-    for file in map(str, configurations(tree, environment)):
-        for path in (file, *included_configurations(file)):
-            text = read_text(path)
-            if not re.search(r"^\s*\[?\s*env\b", text, re.MULTILINE):
-                continue
-            try:
-                table = tomllib.loads(text)["env"]
-                found = {name: json.dumps(value, sort_keys=True) for name, value in table.items()} | found
-            except (ValueError, KeyError, TypeError, AttributeError):  # cargo will say what is wrong
-                continue
-    return found
-
-
-def included_configurations(path: str, depth: int = 0) -> Iterator[str]:
-    """The files that a configuration file includes (``include``, in cargo since 1.94)."""
-    text = read_text(path)
-    if "include" not in text or depth > 10:
-        return
-    import tomllib
-
-    try:
-        entries: Any = tomllib.loads(text).get("include", [])
-    except ValueError:
-        return
-    for entry in [entries] if isinstance(entries, str | dict) else entries if isinstance(entries, list) else []:
-        name = entry.get("path") if isinstance(entry, dict) else entry
-        if isinstance(name, str):
-            included = joined(os.path.dirname(path), name)
-            yield included
-            yield from included_configurations(included, depth + 1)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from coconut_tasks.effects.place import write_cache
 from coconut_tasks.inputs.files import EXECUTABLE, RACY_NS, digest_text, latest_ns
-from coconut_tasks.inputs.git import OF_ONE_REPOSITORY, Repository, Source, ask_git
+from coconut_tasks.inputs.git import OF_ONE_REPOSITORY, Repository, SourceRevision, ask_git
 
 _DIFF = (
     "diff",
@@ -71,7 +71,7 @@ def find_source(
     contents: Mapping[str, str | None] | None = None,
     cache: Path | None = None,
     made: Set[str] = frozenset(),
-) -> Source | None:
+) -> SourceRevision | None:
     """The commit that the tree is at, and which of the files that were read are not as it has them; None where there is none.
 
     ``read`` has each file's absolute path by what it is called. ``contents`` has the digest of what was read of it, by the same name: None
@@ -115,7 +115,7 @@ def find_source(
     tracked = [f":(top,literal){os.path.relpath(path, repository.top)}" for path in sorted(odd) if odd[path]]
     diff = ask_git([*_DIFF, *tracked], repository.top, environment) if tracked else b""
     digest = f"sha256:{hashlib.sha256(diff).hexdigest()}" if diff else ""
-    return Source(repository.commit, sorted(modified), digest, frozenset(generated))
+    return SourceRevision(repository.commit, sorted(modified), digest, frozenset(generated))
 
 
 class _Known:

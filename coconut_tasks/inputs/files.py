@@ -19,11 +19,11 @@ from coconut_tasks.dataclass import dataclass
 
 Stat = tuple[int, int, int, int, int]
 """Modification time and change time in ns, size in bytes, inode, mode."""
-State = tuple[Stat | None, str]
+FileState = tuple[Stat | None, str]
 """A stat (None: never trust it, read the file) and the digest of what was there."""
 
-ABSENT: State = (None, "absent")
-MOVED: State = (None, "changed while it was read")
+ABSENT: FileState = (None, "absent")
+MOVED: FileState = (None, "changed while it was read")
 """Matches no file: its content changed between the look before a step and the look after it."""
 
 CLOCK_LAG_NS = 20_000_000
@@ -114,11 +114,11 @@ class Files:
         digests = self._digests
         return {path: digests.get((path, found)) for path, found in self.seen().items() if found is not None}
 
-    def know(self, path: str, state: State) -> None:
+    def know(self, path: str, state: FileState) -> None:
         """A recorded state: if the file still has that stat, its digest is known without reading it."""
         self.know_all(((path, state),))
 
-    def know_all(self, states: Iterable[tuple[str, State]]) -> None:
+    def know_all(self, states: Iterable[tuple[str, FileState]]) -> None:
         """The same for many."""
         stats, digests = self._stats, self._digests
         for path, (recorded, digest) in states:
@@ -126,11 +126,11 @@ class Files:
             if found is not None and found == recorded:
                 digests[path, found] = digest
 
-    def states(self, paths: Iterable[str], since: Since) -> dict[str, State]:
+    def states(self, paths: Iterable[str], since: Since) -> dict[str, FileState]:
         """What to record of the files that an action read; ``MOVED`` where one may have changed since it began."""
         return {path: MOVED if self.moved(path, since) else self.state(path) for path in paths}
 
-    def state(self, path: str) -> State:
+    def state(self, path: str) -> FileState:
         """What to record of a file: the stat of one that was read within a clock tick of its last change is left out."""
         found = self.stat(path)
         if found is None:
@@ -157,7 +157,7 @@ class Files:
             return True
         return now not in (since.before.get(path), since.vouched.get(path)) and latest_ns(now[1]) >= since.started_ns
 
-    def unchanged(self, path: str, state: State) -> bool:
+    def unchanged(self, path: str, state: FileState) -> bool:
         """Whether the file is as it was recorded: by its stat, else by its content."""
         found = self.stat(path)
         if found is None:
@@ -170,7 +170,7 @@ def latest_ns(changed_ns: int) -> int:
     return changed_ns if changed_ns % 1_000_000_000 else changed_ns + _COARSE_NS
 
 
-def recorded_state(value: Any) -> State:
+def recorded_state(value: Any) -> FileState:
     """A state as it comes back from JSON."""
     found, digest = value
     return (tuple(found) if found is not None else None), digest

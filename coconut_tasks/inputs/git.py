@@ -29,7 +29,7 @@ DECIDES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceRevision:
     """The commit that the tree was at."""
 
     commit: str

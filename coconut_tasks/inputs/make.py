@@ -17,9 +17,9 @@ from glob import iglob
 from pathlib import Path
 
 from coconut_tasks.dataclass import dataclass
+from coconut_tasks.inputs.discovered import Inputs
 from coconut_tasks.inputs.environment import AMBIENT, OF_MAKE, make_references
-from coconut_tasks.inputs.known import Inputs
-from coconut_tasks.step import Command
+from coconut_tasks.steps.command import Command
 
 _CARGO = re.compile(r"\bcargo\b")
 _RECURSES = re.compile(r"\$[({]MAKE[)}]|\bmake\b")

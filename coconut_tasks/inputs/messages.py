@@ -59,7 +59,7 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ScriptRun:
     """A run of a build script, now or earlier: a package has one for each set of features, target and profile."""
 
     package: str
@@ -134,7 +134,7 @@ def own_packages(messages: Iterable[Message], cargo_home: str) -> dict[str, str]
     return {package: folder for package, folder in folders.items() if not folder.startswith(fetched)}
 
 
-def units(messages: Sequence[Message], runs: Iterable[Run]) -> list[Unit]:
+def units(messages: Sequence[Message], runs: Iterable[ScriptRun]) -> list[Unit]:
     """The crates of a build; ``runs`` are those of its build scripts."""
     artifacts = [message for message in messages if message["reason"] == "compiler-artifact" and message["filenames"]]
     folders = {os.path.dirname(file) for message in artifacts for file in message["filenames"]}
@@ -156,7 +156,7 @@ def rustflags(unit: Unit) -> list[str]:
     return []
 
 
-def script_runs(messages: Iterable[Message]) -> list[Run]:
+def script_runs(messages: Iterable[Message]) -> list[ScriptRun]:
     """The runs of build scripts whose results a build used."""
     runs = []
     for message in messages:
@@ -166,7 +166,7 @@ def script_runs(messages: Iterable[Message]) -> list[Run]:
             printed = [[*map(decoded, found)] for found in _PRINTED.findall(read_bytes(output))]
             rerun = tuple((kind, value.strip()) for kind, _, value in printed if kind)
             link = tuple((kind, value.strip()) for _, kind, value in printed if kind)
-            runs.append(Run(message["package_id"], message["out_dir"], output, rerun, link))
+            runs.append(ScriptRun(message["package_id"], message["out_dir"], output, rerun, link))
     return runs
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from coconut_tasks.inputs.environment import AMBIENT, OF_MAKE, make_references
 from coconut_tasks.inputs.files import Walker
-from coconut_tasks.inputs.messages import Run
+from coconut_tasks.inputs.messages import ScriptRun
 from coconut_tasks.inputs.paths import joined
 from coconut_tasks.inputs.text import read_text
 
@@ -47,7 +47,9 @@ def _texts(sources: Iterable[str]) -> Iterator[str]:
         yield from _QUOTED.findall(read_text(source))
 
 
-def secret_variables(run: Run, folder: str, given: Iterable[str], sources: Iterable[str], walker: Walker) -> set[str]:
+def secret_variables(
+    run: ScriptRun, folder: str, given: Iterable[str], sources: Iterable[str], walker: Walker
+) -> set[str]:
     """What a run of the build script of the package in ``folder`` may read and cargo does not know of; ``given`` are the variables that the
     recipe sets for the item, ``sources`` those of the script."""
     told = {value for kind, value in run.rerun if kind == "env-changed"}

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.effects.place import read_object, write_cache
+from coconut_tasks.inputs.cargo_config import configurations
 from coconut_tasks.inputs.environment import cargo_home, rustup_home
 from coconut_tasks.inputs.text import read_text
 
-_MAY_HAVE_TARGET = re.compile(r"""\b(target|include)["']?\s*=""")
 _NOT_RUSTUPS = re.compile(r"no such (sub)?command: `\+")
 """What a cargo says to ``+NAME`` that no rustup stands in front of."""
 _DECIDING_VARIABLES = ("PATH", "RUSTUP_TOOLCHAIN", "RUSTUP_HOME", "RUSTC", "CARGO_BUILD_RUSTC", "CARGO_HOME", "HOME")
@@ -66,6 +66,21 @@ class Toolchain:
     def has_target(self, triple: str) -> bool:
         """Whether the standard library for a target is installed; cargo can build for it then."""
         return os.path.isdir(os.path.join(self.sysroot, "lib", "rustlib", triple, "lib"))
+
+
+class Toolchains:
+    """Those of a tree, each looked for once."""
+
+    def __init__(self, tree: str, environment: Mapping[str, str], state: Path) -> None:
+        """``state`` is the state folder, in which answers are kept."""
+        self._tree, self._environment, self._cache = tree, environment, state / "toolchains.json"
+        self._found: dict[str | None, Toolchain | None] = {}
+
+    def find(self, name: str | None = None) -> Toolchain | None:
+        """The one that ``cargo``, or ``cargo +name``, runs; None where there is none that works."""
+        if name not in self._found:
+            self._found[name] = find_toolchain(self._tree, self._environment, self._cache, name)
+        return self._found[name]
 
 
 def find_program(name: str, tree: str, environment: Mapping[str, str]) -> str | None:
@@ -259,38 +274,6 @@ def _rustc(tree: str, environment: Mapping[str, str]) -> str:
         # A path with a slash starts at the folder that has the .cargo folder.
         return os.path.normpath(path.parent.parent / rustc) if os.sep in str(rustc) else str(rustc)
     return "rustc"
-
-
-def default_target(tree: str, environment: Mapping[str, str]) -> str | None:
-    """The target that cargo builds for where a command names none, by ``CARGO_BUILD_TARGET`` or ``build.target`` of the nearest
-    configuration; None for the host."""
-    if named := environment.get("CARGO_BUILD_TARGET"):
-        return named
-    for path in map(str, configurations(tree, environment)):
-        if not _MAY_HAVE_TARGET.search(read_text(path)):
-            continue
-        from coconut_tasks.inputs.cargo import included_configurations  # imported here: few trees have a default target
-
-        for file in (path, *included_configurations(path)):
-            if found := _build_target(read_text(file)):
-                return found
-    return None
-
-
-def _build_target(text: str) -> str | None:
-    import tomllib
-
-    try:
-        found = tomllib.loads(text)["build"]["target"]
-        return found if isinstance(found, str) else " ".join(found)
-    except (ValueError, KeyError, TypeError):
-        return None  # cargo will say what is wrong
-
-
-def configurations(tree: str, environment: Mapping[str, str]) -> list[Path]:
-    """cargo's configuration files that count in a tree, there or not, the nearest first."""
-    folders = [folder / ".cargo" for folder in (Path(tree), *Path(tree).parents)] + [Path(cargo_home(environment))]
-    return [folder / name for folder in folders for name in ("config", "config.toml")]
 
 
 def _deciding_files(tree: str, environment: Mapping[str, str], toolchain: Toolchain) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from coconut_tasks.layout import key_of
-from coconut_tasks.plan.ground import Ground
-from coconut_tasks.recipe import Firmware
-from coconut_tasks.step import Command, FirmwareImage, Step
+from coconut_tasks.plan.context import PlanContext
+from coconut_tasks.recipe.model import Firmware
+from coconut_tasks.steps.action import FirmwareImage
+from coconut_tasks.steps.command import Command
+from coconut_tasks.steps.step import Step
 
 
-def plan_firmware(firmware: Firmware | None, ground: Ground) -> tuple[Step, ...]:
+def plan_firmware(firmware: Firmware | None, context: PlanContext) -> tuple[Step, ...]:
     """The step that takes the firmware; nothing where there is none to take.
 
     The file is copied into the state folder first, so that the file that was built in is the file that was looked at. A variable that is
@@ -18,23 +20,23 @@ def plan_firmware(firmware: Firmware | None, ground: Ground) -> tuple[Step, ...]
         return ()
     variable = firmware.env if firmware.file is None else None
     source = firmware.file
-    if variable is not None and (value := ground.options.environment.get(variable)):
-        source = ground.options.absolute(value)
+    if variable is not None and (value := context.options.environment.get(variable)):
+        source = context.options.absolute(value)
     if source is None and firmware.command is None:
         return ()
     command = Command(firmware.command) if firmware.command else None
-    key = key_of("firmware", firmware.command, source, variable, ground.tree)
-    output = ground.layout.variant("firmware", key, "firmware.bin")
+    key = key_of("firmware", firmware.command, source, variable, context.tree)
+    output = context.layout.variant("firmware", key, "firmware.bin")
     where = firmware.file or f"${variable}"
     doc = f"the guest firmware from {where}" if source else "the firmware command, which places no image"
     inputs = (source,) if source and not command else ()
-    work = FirmwareImage(command, source, variable, output)
+    action = FirmwareImage(command, source, variable, output)
     outputs = (output,) if source else ()
-    return (Step("firmware", "guest", key, doc, work, inputs, outputs),)
+    return (Step("firmware", "guest", key, doc, action, inputs, outputs),)
 
 
-def unset_variable(firmware: Firmware | None, ground: Ground) -> str | None:
+def unset_variable(firmware: Firmware | None, context: PlanContext) -> str | None:
     """The variable that should name the firmware image and is not set; None where there is no such thing."""
     if firmware is None or firmware.file is not None or firmware.env is None:
         return None
-    return None if ground.options.environment.get(firmware.env) else firmware.env
+    return None if context.options.environment.get(firmware.env) else firmware.env

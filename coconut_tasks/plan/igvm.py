@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 from coconut_tasks.layout import CORIM, DIGEST_HEX, DIGEST_JSON, REFERENCE_VALUES, key_of
-from coconut_tasks.plan.ground import Ground
-from coconut_tasks.recipe import Platform, Target
-from coconut_tasks.step import IgvmFile, Measurement, Step
+from coconut_tasks.plan.context import PlanContext
+from coconut_tasks.recipe.model import Platform, Target
+from coconut_tasks.steps.action import IgvmImage, Measurement
+from coconut_tasks.steps.step import Step
 from coconut_tasks.tools.igvmbuilder import Parts, igvmbuilder_command
 from coconut_tasks.tools.igvmmeasure import igvmmeasure_command
 
 
-def plan_igvm(target: Target, parts: Parts, igvmbuilder: str, ground: Ground) -> Step:
+def plan_igvm(target: Target, parts: Parts, igvmbuilder: str, context: PlanContext) -> Step:
     """The IGVM file of one target."""
-    verbose = ground.options.verbose
+    verbose = context.options.verbose
     words = igvmbuilder_command(igvmbuilder, target, parts, "OUTPUT", verbose=verbose)
-    key = key_of("igvm", words.deciding, target.output, ground.tree)
-    output = ground.layout.variant(target.name, key, target.output)
-    work = IgvmFile(igvmbuilder_command(igvmbuilder, target, parts, output, verbose=verbose), output)
-    published = ((output, ground.layout.published(target.output)),)
+    key = key_of("igvm", words.deciding, target.output, context.tree)
+    output = context.layout.variant(target.name, key, target.output)
+    action = IgvmImage(igvmbuilder_command(igvmbuilder, target, parts, output, verbose=verbose), output)
+    published = ((output, context.layout.published(target.output)),)
     doc = f"the IGVM file {target.output} for {target.name}"
-    return Step("igvm", target.name, key, doc, work, (igvmbuilder, *parts.files), (output,), published)
+    return Step("igvm", target.name, key, doc, action, (igvmbuilder, *parts.files), (output,), published)
 
 
-def plan_measurement(target: Target, igvm: Step, igvmmeasure: str, ground: Ground) -> tuple[Step, ...]:
+def plan_measurement(target: Target, igvm: Step, igvmmeasure: str, context: PlanContext) -> tuple[Step, ...]:
     """The launch measurement of one target; nothing for a target without SEV-SNP, which has no such measurement."""
     if Platform.SNP not in target.platforms:
         return ()
     file = igvm.outputs[0]
     command = igvmmeasure_command(igvmmeasure, target, file)
-    key = key_of("measure", command.deciding, ground.tree)
+    key = key_of("measure", command.deciding, context.tree)
     names = [target.output + end for end in (DIGEST_HEX, DIGEST_JSON, REFERENCE_VALUES, CORIM)]
-    outputs = tuple(ground.layout.variant(f"measure-{target.name}", key, name) for name in names)
+    outputs = tuple(context.layout.variant(f"measure-{target.name}", key, name) for name in names)
     hex, json, reference_values, corim = outputs
-    work = Measurement(
+    action = Measurement(
         command,
         igvm=file,
         tool=igvmmeasure,
@@ -47,6 +48,6 @@ def plan_measurement(target: Target, igvm: Step, igvmmeasure: str, ground: Groun
         reference_values=reference_values,
         corim=corim,
     )
-    published = tuple(zip(outputs, map(ground.layout.published, names), strict=True))
+    published = tuple(zip(outputs, map(context.layout.published, names), strict=True))
     doc = f"the SEV-SNP launch measurement of {target.output}"
-    return (Step("measure", target.name, key, doc, work, (igvmmeasure, file), outputs, published),)
+    return (Step("measure", target.name, key, doc, action, (igvmmeasure, file), outputs, published),)

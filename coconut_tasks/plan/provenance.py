@@ -6,56 +6,57 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from coconut_tasks.layout import PROVENANCE, key_of
-from coconut_tasks.plan.ground import Ground
-from coconut_tasks.recipe import Recipe, Target
-from coconut_tasks.step import IgvmFile, Measurement, Provenance, Step, VersionFile
+from coconut_tasks.plan.context import PlanContext
+from coconut_tasks.recipe.model import Recipe, Target
+from coconut_tasks.steps.action import Measurement, Provenance
+from coconut_tasks.steps.step import Step
 
 
-def linked(step: Step, ground: Ground) -> Step:
+def linked(step: Step, context: PlanContext) -> Step:
     """The step, which now also leaves what it was made of.
 
     The version file's does not: it may be as it should be without the step having run, and who reads it names it as a file anyway.
     """
-    if step.link or isinstance(step.work, VersionFile):
+    if step.link or step.action.writes_source:
         return step
-    link = ground.layout.link(step.file_name)
+    link = context.layout.link(step.file_name)
     return replace(step, outputs=(*step.outputs, link), link=link)
 
 
 def plan_provenance(
-    target: Target, igvm: Step, measured: Step | None, made_by: Sequence[Step], recipe: Recipe, ground: Ground
+    target: Target, igvm: Step, measured: Step | None, made_by: Sequence[Step], recipe: Recipe, context: PlanContext
 ) -> Step:
     """The provenance of one target's IGVM file. ``made_by`` are all steps of the recipe in the order of the data, linked."""
     own = [step for step in made_by if _concerns(step, igvm, measured)]
     file = igvm.outputs[0]
-    measurement = measured.work.json if measured is not None and isinstance(measured.work, Measurement) else None
+    measurement = measured.action.json if measured is not None and isinstance(measured.action, Measurement) else None
     links = tuple(step.link for step in own if step.link)
     own_links = tuple(step.link for step in (igvm, measured) if step is not None and step.link)
-    options = tuple(_options(ground))
+    options = tuple(_options(context))
     key = key_of("provenance", igvm.key, measured.key if measured else None, recipe.path, options, links)
-    output = ground.layout.variant(f"provenance-{target.name}", key, target.output + PROVENANCE)
+    output = context.layout.variant(f"provenance-{target.name}", key, target.output + PROVENANCE)
     parts = tuple(
         (step.name, path) for step in own for path in step.outputs if path in igvm.inputs and step.stage != "tool"
     )
-    work = Provenance(
+    action = Provenance(
         file, target.output, target.name, recipe.path, options, links, own_links, parts, measurement, output
     )
     inputs = tuple(filter(None, (file, measurement, recipe.path, *links, *(path for _, path in parts))))
-    published = ((output, ground.layout.published(target.output + PROVENANCE)),)
+    published = ((output, context.layout.published(target.output + PROVENANCE)),)
     doc = f"what {target.output} was made of, as an in-toto statement"
-    return Step("provenance", target.name, key, doc, work, inputs, (output,), published)
+    return Step("provenance", target.name, key, doc, action, inputs, (output,), published)
 
 
 def _concerns(step: Step, igvm: Step, measured: Step | None) -> bool:
     """Whether a step of the recipe is one that the file is made or measured by, and not one of another target."""
     if step.component == "igvmmeasure" and step.stage == "tool":
         return measured is not None
-    return not isinstance(step.work, IgvmFile | Measurement | Provenance) or step in (igvm, measured)
+    return not (step.action.is_image or step.action.is_about_an_image) or step in (igvm, measured)
 
 
-def _options(ground: Ground) -> Iterable[tuple[str, str]]:
+def _options(context: PlanContext) -> Iterable[tuple[str, str]]:
     """What can change the bytes; OFFLINE and VERBOSE only say how to come by them."""
-    given = ground.options
+    given = context.options
     switches = ("release", "all_features", "reproducible")
     yield from ((name.upper(), "1") for name in switches if getattr(given, name))
     if given.features:

@@ -9,9 +9,9 @@ from enum import StrEnum
 from graphlib import TopologicalSorter
 
 from coconut_tasks.dataclass import dataclass
-from coconut_tasks.reports.layered import Box, Drawing, lay_out
+from coconut_tasks.reports.edge_paths import arrow_path, dots, wire_path
+from coconut_tasks.reports.graph_layout import Box, Drawing, lay_out
 from coconut_tasks.reports.markup import cells, escape, one_line, shortened
-from coconut_tasks.reports.wires import arrow_path, dots, wire_path
 
 MANY_MODULES = 8
 """With more than these, modules that are alike are one box, unless the caller says otherwise."""
@@ -31,7 +31,7 @@ _SHOWN_NAMES = 6
 _TOLD_REASONS = 20
 
 
-class State(StrEnum):
+class NodeState(StrEnum):
     """What a run would do with a step now."""
 
     STALE = "stale"
@@ -52,7 +52,7 @@ class GraphNode:
     stage: str
     """As in ``Step.stage``."""
     doc: str
-    state: State
+    state: NodeState
     reason: str = ""
     """Why it is stale, in a sentence; empty for one that is up to date."""
     needs: tuple[str, ...] = ()
@@ -168,7 +168,7 @@ def _single(node: GraphNode) -> _Shown:
 
 def _several(members: Sequence[GraphNode], needs: tuple[str, ...]) -> _Shown:
     count = Counter(node.state for node in members)
-    told = [node for state in State for node in members if node.state is state and state is not State.FRESH]
+    told = [node for state in NodeState for node in members if node.state is state and state is not NodeState.FRESH]
     names = [shortened(one_line(node.name.removeprefix("module:")), 32) for node in told if node.state is told[0].state]
     if len(names) > _SHOWN_NAMES:
         names[_SHOWN_NAMES:] = [f"… and {len(names) - _SHOWN_NAMES} more"]
@@ -176,8 +176,8 @@ def _several(members: Sequence[GraphNode], needs: tuple[str, ...]) -> _Shown:
     if len(told) > _TOLD_REASONS:
         reasons.append(f"… and {len(told) - _TOLD_REASONS} more")
     heading = f"{len(members)} modules"
-    states = ", ".join(f"{count[state]} {state}" for state in State if count[state])
-    node = replace(members[0], state=next(state for state in State if count[state]), needs=needs)
+    states = ", ".join(f"{count[state]} {state}" for state in NodeState if count[state])
+    node = replace(members[0], state=next(state for state in NodeState if count[state]), needs=needs)
     return _Shown(node, (heading, states, *names), "\n".join([f"{heading}: {states}", *reasons]))
 
 
@@ -191,22 +191,22 @@ def _by_stage(shown: Sequence[_Shown]) -> Iterator[tuple[str, list[_Shown]]]:
 
 
 _DOT_STYLE = {
-    State.STALE: 'fillcolor="#ffd9b8", color="#b34700", fontcolor=black, penwidth=3',
-    State.MAYBE: 'fillcolor="#d6eaf8", color="#0063a0", fontcolor=black, style="filled,dashed", penwidth=2',
-    State.FRESH: 'fillcolor="#f2f3f5", color="#6b7280", fontcolor=black',
-    State.IGNORED: 'fillcolor="#f2f3f5", color="#6b7280", fontcolor="#6b7280", style="filled,dotted"',
+    NodeState.STALE: 'fillcolor="#ffd9b8", color="#b34700", fontcolor=black, penwidth=3',
+    NodeState.MAYBE: 'fillcolor="#d6eaf8", color="#0063a0", fontcolor=black, style="filled,dashed", penwidth=2',
+    NodeState.FRESH: 'fillcolor="#f2f3f5", color="#6b7280", fontcolor=black',
+    NodeState.IGNORED: 'fillcolor="#f2f3f5", color="#6b7280", fontcolor="#6b7280", style="filled,dotted"',
 }
 _MERMAID_STYLE = {
-    State.STALE: "fill:#ffd9b8,stroke:#b34700,color:#000,stroke-width:3px",
-    State.MAYBE: "fill:#d6eaf8,stroke:#0063a0,color:#000,stroke-width:2px,stroke-dasharray:6 4",
-    State.FRESH: "fill:#f2f3f5,stroke:#6b7280,color:#000",
-    State.IGNORED: "fill:#f2f3f5,stroke:#6b7280,color:#6b7280,stroke-dasharray:2 4",
+    NodeState.STALE: "fill:#ffd9b8,stroke:#b34700,color:#000,stroke-width:3px",
+    NodeState.MAYBE: "fill:#d6eaf8,stroke:#0063a0,color:#000,stroke-width:2px,stroke-dasharray:6 4",
+    NodeState.FRESH: "fill:#f2f3f5,stroke:#6b7280,color:#000",
+    NodeState.IGNORED: "fill:#f2f3f5,stroke:#6b7280,color:#6b7280,stroke-dasharray:2 4",
 }
 _MERMAID_SHAPE = {
-    State.STALE: ("{{", "}}"),
-    State.MAYBE: ("([", "])"),
-    State.FRESH: ("[", "]"),
-    State.IGNORED: ("[/", "/]"),
+    NodeState.STALE: ("{{", "}}"),
+    NodeState.MAYBE: ("([", "])"),
+    NodeState.FRESH: ("[", "]"),
+    NodeState.IGNORED: ("[/", "/]"),
 }
 
 
@@ -273,10 +273,10 @@ text { fill: #e8eaee; }
 }
 """
 _MARK = {
-    State.STALE: "M-5 -5.5L5.5 0L-5 5.5z",
-    State.MAYBE: "M-5 0h.01M0 0h.01M5 0h.01",
-    State.FRESH: "M-5 0L-1.5 4L5 -4.5",
-    State.IGNORED: "M-4.5 -4.5L4.5 4.5M-4.5 4.5L4.5 -4.5",
+    NodeState.STALE: "M-5 -5.5L5.5 0L-5 5.5z",
+    NodeState.MAYBE: "M-5 0h.01M0 0h.01M5 0h.01",
+    NodeState.FRESH: "M-5 0L-1.5 4L5 -4.5",
+    NodeState.IGNORED: "M-4.5 -4.5L4.5 4.5M-4.5 4.5L4.5 -4.5",
 }
 """A triangle as of a play button, three dots, a tick, a cross."""
 _MARGIN, _TOP = 24, 84
@@ -286,8 +286,8 @@ def _text_width(text: str, size: float) -> int:
     return round(cells(text) * size * 0.61)
 
 
-def _svg(shown: Sequence[_Shown], drawing: Drawing, title: str, count: Counter[State]) -> str:
-    states = [state for state in State if count[state] or state is not State.IGNORED]
+def _svg(shown: Sequence[_Shown], drawing: Drawing, title: str, count: Counter[NodeState]) -> str:
+    states = [state for state in NodeState if count[state] or state is not NodeState.IGNORED]
     legend = [f"{count[state]} {state}" for state in states]
     width = max(drawing.width, 10 * cells(title), 24 * len(legend) + 9 * sum(map(len, legend))) + 2 * _MARGIN
     height = _TOP + drawing.height + _MARGIN

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from coconut_tasks.reports.words import human
+from coconut_tasks.wording import human
 
 
 def list_of_logs(logs: Sequence[tuple[str, float, int]]) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from coconut_tasks.finding import printable
-from coconut_tasks.forecast import Fate, Forecast
-from coconut_tasks.step import CargoItem, Command, FirmwareImage, FsImage, Measurement, Provenance, Step, VersionFile
+from coconut_tasks.freshness.forecast import Fate, Forecast
+from coconut_tasks.steps.action import CargoItem, FirmwareImage, FsImage, Measurement, Provenance, VersionFile
+from coconut_tasks.steps.command import Command
+from coconut_tasks.steps.step import Step
+from coconut_tasks.wording import printable
 
 FORMAT = 2
 """Version of the JSON; a change of meaning raises it."""
@@ -65,7 +67,7 @@ def _command(command: Command) -> dict[str, Any]:
 def _lines(step: Step) -> list[str]:
     """A step's commands, and between them what is done without a process of its own."""
     commands = [str(command) for command in step.commands]
-    match step.work:
+    match step.action:
         case VersionFile() as work:
             return [f"# {work.output} is written"]
         case CargoItem() as work:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from coconut_tasks.dataclass import dataclass
-from coconut_tasks.reports.words import seconds_in_words
+from coconut_tasks.wording import seconds_in_words
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What ``reproduce`` found, and how it is told."""
+"""What ``reproduce`` found, as text."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from coconut_tasks.dataclass import dataclass
-from coconut_tasks.reports.compare import Spot, spot_text
+from coconut_tasks.compare.reproduction import Different, Reproduction
+from coconut_tasks.compare.spots import spot_text
 
 _SPOTS = 3
 """Spots of one file that are shown with what stands there."""
@@ -15,34 +15,7 @@ _NAMED = 10
 """Spots that are only named: an image has thousands of pages."""
 
 
-@dataclass(frozen=True, slots=True)
-class Different:
-    """A file that is not the same in both builds."""
-
-    step: str
-    """Which makes it; empty for one in the output folder that no step of the plan names."""
-    files: tuple[Path, Path]
-    spots: tuple[Spot, ...]
-    """Empty where one of the two files is missing."""
-    paths: tuple[str, ...] = ()
-    """Texts in the first file that begin with the folder of that build."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What came out of two builds."""
-
-    compared: int
-    """How many files."""
-    differences: tuple[Different, ...]
-    """In the order of the data: a cause stands before what it leads to."""
-    digests: tuple[tuple[str, str], ...]
-    """The name below the output folder and the launch digest of each measured file, by the first build."""
-    copies: tuple[tuple[str, Path], ...]
-    """What the two builds are called, and their folders."""
-
-
-def reproduced_text(result: Result, seconds: float, report: Path | None = None, stand: str = os.curdir) -> str:
+def reproduced_text(result: Reproduction, seconds: float, report: Path | None = None, stand: str = os.curdir) -> str:
     """The whole report; ``report`` is the file that diffoscope wrote, and paths are seen from the folder ``stand``."""
     count = len(result.differences)
     if not count:

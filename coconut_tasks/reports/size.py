@@ -5,34 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from coconut_tasks.dataclass import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """One IGVM file as it was built once; all numbers are bytes."""
-
-    digest: str
-    """Of the file's content: two builds of one digest are the same."""
-    whole: int
-    parts: Mapping[str, int]
-    """The files that were put into it, by the name of the step that made each; pages of zeroes take no room in the file."""
-    modules: Mapping[str, int]
-    """The programs in the file-system image, by their path in it."""
-
-    def as_json(self) -> dict[str, Any]:
-        """For the record."""
-        return {
-            "digest": self.digest,
-            "whole": self.whole,
-            "parts": dict(self.parts),
-            "modules": dict(self.modules),
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Sizes:
-        """From the record."""
-        return cls(str(value["digest"]), int(value["whole"]), dict(value["parts"]), dict(value["modules"]))
+from coconut_tasks.records.sizes import Sizes
 
 
 def size_table(place: str, now: Sizes, before: Sizes | None) -> str:

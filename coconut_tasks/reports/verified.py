@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from coconut_tasks.evidence.expected import Expectation
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.snp import launch_digest
-from coconut_tasks.papers.expected import Expectation
 
 
 def other_settings(data: bytes, native_zero: bool, wanted: Collection[str]) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from coconut_tasks.finding import printable
-from coconut_tasks.forecast import Fate, Forecast
+from coconut_tasks.freshness.forecast import Fate, Forecast
+from coconut_tasks.wording import printable
 
 _MOST = 10
 """Reasons that are shown of a step that was not asked for by name."""

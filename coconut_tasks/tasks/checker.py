@@ -11,15 +11,16 @@ from typing import Any
 
 from doit.dependency import FileChangedChecker
 
-from coconut_tasks.inputs.files import Files, Stat, State
+from coconut_tasks.inputs.files import Files, FileState, Stat
 
 
 class Checker(FileChangedChecker):  # type: ignore[misc]  # doit has no types
-    """Content decides, by the shared ``Files``; doit makes the one instance."""
+    """Content decides, by the ``Files`` that the steps share; doit makes the one instance."""
 
-    files = Files()
-    states: Mapping[str, State] = {}
-    """What was recorded of the inputs of the task whose turn it is, right before doit does so."""
+    def __init__(self, files: Files) -> None:
+        self.files = files
+        self.states: Mapping[str, FileState] = {}
+        """What was recorded of the inputs of the task whose turn it is, right before doit does so."""
 
     def exists(self, file_path: str) -> bool:
         """Whether there is such a file."""

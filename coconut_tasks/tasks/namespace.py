@@ -6,46 +6,24 @@ import gc
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
-from coconut_tasks.errors import EXIT_USAGE, CoconutError, UsageError, tell
+from doit.globals import Globals
+
+from coconut_tasks.errors import EXIT_USAGE, CoconutError, tell
 from coconut_tasks.layout import RECORDS
-from coconut_tasks.options import VARIABLES, VERIFY, Options, from_words, process_environment
-from coconut_tasks.session import Session, open_session
-from coconut_tasks.step import Provenance
+from coconut_tasks.options import from_words, process_environment
+from coconut_tasks.records.store import Store
+from coconut_tasks.steps.action import Provenance
+from coconut_tasks.steps.step import STAGES, Step
 from coconut_tasks.tasks.checker import Checker
-from coconut_tasks.tasks.commands import Run
 from coconut_tasks.tasks.interrupt import end
 from coconut_tasks.tasks.node import Node
 from coconut_tasks.tasks.reporter import Reporter
-from coconut_tasks.tasks.stand import stand
-from coconut_tasks.tasks.supervise import Supervisor
-
-if TYPE_CHECKING:
-    from coconut_tasks.papers.expected import Expectation
-
-REFUSED = {"reset-dep": "ResetDep", "dumpdb": "DumpDB", "strace": "Strace", "tabcompletion": "TabCompletion"}
-_COMMANDS = {
-    "commands": ("run", "list", "info", "clean", "forget", "ignore"),
-    "report_commands": ("why", "plan", "log", "graph", "timeline", "size"),
-    "reproduce_command": ("reproduce",),
-    "sign_command": ("sign",),
-    "help": ("help",),
-    "recipe_commands": ("validate", "new"),
-    "completion_command": ("completion",),
-    "watch_command": ("watch",),
-    "inspect_command": ("inspect",),
-    "verify_command": ("verify",),
-    "diff_command": ("diff",),
-}
-PLUGINS = {
-    "BACKEND": {"coconut": "coconut_tasks.tasks.backend:Backend"},
-    "COMMAND": {
-        name: f"coconut_tasks.tasks.{module}:{name.title()}" for module, names in _COMMANDS.items() for name in names
-    }
-    | {name: f"coconut_tasks.tasks.commands:{kind}" for name, kind in REFUSED.items()},
-}
-"""What the entry points of the installed package say, for a front end that does not rely on them."""
+from coconut_tasks.tasks.standing import stand
+from coconut_tasks.tasks.task_command import SESSION
+from coconut_tasks.workspace.session import Session, open_session
 
 
 def dodo(words: Sequence[str] | None = None) -> dict[str, Any]:
@@ -57,10 +35,7 @@ def dodo(words: Sequence[str] | None = None) -> dict[str, Any]:
     # What is made until the first step runs lives until the end; looking through it again and again takes longer than making it.
     gc.disable()
     try:
-        if Run.refusal:
-            raise UsageError(Run.refusal)
-        options = from_words(sys.argv[1:] if words is None else words, process_environment(), _workdir())
-        Run.expectation = _expectation(options)
+        options = from_words(sys.argv[1:] if words is None else words, process_environment(), stand())
         return namespace(open_session(options))
     except (CoconutError, OSError) as error:
         tell(error)
@@ -69,43 +44,22 @@ def dodo(words: Sequence[str] | None = None) -> dict[str, Any]:
         raise SystemExit(end(error)) from error
 
 
-def _expectation(options: Options) -> Expectation | None:
-    if not Run.compares:
-        if options.expect is not None:
-            raise UsageError(f"EXPECT: only 'doit {VERIFY}' looks at it")
-        return None
-    if options.expect is None:
-        raise UsageError(f"EXPECT: {VERIFY} needs it: {VARIABLES['EXPECT']}")
-    from coconut_tasks.tasks.verify_command import read_expectation  # imported here: other runs need none of it
-
-    # Before the build: a wrong word is not to be told after minutes.
-    return read_expectation(options.expect, options.absolute)
-
-
 def namespace(session: Session) -> dict[str, Any]:
     """Configuration and task creators for a session."""
-    source, *notes = session.notes
-    # A run tells its source itself: with nothing to do, all that it says is two lines.
-    Supervisor.source = source if Run.at_work else ""
-    for note in notes if Run.at_work else session.notes:
-        print(note, file=sys.stderr)
-    if Run.at_work and session.source.has_version_file:
-        session.world.ask_version_ahead()
-    Checker.files = session.world.files
-    Reporter.verbose = session.options.verbose
-    Reporter.environment = session.options.environment
+    if session.source.has_version_file:
+        session.workspace.ask_version_ahead()
     return {
         "DOIT_CONFIG": {
             "backend": "coconut",
-            "dep_file": str(session.world.state / RECORDS),
-            "check_file_uptodate": Checker,
+            "dep_file": str(session.workspace.state / RECORDS),
+            "check_file_uptodate": partial(Checker, session.workspace.files),
             "reporter": Reporter,
             "num_process": os.cpu_count() or 1,
             # Processes would need each step pickled and would leave workers behind; the work is done by child processes anyway.
             "par_type": "thread",
             # A dodo.py may have tasks of its own, which are run by name.
             "default_tasks": list(dict.fromkeys(step.stage for step in session.plan.steps)),
-            "coconut": True,
+            SESSION: session,
         },
         "task_coconut": lambda: _tasks(session),
     }
@@ -115,39 +69,25 @@ def _tasks(session: Session) -> Iterator[Mapping[str, Any]]:
     steps = session.plan.steps
     after = {output: step.name for step in steps for output in step.outputs}
     # Of the same link, the statement that was put in last: an image's own links are in no other.
-    papers = {link: step.work for step in steps if isinstance(step.work, Provenance) for link in step.work.links}
-    nodes = [Node(step, session.world, papers.get(step.link)) for step in steps]
-    for stage, doc in _STAGES.items():
+    statements = {
+        link: step.action for step in steps if isinstance(step.action, Provenance) for link in step.action.links
+    }
+    store, checker = Globals.dep_manager.backend, Globals.dep_manager.checker
+    assert isinstance(store, Store) and isinstance(checker, Checker)  # or the command tells so
+    nodes = [Node(step, session.workspace, store, checker, statements.get(step.link)) for step in steps]
+    for stage, doc in STAGES.items():
         if any(step.stage == stage for step in steps):
             yield {"basename": stage, "name": None, "doc": doc}
-    variants: dict[str, list[str]] = {}
+    variants: dict[str, list[Step]] = {}
     for node in nodes:
         yield node.task(after)
         if node.step.label:
-            variants.setdefault(f"{node.step.stage}:{node.step.component}", []).append(node.step.name)
-    for name, members in variants.items():
-        stage, _, component = name.partition(":")
+            variants.setdefault(node.step.part, []).append(node.step)
+    for part, members in variants.items():
         yield {
-            "basename": stage,
-            "name": component,
-            "doc": f"all variants of {name} in this run",
+            "basename": members[0].stage,
+            "name": members[0].component,
+            "doc": f"all variants of {part} in this run",
             "actions": None,
-            "task_dep": members,
+            "task_dep": [step.name for step in members],
         }
-
-
-_STAGES = {
-    "tool": "the host tools that build and measure images",
-    "version": "the tree's version file",
-    "kernel": "the kernel parts",
-    "module": "the user-space modules",
-    "fs": "the file-system image",
-    "firmware": "the guest firmware",
-    "igvm": "the IGVM files",
-    "measure": "the launch measurements",
-    "provenance": "what the IGVM files were made of",
-}
-
-
-def _workdir() -> str:
-    return stand()

@@ -6,18 +6,19 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import TaskFailed, UnmetDependency
 from doit.reporter import ConsoleReporter
 
-from coconut_tasks.step import IgvmFile
+from coconut_tasks.steps.action import IgvmImage
 from coconut_tasks.tasks.interrupt import nobody_reads
-from coconut_tasks.tasks.node import Node, Result, node_of
-from coconut_tasks.tasks.stand import from_here
-from coconut_tasks.tasks.supervise import Supervisor
+from coconut_tasks.tasks.node import Node, StepResult, node_of
+from coconut_tasks.tasks.run import Run
+from coconut_tasks.tasks.standing import from_here
 from coconut_tasks.terminal import Terminal, alarming, plain, shown, terminal_of
+from coconut_tasks.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from coconut_tasks.tasks.live import LiveDisplay  # imported when the first step runs
@@ -27,14 +28,9 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
     """A line for each step that is done, with its duration, and a summary with each IGVM file, its size and its launch digest."""
 
     desc = "coconut-tasks: steps, durations, launch digests"
-    verbose = False
-    quiet = False
-    """Nothing is said of a run that has nothing to do."""
-    environment: Mapping[str, str] = {}  # replaced as a whole by each session
     tells_source = True
-    steps: Sequence[Node] = ()
-    """Set by the supervisor in front, as is ``internal_error``."""
-    internal_error = False
+    run: Run
+    """Given by ``supervised``."""
 
     def __init__(self, outstream: Any, options: Mapping[str, Any]) -> None:
         super().__init__(outstream, options)
@@ -61,9 +57,8 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
                 nobody_reads()  # but the build goes on
 
     def initialize(self, tasks: Mapping[str, Any], selected_tasks: Iterable[str]) -> None:
-        self._nodes = {node.step.name: node for node in self.steps}
-        for node in self.steps[:1]:  # they share one world
-            node.world.say = lambda line: self.write(f"{line}\n")
+        self._nodes = {node.step.name: node for node in self.run.steps}
+        self._workspace.run_state.say = lambda line: self.write(f"{line}\n")
 
     def execute_task(self, task: Any) -> None:
         node = node_of(task)
@@ -73,7 +68,9 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             if self._terminal is None:
                 self._terminal = self._open()
             self._running[task.name] = node
-        if (node.verdict is None or not node.verdict.only_places) and (self._live is None or self.verbose):
+        if (node.verdict is None or not node.verdict.only_places) and (
+            self._live is None or self.run.session.options.verbose
+        ):
             commands = node.step.commands
             self.write(f"{task.name}: {commands[0] if commands else node.step.doc}\n")
 
@@ -82,11 +79,11 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         if node is None:
             return
         self._ended(task)
-        if node.result is Result.PLACED:
+        if node.result is StepResult.PLACED:
             places = ", ".join(_from_here(node, place) for _, place in node.step.publish)
             self.write(f"{task.name}: placed again: {places}\n")
             return
-        said = self._shown(_worth_saying(node, everything=self.verbose))
+        said = self._shown(_worth_saying(node, everything=self.run.session.options.verbose))
         self.write(f"{said}{task.name}: done in {node.seconds:.1f} s\n")
 
     def skip_uptodate(self, task: Any) -> None:
@@ -110,17 +107,18 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         if self._live is not None:
             live, self._live = self._live, None
             live.close()
-        if not self.internal_error:
+        if not self.run.internal_error:
             self._summarise()
+
+    @property
+    def _workspace(self) -> Workspace:
+        return self.run.session.workspace
 
     def _open(self) -> Terminal:
         """The first step runs."""
-        from coconut_tasks.effects.process import manner
-
-        terminal = terminal_of(self.outstream, self.environment)
+        terminal = terminal_of(self.outstream, self.run.session.options.environment)
         if terminal.colours:
-            # No part of any signature: it changes how cargo talks, never what it makes.
-            manner["CARGO_TERM_COLOR"] = "always"
+            self._workspace.run_state.talk["CARGO_TERM_COLOR"] = "always"
         if terminal.live:
             from coconut_tasks.tasks.live import LiveDisplay
 
@@ -148,51 +146,55 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         return progress_line(done, len(self._nodes), running, seconds_left(left, running))
 
     def _summarise(self) -> None:
-        names: dict[Result | None, list[str]] = {}
+        names: dict[StepResult | None, list[str]] = {}
         for name, node in self._nodes.items():
             names.setdefault(node.result, []).append(name)
-        if set(names) - {Result.FRESH}:
+        if set(names) - {StepResult.FRESH}:
             said = []
-            for result in (*Result, None):
+            for result in (*StepResult, None):
                 if result in names:
                     what = result.value if result else "not reached"
                     failed = f"FAILED ({', '.join(names[result])})"
-                    said.append(f"{len(names[result])} {failed if result is Result.FAILED else what}")
+                    said.append(f"{len(names[result])} {failed if result is StepResult.FAILED else what}")
             self.write(f"{', '.join(said)}, in {time.monotonic() - self._began:.1f} s\n")
             for line in self._images():
                 self.write(line)
-        elif Result.FRESH in names and not self.quiet:
-            source = f"; {Supervisor.source}" if Supervisor.source else ""
-            count = len(names[Result.FRESH])
-            what = f"all {count} steps" if count > 1 else names[Result.FRESH][0]
+        elif StepResult.FRESH in names and not self.run.quiet:
+            source = "" if self.run.source_told else f"; {self.run.session.source_line}"
+            count = len(names[StepResult.FRESH])
+            what = f"all {count} steps" if count > 1 else names[StepResult.FRESH][0]
             self.write(f"up to date: {what}{source}\n{_in_one_line(self._images())}")
 
     def _images(self) -> list[str]:
         """A line for each IGVM file that is there and good."""
-        from coconut_tasks.reports.words import human
+        from coconut_tasks.wording import human
 
-        good = [node for node in self._nodes.values() if node.result in (Result.BUILT, Result.PLACED, Result.FRESH)]
+        good = [
+            node
+            for node in self._nodes.values()
+            if node.result in (StepResult.BUILT, StepResult.PLACED, StepResult.FRESH)
+        ]
         digests = dict(measured for node in good if (measured := node.digest()))
         return [
-            f"{_from_here(node, place)}: {human(os.stat(node.world.path(output)).st_size)}, "
+            f"{_from_here(node, place)}: {human(os.stat(node.workspace.path(output)).st_size)}, "
             + (
                 f"launch digest {digests[path]}\n"
-                if (path := node.world.path(place)) in digests
+                if (path := node.workspace.path(place)) in digests
                 else "not measured in this run\n"
             )
             for node in good
-            if isinstance(node.step.work, IgvmFile)
+            if isinstance(node.step.action, IgvmImage)
             for output, place in node.step.publish
         ]
 
 
 def _expected(nodes: list[Node]) -> dict[str, float | None]:
     """How long each step that will run, or may, took last time."""
-    from coconut_tasks.forecast import Fate, forecast
-    from coconut_tasks.history import History, expected_seconds
+    from coconut_tasks.freshness.forecast import Fate, forecast
+    from coconut_tasks.records.history import History, expected_seconds
 
-    durations = History(nodes[0].world.state).durations()
-    coming = forecast((node.outlook() for node in nodes), nodes[0].world.path)
+    durations = History(nodes[0].workspace.state).durations()
+    coming = forecast((node.assess() for node in nodes), nodes[0].workspace.path)
     at_rest = (Fate.RESTS, Fate.PLACES)
     return {
         name: expected_seconds(found.step.record, durations)
@@ -202,7 +204,7 @@ def _expected(nodes: list[Node]) -> dict[str, float | None]:
 
 
 def _from_here(node: Node, place: str) -> str:
-    return from_here(node.world.path(place))
+    return from_here(node.workspace.path(place))
 
 
 def _in_one_line(lines: list[str]) -> str:
@@ -216,7 +218,7 @@ def _in_one_line(lines: list[str]) -> str:
 def _worth_saying(node: Node, *, everything: bool) -> str:
     # A tool's warnings are for the user even if all went well; the rest of what it says is in the log.
     try:
-        text = node.world.log(node.step).read_text(encoding="utf-8", errors="replace")
+        text = node.workspace.log(node.step).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
     if everything:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from coconut_tasks.options import Options
-from coconut_tasks.recipe import BuildType, Component
-from coconut_tasks.step import Command
+from coconut_tasks.recipe.model import BuildType, Component
+from coconut_tasks.steps.command import Command
 
 MESSAGES = "--message-format=json-render-diagnostics"
 """Makes cargo name each binary that it made on standard output; what people read stays on standard error."""
@@ -19,11 +19,8 @@ def cargo_command(
 
     ``features`` are the recipe's and the user's together; ``config`` is a file of configuration on top of the tree's own.
     """
-    test = component.type is BuildType.TEST
-    argv = ["cargo"]
-    if component.toolchain is not None:
-        argv.append(f"+{component.toolchain}")
-    argv += ["test", "--no-run"] if test else ["build"]
+    argv = _cargo(component)
+    argv += ["test", "--no-run"] if component.type is BuildType.TEST else ["build"]
     argv += [MESSAGES, "--bin" if component.binary else "--package", component.name]
     if triple is not None:
         argv += ["--target", triple]
@@ -45,4 +42,18 @@ def cargo_command(
         argv += ["--locked", "--offline"]
     if options.verbose:
         argv.append("-vv")
-    return Command(tuple(argv), component.env, tuple(range(deciding, len(argv))))
+    return Command(tuple(argv), component.env, tuple(range(deciding, len(argv))), component.toolchain)
+
+
+def cargo_clean_command(component: Component, options: Options, triple: str | None, config: str | None) -> Command:
+    """Remove what that command made of packages, which are to be named behind it."""
+    argv = [*_cargo(component), "clean"]
+    for option, value in (("--target", triple), ("--manifest-path", component.manifest), ("--config", config)):
+        argv += [option, value] if value is not None else []
+    argv += ["--release"] if options.release else []
+    argv += ["--locked", "--offline"] if options.offline else []
+    return Command(tuple(argv), toolchain=component.toolchain)
+
+
+def _cargo(component: Component) -> list[str]:
+    return ["cargo", *([f"+{component.toolchain}"] if component.toolchain is not None else [])]

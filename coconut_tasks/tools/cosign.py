@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coconut_tasks.step import Command
+from coconut_tasks.steps.command import Command
 
 KEYS = ("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----", "-----BEGIN ENCRYPTED COSIGN PRIVATE KEY-----")
 """How a private key of cosign begins: of version 2 and 3, of version 1."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from coconut_tasks.dataclass import dataclass
-from coconut_tasks.recipe import Platform, Target
-from coconut_tasks.step import Command
+from coconut_tasks.recipe.model import Platform, Target
+from coconut_tasks.steps.command import Command
 
 
 @dataclass(frozen=True, slots=True)

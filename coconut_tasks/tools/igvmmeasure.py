@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from coconut_tasks.recipe import Target
-from coconut_tasks.step import Command
+from coconut_tasks.recipe.model import Target
+from coconut_tasks.steps.command import Command
 
 _DIGEST = re.compile(r"^\s*Launch Digest:\s*([0-9A-Fa-f]{96})\s*$", re.MULTILINE)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from coconut_tasks.options import Options
-from coconut_tasks.recipe import Component
-from coconut_tasks.step import Command
+from coconut_tasks.recipe.model import Component
+from coconut_tasks.steps.command import Command
 
 
 def make_command(component: Component, features: Sequence[str], options: Options) -> Command:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coconut_tasks.step import Command
+from coconut_tasks.steps.command import Command
 
 
 def objcopy_command(format: str, source: str, output: str, *, release: bool) -> Command:

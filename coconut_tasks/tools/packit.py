@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coconut_tasks.step import Command
+from coconut_tasks.steps.command import Command
 
 
 def packit_command(packit: str, root: str, output: str) -> Command:

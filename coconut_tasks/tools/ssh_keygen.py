@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from coconut_tasks.step import Command
+from coconut_tasks.steps.command import Command
 
 NAMESPACE = "file"
 """What ssh-keygen's manual names for signatures of files: one made for something else cannot be taken for one of these."""

@@ -1,0 +1,1 @@
+"""How each kind of step does its work: one module for each."""

@@ -1,0 +1,131 @@
+"""What cargo made, and what it made it of, by the traces that it left: looked at when it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from coconut_tasks.actions.objcopy import objcopy
+from coconut_tasks.dataclass import dataclass
+from coconut_tasks.effects.place import copy_whole, link_or_copy
+from coconut_tasks.effects.process import warn
+from coconut_tasks.errors import StepError
+from coconut_tasks.inputs.artifacts import Artifact, artifacts_of, vouched_for
+from coconut_tasks.inputs.cargo import CargoBuild, behind_links, cargo_inputs
+from coconut_tasks.inputs.cargo_config import configured_variables
+from coconut_tasks.inputs.discovered import Reading
+from coconut_tasks.inputs.files import latest_ns
+from coconut_tasks.inputs.fingerprints import Findings, Fingerprints, Written
+from coconut_tasks.inputs.messages import Program, programs, target_folder, written_ns
+from coconut_tasks.steps.action import CargoItem
+from coconut_tasks.workspace.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A cargo item that was built, as far as its program and its inputs are concerned."""
+
+    build: CargoBuild
+    evidence: list[Artifact]
+    good: list[Artifact]
+    made: Mapping[str, str | None]
+    """Files that build scripts wrote, with the digest that they left."""
+    last_ns: int
+    """When the last cargo run began."""
+    program: Program
+
+
+def reading(name: str, action: CargoItem, built: Built, started_ns: int, workspace: Workspace, log: Path) -> Reading:
+    """What the step read, which began at ``started_ns``; ``name`` is its own."""
+    files = workspace.files
+    behind = behind_links(built.build, workspace.environment, workspace.walker)
+    inputs = cargo_inputs(built.build, built.program.path, behind, workspace.environment, workspace.walker)
+    paths = inputs.paths(workspace.walker)
+    vouched = vouched_for(paths, built.evidence, built.good, built.build, started_ns, built.last_ns, files)
+    secret = {name for e in built.evidence for name in e.asked} - dict(action.build.env).keys()
+    inputs = replace(inputs, variables=tuple(sorted(secret.union(inputs.variables))))
+    if behind.why:
+        warn(f"what {name} is made of cannot be known, so cargo is asked by each run: {behind.why}", log)
+    made = {path for path in paths & built.made.keys() if files.digest(path) == built.made[path]}
+    return Reading(inputs, started_ns, vouched, paths, made)
+
+
+def take(action: CargoItem, messages: list[dict[str, Any]], workspace: Workspace, log: Path) -> Program:
+    """Take the program that cargo made out of its target folder, and copy it with objcopy."""
+    program = choose(action, programs(messages), log)
+    taken = Path(workspace.path(action.built))
+    if action.objcopy is None:
+        copy_whole(Path(program.path), taken)
+    else:
+        link_or_copy(Path(program.path), taken)
+        objcopy(action.objcopy, taken, Path(workspace.path(action.output)), workspace, log)
+        taken.unlink()
+    return program
+
+
+def judge(
+    build: CargoBuild,
+    messages: list[dict[str, Any]],
+    action: CargoItem,
+    workspace: Workspace,
+    started_ns: int,
+    written: Mapping[str, Written],
+    was_there: dict[str, str | None],
+) -> tuple[list[Artifact], Findings]:
+    """What can be said of a build that began at ``started_ns``: what it is made of, and what of it is in doubt."""
+    target = target_folder(messages, action.triple)
+    if target is None:
+        return [], Findings()
+    for run, _ in build.own_runs:
+        if written_ns(run.output) >= started_ns:
+            workspace.walker.forget(build.own[run.package])  # the script may have written there
+    configured = workspace.shared("[env]", lambda: configured_variables(workspace.tree, workspace.environment))
+    environment = {**workspace.environment, **dict(action.build.env)}
+    # Whether cargo or the session wins is for cargo to decide: either value may be the one that was read.
+    environment |= {name: f"{environment.get(name)} {value}" for name, value in configured.items()}
+    given = dict(action.build.env)
+    evidence = list(artifacts_of(build, started_ns, given, environment, workspace.walker, was_there))
+    with Fingerprints(target) as confirmed:
+        found = confirmed.judge(evidence, written, was_there, workspace.files)
+    for file in {file for e in evidence for file in e.files if workspace.files.stat(file) is None}:
+        was_there.pop(file, None)
+    return evidence, found
+
+
+def rewritten_configuration(build: CargoBuild, workspace: Workspace, started_ns: int) -> dict[str, str]:
+    """A lock file that cargo brought up to date, say: cargo has not seen it as it is now, and the next call is a short one."""
+    paths = {path for folder in build.configured for path in workspace.walker.configuration(folder)}
+    changed = (
+        path
+        for path in paths
+        if (now := workspace.files.look_again(path)) is not None and latest_ns(now[1]) >= started_ns
+    )
+    return dict.fromkeys(changed, "the workspace")
+
+
+def choose(action: CargoItem, made: list[Program], log: Path) -> Program:
+    """The program of an item, among those that cargo made. Raises StepError if none of them is, or it cannot be told which."""
+    candidates = [program for program in made if program.test == action.test]
+    if len(candidates) > 1:
+        # As xbuild: of a package's test programs the library's is meant, whose name has no dash.
+        of_library = [one for one in candidates if one.library and one.name == action.program.replace("-", "_")]
+        candidates = of_library or candidates
+    if not action.test or len(candidates) > 1:
+        named = [program for program in candidates if program.name == action.program]
+        candidates = named if len(named) == 1 or not action.test else candidates
+    if len(candidates) == 1:
+        return candidates[0]
+    kind = "test program" if action.test else f"program '{action.program}'"
+    others = ", ".join(sorted({program.name for program in made})) or "none"
+    count = "no" if not candidates else f"{len(candidates)} programs where one is wanted, not a single"
+    hint = (
+        "a package has one test program for each of its targets with tests; the recipe needs a package with just one"
+        if action.test
+        else "a package has the program if its manifest has a [[bin]] of that name whose required-features are on"
+    )
+    raise StepError(
+        f"cargo ended well, but made {count} {kind}; programs that it made: {others}\n"
+        f"  command: {action.build}\n  log: {log}\n  {hint}"
+    )

@@ -1,0 +1,136 @@
+"""Build a make item."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from coconut_tasks.actions.objcopy import objcopy
+from coconut_tasks.actions.recorder import Call, Recorder
+from coconut_tasks.effects.place import read_object, write_whole
+from coconut_tasks.effects.process import warn
+from coconut_tasks.errors import StepError
+from coconut_tasks.inputs.cargo import behind_links, cargo_inputs, read_build
+from coconut_tasks.inputs.discovered import Inputs
+from coconut_tasks.inputs.environment import asked_environment
+from coconut_tasks.inputs.make import Knowledge, make_knowledge
+from coconut_tasks.inputs.messages import parse_messages, programs, target_folder
+from coconut_tasks.steps.action import MakeItem
+from coconut_tasks.wording import shown
+from coconut_tasks.workspace.workspace import Workspace
+
+
+def build_make_item(action: MakeItem, key: str, workspace: Workspace, log: Path) -> Inputs:
+    """Run make and copy the result with objcopy; the result says what was read.
+
+    make looks at times only. What lies there may be of another variant (say, with RELEASE=1), of other variables, of a source that was
+    replaced by an older one, of a run that failed, or of another hand. So make is told to make all anew, unless there is nothing yet, or
+    this very item was the last one made in the tree and all that it made is as it was left: then only what changed since, and is
+    newer, is left to make.
+
+    Raises:
+        StepError: make or objcopy failed, or make did not make the file.
+    """
+    made = Path(workspace.path(action.made))
+    note = workspace.state / "made.json"
+    argv = action.build.argv
+    recorder = Recorder(workspace.state / "recorder", workspace)
+    with workspace.alone_with_cargo():  # a rule may call cargo; and two items may share what they make on the way
+        if not _may_continue(read_object(note), key, workspace) and not _begins(action, workspace):
+            argv = (argv[0], "--always-make", *argv[1:])
+        note.unlink(missing_ok=True)  # first: what a run that fails or is killed leaves is nobody's
+        started_ns = time.time_ns()
+        workspace.run(replace(action.build, argv=argv, aside=()), log, recorder.environment)
+        if workspace.files.look_again(str(made)) is None:
+            raise StepError(f"make ended well, but made no {action.made}\n  command: {action.build}\n  log: {log}")
+        objcopy(action.objcopy, made, Path(workspace.path(action.output)), workspace, log)
+        knowledge = make_knowledge(action.build, action.made, workspace.tree, workspace.environment)
+        _tell_of_variables(action, knowledge, workspace)
+        if not knowledge.calls_cargo:  # cargo is to be asked each time that make is
+            write_whole(
+                note, json.dumps(_note(knowledge, key, workspace, started_ns), indent=1, sort_keys=True).encode()
+            )
+    inputs, unknown = knowledge.inputs, knowledge.unknown
+    if knowledge.calls_cargo and not unknown:
+        inputs, unknown = _with_cargo(inputs, recorder.calls(), workspace)
+    if unknown:
+        warn(f"what {action.made} is made of cannot be known, so make is asked by each run: {unknown}", log)
+    return inputs
+
+
+def _tell_of_variables(action: MakeItem, knowledge: Knowledge, workspace: Workspace) -> None:
+    """A makefile's variables may have names that sessions use for other things, as TARGET."""
+    values = asked_environment(workspace.environment, knowledge.taken)
+    if values:
+        told = ", ".join(f"{name}={shown(value)}" for name, value in values.items())
+        workspace.say(f"note: of the environment, the makefile of {action.made} uses {told}")
+
+
+def _with_cargo(inputs: Inputs, calls: Iterable[Call], workspace: Workspace) -> tuple[Inputs, str]:
+    """What cargo read for a rule is an input too; and why that cannot be known, if it cannot."""
+    unknown = "a rule calls cargo by another way than its name"
+    for call in calls:
+        if call.printed is None:
+            unknown = f"`cargo {shlex.join(call.words)}` does not say what it builds"
+            break
+        unknown = ""
+        messages = parse_messages(call.printed)
+        build = read_build(messages, call.folder, call.manifest, workspace.environment)
+        # What cargo made is not to be found out a second time by the rule that copies it.
+        made = target_folder(messages, call.triple)
+        own = (file for file in inputs.files if made is None or not file.startswith(made + os.sep))
+        inputs = replace(inputs, files=tuple(own))
+        behind = behind_links(build, workspace.environment, workspace.walker)
+        for path in [program.path for program in programs(messages)] or [""]:
+            inputs = inputs.joined(cargo_inputs(build, path, behind, workspace.environment, workspace.walker))
+        if unknown := behind.why:
+            break
+    return replace(inputs, complete=inputs.complete and not unknown), unknown
+
+
+def _begins(action: MakeItem, workspace: Workspace) -> bool:
+    """Whether nothing that make makes for the item is there yet."""
+    knowledge = make_knowledge(action.build, action.made, workspace.tree, workspace.environment)
+    return not knowledge.recurses and not any(map(os.path.lexists, (*knowledge.made, workspace.path(action.made))))
+
+
+def _note(knowledge: Knowledge, key: str, workspace: Workspace, started_ns: int) -> dict[str, Any]:
+    inputs = knowledge.inputs
+    return {
+        "tree": workspace.tree,
+        "key": key,
+        "started_ns": started_ns,
+        "ordered": knowledge.ordered,
+        "variables": asked_environment(workspace.environment, inputs.variables),
+        "names": list(inputs.variables),
+        "inputs": {path: workspace.files.look_again(path) and workspace.files.digest(path) for path in inputs.files},
+        "watched": list(knowledge.watched),
+        "made": {path: workspace.files.look_again(path) and workspace.files.digest(path) for path in knowledge.made},
+    }
+
+
+def _may_continue(note: dict[str, Any], key: str, workspace: Workspace) -> bool:
+    """Whether what lies there is this item's own, and make will see all that changed since."""
+    files = workspace.files
+    try:
+        if (note["tree"], note["key"]) != (workspace.tree, key):
+            return False
+        if asked_environment(workspace.environment, note["names"]) != note["variables"]:
+            return False
+        if any(files.digest(path) != digest for path, digest in note["made"].items()):
+            return False
+        changed = [path for path, digest in note["inputs"].items() if files.digest(path) != digest]
+        if (changed and note["ordered"]) or set(note["watched"]).intersection(changed):
+            return False
+        # make looks for what is newer than what was made; where times are coarse, an edit right after it has the same.
+        made = (found[0] for path in note["made"] if (found := files.stat(path)) is not None)
+        last_ns = max((note["started_ns"], *made))
+        return all((found := files.stat(path)) is not None and found[0] > last_ns for path in changed)
+    except (KeyError, TypeError, AttributeError):
+        return False

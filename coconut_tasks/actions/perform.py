@@ -1,0 +1,93 @@
+"""How each kind of step does its work: one module for each, chosen by the type of ``Step.action``.
+
+Each is imported when it is needed: a compiler is to be started before what reads its results is there.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from coconut_tasks.errors import StepError
+from coconut_tasks.inputs.discovered import Reading
+from coconut_tasks.steps.action import (
+    CargoItem,
+    FirmwareImage,
+    FsImage,
+    IgvmImage,
+    MakeItem,
+    Measurement,
+    Provenance,
+    VersionFile,
+)
+from coconut_tasks.steps.step import Step
+from coconut_tasks.workspace.workspace import Workspace
+
+
+def perform(step: Step, workspace: Workspace, *, first: bool) -> Reading:
+    """Run a step; its outputs are all in place when this returns. What it was found to read, beyond the plan, is the result.
+
+    ``first`` says that nothing is known of what it reads.
+
+    Raises:
+        StepError: a command failed, or did not make what it should have.
+    """
+    log = workspace.log(step)
+    log.unlink(missing_ok=True)
+    own = f"{workspace.state}{os.sep}"
+    for path in map(workspace.path, step.outputs):
+        if path.startswith(own):
+            # Of an earlier run: it is not to be taken for what a command made that makes nothing. To rename over a file takes longer, too.
+            Path(path).unlink(missing_ok=True)
+    reproducible = workspace.reproducible
+    if reproducible is not None:
+        from coconut_tasks.actions.reproducible import prepare
+
+        prepare(workspace, reproducible)
+    found = _work(step, workspace, log, first=first)
+    # A part of an image, that is.
+    if reproducible is not None and isinstance(step.action, CargoItem | MakeItem) and step.action.objcopy is not None:
+        from coconut_tasks.actions.reproducible import warn_of_paths
+
+        warn_of_paths(step.action.output, workspace, reproducible, log)
+    for output in step.outputs:
+        if output != step.link and workspace.files.look_again(workspace.path(output)) is None:
+            raise StepError(f"the command ended well, but made no {output}\n  log: {log}")
+    return found
+
+
+def _work(step: Step, workspace: Workspace, log: Path, *, first: bool) -> Reading:
+    match step.action:
+        case CargoItem() as action:
+            from coconut_tasks.actions.cargo import build_cargo_item
+
+            return build_cargo_item(step.name, action, workspace, log, first=first)
+        case MakeItem() as action:
+            from coconut_tasks.actions.make import build_make_item
+
+            return Reading(build_make_item(action, step.key, workspace, log))
+        case FsImage() as action:
+            from coconut_tasks.actions.fs import pack_fs
+
+            pack_fs(action, workspace, log)
+        case FirmwareImage() as action:
+            from coconut_tasks.actions.firmware import take_firmware
+
+            take_firmware(action, workspace, log)
+        case IgvmImage() as action:
+            from coconut_tasks.actions.igvm_image import build_igvm
+
+            build_igvm(action, workspace, log)
+        case Measurement() as action:
+            from coconut_tasks.actions.measure import measure
+
+            measure(action, workspace, log)
+        case Provenance() as action:
+            from coconut_tasks.actions.provenance import write_provenance
+
+            return Reading(write_provenance(action, workspace))
+        case VersionFile() as action:
+            from coconut_tasks.actions.version import write_version
+
+            write_version(action, workspace)
+    return Reading()

@@ -1,0 +1,42 @@
+"""Put a step's files where users find them: copies in ``bin/``, and nothing of anybody else's is replaced."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from coconut_tasks.effects.place import copy_whole
+from coconut_tasks.errors import StepError
+from coconut_tasks.inputs.files import FileState
+from coconut_tasks.layout import SIGNATURES, goes_with
+from coconut_tasks.steps.step import Step
+from coconut_tasks.workspace.workspace import Workspace
+
+
+def publish(step: Step, workspace: Workspace) -> dict[str, FileState]:
+    """Copy each output to its place; the result is the state of each place then.
+
+    Raises:
+        StepError: a file of somebody else is there.
+    """
+    for output, place in step.publish:
+        path = workspace.path(place)
+        others = goes_with(path, image=step.action.is_image)
+        # Looked for when the run began, too.
+        for goes in (path, *others):
+            if os.path.lexists(goes) and not workspace.placed.has(goes):
+                raise StepError(
+                    f"{goes} came while this run was at work, and this program did not make it: it was left alone"
+                )
+        workspace.placed.add(path)
+        if workspace.files.digest(path) == workspace.files.digest(workspace.path(output)):
+            continue
+        # A digest or a signature must never stand beside a file that it is not of: what speaks of the file that goes, goes first.
+        for other in others:
+            if other.endswith(tuple(SIGNATURES.values())):  # the others are written again
+                workspace.placed.drop(other)
+            Path(other).unlink(missing_ok=True)
+            workspace.files.look_again(other)
+        copy_whole(Path(workspace.path(output)), Path(path))
+        workspace.files.copied(workspace.path(output), path)
+    return {place: workspace.files.state(workspace.path(place)) for _, place in step.publish}

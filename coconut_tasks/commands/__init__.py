@@ -1,0 +1,1 @@
+"""Our own commands, one module each; what they have in common is in ``tasks``."""

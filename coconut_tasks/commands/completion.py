@@ -1,0 +1,185 @@
+"""``completion``: scripts for bash, zsh and fish, and the program that they ask, ``python -m`` this module.
+
+Words before the cursor come in as arguments, the program first and the word at the cursor last, as they are typed so far.
+A line goes out for each candidate: the word, a tab, a few words on it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from coconut_tasks.commands.candidates import Candidate, CommandLine, Flag, Known, candidates
+from coconut_tasks.errors import UsageError
+from coconut_tasks.options import Options, process_environment, variables_of
+from coconut_tasks.tasks.command import VALUES, OwnCommand, none_of
+from coconut_tasks.tasks.dodo_file import dodo_file, is_ours
+
+_BASH = r"""# Completion of doit, ./doitw and coconut-build for bash.
+_coconut_complete() {
+    local line=${COMP_LINE:0:COMP_POINT} word value cut= breaks i
+    local -a words=()
+    COMPREPLY=()
+    for ((i = 0; i <= COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        # To bash, = and : are words of their own. To these commands, words are apart where blanks are.
+        if ((i == 0)) || [[ $line == [[:blank:]]* ]]; then
+            words+=("")
+            line=${line#"${line%%[![:blank:]]*}"}
+        fi
+        ((i == COMP_CWORD)) && word=$line
+        words[${#words[@]} - 1]+=$word
+        line=${line#"$word"}
+    done
+    # bash puts candidates behind the last of its own words.
+    word=${words[${#words[@]} - 1]}
+    breaks=${COMP_WORDBREAKS//[!=:]/}
+    [[ $breaks ]] && cut=${word%"${word##*[$breaks]}"}
+    while IFS=$'\t' read -r value _; do
+        [[ $value == *[=/] ]] && compopt -o nospace 2>/dev/null
+        value=${value#"$cut"}
+        [[ $value == *[!A-Za-z0-9_./:=,@%+-]* ]] && printf -v value %q "$value"
+        COMPREPLY+=("$value")
+    done < <(PYTHON "${words[@]}" 2>/dev/null)
+}
+complete -o nosort -F _coconut_complete doit doitw coconut-build 2>/dev/null ||
+    complete -F _coconut_complete doit doitw coconut-build
+"""
+
+_ZSH = r"""# Completion of doit, ./doitw and coconut-build for zsh.
+_coconut_complete() {
+    local line value about
+    local -a whole whole_shown open open_shown
+    for line in "${(@f)$(PYTHON "${(@)words[1,CURRENT-1]}" "$PREFIX" 2>/dev/null)}"; do
+        value=${line%%$'\t'*} about=${line#*$'\t'}
+        [[ -n $value ]] || continue
+        if [[ $value == *[=/] ]]; then
+            open+=("$value") open_shown+=("$value${about:+  -- $about}")
+        else
+            whole+=("$value") whole_shown+=("$value${about:+  -- $about}")
+        fi
+    done
+    (( $#whole )) && compadd -l -d whole_shown -a whole
+    (( $#open )) && compadd -l -S '' -d open_shown -a open
+}
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }
+compdef _coconut_complete doit doitw coconut-build
+"""
+
+_FISH = r"""# Completion of doit, ./doitw and coconut-build for fish.
+function __coconut_candidates
+    set -l before (commandline -opc)
+    set -l current (commandline -ct)
+    PYTHON $before "$current" 2>/dev/null
+end
+for program in doit doitw coconut-build
+    complete -c $program -f -k -a '(__coconut_candidates)'
+end
+"""
+
+_SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+
+
+class CompletionCommand(OwnCommand):
+    """``completion``: prints a script; the Python that prints it is the one that is asked later."""
+
+    name = "completion"
+    doc_purpose = "print the script that lets bash, zsh or fish complete doit, ./doitw and coconut-build"
+    doc_usage = "bash|zsh|fish"
+    doc_description = """
+        To install it, once:
+          bash   echo 'source <(doit completion bash)' >> ~/.bashrc
+          zsh    echo 'source <(doit completion zsh)' >> ~/.zshrc
+          fish   doit completion fish > ~/.config/fish/conf.d/coconut-tasks.fish
+        It completes commands, tasks, options, variables and their values, as RECIPE=con<TAB>.
+        Where doit is not on the PATH, write ./doitw with its whole path, or the path of the virtual environment's doit.
+    """
+    examples = (
+        "source <(doit completion bash)  # just in this shell",
+        "doit completion zsh",
+        "doit completion fish",
+    )
+
+    def execute(self, opt_values: Any, pos_args: Sequence[str]) -> int:
+        self.given_variables()
+        shells = ", ".join(_SCRIPTS)
+        if len(pos_args) != 1:
+            raise UsageError(f"completion: one shell of {shells}: for example: doit completion bash")
+        shell = pos_args[0]
+        if shell not in _SCRIPTS:
+            raise UsageError(f"completion: {none_of(shell, _SCRIPTS)}")
+        # Not from the folder that one stands in (-P): whatever lies there would run while one types.
+        ask = f"{shlex.quote(sys.executable)} -P -m {__spec__.name}"
+        print(_SCRIPTS[shell].replace("PYTHON", ask, 1), end="")
+        return 0
+
+
+def main(words: Sequence[str]) -> int:
+    """Print the candidates for words as they are typed. Never a word about what goes wrong: it would stand in the user's line."""
+    typed = [_unquoted(word) for word in words]
+    found: list[Candidate] = []
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            options = Options(environment=process_environment(), workdir=os.getcwd())
+            found = candidates(typed, options, _known(typed[0]))
+    except (Exception, SystemExit):
+        return 0
+    print("".join(f"{one.value}\t{' '.join(one.about.split())}\n" for one in found), end="")
+    return 0
+
+
+def _unquoted(word: str) -> str:
+    return re.sub(r"\\(.)", r"\1", word).lstrip("'\"")
+
+
+def _known(program: str) -> Known:
+    if os.path.basename(program) == "coconut-build":
+        return Known()
+    from coconut_tasks.tasks.program import command_classes
+
+    dodo = dodo_file()
+    if os.path.basename(program) == "doitw" and not dodo.exists():
+        dodo = Path(os.path.expanduser(program)).parent / "dodo.py"
+    ours = is_ours(dodo)
+    lines = {name: _command_line(command, ours) for name, command in sorted(command_classes().items())}
+    return Known(lines, dodo, ours, _listed)
+
+
+def _command_line(command: Any, ours: bool) -> CommandLine:
+    from coconut_tasks.tasks.program import is_on_tasks, options_of
+
+    variables: tuple[str, ...] = getattr(command, "variables", ())
+    if is_on_tasks(command):
+        variables = tuple(variables_of(command.name)) if ours else ()
+    flags = tuple(flag for option in options_of(command) for flag in _flags(option))
+    return CommandLine(command.doc_usage, command.doc_purpose, flags, variables)
+
+
+def _flags(option: dict[str, Any]) -> Iterator[Flag]:
+    short, long = option.get("short"), option.get("long")
+    names = tuple(name for name in (short and f"-{short}", long and f"--{long}") if name)
+    about = re.sub(r"\s*\[default: .*?\]", "", option.get("help", "")).strip().split("\n")[0]
+    switch = option.get("type") is bool
+    value = "" if switch else VALUES.get(option["name"], option.get("metavar", "VALUE"))
+    if names:
+        yield Flag(names, about, value, tuple(dict(option.get("choices", ()))))
+    if option.get("inverse"):
+        yield Flag((f"--{option['inverse']}",), f"the opposite of --{long}")
+
+
+def _listed() -> list[Candidate]:
+    """The tasks of a dodo.py that is not ours, as doit lists them."""
+    from coconut_tasks.tasks.program import listed_tasks
+
+    return [Candidate(*re.split(r"\s+", line, maxsplit=1)) for line in listed_tasks()]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

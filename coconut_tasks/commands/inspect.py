@@ -1,0 +1,112 @@
+"""``inspect``: what is in an IGVM file. It needs no dodo.py, and works in any folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, UsageError, tell
+from coconut_tasks.tasks.command import OwnCommand, switch
+
+if TYPE_CHECKING:
+    from coconut_tasks.igvm.parse import IgvmFile
+    from coconut_tasks.reports.inspect import Digests
+
+
+class InspectCommand(OwnCommand):
+    """``inspect``: status 0 if all files are right, else 1 or 2."""
+
+    name = "inspect"
+    doc_purpose = "show what is in IGVM files, and what SEV-SNP measures of them"
+    doc_usage = "FILE.igvm..."
+    doc_description = """
+        Shows header, platforms, initialization headers and directives of a file, and its SEV-SNP launch digest. Pages of one kind that
+        follow each other are one line, with the SHA-384 of all that they hold where that is measured.
+        Exit status: 0 shown, 1 a file is no valid IGVM file, 2 wrong use, or a file cannot be read.
+    """
+    cmd_options = (
+        switch("all", "a line for each page"),
+        switch("json", "everything, for programs"),
+    )
+    examples = (
+        "doit inspect bin/coconut-qemu.igvm",
+        "doit inspect --json bin/coconut-qemu.igvm > qemu.json",
+    )
+
+    def execute(self, opt_values: Any, pos_args: Sequence[str]) -> int:
+        from coconut_tasks.igvm.fields import FORMAT
+        from coconut_tasks.reports.inspect import as_json, as_text
+        from coconut_tasks.wording import printable
+
+        _, words = self.given_variables()
+        names = [*pos_args, *words]
+        if not names:
+            raise UsageError("inspect: which files? for example: doit inspect bin/coconut-qemu.igvm")
+        status, shown = 0, 0
+        if opt_values["json"]:
+            sys.stdout.write(f'{{"format": {FORMAT}, "files": [')
+        for name in names:
+            read = _read(name)
+            if isinstance(read, int):
+                status = max(status, read)
+                continue
+            file, digests = read
+            if opt_values["json"]:
+                sys.stdout.write(",\n" if shown else "\n")
+                sys.stdout.writelines(as_json(printable(name), file, digests))
+            else:
+                sys.stdout.writelines(_lines(as_text(printable(name), file, digests, every=opt_values["all"])))
+            shown += 1
+        if opt_values["json"]:
+            sys.stdout.write("\n]}\n")
+        return status
+
+
+def _lines(lines: Iterator[str]) -> Iterator[str]:
+    return (f"{line}\n" for line in lines)
+
+
+def _read(name: str) -> tuple[IgvmFile, Digests | None] | int:
+    """A file that can be shown to its end, and its launch digests; or an exit status, after what is wrong was told."""
+    from coconut_tasks.igvm.error import IgvmError
+    from coconut_tasks.igvm.parse import parse
+    from coconut_tasks.igvm.read import read_igvm
+    from coconut_tasks.wording import printable
+
+    try:
+        file = parse(read_igvm(Path(name)))
+        for_snp = _for_snp(file)
+    except OSError as error:
+        tell(error)
+        return EXIT_USAGE
+    except IgvmError as error:
+        print(f"error: {printable(name)}: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    return file, _digests(file) if for_snp else None
+
+
+def _for_snp(file: IgvmFile) -> bool:
+    """Whether the file is for SEV-SNP. Raises IgvmError for a header that no loader may take, wherever it is."""
+    from coconut_tasks.igvm.values import SEV_SNP, SupportedPlatform
+
+    found = False
+    for header in file.headers():
+        found |= isinstance(header, SupportedPlatform) and header.platform_type == SEV_SNP
+    return found
+
+
+def _digests(file: IgvmFile) -> Digests:
+    from coconut_tasks.igvm.error import IgvmError
+    from coconut_tasks.igvm.snp import MeasureOptions, measure
+    from coconut_tasks.reports.inspect import Digests
+
+    try:
+        plain, native = (
+            measure(file.data, MeasureOptions(native_zero=native, check_id_block=False)).digest.hex()
+            for native in (False, True)
+        )
+    except IgvmError as error:
+        return Digests(wrong=str(error))
+    return Digests(plain, native)

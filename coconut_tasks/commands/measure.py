@@ -1,0 +1,96 @@
+"""``coconut-measure``: the launch digest of an IGVM file, without any other tool. It imports no more than that needs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from coconut_tasks import __version__
+from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, tell
+from coconut_tasks.igvm.error import IgvmError
+from coconut_tasks.igvm.read import read_igvm
+from coconut_tasks.igvm.snp import Measured, MeasureOptions, measure
+
+FORMAT = 1
+"""Version of what ``--json`` prints; a change of meaning raises it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; the result is the exit status: 0 measured, 1 the file cannot be measured, 2 wrong use or an unreadable file."""
+    given = _parser().parse_args(argv)
+    path = Path(given.file)
+    # A name that is no text is shown all the same.
+    given.file = os.fsencode(given.file).decode(errors="replace")
+    try:
+        data = read_igvm(path)
+        options = MeasureOptions(given.check_kvm, given.native_zero, check_id_block=not given.ignore_idblock)
+        measured = measure(data, options)
+        print(_shown(given, data, measured), flush=True)
+    except IgvmError as error:
+        print(f"error: {given.file}: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except BrokenPipeError:
+        from coconut_tasks.tasks.interrupt import nobody_reads
+
+        return nobody_reads()
+    except OSError as error:
+        tell(error)
+        return EXIT_USAGE
+    return 0
+
+
+def _shown(given: argparse.Namespace, data: bytearray, measured: Measured) -> str:
+    digest = measured.digest.hex()
+    if given.bare:
+        return digest
+    if not given.json:
+        return f"{given.file}: SEV-SNP launch digest {digest}"
+    import json
+    from hashlib import sha256
+
+    content = {
+        "format": FORMAT,
+        "digest": digest,
+        "algorithm": "sha384",
+        "kind": "SEV-SNP launch digest",
+        "platform": "snp",
+        "check_kvm": given.check_kvm,
+        "measure_native_zeroes": given.native_zero,
+        "pages": measured.pages,
+        "id_block": measured.id_block.hex() if measured.id_block else None,
+        "tool": {"name": "coconut-measure", "version": __version__},
+        "igvm": {"file": given.file, "size": len(data), "sha256": sha256(data).hexdigest()},
+    }
+    return json.dumps(content, indent=2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="coconut-measure",
+        description="Print the launch digest that SEV-SNP firmware reports for a guest of this IGVM file.",
+        epilog="Exit status: 0 measured; 1 the file cannot be measured, or its ID block wants another digest; 2 wrong use, or a "
+        "file that cannot be read. What is measured: docs/measurement.md.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("file", metavar="FILE.igvm")
+    parser.add_argument(
+        "--check-kvm", action="store_true", help="refuse what KVM would measure otherwise than it stands in the file"
+    )
+    parser.add_argument(
+        "--native-zero",
+        action="store_true",
+        help="pages without data are the platform's zero pages, not pages full of zeroes",
+    )
+    parser.add_argument("--ignore-idblock", action="store_true", help="whatever digest the file's ID block wants")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="the digest with all that it depends on")
+    form.add_argument("--bare", action="store_true", help="nothing but the digest")
+    parser.add_argument("--version", action="version", version=__version__)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,253 @@
+"""``validate`` and ``new``: recipes without a build. They need no dodo.py, and work in any folder."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from coconut_tasks.errors import EXIT_USAGE, Problem, RecipeError, UsageError
+from coconut_tasks.options import parse_switch, split_list
+from coconut_tasks.tasks.command import OwnCommand, switch
+
+if TYPE_CHECKING:
+    from coconut_tasks.recipe.starter import Answers
+
+T = TypeVar("T")
+
+
+class ValidateCommand(OwnCommand):
+    """``validate``: status 0 if all recipes are valid, else 2."""
+
+    name = "validate"
+    doc_purpose = "check recipes without building"
+    doc_usage = "FILE..."
+    doc_description = """
+        Tells all that is wrong in all files at once. Warnings are told, but do not make a recipe invalid.
+        Exit status: 0 all recipes are valid, 2 they are not.
+    """
+    cmd_options = (
+        {
+            "name": "format",
+            "long": "format",
+            "default": "text",
+            "metavar": "WORD",
+            "choices": [("text", ""), ("github", ""), ("sarif", "")],
+            "help": "how problems are told [default: text]",
+        },
+        switch("lenient", "what the old builders pass over in a recipe is a warning"),
+    )
+    variables = ("RECIPE", "LENIENT")
+    examples = (
+        "doit validate config/*.json",
+        "doit validate --format=github config/*.json  # annotations in GitHub Actions",
+        "doit validate --format=sarif config/*.json > recipes.sarif  # for code scanning",
+    )
+
+    def execute(self, opt_values: Any, pos_args: Sequence[str]) -> int:
+        from coconut_tasks.reports.problems import as_github, as_sarif, as_text, summary
+
+        values, words = self.given_variables()
+        files = list(dict.fromkeys([*pos_args, *words, *split_list(values.get("RECIPE", ""))]))
+        if not files:
+            raise UsageError("validate: which recipes? for example: doit validate config/*.json")
+        lenient = opt_values["lenient"] or parse_switch("LENIENT", values.get("LENIENT", ""))
+        found = [one for file in files for one in _problems(file, lenient)]
+        if opt_values["format"] == "sarif":
+            print(as_sarif(found))
+        else:
+            lines = as_github(found) if opt_values["format"] == "github" else as_text(found)
+            print("\n".join([*lines, summary(found, len(files))]))
+        return EXIT_USAGE if any(one.level == "error" for one in found) else 0
+
+
+def _problems(file: str, lenient: bool) -> list[Any]:
+    from coconut_tasks.recipe.load import check
+    from coconut_tasks.reports.problems import Reported
+    from coconut_tasks.wording import printable
+
+    warnings: list[Problem] = []
+    name = printable(file)
+    try:
+        check(name, Path(file).read_bytes(), lenient=lenient, warn=warnings.append)
+        errors: tuple[Problem, ...] = ()
+    except RecipeError as error:
+        errors = error.problems
+    except OSError as error:
+        wrong = f"the file cannot be read: {error.strerror}"
+        if isinstance(error, IsADirectoryError):
+            wrong = "this is a folder"
+        errors = (Problem(f"{name}:1:1", "", wrong, "the path of a recipe, as config/*.json", "unreadable-file"),)
+    found = [*(Reported(problem) for problem in errors), *(Reported(problem, "warning") for problem in warnings)]
+    return sorted(found, key=lambda one: one.where[1:])
+
+
+class NewCommand(OwnCommand):
+    """``new``: asks where nobody said anything and somebody is there to answer."""
+
+    name = "new"
+    doc_purpose = "write a first recipe, by options or by questions"
+    doc_usage = "[NEW_FILE]"
+    doc_description = """
+        Without options, a terminal is asked a few questions; otherwise every option has a sensible default.
+        A file that is there is kept, unless --force is given. Without NEW_FILE, a free name in config/ is taken.
+        Exit status: 0 written, 2 nothing was written.
+    """
+    cmd_options = (
+        {
+            "name": "target",
+            "long": "target",
+            "type": list,
+            "default": [],
+            "metavar": "NAME,...",
+            "choices": [("qemu", ""), ("hyper-v", ""), ("vanadium", "")],
+            "help": "hypervisors; may be given again [default: qemu]",
+        },
+        {
+            "name": "platforms",
+            "long": "platforms",
+            "type": list,
+            "default": [],
+            "metavar": "NAME,...",
+            "choices": [("native", ""), ("snp", ""), ("tdp", ""), ("vsm", "")],
+            "help": "platforms [default: what fits each hypervisor]",
+        },
+        {
+            "name": "loader",
+            "long": "loader",
+            "default": "bldr",
+            "metavar": "WORD",
+            "choices": [("bldr", ""), ("stage2", ""), ("none", "")],
+            "help": "what loads the kernel, which is stage2 in older trees [default: bldr]",
+        },
+        switch("tdx", "Intel TDX too: adds tdp and tdx-stage1"),
+        {
+            "name": "features",
+            "long": "features",
+            "default": "vtpm",
+            "metavar": "FEATURE,...",
+            "help": "cargo features of the kernel, or none [default: vtpm]",
+        },
+        {
+            "name": "module",
+            "long": "module",
+            "type": list,
+            "default": [],
+            "metavar": "NAME,...",
+            "help": "user-space modules, or none; may be given again [default: userinit]",
+        },
+        {
+            "name": "firmware",
+            "long": "firmware",
+            "default": "none",
+            "metavar": "PATH",
+            "help": "guest firmware: a path, env:VARIABLE for the path in a variable, or none [default: none]",
+        },
+        switch("force", "write over a file that is there"),
+    )
+    examples = (
+        "doit new  # asks",
+        "doit new --target qemu --tdx --features vtpm,enable-gdb config/mine.json",
+        "doit new --target hyper-v --firmware env:HV_FW_FILE config/hv.json",
+    )
+
+    def execute(self, opt_values: Any, pos_args: Sequence[str]) -> int:
+        from coconut_tasks.effects.place import write_whole
+        from coconut_tasks.recipe.starter import free_name, recipe_text, schema_for
+
+        _, words = self.given_variables()
+        names = [*pos_args, *words]
+        if len(names) > 1:
+            raise UsageError(f"new: {len(names)} files: one, for example: doit new config/mine.json")
+        # doit does not note that a list was given.
+        chosen = (
+            opt_values._non_default_keys & _ANSWERS
+            or opt_values["target"] + opt_values["platforms"] + opt_values["module"]
+        )
+        name = names[0] if names else None
+        if opt_values["force"] and name is None:
+            raise UsageError("new: --force: which file? for example: doit new --force config/mine.json")
+        _may_write(name, opt_values["force"])
+        if not chosen and sys.stdin.isatty():
+            try:
+                answers, name = _asked(name)
+            except (EOFError, KeyboardInterrupt) as end:
+                print("\nended; nothing was written")
+                return EXIT_USAGE if isinstance(end, EOFError) else 128 + signal.SIGINT
+        else:
+            answers = _from_options(opt_values)
+        if name is None:
+            name = free_name(answers.targets, Path())
+        path = Path(name)
+        text = recipe_text(answers, schema_for(path))
+        write_whole(path, text.encode())
+        print(f"{name} is written; next: {_next_command(name)}")
+        return 0
+
+
+def _may_write(name: str | None, force: bool) -> None:
+    if name is None:
+        return
+    path = Path(name)
+    if path.is_dir() or name.endswith("/"):
+        raise UsageError(f"new: '{name}' is a folder: a file in it, as {name.rstrip('/')}/mine.json")
+    if path.exists() and not force:
+        raise UsageError(f"new: '{name}' is there already: another name, or --force to write over it")
+
+
+def _from_options(given: Any) -> Answers:
+    from coconut_tasks.recipe import starter
+
+    answers = starter.with_loader(starter.Answers(tdx=given["tdx"]), given["loader"])
+    if given["target"]:
+        answers = starter.with_targets(answers, ",".join(given["target"]))
+    if given["platforms"]:
+        answers = starter.with_platforms(answers, ",".join(given["platforms"]))
+    answers = starter.with_features(answers, given["features"])
+    if given["module"]:
+        answers = starter.with_modules(answers, ",".join(given["module"]))
+    return starter.with_firmware(answers, given["firmware"])
+
+
+_ANSWERS = {"loader", "tdx", "features", "firmware"}
+
+
+def _asked(name: str | None) -> tuple[Answers, str]:
+    """The answers of who sits at the terminal, and the file."""
+    from coconut_tasks.recipe import starter
+
+    with suppress(ImportError):
+        import readline  # noqa: F401  # input() has line editing by it
+
+    answers = starter.Answers()
+    print("A first recipe. An empty answer takes what stands in brackets; Ctrl-C ends.")
+    for question in starter.QUESTIONS:
+        answers = _ask(question.text, question.default, partial(question.take, answers))
+    return answers, name or _ask("File", starter.free_name(answers.targets, Path()), _free_file)
+
+
+def _ask(text: str, default: str, take: Callable[[str], T]) -> T:
+    while True:
+        answer = input(f"{text} [{default}]: ").strip() or default
+        try:
+            return take(answer)
+        except UsageError as error:
+            print(f"  {error}")
+
+
+def _free_file(name: str) -> str:
+    _may_write(name, force=False)
+    return name
+
+
+def _next_command(name: str) -> str:
+    """What builds the recipe from here: doit where a dodo.py of ours is, else coconut-build."""
+    from coconut_tasks.tasks.dodo_file import dodo_file, is_ours
+
+    word = shlex.quote(name)
+    return f"doit RECIPE={word}" if is_ours(dodo_file()) else f"coconut-build {word}"

@@ -1,0 +1,54 @@
+"""``doit reproduce``: build twice in different surroundings, and compare."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from coconut_tasks.errors import EXIT_FAILED, StepError, UsageError
+from coconut_tasks.tasks.command import switch
+from coconut_tasks.tasks.standing import stand
+from coconut_tasks.tasks.task_command import ReportCommand
+
+# The rest is imported when it is needed: doit loads these classes for its own help, for any dodo.py.
+
+
+class ReproduceCommand(ReportCommand):
+    """``reproduce``."""
+
+    name = "reproduce"
+    doc_purpose = "build twice from clean, in different places and surroundings, and compare every byte"
+    doc_usage = "[VARIABLE=value ...]"
+    cmd_options = (switch("keep", "keep the two copies, also where nothing differs"),)
+    examples = ("doit reproduce RECIPE=config/qemu.json", "doit reproduce --keep RECIPE=config/qemu.json RELEASE=1")
+
+    def _execute(self, keep: bool) -> int:
+        from coconut_tasks.compare.reproduce import diffoscope, remove, reproduce
+        from coconut_tasks.layout import REPRODUCE
+        from coconut_tasks.reports.reproduced import reproduced_text
+        from coconut_tasks.tasks.interrupt import listen
+        from coconut_tasks.tasks.preflight import take_lock
+
+        if self.asked:
+            raise UsageError(f"reproduce: '{self.asked[0]}' is a task, and it takes none: it builds whole recipes")
+        assert self.session is not None
+        session, workspace = self.session, self.session.workspace
+        if problems := take_lock(workspace):
+            raise UsageError("\n".join(problems))
+        listen()
+        folder = workspace.state / REPRODUCE
+        started = time.monotonic()
+        try:
+            result = reproduce(session, folder, self._say)
+        except StepError as error:
+            sys.stderr.write(f"error: reproduce: one of the two builds failed: {error}\n")
+            return EXIT_FAILED
+        report = diffoscope(result.differences, folder, session.options.environment)
+        self._say(reproduced_text(result, time.monotonic() - started, report, stand()))
+        if not (result.differences or keep):
+            remove(folder)
+        return EXIT_FAILED if result.differences else 0
+
+    def _say(self, text: str) -> None:
+        self.outstream.write(f"{text}\n")
+        self.outstream.flush()

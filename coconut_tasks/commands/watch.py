@@ -1,0 +1,233 @@
+"""``doit watch``: build again whenever something changed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Generator, Iterator, Mapping, Sequence, Set
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from coconut_tasks.errors import UsageError
+from coconut_tasks.inputs.files import VERSION_CONTROL, Files
+from coconut_tasks.inputs.git import ask_git, find_repository, git_text
+from coconut_tasks.layout import DIGEST_HEX, RECORDS, STATE_FOLDER
+from coconut_tasks.records.store import recorded_inputs
+from coconut_tasks.tasks.interrupt import Terminated, listen
+from coconut_tasks.tasks.standing import from_here, stand
+from coconut_tasks.tasks.task_command import ReportCommand
+from coconut_tasks.workspace.workspace import Workspace
+
+_QUIET_MS = 100
+"""A burst of changes is over when nothing happened for this long."""
+_SAME = 2
+"""How often a file may be written anew with the same content before that no longer starts a build."""
+_NAMED = 3
+"""How many of the changed files are named."""
+
+
+class WatchCommand(ReportCommand):
+    """``watch``."""
+
+    name = "watch"
+    builds = True
+    doc_purpose = "build, and build again on each change of an input, until Ctrl-C"
+    examples = ("doit watch", "doit watch RECIPE=config/qemu.json RELEASE=1", "doit watch kernel:svsm  # just that")
+
+    def _execute(self) -> int:
+        nodes = self.nodes
+        workspace = nodes[0].workspace
+        digests = _digests(workspace.bin)
+        rewritten = _Rewritten()
+        # What a build writes into the tree is no news, as far as that is known.
+        made = {workspace.path(path) for node in nodes for path in node.step.makes}
+        told = False
+        listen()
+        while True:
+            # Watched first, then built: a change during the build is seen, and built after it. A build of its own for each time, as
+            # if it had been typed: what it looks up is of that moment, and what is wrong with a recipe ends it, not the watch.
+            of_git = _of_git(workspace)
+            folders = sorted(_folders(nodes) | of_git)
+            with closing(_changes(folders, workspace.bin, made)) as changes:
+                next(changes)
+                if not told:
+                    self._say(f"watching {len(folders)} folders of {workspace.tree}; Ctrl-C ends it")
+                    told = True
+                before, commit = _last_run(workspace.state), _commit(workspace)
+                status = _build()
+                if status > 128:
+                    return status  # it was ended, and said so
+                for name, digest in _digests(workspace.bin).items():
+                    if digests.get(name) not in (None, digest):
+                        self._say(f"{name}: the launch digest changed: {digests[name]} → {digest}")
+                    digests[name] = digest
+                known = recorded_inputs(workspace.state / RECORDS) if status == 0 else {}
+                idle = "nothing to build; " if _last_run(workspace.state) == before else ""
+                self._say(f"{'it failed; ' if status else idle}waiting for changes")
+                while True:
+                    found = _burst(changes)
+                    # git writes its files whenever it looks: what counts is what it says. A new folder of tags is to be watched, too.
+                    gits = {path for path in found if os.path.dirname(path) in of_git}
+                    if (
+                        rewritten.news(found - gits, known)
+                        or any(map(os.path.isdir, gits))
+                        or (gits and _commit(workspace) != commit)
+                    ):
+                        break
+            # Files that came and went are an editor's; all that went may be what is meant.
+            there = {path for path in found if os.path.exists(path)} or found
+            names = sorted(os.path.relpath(path, workspace.tree) for path in there)
+            others = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            self._say(f"{', '.join(names[:_NAMED])}{others} changed")
+
+    def _say(self, text: str) -> None:
+        self.outstream.write(f"[{datetime.now():%H:%M:%S}] {text}\n")
+        self.outstream.flush()
+
+
+def _changes(folders: Sequence[str], bin: str, made: Set[str]) -> Generator[set[str], None, None]:
+    """The paths that changed in the folders, not below them; an empty set each time that nothing happened for a while."""
+    from watchfiles import Change, DefaultFilter, watch
+
+    left_out = (*DefaultFilter.ignore_entity_patterns, r"^\..*\.coconut-", r"^4913$")
+    plain = DefaultFilter(ignore_dirs=(), ignore_entity_patterns=left_out, ignore_paths=[bin])
+
+    def wanted(change: Change, path: str) -> bool:
+        if path in made or (change is Change.modified and os.path.isdir(path)):
+            return False
+        return plain(change, path)
+
+    try:
+        for found in watch(
+            *folders,
+            watch_filter=wanted,
+            recursive=False,
+            step=_QUIET_MS // 2,
+            debounce=2000,
+            rust_timeout=_QUIET_MS,
+            yield_on_timeout=True,
+        ):
+            yield {path for _, path in found}
+    except OSError as error:
+        raise UsageError(f"watch: the operating system cannot watch {len(folders)} folders: {error}") from error
+
+
+def _burst(changes: Iterator[set[str]]) -> set[str]:
+    """Wait for a change; all that changed until it is quiet again."""
+    found: set[str] = set()
+    for more in changes:
+        found |= more
+        if found and not more:
+            break
+    return found
+
+
+def _folders(nodes: Sequence[Any]) -> set[str]:
+    """Every folder in which something could change that a build reads; what is an input is then for the build to decide."""
+    workspace = nodes[0].workspace
+    found = {workspace.tree, os.getcwd(), *_below(workspace.tree, workspace.bin)}
+    home = stand()
+    recipes = [os.path.join(base, name) for name in workspace.recipes for base in (home, workspace.tree)]
+    read = {workspace.path(path) for node in nodes for path in node.step.inputs}
+    read |= recorded_inputs(workspace.state / RECORDS).keys()
+    found |= {os.path.dirname(os.path.normpath(path)) for path in (*recipes, *read)}
+    return {
+        folder
+        for folder in found
+        if os.path.isdir(folder) and not f"{folder}{os.sep}".startswith(workspace.bin + os.sep)
+    }
+
+
+def _of_git(workspace: Workspace) -> set[str]:
+    """Folders in which git keeps what says which commit the tree is at and what that is called: a linked worktree and a submodule have them
+    elsewhere."""
+    repository = find_repository(workspace.tree, workspace.environment)
+    found = {os.path.dirname(path) for path in repository.files if os.path.basename(path) != ".git"}
+    found.update(folder for folder, _, _ in os.walk(os.path.join(repository.refs, "tags")) if repository.refs)
+    found -= {os.getcwd(), os.path.realpath(workspace.tree), *_below(workspace.tree, workspace.bin)}
+    return set(filter(os.path.isdir, found))
+
+
+def _commit(workspace: Workspace) -> tuple[str, str, bool]:
+    """The commit, what it is called, and whether something is staged. None of it has git write its index, which would be a change."""
+    commit, name = (
+        git_text(words, workspace.tree, workspace.environment)
+        for words in (["rev-parse", "HEAD"], ["describe", "--always"])
+    )
+    staged = ask_git(["diff-index", "--cached", "--quiet", "HEAD"], workspace.tree, workspace.environment)
+    return commit, name, staged is None
+
+
+class _Rewritten:
+    """Files that are written anew with what was in them, time and again, as a firmware command that is asked by each run may do."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[str | None, int]] = {}
+
+    def news(self, paths: Set[str], known: Mapping[str, Set[object]]) -> bool:
+        """Whether one of these changes may be new to a build. ``known`` are the digests that good runs read; of what none of them read, an
+        edit that was undone meanwhile is built once more for each time."""
+        files, news = Files(), False
+        for path in paths:
+            digest = files.digest(path)
+            if known.get(path) == {digest}:
+                continue
+            before, times = self._known.get(path, ("", 0))
+            times = times + 1 if digest == before else 0
+            self._known[path] = digest, times
+            news |= times < _SAME
+        return news
+
+
+def _below(root: str, bin: str) -> Iterator[str]:
+    for folder, names, files in os.walk(root):
+        if folder != root and "CACHEDIR.TAG" in files:
+            names.clear()  # cargo's target folder
+            continue
+        names[:] = [name for name in names if name not in VERSION_CONTROL and os.path.join(folder, name) != bin]
+        yield folder
+
+
+def _build() -> int:
+    """Its exit status; as in shells, 128 and the signal's number if it was ended."""
+    process = subprocess.Popen(_run_command(), cwd=stand())
+    try:
+        status = process.wait()
+    except KeyboardInterrupt as error:
+        # Ctrl-C reaches it too; SIGTERM is for this process alone, and must not leave a build behind.
+        if isinstance(error, Terminated):
+            process.terminate()
+        status = process.wait()
+        return status if status > 128 else 128 + signal.SIGINT
+    return 128 - status if status < 0 else status
+
+
+def _run_command() -> list[str]:
+    """This very command line, with ``run --quiet`` for ``watch``."""
+    words = sys.argv[1:]
+    at = words.index(WatchCommand.name)
+    start = sys.orig_argv[: len(sys.orig_argv) - len(words)]
+    return [sys.executable, *start[1:], *words[:at], "run", "--quiet", *words[at + 1 :]]
+
+
+def _digests(bin: str) -> dict[str, str]:
+    """The launch digest of each measured file that is there."""
+    found = {}
+    for folder, names, files in os.walk(bin):
+        names[:] = [name for name in names if name != STATE_FOLDER]
+        for file in files:
+            if file.endswith(DIGEST_HEX):
+                path = os.path.join(folder, file)
+                found[from_here(path).removesuffix(DIGEST_HEX)] = Path(path).read_text().strip()
+    return found
+
+
+def _last_run(state: Path) -> int:
+    try:
+        return (state / "last-run.json").stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -1,0 +1,291 @@
+"""What is not the same on two sides, in the order of the data: causes before what they lead to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import zip_longest
+from typing import Any
+
+from coconut_tasks.compare.headers import changed_headers
+from coconut_tasks.compare.image import every_page
+from coconut_tasks.compare.pages import PageChanges, changed_pages
+from coconut_tasks.compare.side import NATIVE_ZERO, Side
+from coconut_tasks.compare.spots import Spot, spots
+from coconut_tasks.compare.values import ONLY_NEW, ONLY_OLD, Change
+from coconut_tasks.dataclass import dataclass
+from coconut_tasks.errors import UsageError
+from coconut_tasks.layout import Layout
+from coconut_tasks.steps.command_diff import difference
+
+SECTIONS = ("recipe", "options", "source", "tools", "commands", "environment", "files", "settings", "parts", "headers")
+"""What is compared before the pages, in this order."""
+CAUSES = SECTIONS[:8]
+_ONLY_A_VARIANT = re.compile(r"another \S+(, another \S+)*")
+_NOT_IN_THE_DIGEST = {
+    "policy": "no part of the launch digest: the attestation report has it",
+    "check_kvm": "it changes no launch digest",
+}
+_IN_THE_DIGEST = dict.fromkeys((NATIVE_ZERO, "platform"), "this alone gives another launch digest")
+"""What is said of launch settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How two sides differ."""
+
+    old: Side
+    new: Side
+    sections: Mapping[str, tuple[Change, ...]]
+    """Those of ``SECTIONS`` in which something differs."""
+    compared: tuple[str, ...]
+    """What both have on record, in words."""
+    only: tuple[tuple[str, tuple[str, ...]], ...]
+    """The name of a side, and what is on record of it alone."""
+    pages: PageChanges | None = None
+    """None where the pages of one are not known."""
+    spots: tuple[Spot, ...] = ()
+    """Where the images differ, if nothing else says it."""
+
+    @property
+    def same_digest(self) -> bool | None:
+        """None where one has none, or it is not known."""
+        return None if None in (self.old.digest, self.new.digest) else self.old.digest == self.new.digest
+
+    @property
+    def same_bytes(self) -> bool | None:
+        """Whether the two images are the same file; None where that is not known."""
+        return None if None in (self.old.sha256, self.new.sha256) else self.old.sha256 == self.new.sha256
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing that is known of both differs."""
+        return not self.sections and not self.image_differs and self.same_bytes is not False
+
+    @property
+    def image_differs(self) -> bool:
+        """Whether what the build made differs, as far as that is known."""
+        pages = self.pages is not None and self.pages.any
+        made = "parts" in self.sections or "headers" in self.sections
+        return pages or made or self.same_digest is False or self.same_bytes is False
+
+    @property
+    def by_settings_alone(self) -> bool:
+        """Whether the digests differ only by how the same pages are measured."""
+        pages = self.pages
+        return self.same_digest is False and pages is not None and not pages.any and pages.counted_otherwise > 0
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether something on record can be the cause of what differs."""
+        causes = [change for name in CAUSES for change in self.sections.get(name, ()) if change.is_cause]
+        if self.same_digest is False or (self.pages is not None and self.pages.any):
+            causes = [change for change in causes if change.subject not in _NOT_IN_THE_DIGEST]
+        return bool(causes)
+
+    @property
+    def both_are_records(self) -> bool:
+        """Whether both tell what the image was made of."""
+        return self.old.is_build_record and self.new.is_build_record
+
+
+def compare(old: Side, new: Side) -> Changes:
+    """Compare all that is known of both.
+
+    Raises:
+        UsageError: that is nothing.
+    """
+    old, new = _measured_alike(old, new), _measured_alike(new, old)
+    compared: list[str] = []
+    only: dict[str, list[str]] = {}
+    sections: dict[str, tuple[Change, ...]] = {}
+
+    def known(what: str, a: object, b: object) -> bool:
+        if a is not None and b is not None:
+            compared.append(what)
+        elif a is not None or b is not None:
+            only.setdefault(old.name if a is not None else new.name, []).append(what)
+        return a is not None and b is not None
+
+    known("launch digest", old.digest, new.digest)
+    known("image file", old.sha256, new.sha256)
+    for name, words, of, make in _COMPARED:
+        if known(words, of(old), of(new)) and (found := tuple(make(old, new))):
+            sections[name] = found
+    before, after = _pages(old, new)
+    pages = None
+    if known("pages", before, after) and before is not None and after is not None:
+        pages = changed_pages(old, new, before, after)
+    if known("headers", old.headers, new.headers):
+        told = pages.addresses() if pages else set()
+        if found := tuple(changed_headers(old, new, told, measured=old.pages is not None and new.pages is not None)):
+            sections["headers"] = found
+    if not compared:
+        raise UsageError(f"{old.name} and {new.name} have nothing in common that could be compared")
+    changes = Changes(old, new, sections, tuple(compared), tuple((a, tuple(b)) for a, b in only.items()), pages)
+    untold = changes.same_bytes is False and not (pages and pages.any) and "headers" not in sections
+    if untold and old.data is not None and new.data is not None:
+        changes = replace(changes, spots=tuple(spots(bytes(old.data), bytes(new.data))))
+    return changes
+
+
+def _measured_alike(side: Side, other: Side) -> Side:
+    """How an image is to be measured stands in no image: it is measured as the other one was."""
+    return side.as_native_zero() if side.native_zero is None and other.native_zero else side
+
+
+def _pages(old: Side, new: Side) -> tuple[Any, Any]:
+    """The measured ones, or where one has none, all; None for what is not known."""
+    if (old.pages is None or new.pages is None) and old.headers is not None and new.headers is not None:
+        return every_page(old.headers), every_page(new.headers)
+    return old.pages, new.pages
+
+
+def _recipe(old: Side, new: Side) -> Iterator[Change]:
+    same_text = old.recipe_sha256 == new.recipe_sha256
+    if old.recipe is None or new.recipe is None:
+        if None not in (old.recipe_sha256, new.recipe_sha256) and not same_text:
+            yield Change(new.recipe_name or "recipe", old.recipe_sha256, new.recipe_sha256, "its text changed")
+        return
+    found = list(_fields(old.recipe, new.recipe, ""))
+    yield from found
+    if not found and None not in (old.recipe_sha256, new.recipe_sha256) and not same_text:
+        told = "only its text changed, and none of its fields"
+        name = new.recipe_name or "recipe"
+        yield Change(name, old.recipe_sha256, new.recipe_sha256, told, is_cause=False)
+
+
+def _fields(old: Any, new: Any, path: str) -> Iterator[Change]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in {**old, **new}:
+            yield from _fields(old.get(name), new.get(name), f"{path}/{name}")
+    # To Python, 1 and true are equal.
+    elif old != new or isinstance(old, bool) != isinstance(new, bool):
+        yield Change(path or "/", old, new)
+
+
+def _options(old: Side, new: Side) -> Iterator[Change]:
+    yield from _of_mappings(old.options or {}, new.options or {})
+
+
+def _source(old: Side, new: Side) -> Iterator[Change]:
+    assert old.source is not None and new.source is not None
+    a, b = old.source, new.source
+    if a.commit != b.commit:
+        yield Change("commit", a.commit, b.commit)
+    if a.modified != b.modified:
+        yield Change("modified files", list(a.modified), list(b.modified))
+    elif a.diff != b.diff:
+        yield Change("modified files", a.diff, b.diff, f"other changes in {', '.join(b.modified) or 'them'}")
+
+
+def _tools(old: Side, new: Side) -> Iterator[Change]:
+    a, b = old.tools or {}, new.tools or {}
+    for name in {**a, **b}:
+        before, after = a.get(name, {}), b.get(name, {})
+        pairs: dict[tuple[str | None, str | None], list[str]] = {}
+        if set(before.values()) == set(after.values()):
+            for step in before:
+                if step in after and before[step] != after[step]:
+                    pairs.setdefault((before[step], after[step]), []).append(step)
+        elif len(set(before.values())) <= 1 and len(set(after.values())) <= 1:
+            one, other = next(iter(before.values()), None), next(iter(after.values()), None)
+            pairs[one, other] = list({**before, **after})
+        else:
+            for step in {**before, **after}:
+                if before.get(step) != after.get(step):
+                    pairs.setdefault((before.get(step), after.get(step)), []).append(step)
+        for (one, other), steps in pairs.items():
+            told = _version_change(one, other)
+            yield Change(name, one, other, told, steps=tuple(sorted(filter(None, steps))))
+
+
+def _version_change(old: str | None, new: str | None) -> str:
+    """The first line of what a tool says of itself that differs."""
+    if old is None or new is None:
+        return ONLY_NEW if old is None else ONLY_OLD
+    lines = zip_longest(old.splitlines(), new.splitlines(), fillvalue="")
+    one, other = next(((a, b) for a, b in lines if a != b), (old, new))
+    return f"{one or 'nothing'} → {other or 'nothing'}"
+
+
+def _commands(old: Side, new: Side) -> Iterator[Change]:
+    a, b = old.steps or {}, new.steps or {}
+    for name in {**a, **b}:
+        if name not in a or name not in b:
+            yield Change(name, name in a or None, name in b or None, ONLY_NEW if name not in a else ONLY_OLD)
+            continue
+        before, after = a[name].commands, b[name].commands
+        if told := difference(before, after, [_own_folder(name)]):
+            cause = not _ONLY_A_VARIANT.fullmatch(told)
+            yield Change(name, _as_lists(before), _as_lists(after), told, is_cause=cause)
+
+
+def _own_folder(step: str) -> str:
+    """Where a step's outputs lie: their paths differ because something else does."""
+    stage, _, component = step.partition(":")
+    part = {"fs": stage, "firmware": stage, "measure": f"measure-{component}"}.get(stage, component)
+    return Layout("bin").variant(part, "0" * 12)
+
+
+def _as_lists(commands: Sequence[tuple[Sequence[str], Sequence[str]]]) -> list[dict[str, list[str]]]:
+    return [{"env": list(env), "argv": list(argv)} for env, argv in commands]
+
+
+def _environment(old: Side, new: Side) -> Iterator[Change]:
+    a, b = old.steps or {}, new.steps or {}
+    found: dict[tuple[str, str | None, str | None], list[str]] = {}
+    for name in a:
+        if name not in b:
+            continue
+        before, after = a[name].environment, b[name].environment
+        for variable in {**before, **after}:
+            one, other = before.get(variable), after.get(variable)
+            if one != other:
+                found.setdefault((variable, one, other), []).append(name)
+    for (variable, one, other), steps in found.items():
+        yield Change(variable, one, other, steps=tuple(steps))
+
+
+def _files(old: Side, new: Side) -> Iterator[Change]:
+    a, b = old.files or {}, new.files or {}
+    for name in sorted({**a, **b}):
+        one, other = a.get(name), b.get(name)
+        if one == other or "" in (one, other):  # nobody knows what was read
+            continue
+        told = "is new" if one is None else "is gone" if other is None else "changed"
+        steps = (new.file_steps or {}).get(name) or (old.file_steps or {}).get(name) or ()
+        yield Change(name, one, other, told, steps=steps)
+
+
+def _settings(old: Side, new: Side) -> Iterator[Change]:
+    a, b = old.settings or {}, new.settings or {}
+    for name in a:
+        if name in b and a[name] != b[name]:
+            note = (_NOT_IN_THE_DIGEST | _IN_THE_DIGEST).get(name, "")
+            yield Change(name, a[name], b[name], note=note)
+
+
+def _parts(old: Side, new: Side) -> Iterator[Change]:
+    yield from _of_mappings(old.parts or {}, new.parts or {})
+
+
+def _of_mappings(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
+    for name in {**old, **new}:
+        if old.get(name) != new.get(name):
+            yield Change(name, old.get(name), new.get(name))
+
+
+_COMPARED: Sequence[tuple[str, str, Callable[[Side], object], Callable[[Side, Side], Iterator[Change]]]] = (
+    ("recipe", "recipe", lambda side: side.recipe or side.recipe_sha256, _recipe),
+    ("options", "options", lambda side: side.options, _options),
+    ("source", "source tree", lambda side: side.source, _source),
+    ("tools", "tools", lambda side: side.tools, _tools),
+    ("commands", "commands", lambda side: side.steps, _commands),
+    ("environment", "environment", lambda side: side.steps, _environment),
+    ("files", "input files", lambda side: side.files, _files),
+    ("settings", "launch settings", lambda side: side.settings or None, _settings),
+    ("parts", "parts", lambda side: side.parts, _parts),
+)
+"""Section, what it is called, where it is on record, and what compares it where both have it."""

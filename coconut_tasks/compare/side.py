@@ -1,0 +1,196 @@
+"""One side of a comparison: what is on record of a build, or what an image shows. None stands for what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from coconut_tasks.dataclass import dataclass
+from coconut_tasks.errors import UsageError
+from coconut_tasks.igvm.snp import MeasuredPage, chained
+from coconut_tasks.igvm.values import PAGE_SIZE
+from coconut_tasks.inputs.git import SourceRevision
+from coconut_tasks.wording import shown
+
+NATIVE_ZERO = "measure_native_zeroes"
+"""The setting by which pages without data are measured as pages of type zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of an image."""
+
+    gpa: int
+    """Guest physical address."""
+    kind: str
+    """One of ``snp.PAGE_KINDS``; of an image without SEV-SNP, type, flags and compatibility mask in words."""
+    content: str = ""
+    """SHA-384 of what it holds, as hex text; empty where that is not measured."""
+    part: str = ""
+    """The name of what was packed there, as ``kernel:svsm``; empty where nobody says."""
+    offset: int = 0
+    """Of the page in that part, in bytes."""
+    file_offset: int | None = None
+    """Of its bytes in the image; 0 where it has none there; None where nobody says."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildStep:
+    """What is on record of one step."""
+
+    commands: Sequence[tuple[Sequence[str], Sequence[str]]]
+    """``NAME=value`` words and argv of each, as ``difference`` takes them."""
+    environment: Mapping[str, str | None]
+    """What else reached the tool; None: the variable was not set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two that are compared."""
+
+    name: str
+    """What the user calls it."""
+    form: str
+    """What kind of file it is, in words."""
+    digest: str | None = None
+    """SEV-SNP launch digest, 96 hex digits."""
+    sha256: str | None = None
+    """Of the image, 64 hex digits."""
+    settings: Mapping[str, Any] | None = None
+    """Target and launch settings by their names in a ``.launch-digest.json``: those that are known."""
+    recipe_name: str = ""
+    recipe_sha256: str | None = None
+    """Of the recipe's text."""
+    recipe: Mapping[str, Any] | None = None
+    options: Mapping[str, str] | None = None
+    source: SourceRevision | None = None
+    tools: Mapping[str, Mapping[str, str]] | None = None
+    """Tool → step → version; the step is empty where the record names none."""
+    files: Mapping[str, str] | None = None
+    """Input file → digest; empty where nobody knows what was read."""
+    file_steps: Mapping[str, tuple[str, ...]] | None = None
+    """Input file → the steps that read it."""
+    steps: Mapping[str, BuildStep] | None = None
+    """In the order of the data."""
+    parts: Mapping[str, str] | None = None
+    """What was made on the way → SHA-256."""
+    pages: tuple[Page, ...] | None = None
+    """What the launch digest is made of, in that order; None for an image without SEV-SNP too."""
+    headers: tuple[Mapping[str, Any], ...] | None = None
+    """Every header of the image, as ``doit inspect --json`` shows it."""
+    data: bytes | bytearray | None = None
+    """The image."""
+    doubts: tuple[str, ...] = ()
+    """What does not fit together in it."""
+
+    @property
+    def native_zero(self) -> bool | None:
+        """Whether pages without data are measured as pages of type zero; None where nobody says."""
+        value = (self.settings or {}).get(NATIVE_ZERO)
+        return value if isinstance(value, bool) else None
+
+    @property
+    def is_build_record(self) -> bool:
+        """Whether it tells what the image was made of."""
+        return any(part is not None for part in (self.recipe, self.tools, self.files, self.steps))
+
+    def as_native_zero(self) -> Side:
+        """The same image, measured with its pages without data as pages of type zero."""
+        if self.pages is None:
+            return self
+        pages = tuple(
+            replace(page, kind="zero", content="") if page.kind == "normal" and page.file_offset == 0 else page
+            for page in self.pages
+        )
+        return replace(self, pages=pages, digest=digest_of(pages))
+
+    def bytes_of(self, page: Page) -> bytes | None:
+        """The 4096 bytes of a page whose content counts; None where they are not known."""
+        if self.data is None or page.file_offset is None or not page.content:
+            return None
+        return (
+            bytes(self.data[page.file_offset : page.file_offset + PAGE_SIZE]) if page.file_offset else bytes(PAGE_SIZE)
+        )
+
+
+def digest_of(pages: Sequence[Page]) -> str:
+    """The launch digest that measured pages make."""
+    return chained(MeasuredPage(page.gpa, page.kind, page.content, 0) for page in pages)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value of a JSON file that somebody else wrote, and where it stands. ``None`` stands for null and for what is missing."""
+
+    source: str
+    """The file's name, for messages."""
+    value: Any
+    place: str = ""
+
+    def get(self, *names: str) -> Given:
+        """A member, or a member's member."""
+        found = self
+        for name in names:
+            members = found.object() or {}
+            found = Given(self.source, members.get(name), f"{found.place}/{name}")
+        return found
+
+    def entries(self) -> Iterator[Given]:
+        """Those of a list."""
+        for number, entry in enumerate(self._of(list, "a list") or ()):
+            yield Given(self.source, entry, f"{self.place}/{number}")
+
+    def members(self) -> Iterator[tuple[str, Given]]:
+        """Those of an object."""
+        for name in self.object() or {}:
+            yield name, self.get(name)
+
+    def object(self) -> dict[str, Any] | None:
+        """An object."""
+        found: dict[str, Any] | None = self._of(dict, "an object")
+        return found
+
+    def text(self) -> str | None:
+        """A string."""
+        found: str | None = self._of(str, "a string")
+        return found
+
+    def texts(self) -> tuple[str, ...]:
+        """A list of strings."""
+        return tuple(entry.text() or "" for entry in self.entries())
+
+    def flag(self) -> bool | None:
+        """A boolean."""
+        found: bool | None = self._of(bool, "a boolean")
+        return found
+
+    def number(self) -> int:
+        """A whole number, also as ``3.0`` or ``"0x3"``; 0 where it is missing."""
+        value = self.value
+        if isinstance(value, str) and value.startswith("0x"):
+            try:
+                return int(value, 16)
+            except ValueError:
+                raise self.wrong("a number") from None
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value // 1:
+            if value is None:
+                return 0
+            raise self.wrong("a number")
+        return int(value)
+
+    def hex(self, digits: int) -> str | None:
+        """A digest, in lower case."""
+        found = self.text()
+        if found is not None and (len(found) != digits or found.strip("0123456789abcdefABCDEF")):
+            raise self.wrong(f"{digits} hex digits")
+        return None if found is None else found.lower()
+
+    def wrong(self, wanted: str) -> UsageError:
+        """A value that is not what it should be."""
+        return UsageError(f"{self.source}: {self.place or '/'}: {shown(self.value)} is not {wanted}")
+
+    def _of(self, kind: type, wanted: str) -> Any:
+        if self.value is not None and not isinstance(self.value, kind):
+            raise self.wrong(wanted)
+        return self.value

@@ -1,0 +1,109 @@
+"""Sign the papers beside images by a program that is there for it: ssh-keygen or cosign."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from coconut_tasks.effects.place import write_whole
+from coconut_tasks.errors import StepError, UsageError
+from coconut_tasks.layout import SIGNATURES
+from coconut_tasks.steps.command import Command
+from coconut_tasks.tools import cosign, ssh_keygen
+
+PROGRAMS = {
+    "ssh-keygen": "apt-get install openssh-client",
+    "cosign": "https://docs.sigstore.dev/cosign/system_config/installation/",
+}
+"""What can sign, and how it is installed."""
+_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*://|pkcs11:")
+"""How a key begins that is in no file: in a key management service, a token, a variable. cosign knows these."""
+
+
+def key_as_given(key: str, folder: str) -> str:
+    """A key's absolute path, seen from the folder in which the user stands; what is no path stays as it is."""
+    return key if _ELSEWHERE.match(key) else os.path.normpath(os.path.join(folder, os.path.expanduser(key)))
+
+
+def program_for(key: str) -> str:
+    """The program whose key this is, by how it begins.
+
+    Raises:
+        UsageError: it is none of the kinds that can be told apart.
+        OSError: it cannot be read.
+    """
+    if _ELSEWHERE.match(key):
+        return "cosign"
+    with open(key, encoding="utf-8", errors="replace") as file:
+        start = file.read(100)
+    if start.startswith(cosign.KEYS):
+        return "cosign"
+    if start.startswith(ssh_keygen.KEYS):
+        return "ssh-keygen"
+    raise UsageError(f"sign: {key} does not begin as a key of OpenSSH or of cosign does: --with names the program")
+
+
+def sign(papers: Sequence[Path], root: Path, key: str, program: str, environment: Mapping[str, str]) -> list[Path]:
+    """Sign files below ``root``, and put each signature beside its file; only when all are made and checked, the first is put in place.
+
+    The program has the terminal, to ask for a passphrase or a touch.
+
+    Raises:
+        UsageError: the program is not there.
+        StepError: it failed, or a signature is not of its file.
+    """
+    if shutil.which(program, path=environment.get("PATH")) is None:
+        raise UsageError(f"sign: {program} is not installed: {PROGRAMS[program]}")
+    end = SIGNATURES[program]
+    with tempfile.TemporaryDirectory(prefix="coconut-sign-") as folder:
+        # Copies: ssh-keygen asks before it replaces a signature, and no program should write half a one into bin/.
+        names = [f"./{paper.relative_to(root)}" for paper in papers]
+        for paper, name in zip(papers, names, strict=True):
+            copy = Path(folder, name)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(paper, copy)
+        for command in _commands(program, key, names, folder):
+            _run(command, folder, environment)
+        if program == "ssh-keygen":
+            for name in names:
+                _check(name, folder, environment)
+        made = [Path(f"{paper}{end}") for paper in papers]
+        contents = [_signature(Path(folder, f"{name}{end}"), program) for name in names]
+        for target, content in zip(made, contents, strict=True):
+            write_whole(target, content)
+    return made
+
+
+def _commands(program: str, key: str, names: Sequence[str], folder: str) -> list[Command]:
+    if program == "ssh-keygen":
+        return [ssh_keygen.ssh_keygen_sign(key, names)]
+    config = Path(folder, ".signing-config.json")
+    config.write_text(cosign.NO_SERVICES, encoding="utf-8")
+    return [cosign.cosign_sign(key, str(config), name + SIGNATURES[program], name) for name in names]
+
+
+def _run(command: Command, folder: str, environment: Mapping[str, str]) -> None:
+    status = subprocess.run(command.argv, cwd=folder, env=environment).returncode
+    if status != 0:
+        raise StepError(f"sign: {command.argv[0]} ended with {status}, nothing was signed\n  command: {command}")
+
+
+def _check(name: str, folder: str, environment: Mapping[str, str]) -> None:
+    """Raises StepError unless the signature is of the file."""
+    command = ssh_keygen.ssh_keygen_check(name + SIGNATURES["ssh-keygen"])
+    with open(os.path.join(folder, name), "rb") as paper:
+        done = subprocess.run(command.argv, cwd=folder, env=environment, stdin=paper, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise StepError(f"sign: the signature that was made does not fit its file: {done.stdout}{done.stderr}".rstrip())
+
+
+def _signature(file: Path, program: str) -> bytes:
+    content = file.read_bytes() if file.exists() else b""
+    if not content:
+        raise StepError(f"sign: {program} ended well, but made no {file.name}")
+    return content

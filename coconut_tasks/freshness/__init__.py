@@ -1,0 +1,1 @@
+"""What is stale and why, and what a run would do."""

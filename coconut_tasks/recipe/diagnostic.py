@@ -1,0 +1,23 @@
+"""Something that is wrong in a recipe, by its path in the document; where that is in the text is not known here."""
+
+from __future__ import annotations
+
+from coconut_tasks.dataclass import dataclass
+
+Path = tuple[str | int, ...]
+"""Member names and list indices from the top of the document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One thing that is wrong; ``wrong`` and ``allowed`` as in ``Problem``."""
+
+    path: Path
+    wrong: str
+    allowed: str
+    at_key: bool = False
+    """The member's name is to blame, not its value."""
+    passed_over: bool = False
+    """build.py and xbuild pass over it: leniency makes it a warning."""
+    warning: bool = False
+    """The recipe can be built as it is."""

@@ -1,0 +1,279 @@
+"""Where records are kept: sqlite, a row a task, written when the task is done.
+
+Fills two gaps of doit. Its own backends write everything at the end of a run, so a killed run loses what it finished. And they key
+records by task name, so two recipes that both have a ``kernel:svsm`` would overwrite each other's record; here a name stands for the
+variant that it has in this run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import threading
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coconut_tasks.errors import UsageError
+
+if TYPE_CHECKING:
+    # Imported where it is used: doit loads every backend that is installed, for any dodo.py.
+    import sqlite3
+
+FORMAT = 9
+"""Version of the records' meaning; a file of another version is set aside, which makes every step stale once."""
+
+_LAST_OF_A_SUCCESS = "deps:"
+_OF_IGNORE = "ignore:"
+
+
+class Store:
+    """doit's backend interface (``get``, ``set``, ``in_``, ``remove``, ``remove_all``, ``dump``), named ``coconut``."""
+
+    desc = "sqlite, a row a task, written when the task is done"
+
+    def __init__(self, name: str, codec: Any, *, module_name: str | None = None) -> None:
+        self.name = name
+        self._codec = codec
+        self._lock = threading.RLock()  # a task's record is dropped from its worker thread
+        self._names: dict[str, str] = {}
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._over = False
+        self.in_a_run = False
+        """True while steps run: then only a step that starts loses its record (``drop``)."""
+        self._connection = self._open() if Path(name).exists() else None
+
+    def name_record(self, task_id: str, record: str) -> None:
+        """Say which record a task's name stands for in this run."""
+        self._names[task_id] = record
+
+    def row(self, task_id: str) -> dict[str, Any]:
+        """Everything that is known of a task; empty for one that has no good run."""
+        record = self._record(task_id)
+        if (row := self._rows.get(record)) is not None:
+            return row
+        with self._lock:
+            if record not in self._rows:
+                self._rows[record] = self._read(record)
+            return self._rows[record]
+
+    def latest(self, prefix: str) -> dict[str, Any]:
+        """What was written last of the records whose key begins so; empty if there is none."""
+        with self._lock:
+            if self._connection is None:
+                return {}
+            query = "select record from records where substr(record, 1, ?) = ? order by rowid desc limit 1"
+            found = self._connection.execute(query, (len(prefix), prefix)).fetchone()
+            return self._read(found[0]) if found else {}
+
+    def older(self, prefix: str, kept: int) -> list[str]:
+        """The records whose key begins so, but for those that were written last and those that a name stands for in this run."""
+        with self._lock:
+            if self._connection is None:
+                return []
+            query = "select record from records where substr(record, 1, ?) = ? order by rowid desc limit -1 offset ?"
+            found = self._connection.execute(query, (len(prefix), prefix, kept)).fetchall()
+            return [record for (record,) in found if record not in self._names.values()]
+
+    def known(self) -> set[str]:
+        """All records, and those that a name stands for in this run, written or not."""
+        with self._lock:
+            named = set(self._names.values())
+            if self._connection is None:
+                return named
+            return named.union(*self._connection.execute("select record from records"))
+
+    def get(self, task_id: str, dependency: str) -> Any:
+        """One value, or None."""
+        # doit asks for each file of each task, and sets each: without a further call where the row was read before.
+        row = self._rows.get(self._names.get(task_id, task_id))
+        return (self.row(task_id) if row is None else row).get(dependency)
+
+    def set(self, task_id: str, dependency: str, value: Any) -> None:
+        """Set a value; the row is written with the value that doit sets last."""
+        row = self._rows.get(self._names.get(task_id, task_id))
+        (self.row(task_id) if row is None else row)[dependency] = value
+        if dependency in (_LAST_OF_A_SUCCESS, _OF_IGNORE):
+            self.write(task_id)
+
+    def write(self, task_id: str) -> None:
+        """Write a task's row."""
+        with self._lock:
+            data = self._codec.encode(self.row(task_id))
+            row = (self._record(task_id), _checksum(data), data)
+            self._change("insert or replace into records values (?, ?, ?)", row)
+
+    def in_(self, task_id: str) -> bool:
+        """Whether anything is known of a task."""
+        return bool(self.row(task_id))
+
+    def remove(self, task_id: str) -> None:
+        """Forget a task.
+
+        doit also calls this for each task that could not run because another one failed, which would make a failure and its repair build
+        everything again. Their records are still true.
+        """
+        if not self.in_a_run:
+            self.drop(task_id)
+
+    def drop(self, task_id: str) -> None:
+        """Forget a task, whatever is going on."""
+        with self._lock:
+            if self._over:
+                raise UsageError("the run is over")
+            record = self._record(task_id)
+            self._rows[record] = {}
+            if self._connection is not None:
+                self._change("delete from records where record = ?", (record,))
+
+    def remove_all(self) -> None:
+        """Forget everything, of other recipes too."""
+        with self._lock:
+            self._rows = {}
+            if self._connection is not None:
+                self._change("delete from records")
+
+    def dump(self) -> None:
+        """End of the run; everything is written already.
+
+        After Ctrl-C steps may still be at work: they must not have the connection closed under them, and must not begin anything more.
+        """
+        with self._lock:
+            self._over = True
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _record(self, task_id: str) -> str:
+        return self._names.get(task_id, task_id)
+
+    def _read(self, record: str) -> dict[str, Any]:
+        if self._connection is None:
+            return {}
+        import sqlite3
+
+        try:
+            found = self._connection.execute(
+                "select checksum, data from records where record = ?", (record,)
+            ).fetchone()
+            row = self._codec.decode(found[1]) if found and found[0] == _checksum(found[1]) else {}
+        except (sqlite3.DatabaseError, ValueError) as error:
+            if isinstance(error, sqlite3.DatabaseError) and not _is_damage(error):
+                raise self._unusable(error) from error
+            self._connection.close()
+            self._connection = self._start_anew("it cannot be read")
+            return {}
+        return row if isinstance(row, dict) else {}
+
+    def _change(self, statement: str, values: tuple[str, ...] = ()) -> None:
+        import sqlite3
+
+        try:
+            self._writable().execute(statement, values)
+        except (OSError, sqlite3.Error) as error:
+            raise UsageError(f"the records cannot be written: {self.name}: {error}") from error
+
+    def _writable(self) -> sqlite3.Connection:
+        if self._connection is None:
+            Path(self.name).parent.mkdir(parents=True, exist_ok=True)
+            self._connection = self._open()
+        return self._connection
+
+    def _open(self) -> sqlite3.Connection:
+        import sqlite3
+
+        try:
+            connection = self._connect()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+        try:
+            # To wait for a disk that has all that cargo wrote to do takes longer than the rest of a run's end. A row that a crash of the
+            # machine leaves old is true of old outputs; of one that it leaves half old, the checksum is wrong.
+            connection.execute("pragma synchronous = off")
+            version = connection.execute("pragma user_version").fetchone()[0]
+            tables = connection.execute("select count(*) from sqlite_master").fetchone()[0]
+            if tables and version != FORMAT:
+                connection.close()
+                return self._start_anew(f"its format is {version}, and {FORMAT} is needed")
+            if not tables:
+                connection.execute("pragma journal_mode = wal")
+                connection.execute(
+                    "create table records (record text primary key, checksum text not null, data text not null)"
+                )
+                connection.execute(f"pragma user_version = {FORMAT}")
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            if not _is_damage(error):
+                raise self._unusable(error) from error
+            return self._start_anew(str(error))
+        return connection
+
+    def _unusable(self, error: Exception) -> UsageError:
+        return UsageError(
+            f"the records cannot be opened: {self.name}: {error}: can the output folder be written? "
+            "Another is named with BIN= (coconut-build --bin)"
+        )
+
+    def _connect(self) -> sqlite3.Connection:
+        import sqlite3
+
+        from coconut_tasks.effects.place import own_inode
+
+        for end in ("", "-wal", "-shm"):
+            own_inode(Path(self.name + end))
+        # Each statement is its own transaction, and is on disk when it returns as far as a killed process is concerned.
+        return sqlite3.connect(self.name, isolation_level=None, check_same_thread=False)
+
+    def _start_anew(self, why: str) -> sqlite3.Connection:
+        aside = f"{self.name}.set-aside"
+        Path(self.name).replace(aside)
+        for end in ("-wal", "-shm"):
+            Path(self.name + end).unlink(missing_ok=True)
+        print(
+            f"note: the records in {self.name} are not usable ({why}); set aside as {aside}, all is built again",
+            file=sys.stderr,
+        )
+        self._rows = {}
+        return self._open()
+
+
+def recorded_inputs(file: Path) -> dict[str, set[object]]:
+    """Every file that any record names as an input, with the digests that it had for the steps; nothing where no records can be read."""
+    found: dict[str, set[object]] = {}
+    with suppress(TypeError, KeyError):
+        for row in _rows(file):
+            for path in row.get("deps:", ()):
+                found.setdefault(path, set()).add(row[path][1])
+    return found
+
+
+def recorded_places(file: Path) -> set[str]:
+    """Every file that any record says was put into the output folder, absolute; nothing where no records can be read."""
+    found = set()
+    for row in _rows(file):
+        values: Any = row.get("_values_:")
+        with suppress(KeyError, TypeError, AttributeError):  # of another program, or of a task that puts nothing there
+            found |= {os.path.normpath(os.path.join(values["tree"], place)) for place in values["published"]}
+    return found
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    import json
+    import sqlite3
+
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+            rows = [json.loads(data) for (data,) in connection.execute("select data from records")]
+    except (sqlite3.Error, ValueError):
+        return []
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def _checksum(data: str) -> str:
+    return hashlib.sha256(data.encode()).hexdigest()
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    text = str(error)
+    return "not a database" in text or "malformed" in text or "encrypted" in text

@@ -1,0 +1,249 @@
+"""Changes for people, and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from coconut_tasks.compare.changes import SECTIONS, Changes
+from coconut_tasks.compare.pages import CONTENT, GONE, KIND, FirstByte, PageRun
+from coconut_tasks.compare.side import NATIVE_ZERO, Side
+from coconut_tasks.compare.spots import spot_text
+from coconut_tasks.compare.values import Change
+from coconut_tasks.igvm.values import PAGE_SIZE
+from coconut_tasks.wording import printable
+
+FORMAT = 1
+"""Version of the JSON; a change of meaning raises it."""
+_TITLES = {
+    "source": "source tree",
+    "files": "input files",
+    "settings": "launch settings",
+    "headers": "headers of the image, which no launch digest counts",
+}
+_ABSENT = {"recipe": "not there", "options": "not set", "environment": "not set"}
+_DIGESTS = ("parts", "source")
+_LONGEST = 100
+"""Characters of a value that are shown."""
+_MOST = 10
+"""Lines of a section; ``--json`` has all."""
+_MOST_RUNS = 40
+_MOST_BYTES = 3
+"""Pages of a run whose first bytes are shown."""
+_MOST_SPOTS = 3
+_SHOWN = 8
+"""Bytes of each page at a difference."""
+
+
+def changes_text(changes: Changes) -> list[str]:
+    """Lines: both digests, then what changed, the causes first, and at the end what that means."""
+    return [printable(line) for line in _lines(changes)]
+
+
+def changes_json(changes: Changes) -> dict[str, Any]:
+    """Everything, with nothing left out for length. Addresses are hex text, since numbers of 64 bits are not safe in JSON."""
+    pages = changes.pages
+    return {
+        "format": FORMAT,
+        "same": changes.same,
+        "same_launch_digest": changes.same_digest,
+        "same_image": changes.same_bytes,
+        "old": _side_json(changes.old),
+        "new": _side_json(changes.new),
+        "compared": list(changes.compared),
+        "not_compared": {name: list(what) for name, what in changes.only},
+        "changes": {
+            name: [_change_json(change) for change in changes.sections[name]]
+            for name in SECTIONS
+            if name in changes.sections
+        },
+        "pages": None
+        if pages is None
+        else {
+            "compared": pages.compared,
+            "differ": pages.count,
+            "runs": [_run_json(run) for run in pages.runs],
+            "order": None
+            if pages.moved is None
+            else {"position": pages.moved.position, "old": hex(pages.moved.old), "new": hex(pages.moved.new)},
+            "counted_otherwise": pages.counted_otherwise,
+        },
+        "unmeasured": [
+            {"place": list(spot.place), "offset": spot.offset, "old": spot.old.hex(), "new": spot.new.hex()}
+            for spot in changes.spots
+        ],
+        "explained": changes.is_explained if changes.image_differs else None,
+    }
+
+
+def _lines(changes: Changes) -> Iterator[str]:
+    old, new = changes.old, changes.new
+    width = max(len(old.name), len(new.name)) + 1
+    for side in (old, new):
+        digest = f"launch digest {side.digest}" if side.digest else "no launch digest is known"
+        yield f"{side.name + ':':{width}} {digest}"
+    for side in (old, new):
+        yield from (f"note: {side.name}: {doubt}" for doubt in side.doubts)
+    if changes.same:
+        counted = {"pages": _count(changes.pages.compared)} if changes.pages else {}
+        yield f"the same: {', '.join(counted.get(one, one) for one in changes.compared)}"
+        yield from _not_compared(changes)
+        return
+    for name in SECTIONS:
+        if found := changes.sections.get(name):
+            title = _TITLES.get(name, name)
+            yield f"{title}:"
+            yield from _shortened([_change_text(change, name) for change in found], _MOST)
+    yield from _pages(changes)
+    yield from _unmeasured(changes)
+    yield from _not_compared(changes)
+    yield from _meaning(changes)
+
+
+def _change_text(change: Change, section: str) -> str:
+    absent = _ABSENT.get(section, "nothing")
+    if section == "files":
+        said = f"{change.subject} {change.told}"
+    elif change.told:
+        said = f"{change.subject}: {change.told}"
+    else:
+        old, new = (_brief(value, absent, digest=section in _DIGESTS) for value in (change.old, change.new))
+        said = f"{change.subject}: {old} → {new}"
+    note = f" ({change.note})" if change.note else ""
+    steps = list(change.steps)
+    reached = f" ({', '.join(steps[:3])}{f' and {len(steps) - 3} more' if len(steps) > 3 else ''})" if steps else ""
+    return f"{said}{note}{reached}"
+
+
+def _brief(value: Any, absent: str, *, digest: bool) -> str:
+    if value is None:
+        return absent
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        text = ", ".join(value) or "none"
+    elif digest and isinstance(value, str):
+        return value if len(value) <= 40 else f"{value[:23]}…"
+    else:
+        text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def _shortened(lines: Sequence[str], most: int) -> Iterator[str]:
+    yield from (f"  {line}" for line in lines[:most])
+    if len(lines) > most:
+        yield f"  … and {len(lines) - most} more; --json has all"
+
+
+def _pages(changes: Changes) -> Iterator[str]:
+    pages = changes.pages
+    if pages is None:
+        return
+    measured = changes.old.pages is not None and changes.new.pages is not None
+    what = "pages that the launch digest is made of" if measured else "pages"
+    if pages.runs:
+        yield f"{what}: {pages.count} of {pages.compared} differ"
+        for run in pages.runs[:_MOST_RUNS]:
+            yield f"  {_run_text(run, changes)}"
+            yield from (f"    {_byte_text(one)}" for one in run.bytes[:_MOST_BYTES])
+            if len(run.bytes) > _MOST_BYTES:
+                yield f"    … and {len(run.bytes) - _MOST_BYTES} more pages; --json has all"
+        if len(pages.runs) > _MOST_RUNS:
+            yield f"  … and {len(pages.runs) - _MOST_RUNS} more places; --json has all"
+    if pages.moved:
+        moved = pages.moved
+        yield f"{what}: in another order from page {moved.position} on: {moved.old:#x} → {moved.new:#x}"
+    if pages.counted_otherwise:
+        yield f"{what}: {pages.counted_otherwise} without data are measured in another way, by {NATIVE_ZERO}"
+
+
+def _run_text(run: PageRun, changes: Changes) -> str:
+    last = run.gpa + run.pages * PAGE_SIZE - 1
+    kind = " → ".join(run.kinds) if run.how == KIND else run.kinds[1]
+    words = [f"{run.gpa:#x} … {last:#x}", _count(run.pages), kind]
+    words += [f"{run.part} from {run.offset:#x}"] if run.part else []
+    if run.how not in (CONTENT, KIND):
+        words.append(f"only in {(changes.old if run.how == GONE else changes.new).name}")
+    return "  ".join(words)
+
+
+def _count(pages: int) -> str:
+    return f"{pages} page{'' if pages == 1 else 's'}"
+
+
+def _byte_text(byte: FirstByte) -> str:
+    old, new = (
+        (f'"{text}"' for text in byte.texts) if byte.texts else (byte.old[:_SHOWN].hex(" "), byte.new[:_SHOWN].hex(" "))
+    )
+    return f"from {byte.page + byte.offset:#x}, byte {byte.offset:#x} of the page: {old} → {new}"
+
+
+def _unmeasured(changes: Changes) -> Iterator[str]:
+    names = changes.old.name, changes.new.name
+    if changes.spots:
+        yield "in the image, and in no launch digest:"
+        for spot in changes.spots[:_MOST_SPOTS]:
+            yield from (f"  {line}" for line in spot_text(spot, names))
+        if len(changes.spots) > _MOST_SPOTS:
+            yield f"  … and {len(changes.spots) - _MOST_SPOTS} more places; --json has all"
+    elif changes.same_bytes is False and changes.same_digest is not False and "headers" not in changes.sections:
+        yield f"the images are other files: SHA-256 {changes.old.sha256} → {changes.new.sha256}"
+
+
+def _not_compared(changes: Changes) -> Iterator[str]:
+    for name, what in changes.only:
+        yield f"not compared, since only {name} tells it: {', '.join(what)}"
+
+
+def _meaning(changes: Changes) -> Iterator[str]:
+    if changes.by_settings_alone:
+        yield f"the images have the same pages: the digests differ by {NATIVE_ZERO} alone"
+    elif changes.image_differs and not changes.is_explained:
+        if changes.both_are_records:
+            yield "nothing that is on record explains it"
+        else:
+            bare = next(side for side in (changes.old, changes.new) if not side.is_build_record)
+            yield f"no cause can be told: {bare.name} is {bare.form}; a build has its causes in its .provenance.json"
+    if changes.same_digest is None:
+        yield "different"
+    else:
+        yield "different, but the launch digest is the same" if changes.same_digest else "different launch digests"
+
+
+def _side_json(side: Side) -> dict[str, Any]:
+    return {
+        "name": printable(side.name),
+        "form": side.form,
+        "launch_digest": side.digest,
+        "sha256": side.sha256,
+        "notes": list(side.doubts),
+    }
+
+
+def _change_json(change: Change) -> dict[str, Any]:
+    found = {"subject": change.subject, "old": change.old, "new": change.new}
+    return (
+        found | ({"told": change.told} if change.told else {}) | ({"steps": list(change.steps)} if change.steps else {})
+    )
+
+
+def _run_json(run: PageRun) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "how": run.how,
+        "gpa": hex(run.gpa),
+        "pages": run.pages,
+        "old_kind": run.kinds[0],
+        "new_kind": run.kinds[1],
+        "part": run.part or None,
+        "part_offset": hex(run.offset) if run.part else None,
+    }
+    bytes_ = [
+        {
+            "page": hex(one.page),
+            "offset": hex(one.offset),
+            "gpa": hex(one.page + one.offset),
+            "old": one.old.hex(),
+            "new": one.new.hex(),
+        }
+        for one in run.bytes
+    ]
+    return found | ({"bytes": bytes_} if bytes_ else {})

@@ -1,0 +1,1 @@
+"""Steps, what they do and the commands that they run, as values."""

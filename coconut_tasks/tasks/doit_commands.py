@@ -1,0 +1,235 @@
+"""doit's own commands with this project's exit codes and hints; on any other dodo.py they are just doit's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from doit.cmd_clean import Clean as DoitClean
+from doit.cmd_completion import TabCompletion as DoitTabCompletion
+from doit.cmd_dumpdb import DumpDB as DoitDumpDB
+from doit.cmd_forget import Forget as DoitForget
+from doit.cmd_ignore import Ignore as DoitIgnore
+from doit.cmd_info import Info as DoitInfo
+from doit.cmd_list import List as DoitList
+from doit.cmd_resetdep import ResetDep as DoitResetDep
+from doit.cmd_run import Run as DoitRun
+from doit.cmd_strace import Strace as DoitStrace
+
+from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, UsageError, tell
+from coconut_tasks.tasks.task_command import TaskCommand, has_our_tasks
+
+if TYPE_CHECKING:
+    from coconut_tasks.tasks.node import Node
+    from coconut_tasks.tasks.run import Run
+    from coconut_tasks.workspace.session import Session
+
+# The rest is imported when it is needed: in an environment that has this package, these classes serve any other dodo.py too,
+# and must not make it slower.
+
+_DOIT_ERROR = 2
+_QUIET = {
+    "name": "quiet",
+    "short": "q",
+    "long": "quiet",
+    "type": bool,
+    "default": False,
+    "help": "say nothing if nothing is to be done",
+}
+
+
+class RunCommand(TaskCommand, DoitRun):  # type: ignore[misc]
+    """``run``: a failed step ends with 1, whatever else could not run because of it."""
+
+    name = "run"
+    doc_usage = "[TASK ...] [VARIABLE=value ...]"
+    cmd_options = (*DoitRun.cmd_options, _QUIET)
+    builds = True
+    tells_source = False  # told when the first step runs: with nothing to do, all that is said is two lines
+    run: Run | None = None
+    """Of our tasks, once it has begun."""
+    examples = (
+        "doit RECIPE=config/qemu.json  # builds and measures",
+        "doit igvm:qemu RELEASE=1  # just what that needs",
+        "doit -n 1 -c kernel  # one step at a time, and on after a failure",
+    )
+
+    def execute(self, params: Any, args: Any) -> Any:
+        status = super().execute(params, args)
+        if status == _DOIT_ERROR and self.run is not None and self.run.began and not self.run.internal_error:
+            return EXIT_FAILED
+        return status
+
+    def check(self, steps: Sequence[Node]) -> None:
+        """Raises UsageError for steps that this command can do nothing with, before the first one runs."""
+
+    def other_words(self) -> Sequence[str]:
+        """A command."""
+        names: Sequence[str] = self.loader.cmd_names
+        return names
+
+    def _execute(
+        self,
+        outfile: Any,
+        verbosity: Any = None,
+        always: Any = False,
+        continue_: Any = False,
+        reporter: Any = "console",
+        num_process: int = 0,
+        par_type: str = "process",
+        single: Any = False,
+        auto_delayed_regex: Any = False,
+        force_verbosity: Any = False,
+        failure_verbosity: Any = 0,
+        pdb: Any = False,
+        quiet: bool = False,
+    ) -> Any:
+        # doit finds out by their names which parameters to pass, so they are all here.
+        if self.session is not None:
+            from coconut_tasks.tasks.run import Run
+            from coconut_tasks.tasks.supervisor import supervised
+
+            if num_process < 0:
+                raise UsageError(f"-n: {num_process} is not a number of steps at once: 0 or more")
+            if num_process and par_type != "thread":
+                raise UsageError(f"-P: '{par_type}' does not work here: thread, which is the default")
+            if outfile is None:  # doit's default is of the start, when it may have been closed
+                outfile = sys.stdout
+            self.run = Run(self.session, self.dep_manager.backend, num_process or 1, quiet, self.check)
+            reporter = supervised(self.reporters[reporter] if isinstance(reporter, str) else reporter, self.run)
+        return super()._execute(
+            outfile,
+            verbosity,
+            always,
+            continue_,
+            reporter,
+            num_process,
+            par_type,
+            single,
+            auto_delayed_regex,
+            force_verbosity,
+            failure_verbosity,
+            pdb,
+        )
+
+
+class ListCommand(TaskCommand, DoitList):  # type: ignore[misc]
+    """``list``."""
+
+    name = "list"
+    examples = ("doit list --all  # the steps too", "doit list --all --status RECIPE=config/hyperv.json")
+
+
+class InfoCommand(TaskCommand, DoitInfo):  # type: ignore[misc]
+    """``info``: the reasons in words, and status 0 for a stale task too, which is no failure."""
+
+    name = "info"
+    examples = ("doit info igvm:qemu  # what it needs, and why it is stale",)
+
+    def _execute(self, pos_args: Any, hide_status: bool = False) -> Any:
+        from coconut_tasks.tasks.node import META, node_of
+
+        task = next((task for task in self.task_list if [task.name] == list(pos_args)), None)
+        node = node_of(task) if task else None
+        members = [task for task in self.task_list if node_of(task) and task.subtask_of in pos_args]
+        if task is None or not (node or members):
+            return super()._execute(pos_args, hide_status)
+        task.file_dep = sorted(task.file_dep)
+        task.meta = {key: value for key, value in (task.meta or {}).items() if key != META}
+        status = super()._execute(pos_args, True)
+        if not hide_status:
+            named = {f"{member.name}: ": found for member in members if (found := node_of(member))}
+            named |= {"": node} if node else {}
+            reasons = [f"{name}{reason}" for name, found in named.items() for reason in found.assess().reasons]
+            self.outstream.write(f"\nstatus     : {'run' if reasons else 'up-to-date'}\n")
+            self.outstream.write("".join(f" * {reason}\n" for reason in reasons))
+        return status
+
+
+class CleanCommand(TaskCommand, DoitClean):  # type: ignore[misc]
+    """``clean``: not while a run is at work."""
+
+    name = "clean"
+    examples = ("doit clean  # what the tasks made", "doit clean --dry-run igvm:qemu")
+
+    def clean_tasks(self, tasks: Any, dryrun: bool, cleanforget: bool) -> None:
+        from coconut_tasks.tasks.node import node_of
+        from coconut_tasks.tasks.preflight import take_lock
+
+        node = next((found for task in tasks if (found := node_of(task))), None)
+        if (
+            node is not None
+            and not dryrun
+            and node.workspace.state.is_dir()
+            and (problems := take_lock(node.workspace))
+        ):
+            raise UsageError("\n".join(problems))
+        super().clean_tasks(tasks, dryrun, cleanforget)
+
+
+class ForgetCommand(TaskCommand, DoitForget):  # type: ignore[misc]
+    """``forget``."""
+
+    name = "forget"
+    examples = ("doit forget igvm:qemu  # build it next time",)
+
+
+class IgnoreCommand(TaskCommand, DoitIgnore):  # type: ignore[misc]
+    """``ignore``."""
+
+    name = "ignore"
+    examples = ("doit ignore module:hello  # until doit forget module:hello",)
+
+    def execute(self, params: Any, args: Any) -> Any:
+        if not args and has_our_tasks():
+            tell(UsageError("ignore: name the steps, as module:hello: not all can be left out"))
+            return EXIT_USAGE
+        return super().execute(params, args)
+
+
+class _Refused(TaskCommand):
+    """A command of doit that would spoil these tasks' records, or cannot read them."""
+
+    instead = ""
+
+    def parse_execute(self, in_args: Any) -> Any:
+        if not has_our_tasks():
+            return super().parse_execute(in_args)
+        sys.stderr.write(f"error: {self._refusal()}\n")
+        return EXIT_USAGE
+
+    def begin(self, session: Session) -> None:
+        # Which dodo.py is loaded may have been said by `-f` or a doit.cfg.
+        raise UsageError(self._refusal())
+
+    def _refusal(self) -> str:
+        return f"{self.name} is not for tasks of coconut-tasks: {self.instead}"
+
+
+class ResetDepCommand(_Refused, DoitResetDep):  # type: ignore[misc]
+    """``reset-dep``: it would record files that nothing was built from."""
+
+    name = "reset-dep"
+    instead = "'doit forget' makes steps run again, 'doit why' says what is stale"
+
+
+class DumpDBCommand(_Refused, DoitDumpDB):  # type: ignore[misc]
+    """``dumpdb``: it reads doit's own files only."""
+
+    name = "dumpdb"
+    instead = "'doit info TASK' and 'doit why' say what is known of a step"
+
+
+class StraceCommand(_Refused, DoitStrace):  # type: ignore[misc]
+    """``strace``: it runs shell actions only."""
+
+    name = "strace"
+    instead = "'doit info TASK' names all that a step reads"
+
+
+class TabCompletionCommand(_Refused, DoitTabCompletion):  # type: ignore[misc]
+    """``tabcompletion``: it knows no variables."""
+
+    name = "tabcompletion"
+    instead = "'doit completion bash|zsh|fish'"

@@ -1,0 +1,98 @@
+"""What is kept of a run for the reports: where its time went, how large the images are."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+from coconut_tasks.effects.stopwatch import Stopwatch
+from coconut_tasks.records.history import History
+from coconut_tasks.records.sizes import Sizes
+from coconut_tasks.records.timeline import Span, StepTime, Timeline
+from coconut_tasks.steps.action import FsImage, IgvmImage
+from coconut_tasks.steps.step import direct_needs
+from coconut_tasks.tasks.node import Node, StepResult
+
+_RESULTS = {StepResult.BUILT: "built", StepResult.PLACED: "placed", StepResult.FAILED: "failed"}
+
+
+def record_run(nodes: Sequence[Node], whole: Stopwatch, jobs: int) -> None:
+    """Keep it in the state folder; ``nodes`` are all steps of the run, each after those that it needs."""
+    history = History(nodes[0].workspace.state)
+    history.record_run(_timeline(nodes, whole, jobs))
+    history.record_durations({node.step.record: node.seconds for node in nodes if node.result is StepResult.BUILT})
+    history.record_sizes(sizes_of(nodes))
+
+
+def sizes_of(nodes: Sequence[Node]) -> list[tuple[str, Sizes]]:
+    """The IGVM files that are as they were built last, by their name below ``bin/``, and how large they and their parts are."""
+    makers = {output: node for node in nodes for output in node.step.outputs}
+    found = []
+    for node in nodes:
+        if isinstance(node.step.action, IgvmImage) and node.step.publish:
+            sizes = _sizes(node, makers)
+            if sizes is not None:
+                place = node.workspace.path(node.step.publish[0][1])
+                found.append((os.path.relpath(place, node.workspace.bin), sizes))
+    return found
+
+
+def _sizes(node: Node, makers: Mapping[str, Node]) -> Sizes | None:
+    workspace = node.workspace
+    parts: dict[str, int] = {}
+    modules: dict[str, int] = {}
+    for path in node.step.inputs:
+        maker = makers.get(path)
+        stat = workspace.files.stat(workspace.path(path))
+        if maker is None or maker.step.stage == "tool" or stat is None:
+            continue
+        parts[maker.step.name.partition("@")[0]] = stat[2]
+        if isinstance(maker.step.action, FsImage):
+            files = {name: workspace.files.stat(workspace.path(file)) for name, file in maker.step.action.files}
+            modules |= {name: found[2] for name, found in files.items() if found}
+    output = workspace.path(node.step.outputs[0])
+    whole, digest = workspace.files.stat(output), workspace.files.digest(output)
+    return Sizes(digest, whole[2], parts, modules) if whole and digest else None
+
+
+def _timeline(nodes: Sequence[Node], whole: Stopwatch, jobs: int) -> Timeline:
+    now = time.monotonic()
+    ran = {node.step.name: node for node in nodes if node.result in _RESULTS and node.watch}
+    needs = _needs(nodes, ran)
+    steps = []
+    for name, node in ran.items():
+        watch = node.watch
+        assert watch is not None
+        steps.append(
+            StepTime(
+                name,
+                node.step.stage,
+                _RESULTS[node.result],  # type: ignore[index]  # they are those that ran
+                watch.start - whole.start,
+                (watch.end or now) - whole.start,
+                needs[name],
+                tuple(
+                    Span(lap.what, lap.waiting, lap.start - whole.start, lap.end - whole.start) for lap in watch.laps
+                ),
+            )
+        )
+    return Timeline(
+        shlex.join(["doit", *sys.argv[1:]]),
+        time.time() - (now - whole.start),
+        now - whole.start,
+        jobs,
+        sum(node.result is StepResult.FRESH for node in nodes),
+        tuple(sorted(steps, key=lambda step: step.start)),
+    )
+
+
+def _needs(nodes: Sequence[Node], ran: Mapping[str, Node]) -> dict[str, tuple[str, ...]]:
+    """For each step the ones that ran and had to be done before it, directly or by way of steps that did not run."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, direct in direct_needs(node.step for node in nodes).items():
+        closed = [[need] if need in ran else found.get(need, ()) for need in direct]
+        found[name] = tuple(dict.fromkeys(need for needs in closed for need in needs))
+    return found

@@ -1,0 +1,133 @@
+"""What a run needs whatever it reports with: what is missing is told first, one run at a time, an end that ends the children.
+
+doit has no hook of its own between "the tasks are chosen" and "the first one runs" but the reporter's ``initialize``; a user may choose
+another reporter (``-r json``), so these things are put in front of the chosen one.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from doit.exceptions import InvalidTask, TaskFailed, UnmetDependency
+
+from coconut_tasks.effects.stopwatch import Stopwatch
+from coconut_tasks.errors import UsageError
+from coconut_tasks.tasks.interrupt import listen
+from coconut_tasks.tasks.node import Node, StepResult, node_of
+from coconut_tasks.tasks.preflight import preflight, take_lock
+from coconut_tasks.tasks.run import Run
+
+
+class Supervisor:
+    """Comes before a reporter class in the order of bases, so its attributes need names of their own."""
+
+    run: Run
+    """Given by ``supervised``: doit makes the reporter itself, of a class."""
+
+    def __init__(self, outstream: Any, options: Mapping[str, Any]) -> None:
+        super().__init__(outstream, options)  # type: ignore[call-arg]
+        self.run.began = True
+        self._whole = Stopwatch()
+        self._telling = threading.Lock()
+
+    def initialize(self, tasks: Mapping[str, Any], selected_tasks: Iterable[str]) -> None:
+        self.run.steps = nodes = needed_nodes(tasks, selected_tasks)
+        if not getattr(self, "tells_source", False):
+            self._tell_source()
+        problems = preflight(nodes) + self._unfit(nodes)
+        if nodes and not problems:
+            listen()
+            problems = take_lock(nodes[0].workspace)
+            self.run.store.in_a_run = True
+        if problems:
+            self._tell_source()
+            # doit's way to end a run before its first task; runtime_error gets the text.
+            raise InvalidTask("\n".join(problems))
+        if start := getattr(super(), "initialize", None):  # not every reporter of doit has it
+            start(tasks, selected_tasks)
+
+    def _unfit(self, nodes: Sequence[Node]) -> list[str]:
+        try:
+            if self.run.check is not None:
+                self.run.check(nodes)
+        except UsageError as error:
+            return [f"error: {error}"]
+        return []
+
+    def execute_task(self, task: Any) -> None:
+        if task.actions:  # else it is a group, which doit "executes" too
+            if not gc.isenabled():  # a long run begins; what is there already is needed to its end
+                gc.freeze()
+                gc.enable()
+                # To find out that thousands of files and their states are no garbage takes time.
+                gc.set_threshold(50_000)
+                # A thread that a program's end has woken starts the next one; it waits so long (5 ms as a rule) for one that computes.
+                sys.setswitchinterval(0.001)
+            self._tell_source()
+        super().execute_task(task)  # type: ignore[misc]
+
+    def add_success(self, task: Any) -> None:
+        if node := node_of(task):
+            node.succeeded()
+        super().add_success(task)  # type: ignore[misc]
+
+    def skip_uptodate(self, task: Any) -> None:
+        if node := node_of(task):
+            node.result = StepResult.FRESH
+            node.record_touched()
+        super().skip_uptodate(task)  # type: ignore[misc]
+
+    def skip_ignore(self, task: Any) -> None:
+        if node := node_of(task):
+            node.result = StepResult.IGNORED
+        super().skip_ignore(task)  # type: ignore[misc]
+
+    def add_failure(self, task: Any, fail: Any) -> None:
+        self.run.internal_error |= not isinstance(fail, UnmetDependency | TaskFailed)
+        if node := node_of(task):
+            node.result = StepResult.NOT_RUN if isinstance(fail, UnmetDependency) else StepResult.FAILED
+        self._tell_source()
+        super().add_failure(task, fail)  # type: ignore[misc]
+
+    def runtime_error(self, msg: str) -> None:
+        self.run.internal_error = True
+        super().runtime_error(msg)  # type: ignore[misc]
+
+    def complete_run(self) -> None:
+        super().complete_run()  # type: ignore[misc]
+        if any(node.result in _AT_WORK for node in self.run.steps):
+            from coconut_tasks.tasks.record_run import record_run  # a run that had nothing to do needs none of it
+
+            record_run(self.run.steps, self._whole, self.run.jobs)
+        # All that is there goes with the process: to look through it for garbage at the end takes longer than the rest of the end.
+        gc.freeze()
+
+    def _tell_source(self) -> None:
+        with self._telling:
+            told, self.run.source_told = self.run.source_told, True
+        if not told:
+            print(self.run.session.source_line, file=sys.stderr, flush=True)
+
+
+_AT_WORK = (StepResult.BUILT, StepResult.PLACED, StepResult.FAILED)
+
+
+def supervised(reporter: type, run: Run) -> type:
+    """A reporter class with a supervisor in front, for one run."""
+    return type(reporter.__name__, (Supervisor, reporter), {"run": run})
+
+
+def needed_nodes(tasks: Mapping[str, Any], selected: Iterable[str]) -> list[Node]:
+    """The steps that the selected tasks need, themselves included, each after those that it needs."""
+    left, seen = list(selected), set()
+    while left:
+        name = left.pop()
+        if name not in seen:
+            seen.add(name)
+            left += tasks[name].task_dep
+    # The tasks are in the plan's order.
+    return [node for name, task in tasks.items() if name in seen and (node := node_of(task))]

@@ -1,0 +1,190 @@
+"""What all commands on tasks have in common: exit codes, help and hints of this project; on any other dodo.py they are just doit's."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from doit.cmd_base import DoitCmdBase
+from doit.cmdparse import CmdParseError
+from doit.control import TaskControl
+from doit.dependency import DatabaseException
+from doit.exceptions import InvalidCommand, InvalidTask
+
+from coconut_tasks.errors import EXIT_USAGE, CoconutError, UsageError, did_you_mean, tell
+from coconut_tasks.options import VERIFY
+
+if TYPE_CHECKING:
+    from coconut_tasks.freshness.forecast import Forecast
+    from coconut_tasks.tasks.node import Node
+    from coconut_tasks.workspace.session import Session
+
+# The rest is imported when it is needed: in an environment that has this package, these classes serve any other dodo.py too,
+# and must not make it slower.
+
+SESSION = "coconut"
+"""The name in ``DOIT_CONFIG``, and so among a command's parameters, under which the session is found."""
+
+
+class TaskCommand:
+    """Fills gaps of doit: it ends with 3 for a wrong command line, has no hint for a misspelt task, and shows tracebacks for Ctrl-C."""
+
+    name: str
+    _execute: Callable[..., Any]
+    examples: tuple[str, ...] = ()
+    """Whole command lines, and behind ``  # `` what one is for."""
+    session: Session | None = None
+    """Of our tasks, once they are loaded; None on any other dodo.py."""
+    builds = False
+    """It builds, or has something built, and does not only look at what is there."""
+    tells_source = True
+    """Which tree and recipes are meant is told at once."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if any(str(getattr(stream, "encoding", "")).lower() != "utf-8" for stream in (sys.stdout, sys.stderr)):
+            from coconut_tasks.tasks.interrupt import mend_streams
+
+            mend_streams()  # before doit takes hold of one
+        super().__init__(*args, **kwargs)
+
+    def parse_execute(self, in_args: Any) -> Any:
+        if ("--help" in in_args or "-h" in in_args) and (has_our_tasks() or in_args[0] in ("--help", "-h")):
+            sys.stdout.write(f"{self.help()}\n")
+            return 0
+        try:
+            return super().parse_execute(in_args)  # type: ignore[misc]
+        except CmdParseError as error:
+            if not has_our_tasks():
+                raise
+            from coconut_tasks.tasks.command import parse_error
+
+            command: Any = self
+            sys.stderr.write(f"error: {parse_error(error, command.name, command.cmdparser)}\n")
+            return EXIT_USAGE
+
+    def help(self) -> Any:
+        from coconut_tasks.options import variables_of
+        from coconut_tasks.tasks.command import help_text
+        from coconut_tasks.tasks.dodo_file import dodo_file
+
+        if has_our_tasks() or not dodo_file().exists():
+            return help_text(self, variables_of(self.name))
+        return super().help()  # type: ignore[misc]
+
+    def execute(self, params: Any, args: Any) -> Any:
+        self._execute = self._begun(self._execute, params)
+        try:
+            status = super().execute(params, args)  # type: ignore[misc]
+            sys.stdout.flush()  # here, where a closed pipe can be told from an error
+            return status
+        except (Exception, KeyboardInterrupt) as error:
+            if not params.get(SESSION) and not isinstance(error, CoconutError):
+                raise
+            status = self._told(error, args, params)
+            if status is None:
+                raise
+            return status
+
+    def _begun(self, execute: Callable[..., Any], params: Any) -> Callable[..., Any]:
+        """``_execute``, but told first that the tasks are loaded: doit has no hook for that."""
+
+        @functools.wraps(execute)  # doit looks at the names of its parameters
+        def begun(**given: Any) -> Any:
+            self.session = params.get(SESSION)
+            if self.session is not None:
+                self.begin(self.session)
+            return execute(**given)
+
+        return begun
+
+    def begin(self, session: Session) -> None:
+        """The tasks of a session are loaded, and none of them is looked at yet.
+
+        Raises:
+            UsageError: the command can do nothing with them.
+        """
+        if session.options.expect is not None and self.name != VERIFY:
+            raise UsageError(f"EXPECT: only 'doit {VERIFY}' looks at it")
+        if self.builds and session.source.copy_to:
+            from coconut_tasks.tasks.standing import start_again
+            from coconut_tasks.workspace.source import copy_tree
+
+            copy_tree(session.source)
+            start_again()
+        for line in (session.source_line, *session.notes) if self.tells_source else session.notes:
+            print(line, file=sys.stderr)
+
+    def other_words(self) -> Sequence[str]:
+        """What a word that is no task may have been meant for."""
+        return ()
+
+    def _told(self, error: BaseException, args: Any, params: Any) -> int | None:
+        """The exit status of an error that a user can cause, after telling it; None for one of ours."""
+        from coconut_tasks.tasks.interrupt import end, nobody_reads
+
+        if isinstance(error, KeyboardInterrupt):
+            return end(error)
+        if params.get("backend") != "coconut" and params.get(SESSION):
+            error = UsageError("--backend: the records of these tasks are kept by 'coconut', which is the default")
+        if isinstance(error, BrokenPipeError):
+            return nobody_reads()
+        if isinstance(error, CoconutError | OSError | DatabaseException):
+            # What the machine refuses is told with the file that it is about.
+            tell(error)
+            return EXIT_USAGE
+        tasks = {task.name for task in getattr(self, "task_list", ())}
+        wrong = [word for word in args if word not in tasks]
+        # `info` of an unknown task ends in a KeyError, and others do not name it.
+        if isinstance(error, InvalidCommand | InvalidTask) or (isinstance(error, KeyError) and wrong):
+            lines = [
+                f"'{word}' is not a task{did_you_mean(word, {*tasks, *self.other_words()})}" for word in wrong
+            ] or [str(error)]
+            sys.stderr.write("".join(f"error: {line}\n" for line in lines))
+            return EXIT_USAGE
+        return None
+
+
+class ReportCommand(TaskCommand, DoitCmdBase):  # type: ignore[misc]
+    """A command that tells about builds, or builds in a way of its own: it has the steps that are asked for, and all that those need."""
+
+    doc_usage = "[TASK ...] [VARIABLE=value ...]"
+    asked: Sequence[str] = ()
+
+    def execute(self, params: Any, args: Any) -> Any:
+        self.asked = args
+        return super().execute(params, args)
+
+    @cached_property
+    def nodes(self) -> list[Node]:
+        """The steps in the order of the plan."""
+        from coconut_tasks.tasks.supervisor import needed_nodes
+
+        control = TaskControl(self.task_list)
+        control.process(self.sel_tasks)
+        found = needed_nodes(control.tasks, control.selected_tasks)
+        if not found:
+            raise UsageError(f"{self.name}: no step of a recipe was asked for: doit list --all shows them")
+        return found
+
+    def tell_what_is_missing(self) -> None:
+        """What would end a run before its first step is told, on standard error."""
+        from coconut_tasks.tasks.preflight import preflight
+
+        for problem in preflight(self.nodes):
+            print(f"note: a run would end at once: {problem}", file=sys.stderr)
+
+    def forecasts(self) -> dict[str, Forecast]:
+        """What would become of each step, by name."""
+        from coconut_tasks.freshness.forecast import forecast
+
+        nodes = self.nodes
+        return forecast((node.assess() for node in nodes), nodes[0].workspace.path)
+
+
+def has_our_tasks() -> bool:
+    from coconut_tasks.tasks.dodo_file import dodo_file, is_ours
+
+    return is_ours(dodo_file())

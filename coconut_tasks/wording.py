@@ -1,0 +1,41 @@
+"""Values, lists and numbers as messages and reports show them."""
+
+from __future__ import annotations
+
+import json
+
+
+def human(size: int) -> str:
+    """Bytes as ``512 B``, ``1.2 KiB``, ``3.4 MiB``."""
+    if size < 1024:
+        return f"{size} B"
+    value, unit = size / 1024, "KiB"
+    if value >= 1024:
+        value, unit = value / 1024, "MiB"
+    return f"{value:.1f} {unit}"
+
+
+def seconds_in_words(seconds: float) -> str:
+    """``4 s``, ``2 min 5 s``."""
+    whole = max(round(seconds), 1)
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
+
+
+def shown(value: object) -> str:
+    """A value of the document as messages show it: text in single quotes, containers without their content."""
+    if isinstance(value, dict | list):
+        left, right = "{}" if isinstance(value, dict) else "[]"
+        return f"{left}…{right}" if value else left + right
+    text = f"'{printable(value)}'" if isinstance(value, str) else json.dumps(value)
+    # A message is one line: enough of a long value to recognise it is enough.
+    return text if len(text) <= 60 else f"{text[:56]}…'" if isinstance(value, str) else f"{text[:57]}…"
+
+
+def printable(text: str) -> str:
+    """Text without control characters, which could move a terminal's cursor: they become escapes, as ``\\n``."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def either(words: list[str]) -> str:
+    """``a``, ``a or b``, ``a, b or c``."""
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -1,0 +1,18 @@
+"""The package's entry points for doit, from the one list of commands that there is."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+from hatchling.metadata.plugin.interface import MetadataHookInterface
+
+
+class CustomMetadataHook(MetadataHookInterface):
+    """Found by hatchling under this name."""
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        """Fill in what pyproject.toml calls dynamic."""
+        table = runpy.run_path(str(Path(self.root, "coconut_tasks", "tasks", "table.py")))
+        metadata["entry-points"] = {f"doit.{kind}": plugins for kind, plugins in table["PLUGINS"].items()}
