@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,12 +37,12 @@ SIDECARS = {
     CORIM: "the CoRIM",
     PROVENANCE: "the provenance",
 }
-"""The ends of the names of what steps write about the bytes of an IGVM file, beside it, and what each is called."""
+"""The ends of the names of what steps write about the bytes of an IGVM file, beside it (its sidecars), and what each is called."""
 SIGNED = (PROVENANCE, DIGEST_JSON, REFERENCE_VALUES, CORIM)
 """Those of them that ``doit sign`` signs: all that say what they are about."""
 SIGNATURES = {"ssh-keygen": ".sig", "cosign": ".sigstore.json"}
-"""The ends of the names of a paper's signatures by the program that makes them. The first is ssh-keygen's own choice."""
-BESIDE = (*SIDECARS, *(paper + signature for paper in SIGNED for signature in SIGNATURES.values()))
+"""The ends of the names of a sidecar's signatures by the program that makes them. The first is ssh-keygen's own choice."""
+BESIDE = (*SIDECARS, *(sidecar + signature for sidecar in SIGNED for signature in SIGNATURES.values()))
 """The ends of the names of all that stands beside an IGVM file and speaks of its bytes: none of them outlives the file."""
 VERSION_FILE = "release/src/git_version.rs"
 """Relative to the tree; only a tree that has the ``release`` crate has it."""
@@ -55,7 +56,7 @@ def key_of(*choices: object) -> str:
 
 
 def goes_with(place: str, *, image: bool) -> tuple[str, ...]:
-    """What speaks of a published file's bytes, and goes before it is replaced or removed: an image's papers, a paper's signatures."""
+    """What speaks of a published file's bytes, and goes before it is replaced or removed: an image's sidecars, a sidecar's signatures."""
     if image:
         return tuple(place + end for end in BESIDE)
     return tuple(place + end for end in SIGNATURES.values()) if place.endswith(SIGNED) else ()
@@ -71,6 +72,10 @@ def image_path(module: str, item: Mapping[str, Any]) -> str:
     """The normalised path in the image that a recipe's module object asks for. A leading slash is the image's root."""
     path: str = item.get("path") or module
     return posixpath.normpath(path.lstrip("/"))
+
+
+VARIANT = re.compile(rf"\S*{re.escape(STATE_FOLDER)}/{PARTS}/(?P<name>\S+)-(?P<key>[0-9a-f]{{12}})(?:/|$)")
+"""A path in the folder of one variant of a step, as far as that folder: the inverse of ``Layout.variant``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,25 +18,83 @@ from coconut_tasks.errors import UsageError, did_you_mean
 DEFAULT_PACKAGE = "svsm"
 """The package of a ``FEATURES`` entry that names none, as in xbuild."""
 
-VARIABLES: Mapping[str, str] = {
-    "RECIPE": "build recipes, separated by commas or spaces",
-    "SVSM": "the SVSM source tree (default: $SVSM, the checkout that one stands in, the sample tree)",
-    "BIN": "the output folder (default: bin/ of the checkout that is built)",
-    "RELEASE": "1: release profile",
-    "FEATURES": "more cargo features, [pkg:]feature, separated by commas or spaces; pkg defaults to svsm",
-    "ALL_FEATURES": "1: all features of every cargo item, instead of the recipe's",
-    "OFFLINE": "1: cargo --locked --offline",
-    "VERBOSE": "1: commands and tools say more",
-    "REPRODUCIBLE": "1: bytes that do not depend on where, when and by whom they are built",
-    "LENIENT": "1: what the old builders pass over in a recipe is a warning",
-    "SAMPLE": "1: where no SVSM tree is, the sample that an installed coconut-tasks brings along",
-    "ASK_CARGO": "1: every cargo item asks cargo, whatever is known of its inputs",
-    "EXPECT": "the launch digest that is expected, or a file that names one",
-}
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """Something that a user can ask for, as a word ``NAME=value`` of doit or by a flag of ``coconut-build``."""
+
+    name: str
+    """In lower case, a field of ``Options``; but ``RECIPE`` is ``recipes``."""
+    about: str
+    is_switch: bool = False
+    """Yes or no."""
+    flags: tuple[str, ...] = ()
+    """Of ``coconut-build``; none where it has another way."""
+    metavar: str = ""
+    """What the flag's value is called."""
+    changes_bytes: bool = False
+    """What is built depends on it, so a statement names it."""
+    known_to_makefiles: bool = False
+    """Makefiles may know the name, too: in the environment, where nobody may have meant it, they would build by it, and cargo would not."""
+
+    @property
+    def field(self) -> str:
+        """Of ``Options``."""
+        return "recipes" if self.name == "RECIPE" else self.name.lower()
+
+
+TABLE = (
+    Variable("RECIPE", "build recipes, separated by commas or spaces"),
+    Variable(
+        "SVSM",
+        "the SVSM source tree (default: $SVSM, the checkout that one stands in, the sample tree)",
+        flags=("--svsm",),
+        metavar="PATH",
+    ),
+    Variable(
+        "BIN", "the output folder (default: bin/ of the checkout that is built)", flags=("--bin",), metavar="PATH"
+    ),
+    Variable("RELEASE", "release profile", True, ("-r", "--release"), changes_bytes=True, known_to_makefiles=True),
+    Variable(
+        "FEATURES",
+        "more cargo features, [pkg:]feature, separated by commas or spaces; pkg defaults to svsm",
+        flags=("-f", "--feature"),
+        metavar="[PKG:]FEAT,...",
+        changes_bytes=True,
+        known_to_makefiles=True,
+    ),
+    Variable(
+        "ALL_FEATURES",
+        "all features of every cargo item, instead of the recipe's",
+        True,
+        ("-a", "--all-features"),
+        changes_bytes=True,
+        known_to_makefiles=True,
+    ),
+    Variable("OFFLINE", "cargo --locked --offline", True, ("-o", "--offline"), known_to_makefiles=True),
+    Variable("VERBOSE", "commands and tools say more", True, ("-v", "--verbose"), known_to_makefiles=True),
+    Variable(
+        "REPRODUCIBLE",
+        "bytes that do not depend on where, when and by whom they are built",
+        True,
+        ("--reproducible",),
+        changes_bytes=True,
+        known_to_makefiles=True,
+    ),
+    Variable("LENIENT", "what the old builders pass over in a recipe is a warning", True, ("--lenient",)),
+    Variable(
+        "SAMPLE", "where no SVSM tree is, the sample that an installed coconut-tasks brings along", True, ("--sample",)
+    ),
+    Variable("ASK_CARGO", "every cargo item asks cargo, whatever is known of its inputs", True),
+    Variable("EXPECT", "the launch digest that is expected, or a file that names one"),
+)
+"""All that there is, once: variables, flags, help, what a statement tells and what a makefile does not get are made of it."""
+VARIABLES = {one.name: f"1: {one.about}" if one.is_switch else one.about for one in TABLE}
+"""The variables of a command line, and what they mean."""
 VERIFY = "verify"
 """The one command that looks at ``EXPECT``."""
-SWITCHES = ("RELEASE", "ALL_FEATURES", "OFFLINE", "VERBOSE", "REPRODUCIBLE", "LENIENT", "SAMPLE", "ASK_CARGO")
-"""The variables that are yes or no; in lower case, the fields of ``Options``."""
+SWITCHES = tuple(one.name for one in TABLE if one.is_switch)
+"""The variables that are yes or no."""
 _SEPARATORS = re.compile(r"[,\s]+", re.ASCII)
 _SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 

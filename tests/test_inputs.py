@@ -160,9 +160,9 @@ def test_where_the_file_system_keeps_whole_seconds_a_file_may_change_for_two_and
         assert (Files().state(str(path))[0] is not None) == trusted
     assert Files().moved(str(path), Since(started_ns=now - 1))
     assert not Files().moved(str(path), Since(started_ns=now + 3 * SECOND))
-    evidence = Artifact("p", "a", False, (str(path),), {}, began_ns=5 * SECOND + 1)
-    assert evidence.saw(5 * SECOND - 1) and evidence.saw(3 * SECOND)
-    assert not evidence.saw(4 * SECOND) and not evidence.saw(5 * SECOND)
+    artifacts = Artifact("p", "a", False, (str(path),), {}, began_ns=5 * SECOND + 1)
+    assert artifacts.saw(5 * SECOND - 1) and artifacts.saw(3 * SECOND)
+    assert not artifacts.saw(4 * SECOND) and not artifacts.saw(5 * SECOND)
 
 
 def test_a_link_that_is_switched_between_files_of_one_time_and_size_leads_to_another_content(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from conftest import QEMU, Outcome, Site
 
-from coconut_tasks.steps.command_diff import difference
+from coconut_tasks.steps.command_diff import command_diff
 
 MODULES: dict[str, Any] = {**deepcopy(QEMU), "fs": {"modules": {"userinit": {"path": "/init"}}}}
 MAKE: dict[str, Any] = {"type": "make", "output_file": "bin/stage1-trampoline", "objcopy": "binary"}
@@ -354,4 +354,4 @@ def variant(name: str, key: str, file: str) -> str:
     ],
 )  # fmt: skip
 def test_only_what_differs_is_said(old: Any, new: Any, said: str) -> None:
-    assert difference(old, new, [variant("qemu", "b", "q.igvm").rpartition("/")[0]]) == said
+    assert command_diff(old, new, [variant("qemu", "b", "q.igvm").rpartition("/")[0]]) == said

@@ -167,7 +167,7 @@ def test_the_measurement_in_it_can_be_computed_from_its_pages(site: Site) -> Non
         "platform": "snp", "policy": "0x30000", "check_kvm": True, "measure_native_zeroes": True,
     }  # fmt: skip
     assert measured["digest"] == {"sha256": sha256(site.bin / measured["name"])}
-    chain, types = bytes(48), {kind: number for number, kind in PAGE_KINDS.items()}
+    chain, types = bytes(48), PAGE_KINDS
     for text in notes["pages"]:
         gpa, kind, content_hash = text.split()[:3]
         hashed = bytes(48) if content_hash == "-" else bytes.fromhex(content_hash)

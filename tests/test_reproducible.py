@@ -21,7 +21,7 @@ import pytest
 from conftest import DODO, QEMU, Outcome, Site, copy_sample, host_triple, kernel_with_a_c_library
 from igvm_files import data_at, header, igvm, page, platform, vp_context
 
-from coconut_tasks.compare.reproduce import diffoscope, manners
+from coconut_tasks.compare.reproduce import both_conditions, diffoscope
 from coconut_tasks.compare.reproduction import Different, Reproduction
 from coconut_tasks.compare.spots import elf_regions, igvm_regions, pieces, spot_text, spots, strings_with
 from coconut_tasks.errors import StepError
@@ -626,7 +626,7 @@ def test_reproduce_takes_no_tasks(place: Site) -> None:
 
 
 def test_the_two_ways_to_build_share_nothing_that_may_not_matter() -> None:
-    one, two = manners(8)
+    one, two = both_conditions(8)
     assert one.umask != two.umask and one.jobs != two.jobs and one.turned != two.turned
     assert len(one.folder) != len(two.folder) and one.folder.count("/") != two.folder.count("/")
     assert all(one.variables[name] != two.variables[name] for name in ("USER", "LC_ALL", "LANG", "TZ"))

@@ -73,7 +73,7 @@ def _build(name: str, action: CargoItem, workspace: Workspace, log: Path, was_th
         except CommandFailed as error:
             failure, printed = error, error.printed
         # Not before cargo begins: to import what reads its traces takes longer than to start it (tasks/ahead.py does it meanwhile).
-        from coconut_tasks.actions.cargo_traces import Built, judge, rewritten_configuration, take
+        from coconut_tasks.actions.cargo_traces import Built, check_artifacts, rewritten_configuration, take
         from coconut_tasks.inputs.cargo import read_build
         from coconut_tasks.inputs.messages import parse_messages
 
@@ -82,7 +82,7 @@ def _build(name: str, action: CargoItem, workspace: Workspace, log: Path, was_th
         taking = Meanwhile(partial(take, action, messages, workspace, log)) if failure is None else None
         try:
             build = read_build(messages, workspace.tree, action.manifest, workspace.environment)
-            evidence, found = judge(build, messages, action, workspace, started_ns, written, was_there)
+            artifacts, found = check_artifacts(build, messages, action, workspace, started_ns, written, was_there)
         finally:
             if taking is not None:
                 taking.wait()
@@ -105,7 +105,7 @@ def _build(name: str, action: CargoItem, workspace: Workspace, log: Path, was_th
         if unsettled and left:
             continue
         _warn(name, unsettled, log)
-        return Built(build, evidence, found.good, found.made, started_ns, taking.result())
+        return Built(build, artifacts, found.good, found.made, started_ns, taking.result())
     raise AssertionError("the last run returns or raises")
 
 

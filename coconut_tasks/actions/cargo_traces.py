@@ -28,7 +28,7 @@ class Built:
     """A cargo item that was built, as far as its program and its inputs are concerned."""
 
     build: CargoBuild
-    evidence: list[Artifact]
+    artifacts: list[Artifact]
     good: list[Artifact]
     made: Mapping[str, str | None]
     """Files that build scripts wrote, with the digest that they left."""
@@ -43,8 +43,8 @@ def reading(name: str, action: CargoItem, built: Built, started_ns: int, workspa
     behind = behind_links(built.build, workspace.environment, workspace.walker)
     inputs = cargo_inputs(built.build, built.program.path, behind, workspace.environment, workspace.walker)
     paths = inputs.paths(workspace.walker)
-    vouched = vouched_for(paths, built.evidence, built.good, built.build, started_ns, built.last_ns, files)
-    secret = {name for e in built.evidence for name in e.asked} - dict(action.build.env).keys()
+    vouched = vouched_for(paths, built.artifacts, built.good, built.build, started_ns, built.last_ns, files)
+    secret = {name for e in built.artifacts for name in e.asked} - dict(action.build.env).keys()
     inputs = replace(inputs, variables=tuple(sorted(secret.union(inputs.variables))))
     if behind.why:
         warn(f"what {name} is made of cannot be known, so cargo is asked by each run: {behind.why}", log)
@@ -65,7 +65,7 @@ def take(action: CargoItem, messages: list[dict[str, Any]], workspace: Workspace
     return program
 
 
-def judge(
+def check_artifacts(
     build: CargoBuild,
     messages: list[dict[str, Any]],
     action: CargoItem,
@@ -86,12 +86,12 @@ def judge(
     # Whether cargo or the session wins is for cargo to decide: either value may be the one that was read.
     environment |= {name: f"{environment.get(name)} {value}" for name, value in configured.items()}
     given = dict(action.build.env)
-    evidence = list(artifacts_of(build, started_ns, given, environment, workspace.walker, was_there))
-    with Fingerprints(target) as confirmed:
-        found = confirmed.judge(evidence, written, was_there, workspace.files)
-    for file in {file for e in evidence for file in e.files if workspace.files.stat(file) is None}:
+    artifacts = list(artifacts_of(build, started_ns, given, environment, workspace.walker, was_there))
+    with Fingerprints(target) as fingerprints:
+        found = fingerprints.check(artifacts, written, was_there, workspace.files)
+    for file in {file for e in artifacts for file in e.files if workspace.files.stat(file) is None}:
         was_there.pop(file, None)
-    return evidence, found
+    return artifacts, found
 
 
 def rewritten_configuration(build: CargoBuild, workspace: Workspace, started_ns: int) -> dict[str, str]:

@@ -67,7 +67,7 @@ def guessed_link(spelt: str, workspace: Workspace) -> Link | None:
 
 
 def _materials(digests: Mapping[str, str | None], workspace: Workspace) -> dict[str, str | None]:
-    """The digests by what the files are called on paper."""
+    """The digests by what the files are called in links."""
     names: dict[str, str | None] = workspace.shared("names of materials", dict)
     for path in digests.keys() - names.keys():
         # git's own files are of one clone, with its times and its user; the commit is named by itself.

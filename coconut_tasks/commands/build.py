@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from coconut_tasks.commands.build_flags import parser
 from coconut_tasks.errors import EXIT_USAGE, CoconutError, tell
-from coconut_tasks.options import Options, parse_features, process_environment
+from coconut_tasks.options import TABLE, Options, parse_features, process_environment
 from coconut_tasks.workspace.session import open_session
 
 
@@ -41,15 +41,9 @@ def _options(given: argparse.Namespace, is_copy: bool) -> Options:
         recipes=tuple(given.recipes),
         svsm=given.svsm or environment.get("SVSM") or None,
         bin=given.bin,
-        release=given.release,
         features=parse_features(",".join(given.feature), "-f"),
-        all_features=given.all_features,
-        offline=given.offline,
-        verbose=given.verbose,
-        reproducible=given.reproducible,
-        lenient=given.lenient,
-        sample=given.sample,
         environment=environment,
         workdir=os.getcwd(),
         is_copy=is_copy,
+        **{one.field: getattr(given, one.field) for one in TABLE if one.is_switch and one.flags},
     )

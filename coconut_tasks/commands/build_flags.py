@@ -6,6 +6,7 @@ import argparse
 import os
 
 from coconut_tasks import __version__
+from coconut_tasks.options import TABLE
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,18 +17,13 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: coconut-build --release -f attest,userinit:extra configs/qemu-target.json",
     )
     add = flags.add_argument
-    add("-r", "--release", action="store_true", help="release build")
-    add("-a", "--all-features", action="store_true", help="all features of every cargo item")
-    add(
-        "-f",
-        "--feature",
-        action="append",
-        default=[],
-        metavar="[PKG:]FEAT,...",
-        help="more cargo features; PKG defaults to svsm",
-    )
-    add("-v", "--verbose", action="store_true", help="commands and tools say more")
-    add("-o", "--offline", action="store_true", help="cargo --locked --offline")
+    for one in TABLE:
+        if one.is_switch and one.flags:
+            add(*one.flags, action="store_true", help=one.about)
+        elif one.name == "FEATURES":
+            add(*one.flags, action="append", default=[], metavar=one.metavar, help=one.about)
+        elif one.flags:
+            add(*one.flags, metavar=one.metavar, help=one.about)
     add("-p", "--print-config", action="store_true", help="print each recipe before the build")
     add(
         "-n",
@@ -37,15 +33,6 @@ def parser() -> argparse.ArgumentParser:
         metavar="JOBS",
         help="steps at once (default: the cores)",
     )
-    add("--svsm", metavar="PATH", help="the source tree (default: $SVSM, the checkout that one stands in, the sample)")
-    add("--bin", metavar="PATH", help="the output folder")
-    add(
-        "--reproducible",
-        action="store_true",
-        help="bytes that do not depend on where, when and by whom they are built",
-    )
-    add("--sample", action="store_true", help="where no SVSM tree is: the sample that comes with coconut-tasks")
-    add("--lenient", action="store_true", help="what the old builders pass over in a recipe is a warning")
     add("--version", action="version", version=f"coconut-build {__version__}")
     add("recipes", nargs="+", metavar="RECIPE", help="JSON build recipes")
     return flags

@@ -1,4 +1,4 @@
-"""``doit sign``: signatures beside the papers of images that are up to date."""
+"""``doit sign``: signatures for the sidecars of images that are up to date."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ class SignCommand(ReportCommand):
                 "sign: these steps write nothing that is signed: name those that do, as measure:qemu, or none"
             )
         listen()
-        papers = [Path(workspace.path(place)) for place in places]
-        signatures = [f"{paper}{SIGNATURES[program]}" for paper in papers]
+        sidecars = [Path(workspace.path(place)) for place in places]
+        signatures = [f"{sidecar}{SIGNATURES[program]}" for sidecar in sidecars]
         if foreign := foreign_files(signatures, workspace):
             raise UsageError(f"sign: {', '.join(map(from_here, foreign))}: there already, and not made by this program")
         for path in signatures:
             workspace.placed.add(path)
         try:
-            made = sign(papers, Path(workspace.bin), key, program, process_environment())
+            made = sign(sidecars, Path(workspace.bin), key, program, process_environment())
         except StepError as error:
             sys.stderr.write(f"error: {error}\n")
             return EXIT_FAILED

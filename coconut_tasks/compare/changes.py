@@ -17,7 +17,7 @@ from coconut_tasks.compare.values import ONLY_NEW, ONLY_OLD, Change
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import UsageError
 from coconut_tasks.layout import Layout
-from coconut_tasks.steps.command_diff import difference
+from coconut_tasks.steps.command_diff import command_diff
 
 SECTIONS = ("recipe", "options", "source", "tools", "commands", "environment", "files", "settings", "parts", "headers")
 """What is compared before the pages, in this order."""
@@ -217,7 +217,7 @@ def _commands(old: Side, new: Side) -> Iterator[Change]:
             yield Change(name, name in a or None, name in b or None, ONLY_NEW if name not in a else ONLY_OLD)
             continue
         before, after = a[name].commands, b[name].commands
-        if told := difference(before, after, [_own_folder(name)]):
+        if told := command_diff(before, after, [_own_folder(name)]):
             cause = not _ONLY_A_VARIANT.fullmatch(told)
             yield Change(name, _as_lists(before), _as_lists(after), told, is_cause=cause)
 

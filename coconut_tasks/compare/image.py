@@ -11,13 +11,13 @@ from coconut_tasks.errors import UsageError
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.fields import FORMAT, all_fields
 from coconut_tasks.igvm.parse import parse
-from coconut_tasks.igvm.snp import MOST_PARAMETER_PAGES, MeasureOptions, measured_pages
-from coconut_tasks.igvm.values import IS_2MB_PAGE, PAGE_SIZE, SEV_SNP, SHARED, UNMEASURED
+from coconut_tasks.igvm.snp import MOST_PARAMETER_PAGES, MeasureOptions, kind_of_page, measured_pages
+from coconut_tasks.igvm.values import IS_2MB_PAGE, NORMAL, PAGE_DATA_TYPES, PAGE_SIZE, SEV_SNP
 
 MOST_HEADERS = 1 << 18
 """More than a GiB of pages: what is kept of each header is a hundred times its size."""
 _SECTIONS = ("platforms", "initialization_headers", "directives")
-_WITHOUT_CONTENT = {"secrets": "secrets", "CPUID data": "cpuid", "CPUID XF": "cpuid"}
+_DATA_TYPES = {name: number for number, name in PAGE_DATA_TYPES.items()}
 
 
 def of_igvm(name: str, data: bytes | bytearray, *, native_zero: bool = False) -> Side:
@@ -113,7 +113,7 @@ def every_page(headers: Sequence[Mapping[str, Any]]) -> tuple[Page, ...]:
 
 
 def _measured(name: str, entries: Sequence[Given], mask: int) -> Iterator[Page]:
-    """What ``snp.measure`` makes pages of, by the same rules."""
+    """What ``snp.measure`` makes pages of."""
     areas: dict[int, int] = {}
     inserted = 0
     for one in entries:
@@ -127,10 +127,10 @@ def _measured(name: str, entries: Sequence[Given], mask: int) -> Iterator[Page]:
             continue
         gpa, content = one.get("gpa").number() % (1 << 64), one.get("sha384").hex(96) or ""
         if kind == "page data":
-            flags, data_type = one.get("flags").number(), one.get("data_type").text() or ""
-            if flags & SHARED:
+            flags = one.get("flags").number()
+            found = kind_of_page(flags, _DATA_TYPES.get(one.get("data_type").text() or "", NORMAL))
+            if not found:
                 continue
-            found = _WITHOUT_CONTENT.get(data_type) or ("unmeasured" if flags & UNMEASURED else "normal")
             if flags & IS_2MB_PAGE or (found == "normal" and not content):
                 raise one.wrong("a page that can be measured")
             content = content if found == "normal" else ""

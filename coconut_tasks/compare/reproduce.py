@@ -24,7 +24,7 @@ from coconut_tasks.inputs.files import VERSION_CONTROL
 from coconut_tasks.inputs.git import find_repository
 from coconut_tasks.inputs.version import repository
 from coconut_tasks.layout import STATE_FOLDER
-from coconut_tasks.options import Options
+from coconut_tasks.options import TABLE, Options
 from coconut_tasks.package import PACKAGE
 from coconut_tasks.steps.action import FsImage, Measurement
 from coconut_tasks.steps.command import Command
@@ -34,7 +34,7 @@ from coconut_tasks.workspace.source import Source, find_recipe
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class Conditions:
     """How one of the two builds is unlike the other; nothing of it may be seen in what is built."""
 
     name: str
@@ -54,13 +54,13 @@ class Manner:
 class Copy:
     """One of the two places."""
 
-    manner: Manner
+    conditions: Conditions
     base: Path
     tree: Path
     bin: Path
 
 
-def manners(cores: int) -> tuple[Manner, Manner]:
+def both_conditions(cores: int) -> tuple[Conditions, Conditions]:
     """The two ways to build."""
     plain = {"USER": "one", "LOGNAME": "one", "LC_ALL": "C", "LANG": "C", "TZ": "UTC"}
     odd = {
@@ -78,8 +78,8 @@ def manners(cores: int) -> tuple[Manner, Manner]:
         "CFLAGS": "-O1",
     }
     return (
-        Manner("one", "one", 0o022, 1, plain, False),
-        Manner("two", "another-place/further/down", 0o077, max(2, cores), odd, True),
+        Conditions("one", "one", 0o022, 1, plain, False),
+        Conditions("two", "another-place/further/down", 0o077, max(2, cores), odd, True),
     )
 
 
@@ -97,9 +97,9 @@ def reproduce(session: Session, folder: Path, say: Callable[[str], None]) -> Rep
     generated = _generated(session)
     copies = []
     sessions = []
-    for manner in manners(os.cpu_count() or 1):
-        copy = _place(source, folder, manner)
-        say(f"building in {copy.base}: {manner}")
+    for conditions in both_conditions(os.cpu_count() or 1):
+        copy = _place(source, folder, conditions)
+        say(f"building in {copy.base}: {conditions}")
         _copy_tree(source, copy, generated)
         given = {**environment, **_variables(copy, source, environment)}
         command = Command((sys.executable, "-P", "-c", _MAIN, *_flags(options, copy), *recipes))
@@ -107,8 +107,8 @@ def reproduce(session: Session, folder: Path, say: Callable[[str], None]) -> Rep
             command,
             str(copy.base),
             given,
-            session.workspace.state / "logs" / f"reproduce-{manner.name}.log",
-            umask=manner.umask,
+            session.workspace.state / "logs" / f"reproduce-{conditions.name}.log",
+            umask=conditions.umask,
         )
         there = replace(options, recipes=recipes, svsm=str(copy.tree), bin=str(copy.bin), reproducible=True)
         there = replace(there, environment=environment, is_copy=True)
@@ -127,9 +127,10 @@ _MAIN = "import sys; from coconut_tasks.commands.build import main; sys.exit(mai
 
 
 def _flags(options: Options, copy: Copy) -> list[str]:
-    flags = ["--reproducible", "--svsm", str(copy.tree), "--bin", str(copy.bin), "--jobs", str(copy.manner.jobs)]
-    switches = ("release", "all_features", "offline", "verbose", "lenient")
-    flags += [f"--{name.replace('_', '-')}" for name in switches if getattr(options, name)]
+    flags = ["--reproducible", "--svsm", str(copy.tree), "--bin", str(copy.bin), "--jobs", str(copy.conditions.jobs)]
+    given = {"REPRODUCIBLE", "SAMPLE"}  # given above, and of no use to who names a tree
+    switches = [one for one in TABLE if one.is_switch and one.flags and one.name not in given]
+    flags += [one.flags[-1] for one in switches if getattr(options, one.field)]
     if options.features:
         flags += ["--feature", ",".join(map(str, options.features))]
     return [*flags, "--"]
@@ -142,16 +143,16 @@ def _absolute_firmware(options: Options, session: Session) -> dict[str, str]:
     return {**given, **{name: options.absolute(given[name]) for name in sorted(names) if given.get(name)}}
 
 
-def _place(source: Source, folder: Path, manner: Manner) -> Copy:
+def _place(source: Source, folder: Path, conditions: Conditions) -> Copy:
     """Where the copy of a tree and its output folder go: to each other as the originals are, so that the commands are the same."""
-    base = folder / manner.folder
+    base = folder / conditions.folder
     common = os.path.commonpath((source.tree, source.bin))
     if os.path.isabs(source.layout.bin):
-        return Copy(manner, base, base / "source" / "tree", base / "source" / "bin")
+        return Copy(conditions, base, base / "source" / "tree", base / "source" / "bin")
     tree, bin = (
         os.path.normpath(base / "source" / os.path.relpath(path, common)) for path in (source.tree, source.bin)
     )
-    return Copy(manner, base, Path(tree), Path(bin))
+    return Copy(conditions, base, Path(tree), Path(bin))
 
 
 def _generated(session: Session) -> Set[str]:
@@ -183,7 +184,7 @@ def _copy_tree(source: Source, copy: Copy, generated: Set[str]) -> None:
         return found | ({".cargo"} if inside and folder == source.tree else set())
 
     copy.tree.parent.mkdir(parents=True)
-    _copy_folder(source.tree, str(copy.tree), left_out, turned=copy.manner.turned)
+    _copy_folder(source.tree, str(copy.tree), left_out, turned=copy.conditions.turned)
 
 
 def _copy_folder(old: str, new: str, left_out: Callable[[str, list[str]], set[str]], *, turned: bool) -> None:
@@ -221,7 +222,7 @@ def _variables(copy: Copy, source: Source, environment: Mapping[str, str]) -> di
     package = str(PACKAGE.parent)
     python = [package, *filter(None, [environment.get("PYTHONPATH")])]
     return {
-        **copy.manner.variables,
+        **copy.conditions.variables,
         "HOME": str(home),
         "CARGO_HOME": str(cargo),
         "TMPDIR": str(temporary),
@@ -239,7 +240,9 @@ def _compare(first: Session, second: Session, copies: tuple[Copy, Copy]) -> Repr
     compared = 0
     for step, other in zip(first.plan.steps, second.plan.steps, strict=True):
         for output, same in zip(step.outputs, other.outputs, strict=True):
-            if output == step.link:  # what is on paper differs where a part does, and is compared at the end
+            if (
+                output == step.link
+            ):  # what says of what a step was made differs where a part does, and is compared at the end
                 continue
             files = Path(first.workspace.path(output)), Path(second.workspace.path(same))
             compared += 1
@@ -257,7 +260,9 @@ def _compare(first: Session, second: Session, copies: tuple[Copy, Copy]) -> Repr
         for step in first.plan.steps
         if isinstance(action := step.action, Measurement)
     ]
-    return Reproduction(compared, tuple(found), tuple(digests), tuple((copy.manner.name, copy.base) for copy in copies))
+    return Reproduction(
+        compared, tuple(found), tuple(digests), tuple((copy.conditions.name, copy.base) for copy in copies)
+    )
 
 
 def _difference(

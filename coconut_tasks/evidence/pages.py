@@ -47,7 +47,7 @@ def read_page(text: str) -> tuple[MeasuredPage, str, int] | None:
     Where its bytes are in the image is not told: ``file_offset`` is 0.
     """
     match = re.fullmatch(_PAGE, text)
-    if match is None or match[2] not in PAGE_KINDS.values():
+    if match is None or match[2] not in PAGE_KINDS:
         return None
     gpa, kind, content, part, offset = match.groups()
     return MeasuredPage(int(gpa, 16), kind, content.strip("-"), 0), part or "", int(offset or "0", 16)

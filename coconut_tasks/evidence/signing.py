@@ -1,4 +1,4 @@
-"""Sign the papers beside images by a program that is there for it: ssh-keygen or cosign."""
+"""Sign the sidecars of images by a program that is there for it: ssh-keygen or cosign."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def program_for(key: str) -> str:
     raise UsageError(f"sign: {key} does not begin as a key of OpenSSH or of cosign does: --with names the program")
 
 
-def sign(papers: Sequence[Path], root: Path, key: str, program: str, environment: Mapping[str, str]) -> list[Path]:
+def sign(sidecars: Sequence[Path], root: Path, key: str, program: str, environment: Mapping[str, str]) -> list[Path]:
     """Sign files below ``root``, and put each signature beside its file; only when all are made and checked, the first is put in place.
 
     The program has the terminal, to ask for a passphrase or a touch.
@@ -62,17 +62,17 @@ def sign(papers: Sequence[Path], root: Path, key: str, program: str, environment
     end = SIGNATURES[program]
     with tempfile.TemporaryDirectory(prefix="coconut-sign-") as folder:
         # Copies: ssh-keygen asks before it replaces a signature, and no program should write half a one into bin/.
-        names = [f"./{paper.relative_to(root)}" for paper in papers]
-        for paper, name in zip(papers, names, strict=True):
+        names = [f"./{sidecar.relative_to(root)}" for sidecar in sidecars]
+        for sidecar, name in zip(sidecars, names, strict=True):
             copy = Path(folder, name)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(paper, copy)
+            shutil.copyfile(sidecar, copy)
         for command in _commands(program, key, names, folder):
             _run(command, folder, environment)
         if program == "ssh-keygen":
             for name in names:
                 _check(name, folder, environment)
-        made = [Path(f"{paper}{end}") for paper in papers]
+        made = [Path(f"{sidecar}{end}") for sidecar in sidecars]
         contents = [_signature(Path(folder, f"{name}{end}"), program) for name in names]
         for target, content in zip(made, contents, strict=True):
             write_whole(target, content)
@@ -96,8 +96,8 @@ def _run(command: Command, folder: str, environment: Mapping[str, str]) -> None:
 def _check(name: str, folder: str, environment: Mapping[str, str]) -> None:
     """Raises StepError unless the signature is of the file."""
     command = ssh_keygen.ssh_keygen_check(name + SIGNATURES["ssh-keygen"])
-    with open(os.path.join(folder, name), "rb") as paper:
-        done = subprocess.run(command.argv, cwd=folder, env=environment, stdin=paper, capture_output=True, text=True)
+    with open(os.path.join(folder, name), "rb") as sidecar:
+        done = subprocess.run(command.argv, cwd=folder, env=environment, stdin=sidecar, capture_output=True, text=True)
     if done.returncode != 0:
         raise StepError(f"sign: the signature that was made does not fit its file: {done.stdout}{done.stderr}".rstrip())
 

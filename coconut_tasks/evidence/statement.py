@@ -66,7 +66,7 @@ class ImageBuild:
     """What the file ``.launch-digest.json`` holds; None for a target without SEV-SNP."""
     measurement_sha256: str = ""
     pages: Sequence[str] = ()
-    """By ``papers.pages``."""
+    """By ``evidence.pages``."""
 
 
 class Material(NamedTuple):

@@ -28,7 +28,7 @@ from coconut_tasks.steps.action import (
     Provenance,
     VersionFile,
 )
-from coconut_tasks.steps.command_diff import difference
+from coconut_tasks.steps.command_diff import command_diff
 from coconut_tasks.steps.step import Step
 from coconut_tasks.workspace.workspace import Workspace
 
@@ -166,7 +166,7 @@ def _new(step: Step, other: Mapping[str, Any] | None) -> Reason:
     if other is None:
         return Reason(Cause.NEW)
     return Reason(
-        Cause.NEW_VARIANT, difference(other["commands"], _commands(step), _own_folders(step)) or "other files"
+        Cause.NEW_VARIANT, command_diff(other["commands"], _commands(step), _own_folders(step)) or "other files"
     )
 
 
@@ -177,7 +177,7 @@ def _own_folders(step: Step) -> list[str]:
 def _changes(step: Step, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Reason]:
     reasons = []
     if old["commands"] != new["commands"]:
-        told = difference(old["commands"], new["commands"], _own_folders(step))
+        told = command_diff(old["commands"], new["commands"], _own_folders(step))
         reasons.append(Reason(Cause.COMMAND, told or "its parts are split in another way"))
     if old["revision"] != new["revision"]:
         reasons.append(Reason(Cause.REVISION, f"{old['revision']} → {new['revision']}"))

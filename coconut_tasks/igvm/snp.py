@@ -51,8 +51,6 @@ DIGEST_SIZE = 48
 """Bytes."""
 MOST_PARAMETER_PAGES = 1 << 18
 """How many pages all inserted parameter areas may have (1 GiB): a header of a few bytes can ask for any number."""
-_NORMAL, _VMSA, _ZERO, _UNMEASURED, _SECRETS, _CPUID = range(1, 7)
-"""PAGE_TYPE of the firmware ABI, command SNP_LAUNCH_UPDATE."""
 _TAIL = struct.Struct("<HB5xQ")
 """PAGE_INFO from offset 0x60 on."""
 _PAGE_INFO_SIZE = 0x70
@@ -64,8 +62,8 @@ _KVM_CR0 = (0x30, 0x31)
 """The values with which KVM starts a guest: in real mode, in protected mode. SVSM's igvmmeasure takes both since commit abfb2783."""
 _CR0 = slice(0x158, 0x160)
 """Place of CR0 in a VMSA (AMD64 Architecture Programmer's Manual, volume 2, table "VMSA layout, SEV-ES")."""
-_Watcher = Callable[[int, int, bytes, int], None]
-"""Called with page type, address, SHA-384 of the content (``_NO_CONTENT`` where it is not measured) and the content's file offset."""
+_Watcher = Callable[[str, int, bytes, int], None]
+"""Called with one of ``PAGE_KINDS``, address, SHA-384 of the content (``_NO_CONTENT`` where it is not measured) and its file offset."""
 _ADDRESS_LIMIT = 1 << 64
 _MOST_HASHES = 1 << 16
 """How many hashes of page contents are kept."""
@@ -99,9 +97,22 @@ class Measured:
     """The ID block's security version number of the guest; None where there is none."""
 
 
-PAGE_KINDS = {1: "normal", 2: "vmsa", 3: "zero", 4: "unmeasured", 5: "secrets", 6: "cpuid"}
-"""PAGE_TYPE of the firmware ABI, in words."""
-_PAGE_TYPES = {kind: number for number, kind in PAGE_KINDS.items()}
+PAGE_KINDS = {"normal": 1, "vmsa": 2, "zero": 3, "unmeasured": 4, "secrets": 5, "cpuid": 6}
+"""PAGE_TYPE of the firmware ABI, command SNP_LAUNCH_UPDATE, in words."""
+
+
+def kind_of_page(flags: int, data_type: int) -> str:
+    """What a page of 4 KiB counts as, by its header: one of ``PAGE_KINDS``; empty for a shared one, which is not measured.
+
+    A normal page without data may count as a zero page (``MeasureOptions.native_zero``). The rules are igvmmeasure's.
+    """
+    if flags & SHARED:
+        return ""
+    if data_type == SECRETS:
+        return "secrets"
+    if data_type in (CPUID_DATA, CPUID_XF):
+        return "cpuid"
+    return "unmeasured" if flags & UNMEASURED else "normal"
 
 
 class MeasuredPage(NamedTuple):
@@ -134,9 +145,9 @@ def measure_pages(data: bytes | bytearray | memoryview, options: MeasureOptions)
     """
     found: list[MeasuredPage] = []
 
-    def see(page_type: int, gpa: int, content: bytes, file_offset: int) -> None:
+    def see(kind: str, gpa: int, content: bytes, file_offset: int) -> None:
         hashed = "" if content is _NO_CONTENT else content.hex()
-        found.append(MeasuredPage(gpa, PAGE_KINDS[page_type], hashed, file_offset))
+        found.append(MeasuredPage(gpa, kind, hashed, file_offset))
 
     return measure(data, options, see), found
 
@@ -146,7 +157,7 @@ def chained(pages: Iterable[MeasuredPage]) -> str:
     digest = bytes(DIGEST_SIZE)
     for page in pages:
         content = bytes.fromhex(page.content) or _NO_CONTENT
-        digest = sha384(digest + content + _TAIL.pack(_PAGE_INFO_SIZE, _PAGE_TYPES[page.kind], page.gpa)).digest()
+        digest = sha384(digest + content + _TAIL.pack(_PAGE_INFO_SIZE, PAGE_KINDS[page.kind], page.gpa)).digest()
     return digest.hex()
 
 
@@ -256,21 +267,17 @@ class _Launch:
     def add_page(self, page: PageData) -> None:
         """Raises IgvmError for a page that cannot be measured."""
         self._before_vmsa(page)
-        flags = page.flags
-        if flags & SHARED:
+        kind = kind_of_page(page.flags, page.data_type)
+        if not kind:
             return
-        if flags & IS_2MB_PAGE:
+        if page.flags & IS_2MB_PAGE:
             raise IgvmError(page.offset, f"a page of 2 MiB at {page.gpa:#x}", "pages of 4 KiB; no others are measured")
-        if page.data_type == SECRETS:
-            self._extend(_SECRETS, page.gpa)
-        elif page.data_type in (CPUID_DATA, CPUID_XF):
-            self._extend(_CPUID, page.gpa)
-        elif flags & UNMEASURED:
-            self._extend(_UNMEASURED, page.gpa)
-        elif not page.file_offset and self._options.native_zero:
-            self._extend(_ZERO, page.gpa)
+        if kind == "normal" and not page.file_offset and self._options.native_zero:
+            kind = "zero"
+        if kind == "normal":
+            self._extend(kind, page.gpa, self._hash(page.file_offset), page.file_offset)
         else:
-            self._extend(_NORMAL, page.gpa, self._hash(page.file_offset), page.file_offset)
+            self._extend(kind, page.gpa)
 
     def insert(self, insert: ParameterInsert) -> None:
         """All pages of a parameter area. Raises IgvmError where there are too many."""
@@ -286,7 +293,7 @@ class _Launch:
         if insert.gpa + size > _ADDRESS_LIMIT:
             raise IgvmError(insert.offset, f"{size:#x} bytes of parameters at {insert.gpa:#x}", "addresses of 64 bits")
         for gpa in range(insert.gpa, insert.gpa + size, PAGE_SIZE):
-            self._extend(_UNMEASURED, gpa)
+            self._extend("unmeasured", gpa)
 
     def add_vmsa(self, context: VpContext) -> None:
         """Raises IgvmError for one that KVM would not measure so, if that is checked."""
@@ -306,7 +313,7 @@ class _Launch:
                     f"{' or '.join(map(hex, _KVM_CR0))}, with which KVM starts it",
                 )
         self._vmsa_seen = True
-        self._extend(_VMSA, context.gpa, page_hash(bytes(vmsa)), context.file_offset)
+        self._extend("vmsa", context.gpa, page_hash(bytes(vmsa)), context.file_offset)
 
     def _before_vmsa(self, header: PageData | ParameterInsert) -> None:
         if self._vmsa_seen and self._options.check_kvm:
@@ -324,8 +331,8 @@ class _Launch:
                 self._hashes[file_offset] = known
         return known
 
-    def _extend(self, page_type: int, gpa: int, content: bytes = _NO_CONTENT, file_offset: int = 0) -> None:
-        self.digest = sha384(self.digest + content + _TAIL.pack(_PAGE_INFO_SIZE, page_type, gpa)).digest()
+    def _extend(self, kind: str, gpa: int, content: bytes = _NO_CONTENT, file_offset: int = 0) -> None:
+        self.digest = sha384(self.digest + content + _TAIL.pack(_PAGE_INFO_SIZE, PAGE_KINDS[kind], gpa)).digest()
         self.pages += 1
         if self._see is not None:
-            self._see(page_type, gpa, content, file_offset)
+            self._see(kind, gpa, content, file_offset)

@@ -107,7 +107,7 @@ def artifacts_of(
 
 def vouched_for(
     paths: Iterable[str],
-    evidence: Sequence[Artifact],
+    artifacts: Sequence[Artifact],
     good: Container[Artifact],
     build: CargoBuild,
     started_ns: int,
@@ -116,10 +116,10 @@ def vouched_for(
 ) -> dict[str, Stat]:
     """Which of a step's inputs changed while it ran and were read all the same as they are now, with the stat that they had then.
 
-    ``good`` is the evidence that is known to be of what is there. The step began at ``started_ns``, its last cargo run at ``last_ns``.
+    ``good`` are those that are known to be of what is there. The step began at ``started_ns``, its last cargo run at ``last_ns``.
     """
     readers: dict[str, list[Artifact]] = {}
-    for e in evidence:
+    for e in artifacts:
         for path in e.files:
             readers.setdefault(path, []).append(e)
     # Of what was read, the look by which it was judged counts.
@@ -128,7 +128,7 @@ def vouched_for(
     return {
         path: now
         for path, now in changed.items()
-        if _is_vouched(path, now[1], readers.get(path, ()), evidence, good, build, last_ns)
+        if _is_vouched(path, now[1], readers.get(path, ()), artifacts, good, build, last_ns)
     }
 
 
@@ -142,7 +142,7 @@ def _is_vouched(
     path: str,
     changed_ns: int,
     readers: Sequence[Artifact],
-    evidence: Sequence[Artifact],
+    artifacts: Sequence[Artifact],
     good: Container[Artifact],
     build: CargoBuild,
     last_ns: int,
@@ -157,10 +157,10 @@ def _is_vouched(
     if readers:
         # A linker may read it too, and leaves no trace: the package's own crates and the program were made after the change.
         packages = {e.package for e in readers}
-        made = (e for e in evidence if e.ended_ns is None and not e.script and (e.links or e.package in packages))
+        made = (e for e in artifacts if e.ended_ns is None and not e.script and (e.links or e.package in packages))
         return all(e.saw(changed_ns) for e in made)
     # Nobody read it in this build: a script may write sources for other features too.
-    return any(e.while_it_ran(changed_ns) and path.startswith(build.own[e.package] + os.sep) for e in evidence)
+    return any(e.while_it_ran(changed_ns) and path.startswith(build.own[e.package] + os.sep) for e in artifacts)
 
 
 def _began_ns(stamp: str, started_ns: int, *, fresh: bool) -> int:

@@ -80,9 +80,9 @@ class Fingerprints:
             self._path.unlink(missing_ok=True)  # nothing is known then
             self._connection = _open(self._path)
 
-    def judge(
+    def check(
         self,
-        evidence: Sequence[Artifact],
+        artifacts: Sequence[Artifact],
         before: Mapping[str, Written],
         was_there: Mapping[str, str | None],
         files: Files,
@@ -93,20 +93,20 @@ class Fingerprints:
         before, with their digests where those are known.
         """
         # Of what is fresh, a look from before cargo's own will do: an edit since then is for the next run to see.
-        made = [e for e in evidence if not e.fresh]
+        made = [e for e in artifacts if not e.fresh]
         for file in set().union(*(e.files for e in made), *(e.beside for e in made)):
             files.look_again(file)
         (known,) = self._connection.execute("select count(*) from notes").fetchone()
-        found = Findings(written=dict(before), of_others=not known and any(e.fresh for e in evidence))
+        found = Findings(written=dict(before), of_others=not known and any(e.fresh for e in artifacts))
         own = self._own_files()
-        for e in evidence:
+        for e in artifacts:
             if e.fresh:
                 good = self._is_as_noted(e, files)
             else:
                 changed = {file for file in e.files if _changed(e, file, was_there, files)}
                 if e.ended_ns is not None:
                     self._learn_beside(e, was_there, own, files)
-                    changed -= self._settled(e, changed, evidence, was_there, own, found, files)
+                    changed -= self._settled(e, changed, artifacts, was_there, own, found, files)
                 found.unsettled |= dict.fromkeys(changed, package_name(e.package))
                 good = not changed and e.package not in found.doubtful
                 if good:
@@ -123,14 +123,14 @@ class Fingerprints:
         self,
         run: Artifact,
         changed: set[str],
-        evidence: Sequence[Artifact],
+        artifacts: Sequence[Artifact],
         was_there: Container[str],
         own: Mapping[str, str | None],
         found: Findings,
         files: Files,
     ) -> set[str]:
         """Those of the files that the build script itself wrote. ``own`` are files that are known to be scripts' own, by their digests."""
-        runs = [e for e in evidence if e.package == run.package and not e.fresh]
+        runs = [e for e in artifacts if e.package == run.package and not e.fresh]
         settled = set()
         for file in changed:
             now = files.stat(file)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from coconut_tasks.inputs.environment import OF_MAKE, without_jobs
 from coconut_tasks.inputs.git import OF_ONE_REPOSITORY
+from coconut_tasks.options import TABLE
 
 _OF_CARGOS_CHILDREN = (
     r"CARGO(_(MANIFEST_(DIR|PATH|LINKS)|PKG_.*|(BIN|CRATE)_NAME"
@@ -23,12 +24,10 @@ _OF_MAKES_CHILDREN = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKE_TERMERR",
 """What make sets for the commands of its rules, beside the variables of its own command line, which are a user's choice."""
 _ASKED_FOR = ("env", "cli")
 """Values of RUSTUP_TOOLCHAIN_SOURCE with which RUSTUP_TOOLCHAIN is what somebody asked for, and not what rustup found."""
-OF_OPTIONS = {
-    **{name: name for name in ("RELEASE", "FEATURES", "ALL_FEATURES", "REPRODUCIBLE", "OFFLINE", "VERBOSE")},
-    "V": "VERBOSE",
-}
-"""Variables that ask for what an option of this program asks for, with the option. In the environment, where nobody may have meant them, a
-makefile would build by them what cargo builds without: half a release, and with ``ifdef`` also where the value is 0."""
+_VERBOSE = next(one for one in TABLE if one.name == "VERBOSE")
+OF_OPTIONS = {**{one.name: one for one in TABLE if one.known_to_makefiles}, "V": _VERBOSE}
+"""Variables that ask for what an option of this program asks for, with the option. A makefile would build by them half a release, and with
+``ifdef`` also where the value is 0."""
 _EMPTY_IS_UNSET = (
     *("RUSTC", "RUSTDOC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_HOME", "RUSTUP_HOME", "HOME"),
     *OF_MAKE,

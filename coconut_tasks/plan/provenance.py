@@ -1,4 +1,4 @@
-"""What each IGVM file was made of, on paper."""
+"""What each IGVM file was made of: the step that says so."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from coconut_tasks.layout import PROVENANCE, key_of
+from coconut_tasks.options import TABLE
 from coconut_tasks.plan.context import PlanContext
 from coconut_tasks.recipe.model import Recipe, Target
 from coconut_tasks.steps.action import Measurement, Provenance
@@ -55,9 +56,8 @@ def _concerns(step: Step, igvm: Step, measured: Step | None) -> bool:
 
 
 def _options(context: PlanContext) -> Iterable[tuple[str, str]]:
-    """What can change the bytes; OFFLINE and VERBOSE only say how to come by them."""
     given = context.options
-    switches = ("release", "all_features", "reproducible")
-    yield from ((name.upper(), "1") for name in switches if getattr(given, name))
-    if given.features:
-        yield "FEATURES", ",".join(map(str, given.features))
+    for one in TABLE:
+        value = getattr(given, one.field)
+        if one.changes_bytes and value:
+            yield one.name, "1" if one.is_switch else ",".join(map(str, value))

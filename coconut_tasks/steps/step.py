@@ -43,7 +43,7 @@ class Step:
     after: tuple[str, ...] = ()
     """Files that must be in place before the step runs, without being its inputs for certain."""
     link: str = ""
-    """One of the outputs: what the step was made of, for the provenance (``papers.link``); empty where none is kept."""
+    """One of the outputs: what the step was made of, for the provenance (``evidence.link``); empty where none is kept."""
     label: str = ""
     """Tells the variants of a step in one run apart; empty where there is only one."""
 

@@ -11,7 +11,7 @@ NO_SERVICES = '{"mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+js
 ``--tlog-upload=false`` of version 2 is refused by version 3. Tried with 2.6.5 and 3.1.3, without a network."""
 
 
-def cosign_sign(key: str, config: str, bundle: str, paper: str) -> Command:
-    """Sign a paper in the file ``bundle``; ``config`` is a file that holds ``NO_SERVICES``."""
-    words = ("cosign", "sign-blob", "--key", key, "--signing-config", config, "--bundle", bundle, "--yes", paper)
+def cosign_sign(key: str, config: str, bundle: str, sidecar: str) -> Command:
+    """Sign a file in the file ``bundle``; ``config`` is a file that holds ``NO_SERVICES``."""
+    words = ("cosign", "sign-blob", "--key", key, "--signing-config", config, "--bundle", bundle, "--yes", sidecar)
     return Command(words)

@@ -12,9 +12,9 @@ KEYS = ("-----BEGIN OPENSSH PRIVATE KEY-----", "ssh-", "ecdsa-sha2-", "sk-ssh-",
 """How an OpenSSH key begins: a private one, or a public one, whose private one the agent has."""
 
 
-def ssh_keygen_sign(key: str, papers: Iterable[str]) -> Command:
-    """Sign each paper in a file beside it. The key is asked for once."""
-    return Command(("ssh-keygen", "-Y", "sign", "-f", key, "-n", NAMESPACE, *papers))
+def ssh_keygen_sign(key: str, sidecars: Iterable[str]) -> Command:
+    """Sign each file in a file beside it. The key is asked for once."""
+    return Command(("ssh-keygen", "-Y", "sign", "-f", key, "-n", NAMESPACE, *sidecars))
 
 
 def ssh_keygen_check(signature: str) -> Command:

@@ -100,9 +100,9 @@ def open_session(options: Options) -> Session:
 
 def _notes_on_the_environment(options: Options) -> Iterator[str]:
     meant = {
-        name: option
+        name: option.name
         for name, option in OF_OPTIONS.items()
-        if options.environment.get(name) and not getattr(options, option.lower())
+        if options.environment.get(name) and not getattr(options, option.field)
     }
     # A makefile may have these of its own: they are told of, and left where they are.
     given = {"RECIPE": options.recipes, "BIN": options.bin}

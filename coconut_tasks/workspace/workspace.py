@@ -92,7 +92,7 @@ class Workspace:
         return digest.partition(":")[2]
 
     def named(self, path: str) -> str:
-        """What an absolute path is called on paper: the same in each clone and for each user.
+        """What an absolute path is called in links and statements: the same in each clone and for each user.
 
         Relative to the tree for what is in it or beside it; the output folder is ``bin``, and there are ``$CARGO_HOME``, ``$RUSTUP_HOME``
         and ``$HOME``.

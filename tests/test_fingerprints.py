@@ -48,13 +48,13 @@ class Place:
         return Artifact("p", "output", False, files, {}, self.changed + began, self.changed + ended)
 
     def vouched(
-        self, *evidence: Artifact, bad: tuple[Artifact, ...] = (), last: int = START, exact: bool = True
+        self, *artifacts: Artifact, bad: tuple[Artifact, ...] = (), last: int = START, exact: bool = True
     ) -> bool:
         unit = Unit("p", "a", (), exact, False)
         build = CargoBuild({"p": str(self.folder)}, [(unit, Reads())], [], ())
-        good = [e for e in evidence if e not in bad]
+        good = [e for e in artifacts if e not in bad]
         start = self.changed + START
-        found = vouched_for([str(self.path)], evidence, good, build, start, self.changed + last, self.files)
+        found = vouched_for([str(self.path)], artifacts, good, build, start, self.changed + last, self.files)
         assert set(found.values()) <= {self.files.stat(str(self.path))}
         return bool(found)
 
@@ -121,20 +121,20 @@ def test_of_a_fresh_artifact_the_look_before_cargo_counts(tmp_path: Path) -> Non
     made = Artifact("p", str(artifact), False, (str(source),), {}, source.stat().st_ctime_ns + AFTER)
     fresh = replace(made, fresh=True)
 
-    def judge(evidence: Artifact, files: Files) -> Findings:
-        with Fingerprints(str(tmp_path)) as confirmed:
-            return confirmed.judge([evidence], {}, {}, files)
+    def check(artifacts: Artifact, files: Files) -> Findings:
+        with Fingerprints(str(tmp_path)) as fingerprints:
+            return fingerprints.check([artifacts], {}, {}, files)
 
-    assert judge(made, Files()).good == [made]
+    assert check(made, Files()).good == [made]
     files = Files()
     seen = files.state(str(source))
     source.write_text("an edit while cargo ran")
     # It is of what was seen, and that is what the record will have: the next run finds the edit.
-    assert judge(fresh, files).good == [fresh]
+    assert check(fresh, files).good == [fresh]
     assert files.state(str(source))[1] == seen[1]
     files = Files()
     files.digest(str(source))
     source.write_text("first")  # as a step of the same run may write it
-    assert judge(fresh, files).good == [fresh]
+    assert check(fresh, files).good == [fresh]
     source.write_text("a third text, which nobody saw before")
-    assert judge(fresh, Files()).doubtful == {"p"}
+    assert check(fresh, Files()).doubtful == {"p"}
