@@ -134,9 +134,7 @@ def _cargo(action: CargoItem) -> str:
 
 
 def _program(action: CargoItem) -> str:
-    argv = action.build.argv
-    triple = [argv[argv.index("--target") + 1]] if "--target" in argv else []
-    return "/".join(["target", *triple, "debug", action.program])
+    return "/".join(filter(None, ["target", action.triple, "debug", action.program]))
 
 
 def _copy(source: str, target: str) -> str:
