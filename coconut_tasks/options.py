@@ -1,13 +1,14 @@
 """What this run was asked for: the only reader of command-line values and of the environment.
 
 Two front ends fill the same ``Options``: the ``NAME=value`` words of ``doit`` (``from_words``) and the flags of
-``coconut-build`` (its own module). Nothing else in the project looks at ``os.environ`` or ``sys.argv``.
+``coconut-build`` (its own module). Nothing else looks at ``os.environ`` or ``sys.argv``, but for programs of their own, and to start this one again.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
@@ -250,3 +251,8 @@ def _recipes(given: Mapping[str, str], environment: Mapping[str, str], workdir: 
 def process_environment() -> Mapping[str, str]:
     """The environment of this process."""
     return dict(os.environ)
+
+
+def process_words() -> list[str]:
+    """The command line of this process, after the program."""
+    return sys.argv[1:]

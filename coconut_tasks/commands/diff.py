@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coconut_tasks.errors import EXIT_FAILED, UsageError
+from coconut_tasks.options import process_words
 from coconut_tasks.tasks.command import OwnCommand, switch
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class DiffCommand(OwnCommand):
         _, words = self.given_variables()
         names = [*pos_args, *words]
         if words:  # doit keeps words with = from its commands; which file is the old one depends on the order
-            names.sort(key=sys.argv.index)
+            names.sort(key=process_words().index)
         if len(names) != 2:
             raise UsageError("diff: which two? for example: doit diff old/coconut-qemu.igvm bin/coconut-qemu.igvm")
         old, new = (_read(name) for name in names)

@@ -158,7 +158,7 @@ def _what_changed(expectation: Expectation, node: Node, steps: Sequence[Node], i
         old = read_side(expectation.told, expectation.content, images_beside(expectation.path))
     except UsageError:
         return  # a digest as text, or a report
-    statements = [action for one in steps if isinstance(action := one.step.action, Provenance)]
+    statements = [one.step.action for one in steps if isinstance(one.step.action, Provenance)]
     # Without the provenance, as where only measure:qemu was asked for, the measurement has the digest and its settings.
     sidecar = next((one.output for one in statements if one.igvm == action.igvm), action.json)
     new = read_side(

@@ -16,6 +16,7 @@ from coconut_tasks.errors import UsageError
 from coconut_tasks.inputs.files import VERSION_CONTROL, Files
 from coconut_tasks.inputs.git import ask_git, find_repository, git_text
 from coconut_tasks.layout import DIGEST_HEX, RECORDS, STATE_FOLDER
+from coconut_tasks.options import process_words
 from coconut_tasks.records.store import recorded_inputs
 from coconut_tasks.tasks.interrupt import Terminated, listen
 from coconut_tasks.tasks.standing import from_here, stand
@@ -208,7 +209,7 @@ def _build() -> int:
 
 def _run_command() -> list[str]:
     """This very command line, with ``run --quiet`` for ``watch``."""
-    words = sys.argv[1:]
+    words = process_words()
     at = words.index(WatchCommand.name)
     start = sys.orig_argv[: len(sys.orig_argv) - len(words)]
     return [sys.executable, *start[1:], *words[:at], "run", "--quiet", *words[at + 1 :]]

@@ -14,7 +14,7 @@ from doit.cmd_help import Help as DoitHelp
 from doit.cmdparse import CmdOption, CmdParse, CmdParseError
 
 from coconut_tasks.errors import EXIT_USAGE, CoconutError, UsageError, did_you_mean, tell
-from coconut_tasks.options import VARIABLES, assignments
+from coconut_tasks.options import VARIABLES, assignments, process_words
 
 _HELP = ("--help", "-h")
 _UNTOLD = {"dep_file", "backend", "check_file_uptodate", "par_type", "auto_delayed_regex", "pdb", "failure_verbosity"}
@@ -116,7 +116,7 @@ class OwnCommand(Command):  # type: ignore[misc]
         """
         values: dict[str, str] = {}
         words = []
-        for name, value in assignments(sys.argv[1:]):
+        for name, value in assignments(process_words()):
             if name in self.variables:
                 values[name] = value
             elif name in VARIABLES:

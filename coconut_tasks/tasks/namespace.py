@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -13,7 +12,7 @@ from doit.globals import Globals
 
 from coconut_tasks.errors import EXIT_USAGE, CoconutError, tell
 from coconut_tasks.layout import RECORDS
-from coconut_tasks.options import from_words, process_environment
+from coconut_tasks.options import from_words, process_environment, process_words
 from coconut_tasks.records.store import Store
 from coconut_tasks.steps.action import Provenance
 from coconut_tasks.steps.step import STAGES, Step
@@ -35,7 +34,7 @@ def dodo(words: Sequence[str] | None = None) -> dict[str, Any]:
     # What is made until the first step runs lives until the end; looking through it again and again takes longer than making it.
     gc.disable()
     try:
-        options = from_words(sys.argv[1:] if words is None else words, process_environment(), stand())
+        options = from_words(process_words() if words is None else words, process_environment(), stand())
         return namespace(open_session(options))
     except (CoconutError, OSError) as error:
         tell(error)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 import time
 from collections.abc import Mapping, Sequence
 
 from coconut_tasks.effects.stopwatch import Stopwatch
+from coconut_tasks.options import process_words
 from coconut_tasks.records.history import History
 from coconut_tasks.records.sizes import Sizes
 from coconut_tasks.records.timeline import Span, StepTime, Timeline
@@ -80,7 +80,7 @@ def _timeline(nodes: Sequence[Node], whole: Stopwatch, jobs: int) -> Timeline:
             )
         )
     return Timeline(
-        shlex.join(["doit", *sys.argv[1:]]),
+        shlex.join(["doit", *process_words()]),
         time.time() - (now - whole.start),
         now - whole.start,
         jobs,
