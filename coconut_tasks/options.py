@@ -1,7 +1,7 @@
 """What this run was asked for: the only reader of command-line values and of the environment.
 
-Two front ends fill the same ``Options``: the ``NAME=value`` words of ``doit`` (``from_words``) and the flags of
-``coconut-build`` (its own module). Nothing else looks at ``os.environ`` or ``sys.argv``, but for programs of their own, and to start this one again.
+Two front ends fill the same ``Options``: the ``NAME=value`` words of ``doit`` (``from_words``) and the flags of ``coconut-build`` (its own
+module). Nothing else looks at ``os.environ`` or ``sys.argv``, but for programs of their own, and to start this one again.
 """
 
 from __future__ import annotations
