@@ -20,23 +20,10 @@ from coconut_tasks.igvm.values import (
     SEV_SNP,
     SHARED,
     UNMEASURED,
-    CcaPolicy,
-    CorimData,
-    ErrorRange,
-    GuestPolicy,
     Header,
     OptionalHeader,
     PageData,
-    PageTableRelocation,
-    Parameter,
-    ParameterArea,
-    ParameterInsert,
-    RelocatableRegion,
-    RequiredMemory,
-    SnpIdBlock,
     SupportedPlatform,
-    VbsMeasurement,
-    VersionString,
     VpContext,
 )
 
@@ -50,22 +37,6 @@ _HEX = {
     "attributes_required_zeroes", "attributes_required_ones", "policy_flags",
 }  # fmt: skip
 """Fields that are addresses or bits: hexadecimal text in the JSON, where numbers of 64 bits are not safe."""
-_TYPES: dict[type[Header], int] = {
-    SupportedPlatform: 0x001,
-    GuestPolicy: 0x101,
-    RelocatableRegion: 0x102,
-    PageTableRelocation: 0x103,
-    CcaPolicy: 0x106,
-    VersionString: 0x107,
-    ParameterArea: 0x301,
-    PageData: 0x302,
-    ParameterInsert: 0x303,
-    VpContext: 0x304,
-    RequiredMemory: 0x305,
-    SnpIdBlock: 0x30B,
-    ErrorRange: 0x30D,
-    VbsMeasurement: 0x311,
-}
 
 
 def all_fields(file: IgvmFile) -> Iterator[dict[str, Any]]:
@@ -86,9 +57,7 @@ def header_name(header: Header) -> str:
     if isinstance(header, OptionalHeader):
         known = header.header_type & ~OPTIONAL
         return f"optional {NAMES.get(known, f'header {known:#x}')}"
-    if isinstance(header, (CorimData, Parameter)):
-        return NAMES[header.header_type]
-    return NAMES[_TYPES[type(header)]]
+    return NAMES[header.header_type]
 
 
 def fields_of(file: IgvmFile, header: Header, kinds: dict[int, int]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ All numbers are little endian in the file. ``offset`` of each value is where its
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from coconut_tasks.dataclass import dataclass
 
@@ -93,6 +94,7 @@ class FixedHeader:
 class SupportedPlatform:
     """``IGVM_VHS_SUPPORTED_PLATFORM``."""
 
+    header_type: ClassVar[int] = 0x001
     offset: int
     compatibility_mask: int
     highest_vtl: int
@@ -106,6 +108,7 @@ class SupportedPlatform:
 class GuestPolicy:
     """``IGVM_VHS_GUEST_POLICY``."""
 
+    header_type: ClassVar[int] = 0x101
     offset: int
     policy: int
     compatibility_mask: int
@@ -115,6 +118,7 @@ class GuestPolicy:
 class RelocatableRegion:
     """``IGVM_VHS_RELOCATABLE_REGION``."""
 
+    header_type: ClassVar[int] = 0x102
     offset: int
     compatibility_mask: int
     vp_index: int
@@ -132,6 +136,7 @@ class RelocatableRegion:
 class PageTableRelocation:
     """``IGVM_VHS_PAGE_TABLE_RELOCATION``."""
 
+    header_type: ClassVar[int] = 0x103
     offset: int
     compatibility_mask: int
     vp_index: int
@@ -158,6 +163,7 @@ class CorimData:
 class CcaPolicy:
     """``IGVM_VHS_CCA_POLICY``."""
 
+    header_type: ClassVar[int] = 0x106
     offset: int
     compatibility_mask: int
     attributes_required_zeroes: int
@@ -170,6 +176,7 @@ class CcaPolicy:
 class VersionString:
     """``IGVM_VHT_VERSION_STRING``."""
 
+    header_type: ClassVar[int] = 0x107
     offset: int
     text: str
 
@@ -178,6 +185,7 @@ class VersionString:
 class ParameterArea:
     """``IGVM_VHS_PARAMETER_AREA``."""
 
+    header_type: ClassVar[int] = 0x301
     offset: int
     number_of_bytes: int
     parameter_area_index: int
@@ -185,12 +193,11 @@ class ParameterArea:
     """Where its first content is in the file; 0: it is zeroes."""
 
 
-@dataclasses.dataclass(
-    slots=True
-)  # an image has a thousand of them, and one that is frozen takes twice as long to make
+@dataclasses.dataclass(slots=True)  # an image has a thousand, and one that is frozen takes twice as long to make
 class PageData:
     """``IGVM_VHS_PAGE_DATA``."""
 
+    header_type: ClassVar[int] = 0x302
     offset: int
     gpa: int
     compatibility_mask: int
@@ -204,6 +211,7 @@ class PageData:
 class ParameterInsert:
     """``IGVM_VHS_PARAMETER_INSERT``."""
 
+    header_type: ClassVar[int] = 0x303
     offset: int
     gpa: int
     compatibility_mask: int
@@ -224,6 +232,7 @@ class Parameter:
 class VpContext:
     """``IGVM_VHS_VP_CONTEXT``: the state in which a processor starts; for SEV-SNP a VMSA."""
 
+    header_type: ClassVar[int] = 0x304
     offset: int
     gpa: int
     compatibility_mask: int
@@ -235,6 +244,7 @@ class VpContext:
 class RequiredMemory:
     """``IGVM_VHS_REQUIRED_MEMORY``."""
 
+    header_type: ClassVar[int] = 0x305
     offset: int
     gpa: int
     compatibility_mask: int
@@ -246,6 +256,7 @@ class RequiredMemory:
 class ErrorRange:
     """``IGVM_VHS_ERROR_RANGE``."""
 
+    header_type: ClassVar[int] = 0x30D
     offset: int
     gpa: int
     compatibility_mask: int
@@ -256,6 +267,7 @@ class ErrorRange:
 class SnpIdBlock:
     """``IGVM_VHS_SNP_ID_BLOCK``, without its keys and signatures."""
 
+    header_type: ClassVar[int] = 0x30B
     offset: int
     compatibility_mask: int
     author_key_enabled: int
@@ -273,6 +285,7 @@ class SnpIdBlock:
 class VbsMeasurement:
     """``IGVM_VHS_VBS_MEASUREMENT``, without its key and signature."""
 
+    header_type: ClassVar[int] = 0x311
     offset: int
     compatibility_mask: int
     version: int
