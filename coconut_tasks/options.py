@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 
 from coconut_tasks.dataclass import dataclass
-from coconut_tasks.errors import UsageError, did_you_mean
+from coconut_tasks.errors import Fault, UsageError, did_you_mean
 
 DEFAULT_PACKAGE = "svsm"
 """The package of a ``FEATURES`` entry that names none, as in xbuild."""
@@ -161,7 +161,9 @@ def parse_features(text: str, source: str = "FEATURES") -> tuple[ExtraFeature, .
         package, colon, feature = word.rpartition(":")
         package = package if colon else DEFAULT_PACKAGE
         if not feature or not package or word.startswith("-") or feature.startswith("-") or not word.isprintable():
-            raise UsageError(f"{source}: {word!r} is not a feature: [pkg:]feature, as attest or userinit:extra")
+            raise UsageError(
+                "not-a-feature", f"{source}: {word!r} is not a feature: [pkg:]feature, as attest or userinit:extra"
+            )
         entries.append(ExtraFeature(package, feature))
     return tuple(dict.fromkeys(entries))
 
@@ -175,7 +177,9 @@ def parse_switch(name: str, value: str) -> bool:
     if value == "":
         return False
     if value.lower() not in _SWITCHES:
-        raise UsageError(f"{name}: '{value}' is neither yes nor no: 1 or 0{did_you_mean(value, _SWITCHES)}")
+        raise UsageError(
+            "not-a-switch", f"{name}: '{value}' is neither yes nor no: 1 or 0{did_you_mean(value, _SWITCHES)}"
+        )
     return _SWITCHES[value.lower()]
 
 
@@ -194,14 +198,14 @@ def from_words(words: Sequence[str], environment: Mapping[str, str], workdir: st
     pairs = assignments(words)
     given = dict(pairs)
     wrong = [
-        f"{name}: no such variable{did_you_mean(name, VARIABLES)}: {', '.join(VARIABLES)}"
+        Fault("no-such-variable", f"{name}: no such variable{did_you_mean(name, VARIABLES)}: {', '.join(VARIABLES)}")
         for name in given
         if name not in VARIABLES
     ]
 
     counts = Counter(name for name, _ in pairs)
     wrong += [
-        f"{name}: given {count} times: once, {VARIABLES[name]}"
+        Fault("variable-twice", f"{name}: given {count} times: once, {VARIABLES[name]}")
         for name, count in counts.items()
         if count > 1 and name in VARIABLES
     ]
@@ -210,7 +214,7 @@ def from_words(words: Sequence[str], environment: Mapping[str, str], workdir: st
         try:
             return parse_switch(name, given.get(name, ""))
         except UsageError as error:
-            wrong.append(str(error))
+            wrong.extend(error.faults)
             return False
 
     switches = {name.lower(): switch(name) for name in SWITCHES}
@@ -218,12 +222,12 @@ def from_words(words: Sequence[str], environment: Mapping[str, str], workdir: st
     try:
         features = parse_features(given.get("FEATURES", ""))
     except UsageError as error:
-        wrong.append(str(error))
+        wrong.extend(error.faults)
     paths = ("RECIPE", "SVSM", "BIN", "EXPECT")
     empty = (name for name in paths if name in given and not split_list(given[name]))
-    wrong += [f"{name}: nothing after the equal sign: {VARIABLES[name]}" for name in empty]
+    wrong += [Fault("empty-variable", f"{name}: nothing after the equal sign: {VARIABLES[name]}") for name in empty]
     if wrong:
-        raise UsageError("\n".join(wrong))
+        raise UsageError.of(wrong)
     return Options(
         recipes=_recipes(given, environment, workdir),
         svsm=given.get("SVSM", environment.get("SVSM") or None),

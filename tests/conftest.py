@@ -89,6 +89,11 @@ class Outcome:
         return dict(re.findall(r"^bin/(\S+): [0-9.]+ [KM]iB, launch digest ([0-9a-f]{96})$", self.out, re.MULTILINE))
 
     @property
+    def ids(self) -> set[str]:
+        """The IDs of all messages that were told."""
+        return set(re.findall(r"  \[([a-z0-9-]+)\]$", self.text, re.MULTILINE))
+
+    @property
     def text(self) -> str:
         """Everything that was said."""
         return f"{self.out}\n{self.err}"

@@ -41,38 +41,63 @@ def path_without(folder: Path, *missing: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("text", "place", "id", "nearest"),
     [
-        (
-            '{\n  "igvm": {},\n  "kernel" {}\n}',
-            ["r.json:3:12: /kernel: '{' after the name of a member: a colon", '"kernel" {}'],
-        ),
-        ('{"igvm": {}, "igvm": {}, "kernel": {"svsm": {}}}', ["r.json:1:14: /igvm: "]),
+        ('{\n  "igvm": {},\n  "kernel" {}\n}', "r.json:3:12: /kernel", "missing-colon", '    "kernel" {}'),
+        ('{"igvm": {}, "igvm": {}, "kernel": {"svsm": {}}}', "r.json:1:14: /igvm", "duplicate-name", ""),
         (
             '{"igvm": {"qemu": {"polcy": "0x1"}}, "kernel": {"svsm": {}}}',
-            ["r.json:1:20: /igvm/qemu/polcy: ", "'policy'"],
+            "r.json:1:20: /igvm/qemu/polcy",
+            "unknown-field",
+            "'policy'",
         ),
-        ('{"igvm": {"qmeu": {}}, "kernel": {"svsm": {}}}', ["/igvm/qmeu: ", "'qemu'"]),
+        ('{"igvm": {"qmeu": {}}, "kernel": {"svsm": {}}}', "r.json:1:11: /igvm/qmeu", "unknown-field", "'qemu'"),
         (
             '{"igvm": {}, "kernel": {"svsm": {"binary": "yes"}}}',
-            ["r.json:1:44: /kernel/svsm/binary: ", "true or false"],
+            "r.json:1:44: /kernel/svsm/binary",
+            "wrong-type",
+            "true or false",
         ),
-        ('{"igvm": {}, "kernel": {"svsm": {}}, "firmware": {"command": []}}', ["/firmware/command: "]),
-        ('{"igvm": {"qemu": {"output": "../x"}}, "kernel": {"svsm": {}}}', ["/igvm/qemu/output: "]),
-        ('{"igvm": {"qemu": {"output": "/x"}}, "kernel": {"svsm": {}}}', ["/igvm/qemu/output: "]),
-        ('{"igvm": {}, "kernel": {"svsm": {}}, "fs": {"modules": {"a": {"path": "/../x"}}}}', ["/fs/modules/a/path: "]),
-        ('{"igvm": {}, "kernel": {"svsm": {}}, "fs": {"modules": {"--config": {}}}}', ["/fs/modules/--config: "]),
-        ('{"igvm": {}}', ["/: ", "kernel"]),
-        ("", ["r.json:1:1: /: "]),
+        (
+            '{"igvm": {}, "kernel": {"svsm": {}}, "firmware": {"command": []}}',
+            "r.json:1:62: /firmware/command",
+            "empty-list",
+            "",
+        ),
+        (
+            '{"igvm": {"qemu": {"output": "../x"}}, "kernel": {"svsm": {}}}',
+            "r.json:1:30: /igvm/qemu/output",
+            "path-leads-out",
+            "",
+        ),
+        (
+            '{"igvm": {"qemu": {"output": "/x"}}, "kernel": {"svsm": {}}}',
+            "r.json:1:30: /igvm/qemu/output",
+            "path-leads-out",
+            "",
+        ),
+        (
+            '{"igvm": {}, "kernel": {"svsm": {}}, "fs": {"modules": {"a": {"path": "/../x"}}}}',
+            "r.json:1:71: /fs/modules/a/path",
+            "path-leads-out",
+            "",
+        ),
+        (
+            '{"igvm": {}, "kernel": {"svsm": {}}, "fs": {"modules": {"--config": {}}}}',
+            "r.json:1:57: /fs/modules/--config",
+            "leading-dash",
+            "",
+        ),
+        ('{"igvm": {}}', "r.json:1:1: /", "missing-field", "'kernel'"),
+        ("", "r.json:1:1: /", "empty-file", ""),
     ],
 )
-def test_a_wrong_recipe_is_told_with_its_place(text: str, expected: list[str], site: Site) -> None:
+def test_a_wrong_recipe_is_told_with_its_place(text: str, place: str, id: str, nearest: str, site: Site) -> None:
     (site.folder / "r.json").write_text(text)
     for words in (["RECIPE=r.json"], ["list", "RECIPE=r.json"]):
         outcome = site.doit(*words)
-        assert outcome.status == 2
-        for part in expected:
-            assert part in outcome.err
+        assert (outcome.status, outcome.ids) == (2, {id})
+        assert f"{place}: " in outcome.err and nearest in outcome.err
     assert not site.bin.exists()
 
 
@@ -81,8 +106,14 @@ def test_all_problems_of_all_recipes_are_told_at_once(site: Site) -> None:
     (site.folder / "b.json").write_text("[]")
     outcome = site.doit("RECIPE=a.json,b.json,c.json")
     assert outcome.status == 2
-    places = [line.split(": ")[0] for line in outcome.err.splitlines()]
-    assert places == ["RECIPE", "a.json:1:20", "a.json:1:47", "a.json:1:64", "b.json:1:1"]
+    lines = outcome.err.splitlines()
+    assert [(line.split(": ")[0], line.rpartition("  ")[2]) for line in lines] == [
+        ("RECIPE", "[no-such-recipe]"),
+        ("a.json:1:20", "[unknown-field]"),
+        ("a.json:1:47", "[no-such-choice]"),
+        ("a.json:1:64", "[missing-field]"),
+        ("b.json:1:1", "[wrong-type]"),
+    ]
 
 
 def test_unknown_fields_are_warnings_on_demand(site: Site) -> None:
@@ -98,56 +129,57 @@ def test_unknown_fields_are_warnings_on_demand(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "id", "told"),
     [
-        (["RECIP=r.json"], "RECIP: no such variable (did you mean 'RECIPE'?)"),
-        (["RELEASE=treu"], "RELEASE: 'treu' is neither yes nor no: 1 or 0 (did you mean 'true'?)"),
-        (["RECIPE=rr.json"], "RECIPE: 'rr.json': there is no such recipe (did you mean 'r.json'?)"),
-        (["RECIPE=."], "RECIPE: '.': is a folder, not a recipe"),
-        (["kernel:svms", "RECIPE=r.json"], "'kernel:svms' is not a task (did you mean 'kernel:svsm'?)"),
-        (["info", "kernel:svms", "RECIPE=r.json"], "'kernel:svms' is not a task (did you mean 'kernel:svsm'?)"),
-        (["list", "kernel:svms", "RECIPE=r.json"], "'kernel:svms' is not a task (did you mean 'kernel:svsm'?)"),
-        (["forget", "kernel:svms", "RECIPE=r.json"], "'kernel:svms' is not a task (did you mean 'kernel:svsm'?)"),
-        (["clean", "kernel:svms", "RECIPE=r.json"], "'kernel:svms' is not a task (did you mean 'kernel:svsm'?)"),
-        (["run", "--no-such-option"], "run has no option --no-such-option: 'doit run --help' shows what there is"),
-        (["BIN=."], "is or holds the source tree"),
-        (["RECIPE=" + "r" * 300], "File name too long"),
-        (["RECIPE=r.json", "BIN=" + "b" * 300], "File name too long"),
-        (["-P", "process", "-n", "2", "RECIPE=r.json"], "-P: 'process' does not work here: thread"),
-        (["-n", "-1", "RECIPE=r.json"], "-n: -1 is not a number of steps at once: 0 or more"),
-        (["--backend", "sqlite3", "RECIPE=r.json"], "--backend: the records of these tasks are kept by 'coconut'"),
-        (["list", "--backend=json", "RECIPE=r.json"], "--backend: the records of these tasks are kept by 'coconut'"),
+        (["RECIP=r.json"], "no-such-variable", "RECIP: no such variable (did you mean 'RECIPE'?)"),
+        (["RELEASE=treu"], "not-a-switch", "(did you mean 'true'?)"),
+        (["RECIPE=rr.json"], "no-such-recipe", "(did you mean 'r.json'?)"),
+        (["RECIPE=."], "no-such-recipe", "RECIPE: '.': is a folder"),
+        (["kernel:svms", "RECIPE=r.json"], "no-such-task", "(did you mean 'kernel:svsm'?)"),
+        (["info", "kernel:svms", "RECIPE=r.json"], "no-such-task", "(did you mean 'kernel:svsm'?)"),
+        (["list", "kernel:svms", "RECIPE=r.json"], "no-such-task", "(did you mean 'kernel:svsm'?)"),
+        (["forget", "kernel:svms", "RECIPE=r.json"], "no-such-task", "(did you mean 'kernel:svsm'?)"),
+        (["clean", "kernel:svms", "RECIPE=r.json"], "no-such-task", "(did you mean 'kernel:svsm'?)"),
+        (["run", "--no-such-option"], "no-such-option", "'doit run --help'"),
+        (["BIN=."], "bin-holds-the-tree", "BIN: "),
+        (["RECIPE=" + "r" * 300], "system-refused", "File name too long"),
+        (["RECIPE=r.json", "BIN=" + "b" * 300], "system-refused", "File name too long"),
+        (["-P", "process", "-n", "2", "RECIPE=r.json"], "process-runner", "-P: 'process'"),
+        (["-n", "-1", "RECIPE=r.json"], "wrong-number", "-n: -1"),
+        (["--backend", "sqlite3", "RECIPE=r.json"], "other-backend", "--backend: "),
+        (["list", "--backend=json", "RECIPE=r.json"], "other-backend", "--backend: "),
     ],
 )
-def test_wrong_use_is_told_with_the_nearest_right_word(words: list[str], message: str, site: Site) -> None:
+def test_wrong_use_is_told_with_the_nearest_right_word(words: list[str], id: str, told: str, site: Site) -> None:
     site.recipe()
     (site.folder / "svsm" / "r.json").unlink(missing_ok=True)
     if "BIN=." in words:
         words = ["BIN=svsm"]
     outcome = site.doit(*words)
-    assert outcome.status == 2, outcome.text
-    assert message in outcome.err
+    assert (outcome.status, outcome.ids) == (2, {id}), outcome.text
+    assert told in outcome.err
 
 
 def test_a_wrong_tree_is_an_error(site: Site) -> None:
     site.tree_name = "nowhere"
     outcome = site.doit(site.recipe())
-    assert (outcome.status, outcome.err.startswith("error: SVSM: 'nowhere' is no SVSM tree")) == (2, True)
+    assert (outcome.status, outcome.ids) == (2, {"no-svsm-tree"})
+    assert outcome.err.startswith("error: SVSM: 'nowhere' ")
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "place", "id"),
     [
-        (kernel(manifest="kernle/Cargo.toml"), "kernel:svsm: the manifest 'kernle/Cargo.toml' is not in the tree"),
-        (firmware(file="no/such.fd"), "firmware:guest: the firmware image is not there: "),
+        (kernel(manifest="kernle/Cargo.toml"), "kernel:svsm: the manifest 'kernle/Cargo.toml'", "manifest-missing"),
+        (firmware(file="no/such.fd"), "firmware:guest: the firmware image", "firmware-unusable"),
     ],
 )
 def test_what_a_recipe_names_and_is_not_there_is_told_before_anything_is_built(
-    content: dict[str, Any], message: str, site: Site
+    content: dict[str, Any], place: str, id: str, site: Site
 ) -> None:
     outcome = site.doit(site.recipe(content))
-    assert outcome.status == 2
-    assert message in outcome.err
+    assert (outcome.status, outcome.ids) == (2, {id})
+    assert place in outcome.err
     assert not outcome.built
     # What does not need it can be built all the same.
     assert site.doit("list", site.recipe(content)).status == 0
@@ -181,7 +213,7 @@ def test_a_firmware_that_cannot_be_taken_is_told_in_one_line_before_anything_is_
     (site.folder / "loop").symlink_to("loop")
     os.mkfifo(site.folder / "pipe")
     recipe = site.recipe(firmware(env="FW_FILE"))
-    line = f"firmware:guest: the firmware image {wrong.format(site.folder)} (from FW_FILE)"
+    line = f"firmware:guest: the firmware image {wrong.format(site.folder)} (from FW_FILE)  [firmware-unusable]"
     told = site.doit("firmware:guest", recipe, env={"FW_FILE": value})
     assert (told.status, told.built) == (2, set())
     assert line in told.err.splitlines()
@@ -202,20 +234,20 @@ def test_a_firmware_that_becomes_a_pipe_is_not_waited_for(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "message"),
+    ("program", "how"),
     [
-        ("cargo", "cargo is not installed: install Rust"),
-        ("objcopy", "objcopy is not installed: apt-get install binutils"),
-        ("make", "make is not installed: apt-get install make"),
-        ("cc", "no C compiler (cc), which Rust links with: apt-get install gcc"),
+        ("cargo", "https://rustup.rs"),
+        ("objcopy", "apt-get install binutils"),
+        ("make", "apt-get install make"),
+        ("cc", "apt-get install gcc"),
     ],
 )
-def test_a_missing_tool_is_named_with_what_installs_it(program: str, message: str, site: Site, tmp_path: Path) -> None:
+def test_a_missing_tool_is_named_with_what_installs_it(program: str, how: str, site: Site, tmp_path: Path) -> None:
     content = deepcopy(QEMU)
     content["kernel"]["tdx-stage1"] = {"type": "make", "output_file": "bin/stage1-trampoline", "objcopy": "binary"}
     outcome = site.doit(site.recipe(content), env={"PATH": path_without(tmp_path, program)})
-    assert outcome.status == 2, outcome.text
-    assert message in outcome.err
+    assert (outcome.status, outcome.ids) == (2, {"tool-missing"}), outcome.text
+    assert program in outcome.err and how in outcome.err
     assert not outcome.built
     if program == "make":
         assert site.doit("list", site.recipe(content), env={"PATH": str(tmp_path)}).status == 0
@@ -231,8 +263,7 @@ def test_a_real_tree_needs_the_bare_metal_target(site: Site) -> None:
     if target.exists():
         assert outcome.status == 0
     else:
-        assert outcome.status == 2
-        assert "the Rust target x86_64-unknown-none is not installed" in outcome.err
+        assert (outcome.status, outcome.ids) == (2, {"target-missing"})
         assert "rustup target add x86_64-unknown-none" in outcome.err
 
 
@@ -251,10 +282,8 @@ def test_a_compiler_that_rustup_does_not_have_is_named_with_what_installs_it(sit
         pytest.skip("a cargo without rustup has no toolchains")
     (site.tree / "rust-toolchain.toml").write_text('[toolchain]\nchannel = "1.50.0"\n')
     outcome = site.doit("kernel:svsm", site.recipe(), env={"RUSTUP_AUTO_INSTALL": "0"})
-    assert outcome.status == 2
-    wanted = (
-        r"cargo and rustc do not run in the tree: rustup toolchain install.* \(`cargo -V` says: toolchain '1\.50\.0"
-    )
+    assert (outcome.status, outcome.ids) == (2, {"toolchain-does-not-run"})
+    wanted = r": rustup toolchain install.* \(`cargo -V` says: toolchain '1\.50\.0"
     assert re.search(wanted, outcome.err), outcome.err
 
 
@@ -262,7 +291,7 @@ def test_another_reporter_changes_nothing_but_the_report(site: Site) -> None:
     content = firmware(file="no/such.fd")
     outcome = site.doit("-r", "executed-only", site.recipe(content))
     assert outcome.status == 2
-    assert "firmware:guest: the firmware image is not there" in outcome.text
+    assert outcome.ids == {"firmware-unusable"}
     assert site.doit("-r", "zero", "kernel:bldr", site.recipe()).status == 0
     assert (site.bin / ".coconut" / "lock").exists()
     assert site.doit("-r", "json", "kernel:svsm", site.recipe(kernel(features="no-such-feature"))).status == 1
@@ -280,15 +309,14 @@ def test_a_recipe_that_may_not_be_read_is_told(site: Site, monkeypatch: pytest.M
     with pytest.raises(SystemExit) as end:
         dodo(["RECIPE=r.json", f"SVSM={site.tree}"])
     assert end.value.code == 2
-    assert capsys.readouterr().err == f"error: {site.folder}/r.json: Permission denied\n"
+    assert capsys.readouterr().err == f"error: {site.folder}/r.json: Permission denied  [system-refused]\n"
 
 
 def test_an_output_folder_that_cannot_be_written_is_told(site: Site) -> None:
     script = str(Path(sys.executable).with_name("coconut-build"))
     outcome = site.run([script, "--bin", "bin", "config/qemu.json"], cwd=Path("/proc"))
-    assert outcome.status == 2, outcome.text
-    assert "the output folder cannot be written: /proc/bin" in outcome.err
-    assert ": name another with BIN= (coconut-build --bin)" in outcome.err
+    assert (outcome.status, outcome.ids) == (2, {"bin-not-writable"}), outcome.text
+    assert ": /proc/bin" in outcome.err
 
 
 def test_a_failure_says_how_much_was_not_reached(site: Site) -> None:
@@ -318,11 +346,12 @@ def test_a_missing_toolchain_is_named_with_what_installs_it(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "task", "expected"),
+    ("content", "task", "id", "expected"),
     [
         (
             kernel(features="no-such-feature"),
             "kernel:svsm",
+            "command-failed",
             [
                 "exit status 101",
                 "command: cargo build --message-format=json-render-diagnostics --package svsm",
@@ -333,6 +362,7 @@ def test_a_missing_toolchain_is_named_with_what_installs_it(site: Site) -> None:
         (
             {**QEMU, "fs": {"modules": {"no-such-crate": {}}}},
             "module:no-such-crate",
+            "command-failed",
             [
                 "exit status 101",
                 "command: cargo build --message-format=json-render-diagnostics --package no-such-crate",
@@ -342,6 +372,7 @@ def test_a_missing_toolchain_is_named_with_what_installs_it(site: Site) -> None:
         (
             kernel(type="make", output_file="bin/no-such-rule"),
             "kernel:svsm",
+            "command-failed",
             [
                 "exit status 2",
                 "command: env FEATURES='' FEATURES_TEST='' make bin/no-such-rule",
@@ -351,29 +382,35 @@ def test_a_missing_toolchain_is_named_with_what_installs_it(site: Site) -> None:
         (
             kernel(objcopy="no-such-format"),
             "kernel:svsm",
+            "command-failed",
             ["exit status 1", "command: objcopy -O no-such-format --strip-debug", "objcopy: "],
         ),
         (
             firmware(command=["sh", "-c", "echo out; echo why >&2; exit 3"], file="fw"),
             "firmware:guest",
+            "command-failed",
             ["exit status 3", "command: sh -c 'echo out; echo why >&2; exit 3'", "why", "out"],
         ),
         (
             firmware(command=["no-such-program"], file="fw"),
             "firmware:guest",
-            ["cannot run it: No such file or directory: no-such-program"],
+            "command-not-started",
+            ["No such file or directory: no-such-program"],
         ),
         (
             firmware(command=["true"], file="fw"),
             "firmware:guest",
+            "firmware-unusable",
             ["the firmware image is not there after its command ran: /"],
         ),
     ],
     ids=["feature", "crate", "make", "objcopy", "firmware command", "no program", "no firmware"],
 )
-def test_a_failed_tool_is_told_as_it_was(content: dict[str, Any], task: str, expected: list[str], site: Site) -> None:
+def test_a_failed_tool_is_told_as_it_was(
+    content: dict[str, Any], task: str, id: str, expected: list[str], site: Site
+) -> None:
     outcome = site.doit(task, site.recipe(content))
-    assert outcome.status == 1, outcome.text
+    assert (outcome.status, id in outcome.ids) == (1, True), outcome.text
     assert f"{task}: FAILED: " in outcome.out
     for part in expected:
         assert part in outcome.out
@@ -385,35 +422,38 @@ def source_of_tool(site: Site, name: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("tool", "code", "task", "message"),
+    ("tool", "code", "task", "id", "message"),
     [
-        ("igvmbuilder", "fn main() {}", "igvm:qemu", "the command ended well, but made no "),
+        ("igvmbuilder", "fn main() {}", "igvm:qemu", "file-not-made", ""),
         (
             "igvmbuilder",
             'fn main() { let a: Vec<String> = std::env::args().collect(); std::fs::write(&a[3], b"MGVI----").unwrap(); }',
             "igvm:qemu",
-            "is no IGVM file: it starts with b'MGVI'",
+            "no-igvm-made",
+            "b'MGVI'",
         ),
-        ("igvmbuilder", "fn main() { std::process::exit(9) }", "igvm:qemu", "exit status 9"),
-        ("igvmbuilder", "fn main() { std::process::abort() }", "igvm:qemu", "ended by signal 6 (SIGABRT)"),
-        ("igvmmeasure", "fn main() {}", "measure:qemu", "printed no single line 'Launch Digest: <96 hex digits>'"),
+        ("igvmbuilder", "fn main() { std::process::exit(9) }", "igvm:qemu", "command-failed", "exit status 9"),
+        ("igvmbuilder", "fn main() { std::process::abort() }", "igvm:qemu", "command-killed", "ended by signal 6 (SIGABRT)"),
+        ("igvmmeasure", "fn main() {}", "measure:qemu", "no-digest-printed", ""),
         (
             "igvmmeasure",
             'fn main() { println!("Launch Digest: 12"); }',
             "measure:qemu",
+            "no-digest-printed",
             "it printed: Launch Digest: 12",
         ),
         (
             "igvmmeasure",
             'fn main() { println!("Launch Digest: {}", "0A".repeat(48)); }',
             "measure:qemu",
-            "igvmmeasure and coconut-tasks disagree on what is measured",
+            "digests-disagree",
+            "",
         ),
-        ("packit", "fn main() {}", "fs:image", "the command ended well, but made no "),
+        ("packit", "fn main() {}", "fs:image", "file-not-made", ""),
     ],
 )  # fmt: skip
 def test_a_tool_that_does_not_do_its_work_fails_its_step_and_the_last_good_files_stay(
-    tool: str, code: str, task: str, message: str, site: Site
+    tool: str, code: str, task: str, id: str, message: str, site: Site
 ) -> None:
     recipe = site.recipe({**deepcopy(QEMU), "fs": {"modules": {"userinit": {"path": "/init"}}}})
     site.build(recipe)
@@ -421,7 +461,7 @@ def test_a_tool_that_does_not_do_its_work_fails_its_step_and_the_last_good_files
     source_of_tool(site, tool).write_text(code)
     outcome = site.doit(recipe)
     assert outcome.status == 1, outcome.text
-    assert f"{task}: FAILED: " in outcome.out
+    assert re.search(rf"^{task}: FAILED: .*  \[{id}\]$", outcome.out, re.MULTILINE), outcome.out
     assert message in outcome.out
     assert "launch digest" not in outcome.out
     assert site.contents() == good
@@ -494,13 +534,13 @@ def test_a_package_without_the_program_is_told_as_such(site: Site) -> None:
     content = deepcopy(QEMU)
     content["fs"] = {"modules": {"svsm-common": {}}}
     outcome = site.doit("module:svsm-common", site.recipe(content))
-    assert outcome.status == 1
-    assert "cargo ended well, but made no program 'svsm-common'; programs that it made: none" in outcome.out
+    assert (outcome.status, "program-not-made" in outcome.ids) == (1, True)
+    assert "'svsm-common'; programs that it made: none" in outcome.out
 
 
 def test_a_file_in_the_way_of_the_state_folder_is_told(site: Site) -> None:
     site.bin.mkdir()
     (site.bin / ".coconut").write_text("in the way")
     outcome = site.doit("kernel:bldr", site.recipe())
-    assert outcome.status == 2
-    assert f"BIN: '{site.bin / '.coconut'}' is not a folder" in outcome.err
+    assert (outcome.status, outcome.ids) == (2, {"bin-is-no-folder"})
+    assert f"BIN: '{site.bin / '.coconut'}' " in outcome.err

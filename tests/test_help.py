@@ -14,6 +14,7 @@ from conftest import DODO, Outcome, environment
 from doit.cmd_base import get_loader
 from doit.doit_cmd import DoitMain
 
+from coconut_tasks.explanations import explanations
 from coconut_tasks.options import VARIABLES, from_words
 from coconut_tasks.tasks.command import OwnCommand, options_first
 from coconut_tasks.tasks.table import PLUGINS, REFUSED
@@ -114,22 +115,44 @@ def test_a_dodo_file_of_others_keeps_the_help_of_doit(tmp_path: Path) -> None:
 
 def test_a_misspelt_option_is_told_with_the_right_one(folder: Path) -> None:
     outcome = doit(folder, "list", "--al1")
-    assert outcome.status == 2
-    assert outcome.err == (
-        "error: list has no option --al1 (did you mean '--all'?): 'doit list --help' shows what there is\n"
-    )
+    assert (outcome.status, outcome.ids) == (2, {"no-such-option"})
+    assert "--al1 (did you mean '--all'?)" in outcome.err
 
 
 def test_what_is_no_number_is_told_by_the_options_own_name(folder: Path) -> None:
     outcome = doit(folder, "run", "-n", "many")
-    assert outcome.status == 2
-    assert outcome.err == "error: -n: 'many' is not a whole number: 'doit run --help' shows what there is\n"
+    assert (outcome.status, outcome.ids) == (2, {"wrong-number"})
+    assert outcome.err.startswith("error: -n: 'many' ")
 
 
 def test_a_misspelt_command_is_told_with_the_right_one(folder: Path) -> None:
     outcome = doit(folder, "validat", "BIN=bin")
-    assert outcome.status == 2
-    assert outcome.err.endswith("error: 'validat' is not a task (did you mean 'validate'?)\n")
+    assert (outcome.status, outcome.ids) == (2, {"no-such-task"})
+    assert "'validat' is not a task (did you mean 'validate'?)" in outcome.err
+
+
+def test_an_id_is_explained_as_on_the_page(folder: Path, tmp_path: Path) -> None:
+    entry = explanations()["no-such-recipe"]
+    (tmp_path / "elsewhere").mkdir()
+    for here in (folder, tmp_path / "elsewhere"):  # with and without a dodo.py
+        asked = doit(here, "help", "no-such-recipe", "RECIPE=none.json")
+        assert (asked.status, asked.err) == (0, "")
+        assert " ".join(asked.out.split()) == f"no-such-recipe: {entry.means} why {entry.why} what to do {entry.do}"
+
+
+def test_a_word_that_help_knows_nothing_of_is_told_with_the_nearest(folder: Path) -> None:
+    assert doit(folder, "help", "igvm:qemu").out.startswith("igvm:qemu  ")
+    for word, nearest in (("no-such-recip", "no-such-recipe"), ("igvm:qem", "igvm:qemu"), ("validat", "validate")):
+        outcome = doit(folder, "help", word)
+        assert (outcome.status, outcome.out, outcome.ids) == (2, "", {"no-such-topic"})
+        assert f"(did you mean '{nearest}'?)" in outcome.err
+    assert "no-such-topic" in doit(folder / "..", "help", "none").ids
+
+
+def test_a_dodo_file_of_others_keeps_doits_help_on_words(tmp_path: Path) -> None:
+    (tmp_path / "dodo.py").write_text("def task_stale():\n    return {'actions': ['true']}\n")
+    assert doit(tmp_path, "help", "stale").out.startswith("stale  ")
+    assert doit(tmp_path, "help", "no-such-recipe").out.startswith("doit -- automation tool")
 
 
 def test_the_installed_commands_are_those_of_other_front_ends() -> None:

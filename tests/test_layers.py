@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "coconut_tasks"
 # From values to front ends. A module may import those before it; "a | b" stand side by side, and know nothing of each other.
 ROOMS: dict[str, str] = {
     "__init__ | dataclass | package": "",
-    "errors | wording": "",
+    "errors | explanations | wording": "",
     "layout | options | terminal": "",
     "igvm": "__init__ error values parse rules snp read fields",
     "steps": "__init__ command command_diff action step",

@@ -282,7 +282,7 @@ def test_what_a_makefile_takes_from_the_environment_is_said_where_it_is_made(ite
     note = "note: of the environment, the makefile of out/x uses "
     assert note not in item.build().text
     env: Environment = {"OWN": "theirs", "ADDED": "some", "TARGET": "y\033[2J", "SHELLS": "", "CFLAGS": "-O1"}
-    assert f"{note}ADDED='some', TARGET='y\\x1b[2J'\n" in item.build(env=env).out
+    assert f"{note}ADDED='some', TARGET='y\\x1b[2J'  [variable-reaches-make]\n" in item.build(env=env).out
 
 
 def outer_make(item: Item, *words: str) -> Outcome:

@@ -1,153 +1,167 @@
-"""Every message that a user can meet is explained: on the troubleshooting page, or with its reason on the page about staleness.
+"""Every message has an ID: a literal in the source, an entry on the troubleshooting page, and its words in ``messages.txt``.
 
-Messages are collected from the source with ``ast``. Of each, the longest piece of fixed text must be on the page, with words of the
-page's own choice where the message has a value.
+Messages are collected from the source with ``ast``. In ``messages.txt``, ``{}`` is a value and ``{a|b}`` one text of several. That file
+alone pins words: other tests ask for IDs and places. ``python tests/test_messages.py --write`` writes it anew.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from coconut_tasks.explanations import PAGE, explanations
 from coconut_tasks.freshness.staleness import Cause
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "coconut_tasks"
-PAGE = ROOT / "docs" / "troubleshooting.md"
-ERRORS = {"UsageError", "StepError", "RecipeError", "CommandFailed", "TaskFailed", "InvalidTask", "ArgumentTypeError"}
-TELLERS = {"tell", "fail", "Diagnostic", "_start_anew", "warn"}
-"""Functions and classes whose arguments users read."""
-WHOLE_MODULES = {"tasks/preflight.py", "recipe/rules.py", "recipe/schema.py", "recipe/positions.py"}
-"""Modules whose texts are all for users."""
-FUNCTIONS = {
-    ("inputs/cargo.py", "behind_links"),
-    ("inputs/toolchain.py", "toolchain_fault"),
-    ("inputs/toolchain.py", "target_fault"),
-    ("inputs/toolchain.py", "_by_rustup"),
-    ("plan/plan.py", "_clashes"),
-    ("plan/plan.py", "_unused_features"),
-    ("effects/process.py", "_how_it_ended"),
-    ("tasks/interrupt.py", "end"),
-    ("tasks/task_command.py", "_told"),
-    ("recipe/load.py", "check"),
-    ("workspace/session.py", "_triple"),
-    ("actions/firmware.py", "_wrong_with"),
-    ("actions/firmware.py", "image_fault"),
-    ("actions/make.py", "_tell_of_variables"),
-    ("actions/reproducible.py", "warn_of_paths"),
+SNAPSHOT = Path(__file__).parent / "messages.txt"
+# The call's name → what is told, by the numbers of its arguments; the first argument is the ID.
+TOLD = {
+    "UsageError": "{1}",
+    "StepError": "{1}",
+    "Fault": "{1}",
+    "warn": "warning: {1}",
+    "IgvmError": "at {}: {2}: {3}",
+    "Problem": "{3}: {4}",
+    "Diagnostic": "{2}: {3}",
+    "fail": "{2}: {3}",
 }
-"""Functions that make messages and raise no error themselves."""
-NOT_FOR_USERS = {"recipe/reference.py"}
-"""Modules that only contributors run."""
+HAND_ON = {"__init__", "fail", "warn"}
+"""Functions of errors.py and the like that hand on the ID that they are given."""
+Function = ast.FunctionDef | None
 
 
-@dataclass(frozen=True)
-class Message:
-    """A piece of fixed text of a message."""
+class Module:
+    """The source of one module."""
 
-    place: str
-    text: str
+    def __init__(self, source: str) -> None:
+        self.tree = ast.parse(source)
+        self.functions = {node.name: node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef)}
+        self.columns = {node.lineno: node.col_offset for node in ast.walk(self.tree) if isinstance(node, ast.stmt)}
+        """By the line, how far in each statement begins."""
+
+    def messages(self) -> Iterator[tuple[str, str]]:
+        """Pairs of an ID and a text. Raises ValueError for an ID that nobody can read in the source."""
+        yield from self._messages(self.tree, None)
+
+    def _messages(self, node: ast.AST, function: Function) -> Iterator[tuple[str, str]]:
+        for child in ast.iter_child_nodes(node):
+            inside = child if isinstance(child, ast.FunctionDef) else function
+            if isinstance(child, ast.Call) and (told := TOLD.get(name_of(child))) and len(child.args) > 1:
+                id = child.args[0]
+                if isinstance(id, ast.Constant):
+                    parts = re.split(r"\{(\d)\}", told)
+                    parts[1::2] = [self.text(child.args[int(number)], function) for number in parts[1::2]]
+                    yield str(id.value), "".join(parts)
+                elif not is_handed_on(id, function):
+                    raise ValueError(f"line {child.lineno}: an ID is a literal, or that of another fault")
+            yield from self._messages(child, inside)
+
+    def text(self, node: ast.AST | None, function: Function, depth: int = 0) -> str:
+        """A text with ``{}`` for what is not known before."""
+        match node:
+            case ast.Constant(value=str(text)):
+                return text
+            case ast.JoinedStr():
+                return "".join(self.text(part, function, depth) for part in node.values)
+            case ast.FormattedValue(conversion=-1):
+                return self.text(node.value, function, depth)
+            case ast.BinOp(op=ast.Add()):
+                return self.text(node.left, function, depth) + self.text(node.right, function, depth)
+            case ast.IfExp():
+                branches = [branch for branch in (node.body, node.orelse) if not is_none(branch)]
+                return one_of([self.text(branch, function, depth) for branch in branches])
+            case ast.Call(func=ast.Attribute(attr="rstrip", value=inner)):
+                return self.text(inner, function, depth)
+            case ast.Call(func=ast.Name(id=name)) if name in self.functions and depth < 5:
+                made = self.functions[name]
+                values = [inner.value for inner in ast.walk(made) if isinstance(inner, ast.Return)]
+                return one_of([self.text(value, made, depth + 1) for value in values if not is_none(value)])
+            case ast.Name(id=name) if depth < 5:
+                return one_of([self.text(value, function, depth + 1) for value in self._values(node, name, function)])
+        return "{}"
+
+    def _values(self, use: ast.Name, name: str, function: Function) -> list[ast.AST | None]:
+        """All that a name may stand for where it is used; None for what is no plain assignment."""
+        for place in filter(None, (function, self.tree)):
+            plain = [node for node in ast.walk(place) if isinstance(node, ast.Assign) and name in names(node.targets)]
+            others = [node for node in ast.walk(place) if is_bound(node, name)]
+            if len(others) > len(plain):
+                return [None]
+            if place is self.tree and plain:
+                return [node.value for node in plain]
+            found: list[ast.AST | None] = []
+            for node in sorted((node for node in plain if node.lineno < use.lineno), key=lambda node: -node.lineno):
+                found.append(node.value)
+                if all(
+                    self.columns[line] >= node.col_offset for line in self.columns if node.lineno < line <= use.lineno
+                ):
+                    break  # what was assigned before is gone
+            if found:
+                return found[::-1]
+        return [None]
+
+
+def names(targets: list[ast.expr]) -> list[str]:
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def is_bound(node: ast.AST, name: str) -> bool:
+    stored = isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store)
+    return stored or (isinstance(node, ast.arg) and node.arg == name)
 
 
 def name_of(call: ast.Call) -> str:
     return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
-def is_told(call: ast.Call) -> bool:
-    """Whether a call's texts are read by users."""
-    name = name_of(call)
-    to_stderr = any(word.arg == "file" and ast.unparse(word.value) == "sys.stderr" for word in call.keywords)
-    return name in ERRORS | TELLERS or (name == "print" and to_stderr) or ast.unparse(call.func) == "sys.stderr.write"
+def is_handed_on(id: ast.expr, function: Function) -> bool:
+    given = isinstance(id, ast.Name) and id.id == "id" and function is not None and function.name in HAND_ON
+    return given or (isinstance(id, ast.Attribute) and id.attr == "id")
 
 
-def texts(node: ast.AST) -> Iterator[tuple[int, str]]:
-    """The longest fixed piece of every text in a node; docstrings are none."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
-            continue
-        if isinstance(child, ast.Call) and ast.unparse(child.func).startswith("re."):
-            continue
-        if isinstance(child, ast.JoinedStr):
-            pieces = [part.value for part in child.values if isinstance(part, ast.Constant)]
-            lines = [line for piece in pieces for line in str(piece).split("\n")]
-            yield child.lineno, max(lines, key=len, default="")
-            for part in child.values:  # a text inside of the braces, as in {'a' if b else 'c'}
-                if isinstance(part, ast.FormattedValue):
-                    yield from texts(part)
-        elif isinstance(child, ast.Constant) and isinstance(child.value, str):
-            yield child.lineno, max(child.value.split("\n"), key=len)
-        else:
-            yield from texts(child)
+def is_none(node: ast.AST | None) -> bool:
+    return node is None or (isinstance(node, ast.Constant) and node.value is None)
 
 
-def words(text: str) -> str:
-    """A text in the form in which it is looked for."""
-    return " ".join(text.replace("\\|", "|").split())
+def one_of(texts: list[str]) -> str:
+    texts = list(dict.fromkeys(texts))
+    known = [text for text in texts if text != "{}"]
+    return "{}" if not known else texts[0] if len(texts) == 1 else f"{{{'|'.join(texts)}}}"
 
 
-def in_source(source: str, name: str) -> set[Message]:
-    """The messages of a module; ``name`` is its path in the package."""
-    tree = ast.parse(source)
-    found: list[tuple[int, str]] = []
-    if name in WHOLE_MODULES:
-        found += texts(tree)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and (
-            (name, node.name) in FUNCTIONS
-            or any(isinstance(inner, ast.Call) and name_of(inner) in ERRORS for inner in ast.walk(node))
-        ):
-            # A message may be put together before it is raised.
-            found += texts(node)
-        elif isinstance(node, ast.Call) and is_told(node):
-            found += texts(node)
-        elif isinstance(node, ast.Constant | ast.JoinedStr) and re.match(r"(note|warning): ", first_text(node)):
-            found += texts(ast.Expression(node))
-    return {Message(f"{name}:{line}", words(text)) for line, text in found if is_a_phrase(text)}
-
-
-def is_a_phrase(text: str) -> bool:
-    """Three words: less is a part of a longer message, or none at all."""
-    return len(re.findall(r"[A-Za-z']+", text)) >= 3 and " " in text.strip()
-
-
-def first_text(node: ast.Constant | ast.JoinedStr) -> str:
-    start = node.values[0] if isinstance(node, ast.JoinedStr) and node.values else node
-    return start.value if isinstance(start, ast.Constant) and isinstance(start.value, str) else ""
-
-
-def all_messages() -> list[Message]:
-    found = set[Message]()
+def in_source() -> dict[str, list[str]]:
+    """The texts of each ID."""
+    found: dict[str, set[str]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
-        name = str(path.relative_to(PACKAGE))
-        if name not in NOT_FOR_USERS:
-            found |= in_source(path.read_text(encoding="utf-8"), name)
-    script = (ROOT / "doitw").read_text(encoding="utf-8")
-    found |= {Message("doitw", words(text)) for text in re.findall(r"fail '([^']*)'", script)}
-    return sorted(found, key=lambda message: (message.place, message.text))
+        for id, text in Module(path.read_text(encoding="utf-8")).messages():
+            found.setdefault(id, set()).add(text.replace("\n", "\\n"))
+    return {id: sorted(found[id]) for id in sorted(found)}
 
 
-NO_MESSAGES = {"delete from records where record = ?"}
-"""Texts that are collected and are no messages."""
+def snapshot() -> str:
+    return "".join(f"{id}\n{''.join(f'    {text}' + chr(10) for text in texts)}" for id, texts in in_source().items())
 
 
-def test_every_message_is_on_the_troubleshooting_page() -> None:
-    page = words(PAGE.read_text(encoding="utf-8"))
-    missing = [message for message in all_messages() if message.text not in page and message.text not in NO_MESSAGES]
-    hint = "docs/troubleshooting.md must have each message with its cause and remedy; these texts are not there"
-    assert not missing, f"{hint}:" + "".join(f"\n  {message.place}: {message.text}" for message in missing)
+def test_the_words_are_those_of_the_snapshot() -> None:
+    hint = "if the new words are better: python tests/test_messages.py --write"
+    assert SNAPSHOT.read_text(encoding="utf-8") == snapshot(), hint
 
 
-def test_every_function_that_is_looked_at_is_there() -> None:
-    for name in WHOLE_MODULES | NOT_FOR_USERS:
-        assert (PACKAGE / name).is_file(), name
-    for name, function in FUNCTIONS:
-        tree = ast.parse((PACKAGE / name).read_text(encoding="utf-8"))
-        assert any(isinstance(node, ast.FunctionDef) and node.name == function for node in ast.walk(tree)), function
+def test_the_page_explains_each_id_and_no_other() -> None:
+    page = (ROOT / PAGE).read_text(encoding="utf-8")
+    headings = re.findall(r"^### (.+)$", page, re.MULTILINE)
+    assert sorted(headings) == list(in_source()), f"{PAGE} has a heading for each ID"
+    assert list(explanations()) == headings, f"{PAGE}: under each heading what it means, Why and Do"
+
+
+def test_ids_are_words_with_dashes_between() -> None:
+    assert [id for id in in_source() if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", id)] == []
 
 
 def test_every_reason_is_on_the_page_about_staleness() -> None:
@@ -159,20 +173,40 @@ def test_every_reason_is_on_the_page_about_staleness() -> None:
     assert section.count(" | |") == len(Cause), "a row for each reason, and no other"
 
 
+def words(text: str) -> str:
+    """A text in the form in which it is looked for."""
+    return " ".join(text.replace("\\|", "|").split())
+
+
 @pytest.mark.parametrize(
     ("source", "found"),
     [
-        ("raise UsageError(f'{a}: one two three {b}')", {": one two three"}),
-        ("def f():\n    what = 'one two three'\n    raise StepError(what)", {"one two three"}),
-        ("raise StepError(f\"a b c{' one two three' if x else ''}\")", {"a b c", "one two three"}),
-        ("print('one two three', file=sys.stderr)", {"one two three"}),
-        ("notes.append(f'note: {x} one two three')", {"one two three"}),
-        ("'note: one two three'", {"note: one two three"}),
-        ("raise UsageError('first line\\nthe second line is longer')", {"the second line is longer"}),
-        ("print('one two three')", set()),
-        ("def f():\n    'one two three'\n    raise StepError(x)", set()),
-        ("raise StepError('two words')", set()),
+        ("UsageError('x', f'{a}: one {b!r}')", ("x", "{}: one {}")),
+        ("warn('x', 'one', log)", ("x", "warning: one")),
+        ("self.fail('x', pointer, 'one', 'two')", ("x", "one: two")),
+        ("def f():\n    what = 'one'\n    raise StepError('x', what + ' two')", ("x", "one two")),
+        ("def f(a):\n    StepError('x', f\"a{' one' if a else ''}\")", ("x", "a{ one|}")),
+        (
+            "def f(a):\n    if a:\n        b = 'one'\n    else:\n        b = 'two'\n    Fault('x', b)",
+            ("x", "{one|two}"),
+        ),
+        ("def f(a):\n    for b in a:\n        Fault('x', f'{b}')", ("x", "{}")),
+        ("def f(a):\n    return f'is {a}'\ndef g(a):\n    Fault('x', f'it {f(a)}')", ("x", "it is {}")),
+        ("def f(error):\n    raise UsageError(error.id, 'one')", None),
+        ("class A:\n    def __init__(self, id):\n        Fault(id, 'one')", None),
     ],
 )
-def test_how_messages_are_collected(source: str, found: set[str]) -> None:
-    assert {message.text for message in in_source(source, "x.py")} == found
+def test_how_messages_are_collected(source: str, found: tuple[str, str] | None) -> None:
+    assert list(Module(source).messages()) == ([found] if found else [])
+
+
+@pytest.mark.parametrize(
+    "source", ["Fault(f'x-{a}', 'one')", "Fault('a' if b else 'c', 'one')", "def f(id):\n    Fault(id, '')"]
+)
+def test_an_id_that_cannot_be_searched_for_is_refused(source: str) -> None:
+    with pytest.raises(ValueError, match="literal"):
+        list(Module(source).messages())
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["--write"]:
+    SNAPSHOT.write_text(snapshot(), encoding="utf-8")

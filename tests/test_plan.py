@@ -356,17 +356,18 @@ def test_make_must_not_write_where_a_copy_is_placed() -> None:
 
 def test_a_feature_of_an_item_that_is_not_built_is_warned_about() -> None:
     warnings = plan(features=parse_features("attest,bldr:x,igvmbuilder:y,packit:y,svms:z")).warnings
-    assert warnings == (
-        "packit:y: not used: no item of the recipe is called 'packit'",  # without modules there is no packit
-        "svms:z: not used: no item of the recipe is called 'svms' (did you mean 'svsm'?)",
-    )
+    packit, svms = warnings  # without modules there is no packit
+    assert packit.id == svms.id == "unused-feature"
+    assert packit.text.startswith("packit:y: ") and svms.text.startswith("svms:z: ")
+    assert "'svsm'" in svms.text
 
 
 def test_features_beside_all_features_are_warned_about() -> None:
     made = recipe(kernel={"svsm": {}, "tdx-stage1": {"type": "make", "output_file": "out", "features": "alpha"}})
     planned = plan(made, features=parse_features("attest,tdx-stage1:beta"), all_features=True)
     (warning,) = planned.warnings
-    assert warning.startswith("svsm:attest: not used: ALL_FEATURES")
+    assert warning.id == "unused-feature"
+    assert warning.text.startswith("svsm:attest: ")
     # make has no way to ask for all features.
     (stage1,) = [step for step in planned.steps if step.name == "kernel:tdx-stage1"]
     assert stage1.commands[0].env == (("FEATURES", "alpha,beta"), ("FEATURES_TEST", "alpha,beta"))
@@ -379,5 +380,5 @@ def test_features_beside_all_features_are_warned_about() -> None:
 def test_an_image_in_which_nothing_is_started_is_warned_about(path: str, kernel: dict[str, str], told: bool) -> None:
     modules = {"a": {"path": path}, "b": {"path": "/b"}}
     warnings = plan(recipe(fs={"modules": modules}, kernel={"svsm": kernel})).warnings
-    wanted = f"a.json: nothing is at /init in the file-system image, which SVSM starts: there is {path}, /b"
-    assert warnings == ((wanted,) if told else ())
+    assert [warning.id for warning in warnings] == ["no-init"] * told
+    assert all(warning.text.startswith("a.json: ") and f"{path}, /b" in warning.text for warning in warnings)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from coconut_tasks.errors import Fault
 from coconut_tasks.inputs.cargo_config import default_target
 from coconut_tasks.inputs.toolchain import Toolchain, find_toolchain, overlooked_choice, target_fault, toolchain_fault
 from coconut_tasks.layout import Layout
@@ -167,12 +168,14 @@ def test_a_toolchain_file_that_cargo_does_not_read_is_told(text: str, asked: str
     file.write_text(text)
 
     def told(**more: str) -> str | None:
-        return overlooked_choice(str(machine.tree), machine.environment | more, machine.find())
+        found = overlooked_choice(str(machine.tree), machine.environment | more, machine.find())
+        assert found is None or found.id == "toolchain-overlooked"
+        return None if found is None else found.text
 
     if asked is None:
         assert told() is None
         return
-    assert (told() or "").startswith(f"{file} asks for the Rust toolchain '{asked}', and only rustup reads it: ")
+    assert (told() or "").startswith(f"note: {file} asks for the Rust toolchain '{asked}', and only rustup reads it: ")
     assert told(RUSTUP_TOOLCHAIN="stable") is None
     # rustup's cargo has read it, or somebody has told it otherwise.
     machine.program(machine.bin / "cargo", "cargo 1.96.0")
@@ -212,17 +215,18 @@ def test_what_helps_is_told_by_what_is_there(machine: Machine) -> None:
     )
     install, put = "install rustup (https://rustup.rs), then: ", "; or put a cargo with it first in PATH"
     told = toolchain_fault(str(machine.tree), machine.environment, "nightly")
-    assert told == f"{none}{install}rustup toolchain install nightly{put}"
+    assert told == Fault("toolchain-missing", f"{none}{install}rustup toolchain install nightly{put}")
     debians = Toolchain("rustc 1.96.0", "cargo 1.96.0", "/usr")
     no_target = "the Rust target bare is not installed"
     not_rustups = f"{no_target}, and the Rust toolchain /usr is not rustup's: "
-    assert target_fault(debians, "bare", machine.environment) == f"{not_rustups}{install}rustup target add bare{put}"
+    told = target_fault(debians, "bare", machine.environment)
+    assert told == Fault("target-missing", f"{not_rustups}{install}rustup target add bare{put}")
     machine.program(home / ".cargo" / "bin" / "rustup", "rustup")
     told = toolchain_fault(str(machine.tree), machine.environment, "nightly")
-    assert told == f"{none}rustup toolchain install nightly{put}"
+    assert told == Fault("toolchain-missing", f"{none}rustup toolchain install nightly{put}")
     rustups = Toolchain("rustc", "cargo", f"{home}/.rustup/toolchains/nightly-x86_64-unknown-linux-gnu")
     told = target_fault(rustups, "bare", machine.environment, "nightly")
-    assert told == f"{no_target}: rustup target add bare --toolchain nightly"
+    assert told == Fault("target-missing", f"{no_target}: rustup target add bare --toolchain nightly")
 
 
 def test_a_program_that_comes_earlier_in_path_is_noticed(machine: Machine) -> None:
@@ -293,5 +297,5 @@ def test_the_hosts_own_target_is_not_asked_for(machine: Machine) -> None:
     assert any("x86_64-unknown-linux-gnu" in command.argv for step in steps for command in step.commands)
     workspace = open_workspace(str(machine.tree), str(machine.bin), machine.environment)
     nodes: Any = [SimpleNamespace(step=step, workspace=workspace) for step in steps]
-    (line,) = (line for line in preflight(nodes) if line.startswith("the Rust target"))
-    assert line.startswith("the Rust target x86_64-unknown-none is not installed")
+    (fault,) = (fault for fault in preflight(nodes) if fault.id == "target-missing")
+    assert "x86_64-unknown-none" in fault.text

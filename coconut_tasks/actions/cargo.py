@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from coconut_tasks.effects.meanwhile import Meanwhile
 from coconut_tasks.effects.process import CommandFailed, warn
+from coconut_tasks.errors import Fault
 from coconut_tasks.inputs.discovered import Reading
 from coconut_tasks.inputs.files import CLOCK_LAG_NS, files_below
 from coconut_tasks.inputs.toolchain import overlooked_choice
@@ -58,7 +59,7 @@ def _tell_of_an_overlooked_toolchain(workspace: Workspace) -> None:
     """Of the items that name no toolchain of their own."""
     toolchain = workspace.toolchain(None)
     if toolchain is not None and (choice := overlooked_choice(workspace.tree, workspace.environment, toolchain)):
-        workspace.say(f"note: {choice}")
+        workspace.say(choice.shown)
 
 
 def _build(name: str, action: CargoItem, workspace: Workspace, log: Path, was_there: dict[str, str | None]) -> Built:
@@ -91,10 +92,12 @@ def _build(name: str, action: CargoItem, workspace: Workspace, log: Path, was_th
         doubtful = found.doubtful - cleaned
         if doubtful and left:
             if found.of_others:
-                workspace.say(
+                note = Fault(
+                    "target-of-others",
                     "note: cargo's target folder was filled by another program (cargo by hand, xbuild, build.py), and nothing says "
-                    "of which sources it is; so all of it is compiled once more"
+                    "of which sources it is; so all of it is compiled once more",
                 )
+                workspace.say(note.shown)
             _clean(sorted(doubtful), action, workspace, log)
             cleaned |= doubtful
             continue
@@ -111,7 +114,8 @@ def _build(name: str, action: CargoItem, workspace: Workspace, log: Path, was_th
 
 def _warn(name: str, unsettled: Mapping[str, str], log: Path) -> None:
     for path, package in sorted(unsettled.items()):
-        warn(f"{path} changed each time that cargo built {package}, so {name} will be built again by the next run", log)
+        text = f"{path} changed each time that cargo built {package}, so {name} will be built again by the next run"
+        warn("changed-each-time", text, log)
 
 
 def _clean(packages: list[str], action: CargoItem, workspace: Workspace, log: Path) -> None:

@@ -47,7 +47,8 @@ def reading(name: str, action: CargoItem, built: Built, started_ns: int, workspa
     secret = {name for e in built.artifacts for name in e.asked} - dict(action.build.env).keys()
     inputs = replace(inputs, variables=tuple(sorted(secret.union(inputs.variables))))
     if behind.why:
-        warn(f"what {name} is made of cannot be known, so cargo is asked by each run: {behind.why}", log)
+        text = f"what {name} is made of cannot be known, so cargo is asked by each run: {behind.why}"
+        warn("inputs-not-known", text, log)
     made = {path for path in paths & built.made.keys() if files.digest(path) == built.made[path]}
     return Reading(inputs, started_ns, vouched, paths, made)
 
@@ -126,6 +127,7 @@ def choose(action: CargoItem, made: list[Program], log: Path) -> Program:
         else "a package has the program if its manifest has a [[bin]] of that name whose required-features are on"
     )
     raise StepError(
+        "program-not-made",
         f"cargo ended well, but made {count} {kind}; programs that it made: {others}\n"
-        f"  command: {action.build}\n  log: {log}\n  {hint}"
+        f"  command: {action.build}\n  log: {log}\n  {hint}",
     )

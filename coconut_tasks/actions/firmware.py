@@ -25,7 +25,7 @@ def take_firmware(action: FirmwareImage, workspace: Workspace, log: Path) -> Non
         return
     fault = image_fault(action, workspace)
     if fault is not None:
-        raise StepError(fault)
+        raise StepError("firmware-unusable", fault)
     copy_whole(Path(workspace.path(action.source)), Path(workspace.path(action.output)))
 
 

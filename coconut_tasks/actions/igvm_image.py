@@ -24,5 +24,6 @@ def build_igvm(action: IgvmImage, workspace: Workspace, log: Path) -> None:
             start = file.read(4)
         if start != MAGIC:
             raise StepError(
-                f"igvmbuilder ended well, but {action.output} is no IGVM file: it starts with {start!r}\n  log: {log}"
+                "no-igvm-made",
+                f"igvmbuilder ended well, but {action.output} is no IGVM file: it starts with {start!r}\n  log: {log}",
             )

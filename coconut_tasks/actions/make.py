@@ -15,7 +15,7 @@ from coconut_tasks.actions.objcopy import objcopy
 from coconut_tasks.actions.recorder import Call, Recorder
 from coconut_tasks.effects.place import read_object, write_whole
 from coconut_tasks.effects.process import warn
-from coconut_tasks.errors import StepError
+from coconut_tasks.errors import Fault, StepError
 from coconut_tasks.inputs.cargo import behind_links, cargo_inputs, read_build
 from coconut_tasks.inputs.discovered import Inputs
 from coconut_tasks.inputs.environment import asked_environment
@@ -48,7 +48,10 @@ def build_make_item(action: MakeItem, key: str, workspace: Workspace, log: Path)
         started_ns = time.time_ns()
         workspace.run(replace(action.build, argv=argv, aside=()), log, recorder.environment)
         if workspace.files.look_again(str(made)) is None:
-            raise StepError(f"make ended well, but made no {action.made}\n  command: {action.build}\n  log: {log}")
+            raise StepError(
+                "file-not-made",
+                f"make ended well, but made no {action.made}\n  command: {action.build}\n  log: {log}",
+            )
         objcopy(action.objcopy, made, Path(workspace.path(action.output)), workspace, log)
         knowledge = make_knowledge(action.build, action.made, workspace.tree, workspace.environment)
         _tell_of_variables(action, knowledge, workspace)
@@ -60,7 +63,8 @@ def build_make_item(action: MakeItem, key: str, workspace: Workspace, log: Path)
     if knowledge.calls_cargo and not unknown:
         inputs, unknown = _with_cargo(inputs, recorder.calls(), workspace)
     if unknown:
-        warn(f"what {action.made} is made of cannot be known, so make is asked by each run: {unknown}", log)
+        text = f"what {action.made} is made of cannot be known, so make is asked by each run: {unknown}"
+        warn("inputs-not-known", text, log)
     return inputs
 
 
@@ -69,7 +73,8 @@ def _tell_of_variables(action: MakeItem, knowledge: Knowledge, workspace: Worksp
     values = asked_environment(workspace.environment, knowledge.taken)
     if values:
         told = ", ".join(f"{name}={shown(value)}" for name, value in values.items())
-        workspace.say(f"note: of the environment, the makefile of {action.made} uses {told}")
+        note = Fault("variable-reaches-make", f"note: of the environment, the makefile of {action.made} uses {told}")
+        workspace.say(note.shown)
 
 
 def _with_cargo(inputs: Inputs, calls: Iterable[Call], workspace: Workspace) -> tuple[Inputs, str]:

@@ -40,8 +40,9 @@ def measure(action: Measurement, workspace: Workspace, log: Path) -> None:
     if digest is None:
         shown = printed.strip() or "nothing"
         raise StepError(
+            "no-digest-printed",
             "igvmmeasure ended well, but printed no single line 'Launch Digest: <96 hex digits>'\n"
-            f"  command: {action.measure}\n  log: {log}\n  it printed: {shown}"
+            f"  command: {action.measure}\n  log: {log}\n  it printed: {shown}",
         )
     measured = _agreed(action, digest, ours.result(), workspace, log)
     text = json.dumps(measurement(action, digest, workspace), indent=2) + "\n"
@@ -102,10 +103,11 @@ def _agreed(
         file = workspace.path(action.igvm)
         flags = [flag for flag, on in (("--check-kvm", action.check_kvm), ("--native-zero", action.native_zero)) if on]
         raise StepError(
+            "digests-disagree",
             f"igvmmeasure and coconut-tasks disagree on what is measured; nothing was written (docs/measurement.md: where they may)\n"
             f"  igvmmeasure:   {digest}\n    command: {action.measure}\n"
             f"  coconut-tasks: {found}\n    command: {Command(('coconut-measure', *flags, file))}\n"
-            f"  file: {file}\n  log: {log}"
+            f"  file: {file}\n  log: {log}",
         )
     measured, pages = ours
     workspace.shared(_pages_key(action.igvm, action.native_zero, workspace), lambda: pages)  # the provenance tells them

@@ -21,5 +21,6 @@ def objcopy(command: Command, source: Path, output: Path, workspace: Workspace, 
         workspace.run(replace(command, argv=(*command.argv[:-1], str(temporary))), log)
         if not temporary.exists() or temporary.stat().st_size == 0:
             raise StepError(
-                f"objcopy ended well, but made an empty file of {source}\n  command: {command}\n  log: {log}"
+                "empty-program",
+                f"objcopy ended well, but made an empty file of {source}\n  command: {command}\n  log: {log}",
             )

@@ -47,7 +47,7 @@ def write_provenance(action: Provenance, workspace: Workspace) -> Inputs:
         workspace.files.distrust(recipe)  # somebody is at work on it: the image is of what was read before
     repository = _repository(workspace)
     if not repository.commit and (fault := repository_fault(workspace.tree, workspace.environment)):
-        raise StepError(f"git does not tell which commit {workspace.tree} is at: {fault}")
+        raise StepError("git-does-not-tell", f"git does not tell which commit {workspace.tree} is at: {fault}")
     source, files = _source_and_files(read, repository, recipe, digest, workspace)
     text = statement(
         ImageBuild(

@@ -26,7 +26,8 @@ def publish(step: Step, workspace: Workspace) -> dict[str, FileState]:
         for goes in (path, *others):
             if os.path.lexists(goes) and not workspace.placed.has(goes):
                 raise StepError(
-                    f"{goes} came while this run was at work, and this program did not make it: it was left alone"
+                    "foreign-file",
+                    f"{goes} came while this run was at work, and this program did not make it: it was left alone",
                 )
         workspace.placed.add(path)
         if workspace.files.digest(path) == workspace.files.digest(workspace.path(output)):

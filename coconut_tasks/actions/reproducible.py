@@ -61,4 +61,5 @@ def warn_of_paths(output: str, workspace: Workspace, given: Reproducible, log: P
     data = path.read_bytes()
     own = [pair for pair in given.prefixes if pair[0] != pair[1] and os.fsencode(pair[0]) in data]
     if own and (found := re.search(os.fsencode(pattern(own)) + rb"[^\0-\x1f\x7f\"]*", data)):
-        warn(f"{path.name} names a folder of this machine, and has other bytes elsewhere: {os.fsdecode(found[0])}", log)
+        text = f"{path.name} names a folder of this machine, and has other bytes elsewhere: {os.fsdecode(found[0])}"
+        warn("names-a-folder", text, log)

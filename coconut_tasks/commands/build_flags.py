@@ -6,6 +6,7 @@ import argparse
 import os
 
 from coconut_tasks import __version__
+from coconut_tasks.errors import Fault
 from coconut_tasks.options import TABLE
 
 
@@ -40,5 +41,6 @@ def parser() -> argparse.ArgumentParser:
 
 def _jobs(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of jobs: 1 or more")
+        fault = Fault("wrong-number", f"'{text}' is not a number of jobs: 1 or more")
+        raise argparse.ArgumentTypeError(fault.shown)
     return int(text)

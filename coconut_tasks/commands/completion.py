@@ -111,10 +111,10 @@ class CompletionCommand(OwnCommand):
         self.given_variables()
         shells = ", ".join(_SCRIPTS)
         if len(pos_args) != 1:
-            raise UsageError(f"completion: one shell of {shells}: for example: doit completion bash")
+            raise UsageError("wrong-words", f"completion: one shell of {shells}: for example: doit completion bash")
         shell = pos_args[0]
         if shell not in _SCRIPTS:
-            raise UsageError(f"completion: {none_of(shell, _SCRIPTS)}")
+            raise UsageError("no-such-choice", f"completion: {none_of(shell, _SCRIPTS)}")
         # Not from the folder that one stands in (-P): whatever lies there would run while one types.
         ask = f"{shlex.quote(sys.executable)} -P -m {__spec__.name}"
         print(_SCRIPTS[shell].replace("PYTHON", ask, 1), end="")

@@ -43,7 +43,9 @@ class DiffCommand(OwnCommand):
         if words:  # doit keeps words with = from its commands; which file is the old one depends on the order
             names.sort(key=process_words().index)
         if len(names) != 2:
-            raise UsageError("diff: which two? for example: doit diff old/coconut-qemu.igvm bin/coconut-qemu.igvm")
+            raise UsageError(
+                "wrong-words", "diff: which two? for example: doit diff old/coconut-qemu.igvm bin/coconut-qemu.igvm"
+            )
         old, new = (_read(name) for name in names)
         changes = compare(old, new)
         if opt_values["json"]:
@@ -68,11 +70,11 @@ def _read(name: str) -> Side:
     try:
         data = read_igvm_or_start(path, MOST_JSON + 1)
     except IgvmError as error:
-        raise UsageError(f"{shown}: {error}") from error
+        raise UsageError(error.id, f"{shown}: {error}") from error
     try:
         return read_side(shown, data, images_beside(path))
     except MemoryError:
-        raise UsageError(f"{shown}: not enough memory to compare it") from None
+        raise UsageError("too-large", f"{shown}: not enough memory to compare it") from None
 
 
 def images_beside(path: Path) -> Beside:

@@ -43,7 +43,7 @@ class InspectCommand(OwnCommand):
         _, words = self.given_variables()
         names = [*pos_args, *words]
         if not names:
-            raise UsageError("inspect: which files? for example: doit inspect bin/coconut-qemu.igvm")
+            raise UsageError("wrong-words", "inspect: which files? for example: doit inspect bin/coconut-qemu.igvm")
         status, shown = 0, 0
         if opt_values["json"]:
             sys.stdout.write(f'{{"format": {FORMAT}, "files": [')
@@ -82,7 +82,7 @@ def _read(name: str) -> tuple[IgvmFile, Digests | None] | int:
         tell(error)
         return EXIT_USAGE
     except IgvmError as error:
-        print(f"error: {printable(name)}: {error}", file=sys.stderr)
+        print(f"error: {printable(name)}: {error.shown}", file=sys.stderr)
         return EXIT_FAILED
     return file, _digests(file) if for_snp else None
 

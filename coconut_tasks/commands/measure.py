@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         measured = measure(data, options)
         print(_shown(given, data, measured), flush=True)
     except IgvmError as error:
-        print(f"error: {given.file}: {error}", file=sys.stderr)
+        print(f"error: {given.file}: {error.shown}", file=sys.stderr)
         return EXIT_FAILED
     except BrokenPipeError:
         from coconut_tasks.tasks.interrupt import nobody_reads

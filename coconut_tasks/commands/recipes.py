@@ -55,11 +55,13 @@ class ValidateCommand(OwnCommand):
         values, words = self.given_variables()
         files = list(dict.fromkeys([*pos_args, *words, *split_list(values.get("RECIPE", ""))]))
         if not files:
-            raise UsageError("validate: which recipes? for example: doit validate config/*.json")
+            raise UsageError("wrong-words", "validate: which recipes? for example: doit validate config/*.json")
         lenient = opt_values["lenient"] or parse_switch("LENIENT", values.get("LENIENT", ""))
         found = [one for file in files for one in _problems(file, lenient)]
         if opt_values["format"] == "sarif":
-            print(as_sarif(found))
+            from coconut_tasks.explanations import explanations
+
+            print(as_sarif(found, {id: (entry.means, entry.do) for id, entry in explanations().items()}))
         else:
             lines = as_github(found) if opt_values["format"] == "github" else as_text(found)
             print("\n".join([*lines, summary(found, len(files))]))
@@ -82,7 +84,7 @@ def _problems(file: str, lenient: bool) -> list[Any]:
         wrong = f"the file cannot be read: {error.strerror}"
         if isinstance(error, IsADirectoryError):
             wrong = "this is a folder"
-        errors = (Problem(f"{name}:1:1", "", wrong, "the path of a recipe, as config/*.json", "unreadable-file"),)
+        errors = (Problem("unreadable-file", f"{name}:1:1", "", wrong, "the path of a recipe, as config/*.json"),)
     found = [*(Reported(problem) for problem in errors), *(Reported(problem, "warning") for problem in warnings)]
     return sorted(found, key=lambda one: one.where[1:])
 
@@ -163,7 +165,7 @@ class NewCommand(OwnCommand):
         _, words = self.given_variables()
         names = [*pos_args, *words]
         if len(names) > 1:
-            raise UsageError(f"new: {len(names)} files: one, for example: doit new config/mine.json")
+            raise UsageError("wrong-words", f"new: {len(names)} files: one, for example: doit new config/mine.json")
         # doit does not note that a list was given.
         chosen = (
             opt_values._non_default_keys & _ANSWERS
@@ -171,7 +173,7 @@ class NewCommand(OwnCommand):
         )
         name = names[0] if names else None
         if opt_values["force"] and name is None:
-            raise UsageError("new: --force: which file? for example: doit new --force config/mine.json")
+            raise UsageError("wrong-words", "new: --force: which file? for example: doit new --force config/mine.json")
         _may_write(name, opt_values["force"])
         if not chosen and sys.stdin.isatty():
             try:
@@ -195,9 +197,9 @@ def _may_write(name: str | None, force: bool) -> None:
         return
     path = Path(name)
     if path.is_dir() or name.endswith("/"):
-        raise UsageError(f"new: '{name}' is a folder: a file in it, as {name.rstrip('/')}/mine.json")
+        raise UsageError("is-a-folder", f"new: '{name}' is a folder: a file in it, as {name.rstrip('/')}/mine.json")
     if path.exists() and not force:
-        raise UsageError(f"new: '{name}' is there already: another name, or --force to write over it")
+        raise UsageError("file-exists", f"new: '{name}' is there already: another name, or --force to write over it")
 
 
 def _from_options(given: Any) -> Answers:
@@ -237,7 +239,7 @@ def _ask(text: str, default: str, take: Callable[[str], T]) -> T:
         try:
             return take(answer)
         except UsageError as error:
-            print(f"  {error}")
+            print("\n".join(f"  {line}" for line in error.shown.split("\n")))
 
 
 def _free_file(name: str) -> str:

@@ -75,9 +75,11 @@ class LogCommand(ReportCommand):
         for node in chosen:
             path = node.workspace.log(node.step)
             if not node.step.commands:
-                raise UsageError(f"log: {node.step.name} starts no process, so it has no log")
+                raise UsageError("no-log", f"log: {node.step.name} starts no process, so it has no log")
             if not path.exists():
-                raise UsageError(f"log: {node.step.name} has not run yet, or not since {path.parent} was removed")
+                raise UsageError(
+                    "not-run-yet", f"log: {node.step.name} has not run yet, or not since {path.parent} was removed"
+                )
             head = f"==> {node.step.name} <==\n" if len(chosen) > 1 else ""
             self.outstream.write(head + shown(path.read_text(encoding="utf-8", errors="replace"), terminal))
         return 0
@@ -116,7 +118,10 @@ class GraphCommand(ReportCommand):
         ending = os.path.splitext(output)[1]
         kind = format or kinds.get(ending, "" if ending else "svg")
         if not kind:
-            raise UsageError(f"graph: '{output}': no format has that ending: {', '.join(kinds)}; or --format names one")
+            raise UsageError(
+                "no-such-format",
+                f"graph: '{output}': no format has that ending: {', '.join(kinds)}; or --format names one",
+            )
         states = {
             Fate.RUNS: graph.NodeState.STALE,
             Fate.PLACES: graph.NodeState.STALE,
@@ -165,7 +170,7 @@ class TimelineCommand(ReportCommand):
         workspace = self.nodes[0].workspace
         found = History(workspace.state).last_run()
         if found is None:
-            raise UsageError(f"timeline: nothing was built yet in {workspace.bin}")
+            raise UsageError("nothing-built", f"timeline: nothing was built yet in {workspace.bin}")
         if output == "-":
             self.outstream.write(timeline.html(found))
             return 0
@@ -198,7 +203,9 @@ class SizeCommand(ReportCommand):
         history = History(workspace.state)
         files = [(name, now, history.before(name, now)) for name, now in sizes_of(nodes)]
         if not files:
-            raise UsageError(f"size: no IGVM file of these recipes has been built yet in {workspace.bin}")
+            raise UsageError(
+                "nothing-built", f"size: no IGVM file of these recipes has been built yet in {workspace.bin}"
+            )
         shown = [(self._place(workspace, name, now), now, before) for name, now, before in files]
         if json:
             self.outstream.write(_pretty(size_json(shown)))
@@ -218,7 +225,9 @@ def own_file(workspace: Any, name: str) -> str:
 
     path = os.path.join(workspace.bin, name)
     if foreign_files([path], workspace):
-        raise UsageError(f"{from_here(path)} is there, and this program did not make it: -o names another file")
+        raise UsageError(
+            "foreign-file", f"{from_here(path)} is there, and this program did not make it: -o names another file"
+        )
     workspace.placed.add(path)
     return path
 
@@ -232,7 +241,7 @@ def put(text: str, output: str, stream: Any) -> None:
         return
     path = Path(stand(), output)
     if not path.parent.is_dir():
-        raise UsageError(f"-o: '{output}': there is no folder {path.parent}")
+        raise UsageError("no-such-folder", f"-o: '{output}': there is no folder {path.parent}")
     write_whole(path, text.encode())
     stream.write(f"{from_here(path)}: written\n")
 

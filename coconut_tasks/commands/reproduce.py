@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from coconut_tasks.errors import EXIT_FAILED, StepError, UsageError
+from coconut_tasks.errors import EXIT_FAILED, Fault, StepError, UsageError
 from coconut_tasks.tasks.command import switch
 from coconut_tasks.tasks.standing import stand
 from coconut_tasks.tasks.task_command import ReportCommand
@@ -30,18 +30,21 @@ class ReproduceCommand(ReportCommand):
         from coconut_tasks.tasks.preflight import take_lock
 
         if self.asked:
-            raise UsageError(f"reproduce: '{self.asked[0]}' is a task, and it takes none: it builds whole recipes")
+            raise UsageError(
+                "takes-no-task", f"reproduce: '{self.asked[0]}' is a task, and it takes none: it builds whole recipes"
+            )
         assert self.session is not None
         session, workspace = self.session, self.session.workspace
         if problems := take_lock(workspace):
-            raise UsageError("\n".join(problems))
+            raise UsageError.of(problems)
         listen()
         folder = workspace.state / REPRODUCE
         started = time.monotonic()
         try:
             result = reproduce(session, folder, self._say)
         except StepError as error:
-            sys.stderr.write(f"error: reproduce: one of the two builds failed: {error}\n")
+            fault = Fault("build-for-reproduce", f"error: reproduce: one of the two builds failed: {error}")
+            sys.stderr.write(f"{fault.shown}\n")
             return EXIT_FAILED
         report = diffoscope(result.differences, folder, session.options.environment)
         self._say(reproduced_text(result, time.monotonic() - started, report, stand()))

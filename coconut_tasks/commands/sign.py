@@ -50,30 +50,32 @@ class SignCommand(ReportCommand):
         from coconut_tasks.tasks.preflight import foreign_files, take_lock
 
         if not key:
-            raise UsageError("sign: with which key? for example: doit sign --key ~/.ssh/id_ed25519")
+            raise UsageError("wrong-words", "sign: with which key? for example: doit sign --key ~/.ssh/id_ed25519")
         key = key_as_given(key, stand())
         program = program or program_for(key)
         nodes = self.nodes
         workspace = nodes[0].workspace
         if workspace.state.is_dir() and (problems := take_lock(workspace)):
-            raise UsageError("\n".join(problems))
+            raise UsageError.of(problems)
         self._refuse_what_is_stale()
         places = [place for node in nodes for _, place in node.step.publish if place.endswith(SIGNED)]
         if not places:
             raise UsageError(
-                "sign: these steps write nothing that is signed: name those that do, as measure:qemu, or none"
+                "nothing-to-sign",
+                "sign: these steps write nothing that is signed: name those that do, as measure:qemu, or none",
             )
         listen()
         sidecars = [Path(workspace.path(place)) for place in places]
         signatures = [f"{sidecar}{SIGNATURES[program]}" for sidecar in sidecars]
         if foreign := foreign_files(signatures, workspace):
-            raise UsageError(f"sign: {', '.join(map(from_here, foreign))}: there already, and not made by this program")
+            names = ", ".join(map(from_here, foreign))
+            raise UsageError("foreign-file", f"sign: {names}: there already, and not made by this program")
         for path in signatures:
             workspace.placed.add(path)
         try:
             made = sign(sidecars, Path(workspace.bin), key, program, process_environment())
         except StepError as error:
-            sys.stderr.write(f"error: {error}\n")
+            sys.stderr.write(f"error: {error.shown}\n")
             return EXIT_FAILED
         self.outstream.write("".join(f"{from_here(path)}: written\n" for path in made))
         return 0
@@ -94,4 +96,6 @@ class SignCommand(ReportCommand):
         stale = [one.step.name for one in coming if one.fate is not Fate.RESTS]
         if stale:
             shown = ", ".join(stale[:4]) + (f" and {len(stale) - 4} more" if len(stale) > 4 else "")
-            raise UsageError(f"sign: not up to date: {shown}: build first; 'doit why' says what is stale")
+            raise UsageError(
+                "not-up-to-date", f"sign: not up to date: {shown}: build first; 'doit why' says what is stale"
+            )

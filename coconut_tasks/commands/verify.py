@@ -46,7 +46,7 @@ class VerifyCommand(RunCommand):
 
     def execute(self, params: Any, args: Any) -> Any:
         if params.get("single"):
-            tell(UsageError("verify: --single would leave out what the image is made of: without it"))
+            tell(UsageError("single-verify", "verify: --single would leave out what the image is made of: without it"))
             return EXIT_USAGE
         status = super().execute(params, args)
         if status != 0 or self.session is None:
@@ -60,7 +60,7 @@ class VerifyCommand(RunCommand):
     def begin(self, session: Session) -> None:
         # Before the build: a wrong word is not to be told after minutes.
         if session.options.expect is None:
-            raise UsageError(f"EXPECT: {VERIFY} needs it: {VARIABLES['EXPECT']}")
+            raise UsageError("nothing-expected", f"EXPECT: {VERIFY} needs it: {VARIABLES['EXPECT']}")
         self.expectation = read_expectation(session.options.expect, session.options.absolute)
         super().begin(session)
 
@@ -78,7 +78,8 @@ class VerifyCommand(RunCommand):
         left_out = [node.step.name for node in steps if node.result not in good]
         if left_out:
             raise UsageError(
-                f"verify: {', '.join(left_out)} was left out, so nobody knows what a build gives: doit forget takes it in"
+                "step-left-out",
+                f"verify: {', '.join(left_out)} was left out, so nobody knows what a build gives: doit forget takes it in",
             )
         node = _measured(steps, expectation)
         action, workspace, measured = node.step.action, node.workspace, node.digest()
@@ -110,13 +111,17 @@ def _measured(steps: Sequence[Node], expectation: Expectation) -> Node:
         return nodes[0]
     if not measured:
         raise UsageError(
-            "verify: nothing that was asked for is measured: a target with SEV-SNP, or its task, as measure:qemu"
+            "nothing-measured",
+            "verify: nothing that was asked for is measured: a target with SEV-SNP, or its task, as measure:qemu",
         )
     if not nodes:
         images = ", ".join(image for image, _ in measured)
-        raise UsageError(f"EXPECT: {expectation.told} is of {wanted}: here are {images}")
+        raise UsageError("expected-of-another", f"EXPECT: {expectation.told} is of {wanted}: here are {images}")
     names = ", ".join(node.step.name for node in nodes)
-    raise UsageError(f"EXPECT: {expectation.told} says not of which image it is: one of the tasks {names} with it")
+    raise UsageError(
+        "several-measured",
+        f"EXPECT: {expectation.told} says not of which image it is: one of the tasks {names} with it",
+    )
 
 
 def read_expectation(value: str, absolute: Callable[[str], str]) -> Expectation:
@@ -136,11 +141,11 @@ def read_expectation(value: str, absolute: Callable[[str], str]) -> Expectation:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "No such file"
         raise UsageError(
-            f"EXPECT: '{value}' is no launch digest, and no file that can be read ({why}): {FORMS}"
+            "no-launch-digest", f"EXPECT: '{value}' is no launch digest, and no file that can be read ({why}): {FORMS}"
         ) from error
     found = expected_in(data)
     if found is None:
-        raise UsageError(f"EXPECT: {value} names no launch digest: {FORMS}")
+        raise UsageError("no-launch-digest", f"EXPECT: {value} names no launch digest: {FORMS}")
     return Expectation(value, found, data, path)
 
 

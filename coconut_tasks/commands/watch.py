@@ -114,7 +114,9 @@ def _changes(folders: Sequence[str], bin: str, made: Set[str]) -> Generator[set[
         ):
             yield {path for _, path in found}
     except OSError as error:
-        raise UsageError(f"watch: the operating system cannot watch {len(folders)} folders: {error}") from error
+        raise UsageError(
+            "cannot-watch", f"watch: the operating system cannot watch {len(folders)} folders: {error}"
+        ) from error
 
 
 def _burst(changes: Iterator[set[str]]) -> set[str]:

@@ -122,7 +122,9 @@ def compare(old: Side, new: Side) -> Changes:
         if found := tuple(changed_headers(old, new, told, measured=old.pages is not None and new.pages is not None)):
             sections["headers"] = found
     if not compared:
-        raise UsageError(f"{old.name} and {new.name} have nothing in common that could be compared")
+        raise UsageError(
+            "nothing-in-common", f"{old.name} and {new.name} have nothing in common that could be compared"
+        )
     changes = Changes(old, new, sections, tuple(compared), tuple((a, tuple(b)) for a, b in only.items()), pages)
     untold = changes.same_bytes is False and not (pages and pages.any) and "headers" not in sections
     if untold and old.data is not None and new.data is not None:

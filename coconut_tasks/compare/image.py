@@ -31,10 +31,12 @@ def of_igvm(name: str, data: bytes | bytearray, *, native_zero: bool = False) ->
         headers: list[dict[str, Any]] = []
         for fields in all_fields(file):
             if len(headers) == MOST_HEADERS:
-                raise UsageError(f"{name}: more than {MOST_HEADERS} headers, which is more than can be compared")
+                raise UsageError(
+                    "too-large", f"{name}: more than {MOST_HEADERS} headers, which is more than can be compared"
+                )
             headers.append(fields)
     except IgvmError as error:
-        raise UsageError(f"{name}: {error}") from error
+        raise UsageError(error.id, f"{name}: {error}") from error
     for fields in headers:
         offset = int(fields.get("file_offset", "0x0"), 16)
         if fields["type"] == "page data" and offset and "sha384" not in fields:
@@ -70,10 +72,13 @@ def of_inspect(name: str, given: Given) -> Side:
         UsageError: it is not that, or not of one file.
     """
     if given.get("format").number() != FORMAT:
-        raise UsageError(f"{name}: output of inspect in format {given.get('format').number()}, and {FORMAT} is known")
+        number = given.get("format").number()
+        raise UsageError("other-format", f"{name}: output of inspect in format {number}, and {FORMAT} is known")
     files = list(given.get("files").entries())
     if len(files) != 1:
-        raise UsageError(f"{name}: output of inspect about {len(files)} files: one on each side can be compared")
+        raise UsageError(
+            "several-images", f"{name}: output of inspect about {len(files)} files: one on each side can be compared"
+        )
     file = files[0]
     entries = [one for section in _SECTIONS for one in file.get(section).entries()]
     headers = tuple({key: _whole(value) for key, value in (entry.object() or {}).items()} for entry in entries)

@@ -46,7 +46,9 @@ def of_statement(name: str, given: Given, beside: Beside) -> Side:
     """
     kind = given.get("predicateType").text() or "nothing"
     if not _PREDICATE.fullmatch(kind):
-        raise UsageError(f"{name}: a statement of type {kind}, and only SLSA provenance v1 can be compared")
+        raise UsageError(
+            "not-comparable", f"{name}: a statement of type {kind}, and only SLSA provenance v1 can be compared"
+        )
     subject = next(given.get("subject").entries(), Given(name, None, "/subject"))
     definition = given.get("predicate", "buildDefinition")
     side = Side(name, "a provenance statement", sha256=subject.get("digest", "sha256").hex(64))

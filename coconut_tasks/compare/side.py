@@ -188,7 +188,7 @@ class Given:
 
     def wrong(self, wanted: str) -> UsageError:
         """A value that is not what it should be."""
-        return UsageError(f"{self.source}: {self.place or '/'}: {shown(self.value)} is not {wanted}")
+        return UsageError("damaged-record", f"{self.source}: {self.place or '/'}: {shown(self.value)} is not {wanted}")
 
     def _of(self, kind: type, wanted: str) -> Any:
         if self.value is not None and not isinstance(self.value, kind):

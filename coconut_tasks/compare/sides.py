@@ -43,13 +43,13 @@ def _json(name: str, data: bytes | bytearray) -> Any:
     if not data.lstrip()[:1] == b"{":
         raise _not_known(name)
     if len(data) > MOST_JSON:
-        raise UsageError(f"{name}: more than {MOST_JSON >> 20} MiB of JSON")
+        raise UsageError("too-large", f"{name}: more than {MOST_JSON >> 20} MiB of JSON")
     try:
         value = json.loads(data.decode())
     except RecursionError:
         raise _too_deep(name) from None
     except ValueError as error:
-        raise UsageError(f"{name}: no JSON in UTF-8: {error}") from error
+        raise UsageError("damaged-record", f"{name}: no JSON in UTF-8: {error}") from error
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [
@@ -64,8 +64,8 @@ def _json(name: str, data: bytes | bytearray) -> Any:
 
 
 def _not_known(name: str) -> UsageError:
-    return UsageError(f"{name}: nothing that can be compared: {_FORMS}")
+    return UsageError("not-comparable", f"{name}: nothing that can be compared: {_FORMS}")
 
 
 def _too_deep(name: str) -> UsageError:
-    return UsageError(f"{name}: more than {MAX_DEPTH} levels inside each other: fewer levels")
+    return UsageError("too-deep", f"{name}: more than {MAX_DEPTH} levels inside each other: fewer levels")

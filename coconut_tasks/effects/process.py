@@ -8,12 +8,12 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 from coconut_tasks.effects.stopwatch import lap
-from coconut_tasks.errors import StepError
+from coconut_tasks.errors import Fault, StepError
 from coconut_tasks.layout import VERSION_FILE
 from coconut_tasks.steps.command import Command
 
@@ -28,8 +28,11 @@ _lock = threading.Lock()
 class CommandFailed(StepError):
     """A program that ran and ended with another status than 0."""
 
-    def __init__(self, message: str, printed: str) -> None:
-        super().__init__(message)
+    def __init__(self, faults: Iterable[Fault], printed: str) -> None:
+        """``faults`` are at least one: how it ended, and why, as far as that is known."""
+        faults = tuple(faults)
+        super().__init__(faults[0].id, "\n".join(fault.text for fault in faults))
+        self.faults = faults
         self.printed = printed
         """What was on standard output until then."""
 
@@ -60,7 +63,7 @@ def run(
         try:
             with _lock:  # of two, the end of the run and a new process, one sees the other
                 if _over.is_set():
-                    raise StepError("the run is over")
+                    raise StepError("run-is-over", "the run is over")
                 process = subprocess.Popen(
                     command.argv,
                     cwd=tree,
@@ -76,7 +79,8 @@ def run(
                 _running.add(process)
         except OSError as error:
             raise StepError(
-                f"cannot run it: {error.strerror}: {error.filename}\n  command: {command}\n  in: {tree}"
+                "command-not-started",
+                f"cannot run it: {error.strerror}: {error.filename}\n  command: {command}\n  in: {tree}",
             ) from error
         try:
             with lap(str(command)):
@@ -90,19 +94,17 @@ def run(
     with log.open("ab") as file:
         file.write(_readable(printed))
     if process.returncode != 0:
-        how, said = _how_it_ended(process.returncode), _said(log, start)
-        raise CommandFailed(
-            f"{how}\n  command: {command}\n  in: {tree}\n  log: {log}\n{_tail(said)}".rstrip()
-            + _not_written(said, tree),
-            printed.decode(errors="replace"),
-        )
+        said = _said(log, start)
+        more = f"\n  command: {command}\n  in: {tree}\n  log: {log}\n{_tail(said)}".rstrip()
+        faults = [_how_it_ended(process.returncode, more), *_not_written(said, tree)]
+        raise CommandFailed(faults, printed.decode(errors="replace"))
     return printed.decode(errors="replace")
 
 
-def warn(text: str, log: Path) -> None:
-    """Add a line to a step's log that its user is shown, however the step ends."""
+def warn(id: str, text: str, log: Path) -> None:
+    """Add a line to a step's log that its user is shown, however the step ends; ``id`` as in ``Fault``."""
     with log.open("ab") as file:
-        file.write(f"warning: {text}\n".encode(errors="surrogateescape"))
+        file.write(f"{Fault(id, f'warning: {text}').shown}\n".encode(errors="surrogateescape"))
 
 
 def stop_all() -> None:
@@ -128,13 +130,11 @@ def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> N
         os.killpg(process.pid, number)
 
 
-def _how_it_ended(status: int) -> str:
-    if status < 0:
-        try:
-            return f"ended by signal {-status} ({signal.Signals(-status).name})"
-        except ValueError:
-            return f"ended by signal {-status}"
-    return f"exit status {status}"
+def _how_it_ended(status: int, more: str) -> Fault:
+    if status >= 0:
+        return Fault("command-failed", f"exit status {status}{more}")
+    name = f" ({signal.Signals(-status).name})" if -status in set(signal.Signals) else ""
+    return Fault("command-killed", f"ended by signal {-status}{name}{more}")
 
 
 def _readable(printed: bytes) -> bytes:
@@ -148,17 +148,24 @@ def _said(log: Path, start: int) -> str:
         return file.read().decode(errors="replace")
 
 
-def _not_written(said: str, tree: str) -> str:
+def _not_written(said: str, tree: str) -> Iterator[Fault]:
     """What to do about a command that writes into a source tree which may not be written; nothing where that is not its fault."""
     if not _REFUSED.search(said) or os.access(tree, os.W_OK):
-        return ""
+        return
     if f"{tree}/target" in said:
-        return f"\nthe source tree {tree} cannot be written, and cargo's target folder is in it: CARGO_TARGET_DIR=FOLDER names another"
+        yield Fault(
+            "target-not-writable",
+            f"the source tree {tree} cannot be written, and cargo's target folder is in it: CARGO_TARGET_DIR=FOLDER names another",
+        )
+        return
     script = _SCRIPT.search(said)
     # Its own words, a panic, do not name the file.
     file = f" ({VERSION_FILE})" if script and script[1] == "release" else ""
     writer = f"the build script of {script[1]}" if script else "this command"
-    return f"\nthe source tree {tree} cannot be written, and {writer} writes into it{file}: make it writable, or build a copy of it"
+    yield Fault(
+        "tree-not-writable",
+        f"the source tree {tree} cannot be written, and {writer} writes into it{file}: make it writable, or build a copy of it",
+    )
 
 
 def _tail(said: str) -> str:

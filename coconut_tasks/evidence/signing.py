@@ -45,7 +45,9 @@ def program_for(key: str) -> str:
         return "cosign"
     if start.startswith(ssh_keygen.KEYS):
         return "ssh-keygen"
-    raise UsageError(f"sign: {key} does not begin as a key of OpenSSH or of cosign does: --with names the program")
+    raise UsageError(
+        "unknown-key", f"sign: {key} does not begin as a key of OpenSSH or of cosign does: --with names the program"
+    )
 
 
 def sign(sidecars: Sequence[Path], root: Path, key: str, program: str, environment: Mapping[str, str]) -> list[Path]:
@@ -58,7 +60,7 @@ def sign(sidecars: Sequence[Path], root: Path, key: str, program: str, environme
         StepError: it failed, or a signature is not of its file.
     """
     if shutil.which(program, path=environment.get("PATH")) is None:
-        raise UsageError(f"sign: {program} is not installed: {PROGRAMS[program]}")
+        raise UsageError("tool-missing", f"sign: {program} is not installed: {PROGRAMS[program]}")
     end = SIGNATURES[program]
     with tempfile.TemporaryDirectory(prefix="coconut-sign-") as folder:
         # Copies: ssh-keygen asks before it replaces a signature, and no program should write half a one into bin/.
@@ -90,7 +92,10 @@ def _commands(program: str, key: str, names: Sequence[str], folder: str) -> list
 def _run(command: Command, folder: str, environment: Mapping[str, str]) -> None:
     status = subprocess.run(command.argv, cwd=folder, env=environment).returncode
     if status != 0:
-        raise StepError(f"sign: {command.argv[0]} ended with {status}, nothing was signed\n  command: {command}")
+        raise StepError(
+            "signing-failed",
+            f"sign: {command.argv[0]} ended with {status}, nothing was signed\n  command: {command}",
+        )
 
 
 def _check(name: str, folder: str, environment: Mapping[str, str]) -> None:
@@ -99,11 +104,12 @@ def _check(name: str, folder: str, environment: Mapping[str, str]) -> None:
     with open(os.path.join(folder, name), "rb") as sidecar:
         done = subprocess.run(command.argv, cwd=folder, env=environment, stdin=sidecar, capture_output=True, text=True)
     if done.returncode != 0:
-        raise StepError(f"sign: the signature that was made does not fit its file: {done.stdout}{done.stderr}".rstrip())
+        said = f"{done.stdout}{done.stderr}".rstrip()
+        raise StepError("signature-does-not-fit", f"sign: the signature that was made does not fit its file: {said}")
 
 
 def _signature(file: Path, program: str) -> bytes:
     content = file.read_bytes() if file.exists() else b""
     if not content:
-        raise StepError(f"sign: {program} ended well, but made no {file.name}")
+        raise StepError("file-not-made", f"sign: {program} ended well, but made no {file.name}")
     return content

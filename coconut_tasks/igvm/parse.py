@@ -69,33 +69,37 @@ class IgvmFile:
         at, end, section = fixed.variable_header_offset, fixed.file_data_offset, 0
         while at < end:
             if end - at < 8:
-                raise IgvmError(at, f"{end - at} bytes of a header", "a type and a length, 8 bytes")
+                raise IgvmError("igvm-header", at, f"{end - at} bytes of a header", "a type and a length, 8 bytes")
             header_type, length = _TYPE_AND_LENGTH.unpack_from(data, at)
             if length > end - at - 8:
                 raise IgvmError(
+                    "igvm-header",
                     at + 4,
                     f"a header of {length} bytes",
                     f"at most {end - at - 8} bytes, where the variable headers end",
                 )
             following = at + 8 + (length + 7 & ~7)
             if following > end:
-                raise IgvmError(at + 4, f"a header of {length} bytes that ends the headers", "padding to 8 bytes")
+                raise IgvmError(
+                    "igvm-header", at + 4, f"a header of {length} bytes that ends the headers", "padding to 8 bytes"
+                )
             if header_type & OPTIONAL:
                 yield OptionalHeader(at, header_type, length)
             else:
                 known = _READERS.get(header_type)
                 if known is None:
-                    raise IgvmError(at, f"a header of type {header_type:#x}", _known_types(header_type))
+                    raise IgvmError("igvm-header", at, f"a header of type {header_type:#x}", _known_types(header_type))
                 own, size, read = known
                 if own < section:
                     raise IgvmError(
+                        "igvm-header",
                         at,
                         f"a {_SECTIONS[own][0]} header ({NAMES[header_type]}) behind {_SECTIONS[section][0]} headers",
                         "platforms, then initialization headers, then directives",
                     )
                 section = own
                 if size is not None and length != size:
-                    raise IgvmError(at + 4, f"a {NAMES[header_type]} of {length} bytes", f"{size} bytes")
+                    raise IgvmError("igvm-header", at + 4, f"a {NAMES[header_type]} of {length} bytes", f"{size} bytes")
                 yield read(self, at, at + 8, length)
             at = following
 
@@ -108,6 +112,7 @@ class IgvmFile:
         first, total = self.fixed.file_data_offset, self.fixed.total_file_size
         if file_offset < first or file_offset + size > total:
             raise IgvmError(
+                "igvm-data",
                 offset,
                 f"{what}: {size} bytes of data at {file_offset:#x}",
                 f"file data is from {first:#x} to {total:#x}",
@@ -127,15 +132,19 @@ def parse(data: bytes | bytearray | memoryview) -> IgvmFile:
     fixed_size = FIXED_SIZE if fixed.format_version == 1 else FIXED_SIZE + _FIXED_V2.size
     start, end = fixed.variable_header_offset, fixed.file_data_offset
     if fixed.total_file_size != size:
-        raise IgvmError(16, f"a file size of {fixed.total_file_size} bytes", f"{size} bytes, what the file has")
+        raise IgvmError(
+            "igvm-cut-off", 16, f"a file size of {fixed.total_file_size} bytes", f"{size} bytes, what the file has"
+        )
     if start < fixed_size or start % 8:
         raise IgvmError(
+            "igvm-header",
             8,
             f"variable headers at {start:#x}",
             f"a multiple of 8 behind the fixed header, from {fixed_size:#x} on",
         )
     if end > size:
         raise IgvmError(
+            "igvm-cut-off",
             12,
             f"variable headers of {fixed.variable_header_size} bytes",
             f"at most {max(size - start, 0)}: the file ends",
@@ -143,7 +152,9 @@ def parse(data: bytes | bytearray | memoryview) -> IgvmFile:
     with_zero = bytes(view[:20]) + bytes(4) + bytes(view[24:fixed_size])
     checksum = zlib.crc32(view[start:end], zlib.crc32(with_zero))
     if fixed.checksum != checksum:
-        raise IgvmError(20, f"checksum {fixed.checksum:#010x}", f"{checksum:#010x}, the CRC32 of the headers")
+        raise IgvmError(
+            "igvm-checksum", 20, f"checksum {fixed.checksum:#010x}", f"{checksum:#010x}, the CRC32 of the headers"
+        )
     return IgvmFile(fixed, view)
 
 
@@ -154,21 +165,23 @@ def fixed_header(data: bytes | memoryview) -> FixedHeader:
         IgvmError: they are not those of an IGVM file of version 1 or 2.
     """
     if len(data) < FIXED_SIZE:
-        raise IgvmError(0, f"a file of {len(data)} bytes", f"an IGVM file has a fixed header of {FIXED_SIZE} bytes")
+        raise IgvmError(
+            "not-igvm", 0, f"a file of {len(data)} bytes", f"an IGVM file has a fixed header of {FIXED_SIZE} bytes"
+        )
     magic, version, offset, size, total, checksum = _FIXED.unpack_from(data, 0)
     if magic != MAGIC:
-        raise IgvmError(0, f"{magic!r}", "an IGVM file begins with b'IGVM'")
+        raise IgvmError("not-igvm", 0, f"{magic!r}", "an IGVM file begins with b'IGVM'")
     if version == 1:
         return FixedHeader(version, offset, size, total, checksum)
     if version != 2:
-        raise IgvmError(4, f"format version {version}", "1 or 2")
+        raise IgvmError("igvm-version", 4, f"format version {version}", "1 or 2")
     if len(data) < FIXED_SIZE + _FIXED_V2.size:
-        raise IgvmError(0, f"a file of {len(data)} bytes", "the fixed header of version 2 has 32 bytes")
+        raise IgvmError("not-igvm", 0, f"a file of {len(data)} bytes", "the fixed header of version 2 has 32 bytes")
     architecture, page_size = _FIXED_V2.unpack_from(data, FIXED_SIZE)
     if architecture not in ARCHITECTURES:
-        raise IgvmError(24, f"architecture {architecture}", "0 (x64) or 1 (AArch64)")
+        raise IgvmError("igvm-field", 24, f"architecture {architecture}", "0 (x64) or 1 (AArch64)")
     if page_size < 4096 or page_size & page_size - 1:
-        raise IgvmError(28, f"a page size of {page_size} bytes", "a power of 2 from 4096 on")
+        raise IgvmError("igvm-field", 28, f"a page size of {page_size} bytes", "a power of 2 from 4096 on")
     return FixedHeader(version, offset, size, total, checksum, architecture, page_size)
 
 
@@ -190,7 +203,7 @@ def _relocatable_region(file: IgvmFile, offset: int, at: int, length: int) -> Re
     _aligned(offset, "relocatable region", "size", region.relocation_region_size)
     _aligned(offset, "relocatable region", "alignment", region.relocation_alignment)
     if not region.relocation_alignment:
-        raise IgvmError(offset, "relocatable region: alignment 0", "a multiple of 0x1000")
+        raise IgvmError("igvm-field", offset, "relocatable region: alignment 0", "a multiple of 0x1000")
     for gpa in (region.relocation_region_gpa, region.minimum_relocation_gpa, region.maximum_relocation_gpa):
         _aligned(offset, "relocatable region", "address", gpa, region.relocation_alignment)
     _vtl(offset, "relocatable region", region.vtl)
@@ -205,7 +218,7 @@ def _page_table_relocation(file: IgvmFile, offset: int, at: int, length: int) ->
     for name, value in (("address", gpa), ("size", size), ("used size", used_size)):
         _aligned(offset, what, name, value)
     if used_size > size:
-        raise IgvmError(offset, f"{what}: {used_size:#x} bytes are used", f"at most its size, {size:#x}")
+        raise IgvmError("igvm-field", offset, f"{what}: {used_size:#x} bytes are used", f"at most its size, {size:#x}")
     return PageTableRelocation(offset, mask, vp_index, vtl, gpa, size, used_size)
 
 
@@ -226,7 +239,10 @@ def _cca_policy(file: IgvmFile, offset: int, at: int, length: int) -> CcaPolicy:
     _zero(offset, "CCA policy", int.from_bytes(reserved2))
     if zeroes & ones:
         raise IgvmError(
-            offset, f"CCA policy: bits {zeroes & ones:#x} must be both 0 and 1", "each attribute is one of them"
+            "igvm-field",
+            offset,
+            f"CCA policy: bits {zeroes & ones:#x} must be both 0 and 1",
+            "each attribute is one of them",
         )
     return CcaPolicy(offset, mask, zeroes, ones, algorithm, lfa)
 
@@ -235,7 +251,7 @@ def _version_string(file: IgvmFile, offset: int, at: int, length: int) -> Versio
     try:
         return VersionString(offset, str(file.data[at : at + length], "utf-8"))
     except UnicodeDecodeError as error:
-        raise IgvmError(offset, f"version string: no UTF-8 at byte {error.start}", "UTF-8") from error
+        raise IgvmError("igvm-field", offset, f"version string: no UTF-8 at byte {error.start}", "UTF-8") from error
 
 
 def _parameter_area(file: IgvmFile, offset: int, at: int, length: int) -> ParameterArea:
@@ -255,7 +271,7 @@ def _page_data(file: IgvmFile, offset: int, at: int, length: int) -> PageData:
         # Also of a page of 2 MiB: loaders read the first 4 KiB.
         file.content(offset, file_offset, page_size, "page data")
     if data_type not in PAGE_DATA_TYPES:
-        raise IgvmError(offset, f"page data of type {data_type}", "0 to 3")
+        raise IgvmError("igvm-field", offset, f"page data of type {data_type}", "0 to 3")
     if reserved:
         _zero(offset, "page data", reserved)
     return PageData(offset, gpa, mask, file_offset, flags, data_type)
@@ -348,14 +364,14 @@ def _known_types(header_type: int) -> str:
 
 def _aligned(offset: int, what: str, name: str, value: int, alignment: int = 4096) -> None:
     if value % alignment:
-        raise IgvmError(offset, f"{what}: {name} {value:#x}", f"a multiple of {alignment:#x}")
+        raise IgvmError("igvm-field", offset, f"{what}: {name} {value:#x}", f"a multiple of {alignment:#x}")
 
 
 def _zero(offset: int, what: str, reserved: int) -> None:
     if reserved:
-        raise IgvmError(offset, f"{what}: {reserved:#x} in a reserved field", "0")
+        raise IgvmError("igvm-field", offset, f"{what}: {reserved:#x} in a reserved field", "0")
 
 
 def _vtl(offset: int, what: str, vtl: int) -> None:
     if vtl not in _VTLS:
-        raise IgvmError(offset, f"{what}: VTL {vtl}", "0, 1 or 2")
+        raise IgvmError("igvm-field", offset, f"{what}: VTL {vtl}", "0, 1 or 2")

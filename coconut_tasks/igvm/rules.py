@@ -105,9 +105,14 @@ class Rules:
         self._tolerant = tolerant
         fixed = file.fixed
         if fixed.page_size != PAGE_SIZE:
-            raise IgvmError(28, f"a page size of {fixed.page_size} bytes", f"{PAGE_SIZE}; crate igvm reads no other")
+            raise IgvmError(
+                "igvm-not-read",
+                28,
+                f"a page size of {fixed.page_size} bytes",
+                f"{PAGE_SIZE}; crate igvm reads no other",
+            )
         if not tolerant and fixed.file_data_offset >= fixed.total_file_size:
-            raise IgvmError(16, "no file data", "crate igvm reads only files that have some")
+            raise IgvmError("igvm-not-read", 16, "no file data", "crate igvm reads only files that have some")
         self._types: set[int] = set()
         """Platform types that were declared."""
         self._platforms: dict[int, int] = {}
@@ -149,17 +154,18 @@ class Rules:
                 self._optional(header)
             case CorimData() | VersionString() if not self._tolerant:
                 name = NAMES[header.header_type] if isinstance(header, CorimData) else "version string"
-                raise IgvmError(header.offset, f"a {name}", "crate igvm 0.5 does not read it")
+                raise IgvmError("igvm-not-read", header.offset, f"a {name}", "crate igvm 0.5 does not read it")
             case _:
                 pass
 
     def end(self) -> None:
         """Raises IgvmError if something is missing."""
         if not self._types:
-            raise IgvmError(self._file.fixed.variable_header_offset, "no platform", "at least one")
+            raise IgvmError("igvm-platform", self._file.fixed.variable_header_offset, "no platform", "at least one")
         for (mask, vp_index, vtl), offset in self._relocated.items():
             if vp_index or not mask & self._contexts.get(vtl, 0):
                 raise IgvmError(
+                    "igvm-relocation",
                     offset,
                     f"a relocation of the state of processor {vp_index}, VTL {vtl}, mask {mask:#x}",
                     "one for which there is a VSM context of processor 0",
@@ -172,37 +178,53 @@ class Rules:
     def _declare(self, header: ParameterArea) -> None:
         if header.parameter_area_index in self._areas:
             raise IgvmError(
-                header.offset, f"parameter area {header.parameter_area_index} is declared again", "an index that is new"
+                "igvm-parameters",
+                header.offset,
+                f"parameter area {header.parameter_area_index} is declared again",
+                "an index that is new",
             )
         self._areas[header.parameter_area_index] = True
 
     def _optional(self, header: OptionalHeader) -> None:
         if not self._tolerant or header.header_type & ~OPTIONAL in _WITH_CONTENT:
             raise IgvmError(
-                header.offset, f"a header of type {header.header_type:#x}", "crate igvm reads no optional header"
+                "igvm-not-read",
+                header.offset,
+                f"a header of type {header.header_type:#x}",
+                "crate igvm reads no optional header",
             )
 
     def _platform(self, header: SupportedPlatform) -> None:
         at, kind, architecture = header.offset, header.platform_type, self._file.fixed.architecture
         if header.compatibility_mask.bit_count() != 1:
-            raise IgvmError(at, f"platform: compatibility mask {header.compatibility_mask:#x}", "one bit")
+            raise IgvmError(
+                "igvm-platform", at, f"platform: compatibility mask {header.compatibility_mask:#x}", "one bit"
+            )
         if header.highest_vtl not in (0, 2):
-            raise IgvmError(at, f"platform: highest VTL {header.highest_vtl}", "0 or 2")
+            raise IgvmError("igvm-platform", at, f"platform: highest VTL {header.highest_vtl}", "0 or 2")
         if kind not in PLATFORMS:
             raise IgvmError(
-                at, f"platform type {kind}", ", ".join(f"{one} ({name})" for one, name in PLATFORMS.items())
+                "igvm-platform",
+                at,
+                f"platform type {kind}",
+                ", ".join(f"{one} ({name})" for one, name in PLATFORMS.items()),
             )
         name = PLATFORMS[kind]
         if header.platform_version != 1:
-            raise IgvmError(at, f"platform {name}: version {header.platform_version}", "1")
+            raise IgvmError("igvm-platform", at, f"platform {name}: version {header.platform_version}", "1")
         if kind in (NATIVE, VSM_ISOLATION) and header.shared_gpa_boundary:
-            raise IgvmError(at, f"platform {name}: shared GPA boundary {header.shared_gpa_boundary:#x}", "0")
+            raise IgvmError(
+                "igvm-platform", at, f"platform {name}: shared GPA boundary {header.shared_gpa_boundary:#x}", "0"
+            )
         if kind != VSM_ISOLATION and architecture != (AARCH64 if kind == CCA else X64):
             raise IgvmError(
-                at, f"platform {name} in a file for {ARCHITECTURES[architecture]}", "the other architecture"
+                "igvm-platform",
+                at,
+                f"platform {name} in a file for {ARCHITECTURES[architecture]}",
+                "the other architecture",
             )
         if kind in self._types:
-            raise IgvmError(at, f"platform {name} is declared again", "each platform once")
+            raise IgvmError("igvm-platform", at, f"platform {name} is declared again", "each platform once")
         self._types.add(kind)
         self._platforms[header.compatibility_mask] = kind
 
@@ -211,6 +233,7 @@ class Rules:
             start, size = header.gpa, header.size
             if header.compatibility_mask & self._page_tables_mask:
                 raise IgvmError(
+                    "igvm-relocation",
                     header.offset,
                     f"page table relocation region: mask {header.compatibility_mask:#x}",
                     f"one region a platform; there are some for {self._page_tables_mask:#x}",
@@ -221,7 +244,10 @@ class Rules:
             start, size = header.relocation_region_gpa, header.relocation_region_size
         if not size or start + size >= _ADDRESS_LIMIT:
             raise IgvmError(
-                header.offset, f"a region of {size:#x} bytes at {start:#x}", "not empty, and below the end of memory"
+                "igvm-relocation",
+                header.offset,
+                f"a region of {size:#x} bytes at {start:#x}",
+                "not empty, and below the end of memory",
             )
         last = start + size - 1
         for bit in range(32):
@@ -233,6 +259,7 @@ class Rules:
                 for other in (before, behind):
                     if other and other[0] <= last and start <= other[1]:
                         raise IgvmError(
+                            "igvm-relocation",
                             header.offset,
                             f"a region from {start:#x} to {last:#x}",
                             f"none that overlaps; one is from {other[0]:#x} to {other[1]:#x}",
@@ -242,11 +269,13 @@ class Rules:
 
     def _cca_policy(self, header: CcaPolicy) -> None:
         if self._file.fixed.architecture != AARCH64:
-            raise IgvmError(header.offset, "a CCA policy in a file for x64", "AArch64")
+            raise IgvmError("igvm-platform", header.offset, "a CCA policy in a file for x64", "AArch64")
         for bit in range(32):
             mask = header.compatibility_mask & 1 << bit
             if mask and self._platforms.get(mask) != CCA:
-                raise IgvmError(header.offset, f"a CCA policy with mask {mask:#x}", "the mask of platform CCA")
+                raise IgvmError(
+                    "igvm-platform", header.offset, f"a CCA policy with mask {mask:#x}", "the mask of platform CCA"
+                )
 
     def _use(self, header: Parameter | ParameterInsert) -> None:
         index = header.parameter_area_index
@@ -254,7 +283,10 @@ class Rules:
         if not waits:
             found = "is not declared" if waits is None else "was inserted before"
             raise IgvmError(
-                header.offset, f"parameter area {index} {found}", "one that is declared, and not inserted yet"
+                "igvm-parameters",
+                header.offset,
+                f"parameter area {index} {found}",
+                "one that is declared, and not inserted yet",
             )
         if isinstance(header, ParameterInsert):
             self._areas[index] = False
@@ -262,6 +294,7 @@ class Rules:
                 inside = region.gpa <= header.gpa < region.gpa + region.size
                 if region.compatibility_mask & header.compatibility_mask and inside:
                     raise IgvmError(
+                        "igvm-parameters",
                         header.offset,
                         f"a parameter area is inserted at {header.gpa:#x}",
                         f"outside of the page tables from {region.gpa:#x} on",
@@ -275,6 +308,7 @@ class Rules:
         if kind not in (SEV_SNP, SEV_ES, NATIVE, SEV, CCA):
             shown = "no single platform" if kind is None else f"platform {PLATFORMS[kind]}"
             raise IgvmError(
+                "igvm-context",
                 header.offset,
                 f"a VP context with mask {header.compatibility_mask:#x}, of {shown}",
                 "the mask of a platform that takes one: all but TDX",
@@ -282,9 +316,19 @@ class Rules:
         page = self._file.content(header.offset, header.file_offset, PAGE_SIZE, "VP context")
         if kind in (SEV_SNP, SEV_ES):
             if header.gpa % PAGE_SIZE:
-                raise IgvmError(header.offset, f"VP context: address {header.gpa:#x}", f"a multiple of {PAGE_SIZE:#x}")
+                raise IgvmError(
+                    "igvm-context",
+                    header.offset,
+                    f"VP context: address {header.gpa:#x}",
+                    f"a multiple of {PAGE_SIZE:#x}",
+                )
         elif any(page[_CCA_CONTEXT_SIZE if kind == CCA else _NATIVE_CONTEXT_SIZE :]):
-            raise IgvmError(header.offset, "VP context: data behind the registers", "zeroes up to the end of the page")
+            raise IgvmError(
+                "igvm-context",
+                header.offset,
+                "VP context: data behind the registers",
+                "zeroes up to the end of the page",
+            )
 
     def _vsm_context(self, header: VpContext) -> None:
         file, at = self._file, header.offset
@@ -292,18 +336,22 @@ class Rules:
         registers = file.content(at, header.file_offset + 4, count * _VBS_REGISTER.size, "VSM context")
         self._registers += count
         if self._registers > MOST_REGISTERS:
-            raise IgvmError(at, f"VSM contexts of {self._registers} registers", f"at most {MOST_REGISTERS} in a file")
+            raise IgvmError(
+                "too-large", at, f"VSM contexts of {self._registers} registers", f"at most {MOST_REGISTERS} in a file"
+            )
         if not count:
-            raise IgvmError(at, "a VSM context without registers", "at least one")
+            raise IgvmError("igvm-context", at, "a VSM context without registers", "at least one")
         if header.vp_index:
-            raise IgvmError(at, f"a VSM context of processor {header.vp_index}", "processor 0")
+            raise IgvmError("igvm-context", at, f"a VSM context of processor {header.vp_index}", "processor 0")
         known = _REGISTERS[file.fixed.architecture]
         vtl = registers[0]
         for other, name in _VBS_REGISTER.iter_unpack(registers):
             if other != vtl:
-                raise IgvmError(at, f"a VSM context with registers of VTL {vtl} and {other}", "one VTL")
+                raise IgvmError("igvm-context", at, f"a VSM context with registers of VTL {vtl} and {other}", "one VTL")
             if name not in known:
-                raise IgvmError(at, f"a VSM context with register {name:#x}", "registers that crate igvm knows")
+                raise IgvmError(
+                    "igvm-context", at, f"a VSM context with register {name:#x}", "registers that crate igvm knows"
+                )
         if vtl > 2:
-            raise IgvmError(at, f"a VSM context of VTL {vtl}", "0, 1 or 2")
+            raise IgvmError("igvm-context", at, f"a VSM context of VTL {vtl}", "0, 1 or 2")
         self._contexts[vtl] = self._contexts.get(vtl, 0) | header.compatibility_mask

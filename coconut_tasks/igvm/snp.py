@@ -191,10 +191,11 @@ def measure(data: bytes | bytearray | memoryview, options: MeasureOptions, see: 
         launch.see(header, rules)
     rules.end()
     if not launch.mask:
-        raise IgvmError(file.fixed.variable_header_offset, "no platform SEV-SNP", "a launch digest needs it")
+        raise IgvmError("no-snp", file.fixed.variable_header_offset, "no platform SEV-SNP", "a launch digest needs it")
     wanted = launch.id_block
     if wanted is not None and options.check_id_block and wanted.ld != launch.digest:
         raise IgvmError(
+            "id-block-differs",
             wanted.offset,
             f"the ID block wants launch digest {wanted.ld.hex()}",
             f"{launch.digest.hex()}, that of the file",
@@ -271,7 +272,12 @@ class _Launch:
         if not kind:
             return
         if page.flags & IS_2MB_PAGE:
-            raise IgvmError(page.offset, f"a page of 2 MiB at {page.gpa:#x}", "pages of 4 KiB; no others are measured")
+            raise IgvmError(
+                "not-measurable",
+                page.offset,
+                f"a page of 2 MiB at {page.gpa:#x}",
+                "pages of 4 KiB; no others are measured",
+            )
         if kind == "normal" and not page.file_offset and self._options.native_zero:
             kind = "zero"
         if kind == "normal":
@@ -286,12 +292,15 @@ class _Launch:
         self._parameter_pages += size // PAGE_SIZE
         if self._parameter_pages > MOST_PARAMETER_PAGES:
             raise IgvmError(
+                "too-large",
                 insert.offset,
                 f"parameter areas of {self._parameter_pages} pages",
                 f"at most {MOST_PARAMETER_PAGES} in a file",
             )
         if insert.gpa + size > _ADDRESS_LIMIT:
-            raise IgvmError(insert.offset, f"{size:#x} bytes of parameters at {insert.gpa:#x}", "addresses of 64 bits")
+            raise IgvmError(
+                "igvm-field", insert.offset, f"{size:#x} bytes of parameters at {insert.gpa:#x}", "addresses of 64 bits"
+            )
         for gpa in range(insert.gpa, insert.gpa + size, PAGE_SIZE):
             self._extend("unmeasured", gpa)
 
@@ -301,13 +310,19 @@ class _Launch:
         if self._options.check_kvm:
             cr0 = int.from_bytes(vmsa[_CR0], "little")
             if self._vmsa_seen:
-                raise IgvmError(context.offset, "KVM check: another VMSA", "one; KVM makes the others itself")
+                raise IgvmError(
+                    "kvm-differs", context.offset, "KVM check: another VMSA", "one; KVM makes the others itself"
+                )
             if context.gpa != _KVM_VMSA_GPA:
                 raise IgvmError(
-                    context.offset, f"KVM check: a VMSA at {context.gpa:#x}", f"{_KVM_VMSA_GPA:#x}, where KVM puts it"
+                    "kvm-differs",
+                    context.offset,
+                    f"KVM check: a VMSA at {context.gpa:#x}",
+                    f"{_KVM_VMSA_GPA:#x}, where KVM puts it",
                 )
             if cr0 not in _KVM_CR0:
                 raise IgvmError(
+                    "kvm-differs",
                     context.offset,
                     f"KVM check: a VMSA with CR0 {cr0:#x}",
                     f"{' or '.join(map(hex, _KVM_CR0))}, with which KVM starts it",
@@ -318,6 +333,7 @@ class _Launch:
     def _before_vmsa(self, header: PageData | ParameterInsert) -> None:
         if self._vmsa_seen and self._options.check_kvm:
             raise IgvmError(
+                "kvm-differs",
                 header.offset,
                 f"KVM check: a page at {header.gpa:#x} behind the VMSA",
                 "the VMSA last, as KVM measures it",

@@ -207,7 +207,10 @@ class Fingerprints:
             raise self._error(error) from error
 
     def _error(self, error: sqlite3.Error) -> StepError:
-        return StepError(f"what cargo's artifacts were made of cannot be written down: {self._path}: {error}")
+        return StepError(
+            "artifacts-not-recorded",
+            f"what cargo's artifacts were made of cannot be written down: {self._path}: {error}",
+        )
 
 
 def _linked_ns(path: str) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.effects.place import read_object, write_cache
+from coconut_tasks.errors import Fault
 from coconut_tasks.inputs.cargo_config import configurations
 from coconut_tasks.inputs.environment import cargo_home, rustup_home
 from coconut_tasks.inputs.text import read_text
@@ -133,7 +134,7 @@ def find_toolchain(tree: str, environment: Mapping[str, str], cache: Path, name:
     return toolchain
 
 
-def toolchain_fault(tree: str, environment: Mapping[str, str], name: str | None = None) -> str:
+def toolchain_fault(tree: str, environment: Mapping[str, str], name: str | None = None) -> Fault:
     """Why there is no toolchain that works, with what would help."""
     plus = [f"+{name}"] if name else []
     what = f"the Rust toolchain '{name}' does not run" if name else "cargo and rustc do not run in the tree"
@@ -146,12 +147,13 @@ def toolchain_fault(tree: str, environment: Mapping[str, str], name: str | None 
         try:
             done = subprocess.run(argv, cwd=tree, env=dict(environment), capture_output=True, text=True)
         except OSError as error:
-            return f"{argv[0]} does not run: {error.strerror}: {how}"
+            return Fault("toolchain-does-not-run", f"{argv[0]} does not run: {error.strerror}: {how}")
         if name and _NOT_RUSTUPS.search(done.stderr):
             cargo = find_program("cargo", tree, environment)
-            return (
+            return Fault(
+                "toolchain-missing",
                 f"the Rust toolchain '{name}' is not there: {cargo} is neither rustup's nor of that toolchain, and "
-                f"{rustup_home(environment)}/toolchains has none that runs: {_by_rustup(f'toolchain install {name}', environment)}"
+                f"{rustup_home(environment)}/toolchains has none that runs: {_by_rustup(f'toolchain install {name}', environment)}",
             )
         if done.returncode != 0:
             # rustup says itself what would help, as: help: run `rustup toolchain install 1.80.0` to install it
@@ -159,11 +161,12 @@ def toolchain_fault(tree: str, environment: Mapping[str, str], name: str | None 
             said = next(
                 (line.removeprefix("error: ") for line in done.stderr.splitlines() if line.strip()), "it said nothing"
             )
-            return f"{what}: {advice.group(1) if advice else how} (`{shlex.join(argv)}` says: {said})"
-    return f"{what}: {how}"
+            told = f"{what}: {advice.group(1) if advice else how} (`{shlex.join(argv)}` says: {said})"
+            return Fault("toolchain-does-not-run", told)
+    return Fault("toolchain-does-not-run", f"{what}: {how}")
 
 
-def overlooked_choice(tree: str, environment: Mapping[str, str], toolchain: Toolchain) -> str | None:
+def overlooked_choice(tree: str, environment: Mapping[str, str], toolchain: Toolchain) -> Fault | None:
     """That the tree names another toolchain than cargo runs, where cargo is not rustup's and so reads no toolchain file."""
     for folder in (Path(tree), *Path(tree).parents):
         for file in (folder / "rust-toolchain", folder / "rust-toolchain.toml"):  # in rustup's order
@@ -178,9 +181,10 @@ def overlooked_choice(tree: str, environment: Mapping[str, str], toolchain: Tool
             if not _NOT_RUSTUPS.search(_run(["cargo", "+of-no-name", "-V"], tree, environment).stderr):
                 return None
             cargo = find_program("cargo", tree, environment)
-            return (
-                f"{file} asks for the Rust toolchain '{channel}', and only rustup reads it: {cargo} is not rustup's, and it is "
-                f"{toolchain.cargo}. Another compiler mostly gives another launch digest"
+            return Fault(
+                "toolchain-overlooked",
+                f"note: {file} asks for the Rust toolchain '{channel}', and only rustup reads it: {cargo} is not rustup's, and it is "
+                f"{toolchain.cargo}. Another compiler mostly gives another launch digest",
             )
     return None
 
@@ -198,13 +202,14 @@ def _channel(text: str) -> str | None:
     return found if isinstance(found, str) and re.fullmatch(r"[\w.-]+", found) else None
 
 
-def target_fault(toolchain: Toolchain, triple: str, environment: Mapping[str, str], name: str | None = None) -> str:
+def target_fault(toolchain: Toolchain, triple: str, environment: Mapping[str, str], name: str | None = None) -> Fault:
     """That a toolchain cannot build for a target, with what would help."""
     what = f"the Rust target {triple} is not installed"
     add = f"target add {triple}" + (f" --toolchain {name}" if name else "")
     if toolchain.sysroot.startswith(os.path.join(rustup_home(environment), "toolchains", "")):
-        return f"{what}: rustup {add}"
-    return f"{what}, and the Rust toolchain {toolchain.sysroot} is not rustup's: {_by_rustup(add, environment)}"
+        return Fault("target-missing", f"{what}: rustup {add}")
+    how = _by_rustup(add, environment)
+    return Fault("target-missing", f"{what}, and the Rust toolchain {toolchain.sysroot} is not rustup's: {how}")
 
 
 def _by_rustup(words: str, environment: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from posixpath import normpath
 
 from coconut_tasks.dataclass import dataclass
-from coconut_tasks.errors import UsageError, did_you_mean
+from coconut_tasks.errors import Fault, UsageError, did_you_mean
 from coconut_tasks.plan.context import PlanContext
 from coconut_tasks.plan.firmware import plan_firmware
 from coconut_tasks.plan.fs import plan_fs
@@ -28,7 +28,7 @@ class Plan:
     """All steps of a run, each before those that read what it makes, and what the user should be told about it."""
 
     steps: tuple[Step, ...]
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Fault, ...] = ()
 
 
 def plan_recipe(recipe: Recipe, context: PlanContext) -> tuple[Step, ...]:
@@ -76,7 +76,7 @@ def plan_recipes(recipes: Sequence[Recipe], context: PlanContext) -> Plan:
             publisher |= dict.fromkeys((place for _, place in step.publish), step)
     clashes = list(_clashes(planned.values(), label_of))
     if clashes:
-        raise UsageError("\n".join(dict.fromkeys(clashes)))
+        raise UsageError.of(dict.fromkeys(clashes))
     counts = Counter(step.name for step in planned.values())
     taken = set(counts)
     steps = []
@@ -90,16 +90,19 @@ def plan_recipes(recipes: Sequence[Recipe], context: PlanContext) -> Plan:
     return Plan(tuple(steps), (*_unused_features(recipes, steps, context), *_without_init(recipes)))
 
 
-def _without_init(recipes: Iterable[Recipe]) -> Iterator[str]:
+def _without_init(recipes: Iterable[Recipe]) -> Iterator[Fault]:
     """SVSM's kernel starts ``/init``, and the guest fails where there is none (its ``kernel/src/svsm.rs``)."""
     for recipe in recipes:
         starts = recipe.kernel.svsm.type is BuildType.CARGO  # a test kernel does not, nor need one that make builds
         if starts and recipe.modules and not any(module.path == "init" for module in recipe.modules):
             paths = ", ".join(f"/{module.path}" for module in recipe.modules)
-            yield f"{recipe.source}: nothing is at /init in the file-system image, which SVSM starts: there is {paths}"
+            yield Fault(
+                "no-init",
+                f"{recipe.source}: nothing is at /init in the file-system image, which SVSM starts: there is {paths}",
+            )
 
 
-def _clashes(steps: Iterable[Step], label_of: Mapping[str, str]) -> Iterator[str]:
+def _clashes(steps: Iterable[Step], label_of: Mapping[str, str]) -> Iterator[Fault]:
     """What two recipes want of one place below ``bin/``, or make and this program of one file."""
     steps = list(steps)
     places = [(place, step) for step in steps for _, place in step.publish]
@@ -108,19 +111,27 @@ def _clashes(steps: Iterable[Step], label_of: Mapping[str, str]) -> Iterator[str
             files = "igvm" in (step.stage, other.stage) or "measure" in (step.stage, other.stage)
             recipes = f"{label_of[other.record]} and {label_of[step.record]}"
             if place == other_place and files:
-                yield f"{place}: {recipes} make it differently: one output each"
+                yield Fault("recipes-clash", f"{place}: {recipes} make it differently: one output each")
             elif place.startswith(f"{other_place}/") or other_place.startswith(f"{place}/"):
                 inner, outer = max(place, other_place, key=len), min(place, other_place, key=len)
-                yield f"{inner}: it would be inside of the file {outer}, by {recipes}: an output of its own for each"
+                yield Fault(
+                    "recipes-clash",
+                    f"{inner}: it would be inside of the file {outer}, by {recipes}: an output of its own for each",
+                )
     sources = {
         normpath(step.action.source) for step in steps if isinstance(step.action, FirmwareImage) and step.action.source
     }
     made_by = {normpath(made): step for step in steps for made in step.action.made_in_tree}
     for place, _ in places:
         if made := made_by.get(place):
-            yield f"{place}: {made.name} makes it, but its copy is placed there: another output_file"
+            yield Fault(
+                "made-in-place", f"{place}: {made.name} makes it, but its copy is placed there: another output_file"
+            )
     for file in sources & {*(place for place, _ in places), *made_by}:
-        yield f"{file}: the firmware is to be taken from there, but this run makes it: a file that is there before"
+        yield Fault(
+            "firmware-is-output",
+            f"{file}: the firmware is to be taken from there, but this run makes it: a file that is there before",
+        )
 
 
 def _labels(sources: Sequence[str]) -> list[str]:
@@ -136,15 +147,20 @@ def _labels(sources: Sequence[str]) -> list[str]:
     return [numbers.get(source, labels[source]) for source in sources]
 
 
-def _unused_features(recipes: Sequence[Recipe], steps: Iterable[Step], context: PlanContext) -> Iterator[str]:
+def _unused_features(recipes: Sequence[Recipe], steps: Iterable[Step], context: PlanContext) -> Iterator[Fault]:
     components = {component.name: component for recipe in recipes for component in _components(recipe)}
     built = components.keys() | {step.component for step in steps if step.stage == "tool"}
     for entry in context.options.features:
         made = entry.package in components and components[entry.package].type is BuildType.MAKE
         if entry.package not in built:
-            yield f"{entry}: not used: no item of the recipe is called '{entry.package}'{did_you_mean(entry.package, built)}"
+            nearest = did_you_mean(entry.package, built)
+            yield Fault(
+                "unused-feature", f"{entry}: not used: no item of the recipe is called '{entry.package}'{nearest}"
+            )
         elif context.options.all_features and not made:  # make has no such choice, so it gets the features by name
-            yield f"{entry}: not used: ALL_FEATURES takes the place of every other choice of features"
+            yield Fault(
+                "unused-feature", f"{entry}: not used: ALL_FEATURES takes the place of every other choice of features"
+            )
 
 
 def _components(recipe: Recipe) -> tuple[Component, ...]:

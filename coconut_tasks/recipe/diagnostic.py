@@ -12,6 +12,8 @@ Path = tuple[str | int, ...]
 class Diagnostic:
     """One thing that is wrong; ``wrong`` and ``allowed`` as in ``Problem``."""
 
+    id: str
+    """As in ``Fault``."""
     path: Path
     wrong: str
     allowed: str

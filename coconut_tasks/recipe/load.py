@@ -52,23 +52,23 @@ def check(source: str, data: bytes, *, lenient: bool = False, warn: Callable[[Pr
     def place(position: Position) -> str:
         return f"{source}:{position.line}:{position.column}"
 
-    def sort_in(diagnostic: Diagnostic, rule: str) -> None:
+    def sort_in(diagnostic: Diagnostic) -> None:
         pointer = ""
         for part in diagnostic.path:
             pointer = child(pointer, part)
         position = (document.keys if diagnostic.at_key else document.values)[pointer]
         harmless = diagnostic.warning or (diagnostic.passed_over and lenient)
-        found = Problem(place(position), printable(pointer), diagnostic.wrong, diagnostic.allowed, rule)
+        found = Problem(diagnostic.id, place(position), printable(pointer), diagnostic.wrong, diagnostic.allowed)
         (warnings if harmless else errors).append((position, found))
 
     for diagnostic in schema_diagnostics(document.value):
-        sort_in(diagnostic, "unknown-field" if diagnostic.passed_over else "schema")
+        sort_in(diagnostic)
     for diagnostic in rule_diagnostics(document.value):
-        sort_in(diagnostic, "rule")
+        sort_in(diagnostic)
     for pointer, first, again in document.duplicates:
         wrong = f"the same name is already on line {first.line}, column {first.column}"
         allowed = "each name once in an object" + (", and the last one counts" if lenient else "")
-        found = Problem(place(again), printable(pointer), wrong, allowed, "duplicate-name")
+        found = Problem("duplicate-name", place(again), printable(pointer), wrong, allowed)
         (warnings if lenient else errors).append((again, found))
     for _, problem in sorted(warnings, key=lambda pair: pair[0]):
         warn(problem)

@@ -64,9 +64,9 @@ def parse(source: str, data: bytes) -> Document:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
         reader.at = len(data[: error.start].decode("utf-8"))
-        reader.fail("", f"the byte 0x{data[error.start]:02X} is not UTF-8", "UTF-8 text")
+        reader.fail("not-utf-8", "", f"the byte 0x{data[error.start]:02X} is not UTF-8", "UTF-8 text")
     if data.startswith(codecs.BOM_UTF8):
-        reader.fail("", "the file begins with a byte-order mark", "UTF-8 text without it")
+        reader.fail("byte-order-mark", "", "the file begins with a byte-order mark", "UTF-8 text without it")
     return reader.document()
 
 
@@ -96,16 +96,18 @@ class _Reader:
         self.skip_space("")
         if self.at == len(self.text):
             self.at = 0
-            self.fail("", "the file is empty", "a JSON object")
+            self.fail("empty-file", "", "the file is empty", "a JSON object")
         value = self.value("", 1)
         self.skip_space("")
         if self.at < len(self.text):
-            self.fail("", f"{self.found()} after the end of the value", "one value, and nothing after it")
+            self.fail(
+                "text-after-end", "", f"{self.found()} after the end of the value", "one value, and nothing after it"
+            )
         return Document(value, self.values, self.keys, tuple(self.duplicates))
 
     def value(self, pointer: str, depth: int) -> Any:
         if depth > MAX_DEPTH:
-            self.fail("", f"more than {MAX_DEPTH} levels inside each other", "fewer levels")
+            self.fail("too-deep", "", f"more than {MAX_DEPTH} levels inside each other", "fewer levels")
         self.values[pointer] = self.position()
         match self.text[self.at : self.at + 1]:
             case "{":
@@ -115,10 +117,10 @@ class _Reader:
             case '"':
                 return self.string(pointer)
             case "'":
-                self.fail(pointer, self.found(), "text in double quotes")
+                self.fail("single-quote", pointer, self.found(), "text in double quotes")
         match = _WORD.match(self.text, self.at)
         if match is None:
-            self.fail(pointer, f"{self.found()} where a value belongs", _A_VALUE)
+            self.fail("no-json-value", pointer, f"{self.found()} where a value belongs", _A_VALUE)
         word = match.group()
         value = _CONSTANTS[word] if word in _CONSTANTS else self.number(pointer, word)
         self.at = match.end()
@@ -127,15 +129,16 @@ class _Reader:
     def number(self, pointer: str, word: str) -> int | float:
         match = _NUMBER.fullmatch(word)
         if match is None and word[0] in "0123456789+-.":
-            self.fail(pointer, f"{self.found()} is not a JSON number", "a decimal number, as 3")
+            self.fail("no-json-number", pointer, f"{self.found()} is not a JSON number", "a decimal number, as 3")
         if match is None:
-            self.fail(pointer, f"{self.found()} is not a JSON value", _A_VALUE + did_you_mean(word, _CONSTANTS))
+            allowed = _A_VALUE + did_you_mean(word, _CONSTANTS)
+            self.fail("no-json-value", pointer, f"{self.found()} is not a JSON value", allowed)
         if match.group(1) or match.group(2):
             return float(word)
         try:
             return int(word)
         except ValueError:  # Python's own limit, which keeps a long number from taking minutes.
-            self.fail(pointer, f"a number of {len(word)} digits", "a shorter number")
+            self.fail("no-json-number", pointer, f"a number of {len(word)} digits", "a shorter number")
 
     def object(self, pointer: str, depth: int) -> dict[str, Any]:
         members: dict[str, Any] = {}
@@ -143,7 +146,8 @@ class _Reader:
         opened = self.open(pointer)
         while not self.closes(pointer, "}", "an object", opened, more=bool(members)):
             if self.text[self.at : self.at + 1] != '"':
-                self.fail(pointer, f"{self.found()} where the name of a member belongs", "a name in double quotes")
+                wrong = f"{self.found()} where the name of a member belongs"
+                self.fail("no-json-name", pointer, wrong, "a name in double quotes")
             here = self.position()
             name = self.string(pointer)
             member = child(pointer, name)
@@ -152,7 +156,7 @@ class _Reader:
             self.keys[member] = here
             self.skip_space(member)
             if self.text[self.at : self.at + 1] != ":":
-                self.fail(member, f"{self.found()} after the name of a member", "a colon")
+                self.fail("missing-colon", member, f"{self.found()} after the name of a member", "a colon")
             self.at += 1
             self.skip_space(member)
             members[name] = self.value(member, depth + 1)
@@ -178,18 +182,19 @@ class _Reader:
             self.at += 1
             return True
         if mark == "":
-            self.fail(pointer, f"the file ends inside {noun}", f"a '{close}' for the one on line {opened.line}")
+            allowed = f"a '{close}' for the one on line {opened.line}"
+            self.fail("unfinished-json", pointer, f"the file ends inside {noun}", allowed)
         if not more:
             return False
         if mark != ",":
             wrong = "no comma before this" if mark in '"[{' or _WORD.match(mark) else f"{self.found()} inside {noun}"
-            self.fail(pointer, wrong, f"',' or '{close}'")
+            self.fail("missing-comma", pointer, wrong, f"',' or '{close}'")
         comma = self.at
         self.at += 1
         self.skip_space(pointer)
         if self.text[self.at : self.at + 1] in ("]", "}"):
             found, self.at = self.found(), comma
-            self.fail(pointer, f"a comma before {found}", "no comma after the last one")
+            self.fail("trailing-comma", pointer, f"a comma before {found}", "no comma after the last one")
         return False
 
     def string(self, pointer: str) -> str:
@@ -209,18 +214,19 @@ class _Reader:
                     parts.append(self.escape(pointer))
                 case "" | "\n" | "\r":
                     self.at = opened
-                    self.fail(pointer, "text that does not end on its line", "a double quote at its end")
+                    self.fail(
+                        "unfinished-text", pointer, "text that does not end on its line", "a double quote at its end"
+                    )
                 case _:
-                    self.fail(pointer, f"{self.found()} in text", "an escape, as \\t or \\u0009")
+                    self.fail("unescaped-character", pointer, f"{self.found()} in text", "an escape, as \\t or \\u0009")
 
     def escape(self, pointer: str) -> str:
         match = _ESCAPE.match(self.text, self.at)
         if match is None:
             found = self.text[self.at : self.at + 2]
             found = f"'{found}'" if found.isprintable() else "a backslash"
-            self.fail(
-                pointer, f"{found} is not an escape", '\\" \\\\ \\/ \\b \\f \\n \\r \\t or \\u and four hex digits'
-            )
+            allowed = '\\" \\\\ \\/ \\b \\f \\n \\r \\t or \\u and four hex digits'
+            self.fail("wrong-escape", pointer, f"{found} is not an escape", allowed)
         digits, letter = match.groups()
         if letter:
             self.at = match.end()
@@ -230,7 +236,9 @@ class _Reader:
             self.at = low.end()
             return chr(0x10000 + ((code - 0xD800) << 10) + int(low.group(1), 16) - 0xDC00)
         if 0xD800 <= code < 0xE000:  # No UTF-8 text and no command line can hold it.
-            self.fail(pointer, f"\\u{digits} is half of a character", "both halves of a surrogate pair")
+            self.fail(
+                "half-character", pointer, f"\\u{digits} is half of a character", "both halves of a surrogate pair"
+            )
         self.at = match.end()
         return chr(code)
 
@@ -239,7 +247,7 @@ class _Reader:
         assert space is not None  # It matches the empty text.
         self.at = space.end()
         if self.text.startswith(("//", "/*", "#"), self.at):
-            self.fail(pointer, "a comment", "JSON has no comments")
+            self.fail("json-comment", pointer, "a comment", "JSON has no comments")
 
     def position(self) -> Position:
         line = bisect_right(self.line_starts, self.at)
@@ -257,11 +265,11 @@ class _Reader:
             return f"U+{ord(text[0]):04X}"
         return f"'{text}'" if len(text) <= 30 else f"'{text[:30]}…'"
 
-    def fail(self, pointer: str, wrong: str, allowed: str) -> NoReturn:
+    def fail(self, id: str, pointer: str, wrong: str, allowed: str) -> NoReturn:
         line, column = self.position()
         text = self.text[self.line_starts[line - 1] :].split("\n", 1)[0].rstrip("\r")
         begin = max(0, column - 60)
         text = "".join(c if c.isprintable() else " " for c in text[begin : begin + 100])
         where = f"{self.source}:{line}:{column}"
         picture = f"\n    {text}\n    {' ' * (column - 1 - begin)}^" if text.strip() else ""
-        raise RecipeError([Problem(where, printable(pointer), wrong, allowed + picture, "json-syntax")])
+        raise RecipeError([Problem(id, where, printable(pointer), wrong, allowed + picture)])

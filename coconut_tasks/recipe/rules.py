@@ -34,7 +34,11 @@ def rule_diagnostics(document: object) -> Iterator[Diagnostic]:
         second = [name for name in kernel if name in ("stage2", "bldr")][1]
         wrong = "both stage2 and bldr are here"
         yield Diagnostic(
-            ("kernel", second), wrong, "one loader: bldr in today's trees, stage2 in older ones", at_key=True
+            "two-loaders",
+            ("kernel", second),
+            wrong,
+            "one loader: bldr in today's trees, stage2 in older ones",
+            at_key=True,
         )
     modules = _object(_object(document, "fs"), "modules")
     for name in modules:
@@ -66,7 +70,7 @@ def _characters(path: Path, text: str, *, at_key: bool = False) -> Iterator[Diag
     control = next((c for c in text if ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0), None)
     if control is not None:
         wrong = f"{shown(text)} has the control character U+{ord(control):04X}"
-        yield Diagnostic(path, wrong, "no control characters", at_key=at_key)
+        yield Diagnostic("control-character", path, wrong, "no control characters", at_key=at_key)
 
 
 def _word(path: Path, text: str, *, at_key: bool = False) -> Iterator[Diagnostic]:
@@ -74,13 +78,14 @@ def _word(path: Path, text: str, *, at_key: bool = False) -> Iterator[Diagnostic
     yield from _characters(path, text, at_key=at_key)
     if text.startswith("-"):
         wrong = f"{shown(text)} begins with a dash, so a tool takes it for an option"
-        yield Diagnostic(path, wrong, "a first character that is not a dash", at_key=at_key)
+        yield Diagnostic("leading-dash", path, wrong, "a first character that is not a dash", at_key=at_key)
 
 
 def _variable(path: Path, name: str, *, at_key: bool = False) -> Iterator[Diagnostic]:
     yield from _characters(path, name, at_key=at_key)
     if not name or "=" in name:
-        yield Diagnostic(path, f"{shown(name)} is not the name of a variable", "a name without '='", at_key=at_key)
+        wrong = f"{shown(name)} is not the name of a variable"
+        yield Diagnostic("wrong-variable-name", path, wrong, "a name without '='", at_key=at_key)
 
 
 def _component(path: Path, item: dict[str, Any]) -> Iterator[Diagnostic]:
@@ -92,10 +97,12 @@ def _component(path: Path, item: dict[str, Any]) -> Iterator[Diagnostic]:
         yield from _inside(place, text, "the source tree")
     for place, text in _texts(path, item, *made):
         if "=" in text:
-            yield Diagnostic(place, f"{shown(text)} has '=', so make takes it for a variable", "a name without '='")
+            wrong = f"{shown(text)} has '=', so make takes it for a variable"
+            yield Diagnostic("equal-sign", place, wrong, "a name without '='")
     for place, text in _texts(path, item, "toolchain"):
         if re.search(r"[\s+]", text):
-            yield Diagnostic(place, f"toolchain is {shown(text)}", "a name without white space or '+', as nightly")
+            allowed = "a name without white space or '+', as nightly"
+            yield Diagnostic("wrong-toolchain-name", place, f"toolchain is {shown(text)}", allowed)
     for place, text in _texts(path, item, "features"):
         for feature in dict.fromkeys(split_list(text)):
             yield from _word(place, feature)
@@ -103,7 +110,8 @@ def _component(path: Path, item: dict[str, Any]) -> Iterator[Diagnostic]:
     for name, value in variables.items():
         yield from _variable((*path, "env", name), name, at_key=True)
         if isinstance(value, str) and "\0" in value:
-            yield Diagnostic((*path, "env", name), f"{shown(value)} has the character U+0000", "a value without it")
+            wrong = f"{shown(value)} has the character U+0000"
+            yield Diagnostic("control-character", (*path, "env", name), wrong, "a value without it")
     yield from _fields_of_type(path, item)
 
 
@@ -113,19 +121,22 @@ def _fields_of_type(path: Path, item: dict[str, Any]) -> Iterator[Diagnostic]:
         return  # Nobody knows which fields were meant to be here.
     given = {field for field, value in item.items() if value is not None}
     if type_ == "make" and "output_file" not in given:
-        yield Diagnostic(path, "type is make, but there is no output_file", "an output_file, the make target")
+        wrong = "type is make, but there is no output_file"
+        yield Diagnostic("no-output-file", path, wrong, "an output_file, the make target")
     for field, owner in (("output_file", "make"), ("toolchain", "test")):
         if field in given and type_ != owner:
             wrong = f"{field} is for type {owner}, and type is {type_}"
             # xbuild refuses another toolchain where it would run `cargo build`.
             passed_over = (field, type_) != ("toolchain", "cargo")
+            allowed = f"type {owner}, or no {field}"
             yield Diagnostic(
-                (*path, field), wrong, f"type {owner}, or no {field}", at_key=True, passed_over=passed_over
+                "field-of-other-type", (*path, field), wrong, allowed, at_key=True, passed_over=passed_over
             )
     for field in _CARGO_ONLY:
         if field in given and type_ == "make":
             wrong = f"type is make, which ignores {field}"
-            yield Diagnostic((*path, field), wrong, f"type cargo, or no {field}", at_key=True, warning=True)
+            allowed = f"type cargo, or no {field}"
+            yield Diagnostic("ignored-field", (*path, field), wrong, allowed, at_key=True, warning=True)
 
 
 def _is_module_name(name: str) -> bool:
@@ -137,7 +148,8 @@ def _module_name(name: str) -> Iterator[Diagnostic]:
     yield from _word(path, name, at_key=True)
     if not _is_module_name(name):
         allowed = "the name of a cargo package or binary, without / = : * , and white space"
-        yield Diagnostic(path, f"{shown(name)} cannot be a module's name", allowed, at_key=True)
+        wrong = f"{shown(name)} cannot be a module's name"
+        yield Diagnostic("wrong-module-name", path, wrong, allowed, at_key=True)
 
 
 def _image(modules: dict[str, Any]) -> Iterator[Diagnostic]:
@@ -158,7 +170,7 @@ def _image(modules: dict[str, Any]) -> Iterator[Diagnostic]:
                 continue
             given = item.get("path") is not None
             where: Path = ("fs", "modules", name, "path") if given else ("fs", "modules", name)
-            yield Diagnostic(where, wrong, "a path of its own for each module", at_key=not given)
+            yield Diagnostic("module-paths-clash", where, wrong, "a path of its own for each module", at_key=not given)
         taken.setdefault(place, name)
 
 
@@ -176,14 +188,15 @@ def _image_path(where: Path, text: str) -> Iterator[Diagnostic]:
     yield from _characters(where, text)
     place = posixpath.normpath(text.lstrip("/"))
     if place == ".":
-        yield Diagnostic(where, f"{shown(text)} is the root of the image", "a file in the image, as /init")
+        wrong = f"{shown(text)} is the root of the image"
+        yield Diagnostic("is-a-folder", where, wrong, "a file in the image, as /init")
     elif _leaves(place):
-        yield Diagnostic(where, f"{shown(text)} leaves the image", "a path that stays inside, as /init")
+        wrong = f"{shown(text)} leaves the image"
+        yield Diagnostic("path-leads-out", where, wrong, "a path that stays inside, as /init")
     for part in place.split("/"):
         if part.startswith("-"):
-            yield Diagnostic(
-                where, f"{shown(part)} begins with a dash, so a tool takes it for an option", "no dash there"
-            )
+            wrong = f"{shown(part)} begins with a dash, so a tool takes it for an option"
+            yield Diagnostic("leading-dash", where, wrong, "no dash there")
 
 
 def _firmware(firmware: dict[str, Any]) -> Iterator[Diagnostic]:
@@ -200,7 +213,8 @@ def _firmware(firmware: dict[str, Any]) -> Iterator[Diagnostic]:
             yield from _word((*path, "command", i), word)
         elif "\0" in word:
             # Not the other control characters: an argument may be a script of several lines.
-            yield Diagnostic((*path, "command", i), f"{shown(word)} has the character U+0000", "an argument without it")
+            wrong = f"{shown(word)} has the character U+0000"
+            yield Diagnostic("control-character", (*path, "command", i), wrong, "an argument without it")
 
 
 def _target(path: Path, target: dict[str, Any]) -> Iterator[Diagnostic]:
@@ -209,18 +223,19 @@ def _target(path: Path, target: dict[str, Any]) -> Iterator[Diagnostic]:
         yield from _inside(place, text, "bin/")
         first = posixpath.normpath(text).split("/")[0]
         if first == STATE_FOLDER:
-            yield Diagnostic(place, f"{shown(text)} is in the state folder", f"a path outside {STATE_FOLDER}")
+            wrong = f"{shown(text)} is in the state folder"
+            yield Diagnostic("reserved-output", place, wrong, f"a path outside {STATE_FOLDER}")
         elif first in _OWN_FILES:
-            yield Diagnostic(
-                place, f"bin/{first} is a file of every build", f"a name other than {', '.join(_OWN_FILES)}"
-            )
+            allowed = f"a name other than {', '.join(_OWN_FILES)}"
+            yield Diagnostic("reserved-output", place, f"bin/{first} is a file of every build", allowed)
     for place, text in _texts(path, target, "policy"):
         # A line break at the end is nothing to the schema's pattern: '$' matches before it.
         yield from _characters(place, text)
     platforms = target.get("platforms")
     if "measure" in target and isinstance(platforms, list) and platforms and "snp" not in platforms:
         wrong = "there is no launch digest to print without the platform snp"
-        yield Diagnostic((*path, "measure"), wrong, "snp among the platforms, or no measure", at_key=True, warning=True)
+        allowed = "snp among the platforms, or no measure"
+        yield Diagnostic("nothing-to-measure", (*path, "measure"), wrong, allowed, at_key=True, warning=True)
 
 
 def _outputs(targets: dict[str, Any]) -> Iterator[Diagnostic]:
@@ -241,7 +256,7 @@ def _outputs(targets: dict[str, Any]) -> Iterator[Diagnostic]:
                 continue
             also = f"bin/{clash}" if file == clash else f"bin/{clash}, which is in the way,"
             wrong = f"{what} is bin/{printable(file)}, and {printable(also)} is {written[clash]}"
-            yield Diagnostic(where, wrong, "an output of its own for each target", at_key=not given)
+            yield Diagnostic("outputs-clash", where, wrong, "an output of its own for each target", at_key=not given)
             break  # Two equal outputs have equal digests: said once.
         for file, what in mine.items():
             written.setdefault(file, f"{what} of {name}")
@@ -250,11 +265,11 @@ def _outputs(targets: dict[str, Any]) -> Iterator[Diagnostic]:
 def _inside(path: Path, text: str, folder: str) -> Iterator[Diagnostic]:
     """The name of a file in a folder."""
     if text.startswith("/"):
-        yield Diagnostic(path, f"{shown(text)} is an absolute path", f"a path in {folder}")
+        yield Diagnostic("path-leads-out", path, f"{shown(text)} is an absolute path", f"a path in {folder}")
     elif _leaves(posixpath.normpath(text)):
-        yield Diagnostic(path, f"{shown(text)} leaves {folder}", f"a path in {folder}")
+        yield Diagnostic("path-leads-out", path, f"{shown(text)} leaves {folder}", f"a path in {folder}")
     elif text.endswith(("/", "/.", "/..")) or posixpath.normpath(text) == ".":
-        yield Diagnostic(path, f"{shown(text)} is a folder", "the name of a file")
+        yield Diagnostic("is-a-folder", path, f"{shown(text)} is a folder", "the name of a file")
 
 
 def _leaves(normal: str) -> bool:

@@ -121,41 +121,40 @@ def _wrong_type(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Itera
         allowed += ", without quotes"
     for example in schema.get("examples", [])[:1]:
         allowed += f", as {json.dumps(example)}"
-    yield Diagnostic(path, f"{shown(value)} is not {noun}", allowed)
+    yield Diagnostic("wrong-type", path, f"{shown(value)} is not {noun}", allowed)
 
 
 def _wrong_word(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Diagnostic]:
     # comport has each number twice, as text and as a number.
     words = list(dict.fromkeys(str(word) for word in schema["enum"] if word is not None))
-    yield Diagnostic(
-        path, _is(path, value), either(words) + (did_you_mean(value, words) if isinstance(value, str) else "")
-    )
+    nearest = did_you_mean(value, words) if isinstance(value, str) else ""
+    yield Diagnostic("no-such-choice", path, _is(path, value), either(words) + nearest)
 
 
 def _wrong_pattern(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Diagnostic]:
-    yield Diagnostic(path, _is(path, value), schema["patternErrorMessage"])
+    yield Diagnostic("wrong-form", path, _is(path, value), schema["patternErrorMessage"])
 
 
 def _empty_text(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Diagnostic]:
-    yield Diagnostic(path, _is(path, value), "at least one character")
+    yield Diagnostic("empty-text", path, _is(path, value), "at least one character")
 
 
 def _empty_list(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Diagnostic]:
-    yield Diagnostic(
-        path, _is(path, value), f"at least one of {either(_words(schema))}" if _words(schema) else "at least one entry"
-    )
+    allowed = f"at least one of {either(_words(schema))}" if _words(schema) else "at least one entry"
+    yield Diagnostic("empty-list", path, _is(path, value), allowed)
 
 
 def _repeated(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Diagnostic]:
     for i, entry in enumerate(value):
         if entry in value[:i]:
-            yield Diagnostic((*path, i), f"{path[-1]} has {shown(entry)} again", "each entry once")
+            yield Diagnostic("repeated-entry", (*path, i), f"{path[-1]} has {shown(entry)} again", "each entry once")
 
 
 def _missing(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Diagnostic]:
     for name in schema["required"]:
         if name not in value:
-            yield Diagnostic(path, f"'{name}' is missing", schema["properties"][name]["description"].rstrip("."))
+            what = schema["properties"][name]["description"].rstrip(".")
+            yield Diagnostic("missing-field", path, f"'{name}' is missing", what)
 
 
 def _unknown(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Diagnostic]:
@@ -163,7 +162,8 @@ def _unknown(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator
     for name in value:
         if name not in schema["properties"]:
             allowed = ", ".join(fields) + did_you_mean(name, fields)
-            yield Diagnostic((*path, name), f"{shown(name)} is not a field", allowed, at_key=True, passed_over=True)
+            wrong = f"{shown(name)} is not a field"
+            yield Diagnostic("unknown-field", (*path, name), wrong, allowed, at_key=True, passed_over=True)
 
 
 def _is(path: DocumentPath, value: object) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from coconut_tasks.dataclass import dataclass
-from coconut_tasks.errors import RecipeError, UsageError, did_you_mean
+from coconut_tasks.errors import Fault, RecipeError, UsageError, did_you_mean
 from coconut_tasks.options import parse_switch, split_list
 from coconut_tasks.recipe.load import check
 from coconut_tasks.recipe.model import TARGETS, Platform
@@ -85,7 +85,9 @@ def recipe_text(answers: Answers, schema: str | None = None) -> str:
     try:
         check("", text.encode())
     except RecipeError as error:
-        raise UsageError("\n".join(f"{problem.wrong}: {problem.allowed}" for problem in error.problems)) from error
+        raise UsageError.of(
+            Fault(problem.id, f"{problem.wrong}: {problem.allowed}") for problem in error.problems
+        ) from error
     return text
 
 
@@ -134,7 +136,9 @@ def with_tdx(answers: Answers, text: str) -> Answers:
 def with_loader(answers: Answers, text: str) -> Answers:
     """One loader, or ``none``."""
     if text not in LOADERS:
-        raise UsageError(f"'{text}' is no loader: {either(list(LOADERS))}{did_you_mean(text, LOADERS)}")
+        raise UsageError(
+            "no-such-choice", f"'{text}' is no loader: {either(list(LOADERS))}{did_you_mean(text, LOADERS)}"
+        )
     return replace(answers, loader=text)
 
 
@@ -182,5 +186,5 @@ def _words(noun: str, text: str, right: tuple[str, ...]) -> tuple[str, ...]:
     wrong = [word for word in words if word not in right]
     if wrong or not words:
         found = f"'{wrong[0]}' is no {noun}{did_you_mean(wrong[0], right)}" if wrong else f"no {noun}"
-        raise UsageError(f"{found}: {either(list(right))}")
+        raise UsageError("no-such-choice", f"{found}: {either(list(right))}")
     return words

@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coconut_tasks.errors import UsageError
+from coconut_tasks.errors import Fault, UsageError
 
 if TYPE_CHECKING:
     # Imported where it is used: doit loads every backend that is installed, for any dodo.py.
@@ -121,7 +121,7 @@ class Store:
         """Forget a task, whatever is going on."""
         with self._lock:
             if self._over:
-                raise UsageError("the run is over")
+                raise UsageError("run-is-over", "the run is over")
             record = self._record(task_id)
             self._rows[record] = {}
             if self._connection is not None:
@@ -172,7 +172,7 @@ class Store:
         try:
             self._writable().execute(statement, values)
         except (OSError, sqlite3.Error) as error:
-            raise UsageError(f"the records cannot be written: {self.name}: {error}") from error
+            raise UsageError("records-not-writable", f"the records cannot be written: {self.name}: {error}") from error
 
     def _writable(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -211,8 +211,9 @@ class Store:
 
     def _unusable(self, error: Exception) -> UsageError:
         return UsageError(
+            "records-not-writable",
             f"the records cannot be opened: {self.name}: {error}: can the output folder be written? "
-            "Another is named with BIN= (coconut-build --bin)"
+            "Another is named with BIN= (coconut-build --bin)",
         )
 
     def _connect(self) -> sqlite3.Connection:
@@ -230,10 +231,11 @@ class Store:
         Path(self.name).replace(aside)
         for end in ("-wal", "-shm"):
             Path(self.name + end).unlink(missing_ok=True)
-        print(
+        note = Fault(
+            "records-set-aside",
             f"note: the records in {self.name} are not usable ({why}); set aside as {aside}, all is built again",
-            file=sys.stderr,
         )
+        print(note.shown, file=sys.stderr)
         self._rows = {}
         return self._open()
 

@@ -11,16 +11,6 @@ from coconut_tasks import __version__
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import Problem
 
-RULES: Mapping[str, str] = {
-    "unreadable-file": "A recipe is a file that can be read.",
-    "json-syntax": "A recipe is JSON in UTF-8, without comments.",
-    "schema": "Each field has a value of the type and range that the recipe reference says.",
-    "unknown-field": "A recipe has only fields of the recipe format.",
-    "duplicate-name": "Each name stands once in an object.",
-    "rule": "Names fit the tools that get them, paths stay in their place, and outputs do not clash.",
-}
-"""Every word that ``Problem.rule`` can be, and what keeps to it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Reported:
@@ -44,7 +34,7 @@ class Reported:
 
 def as_text(found: Iterable[Reported]) -> list[str]:
     """``file:line:column: /pointer: wrong: allowed``, as editors and compilers write it."""
-    return [f"{'warning: ' if one.level == 'warning' else ''}{one.problem}" for one in found]
+    return [f"{'warning: ' if one.level == 'warning' else ''}{one.problem.fault.shown}" for one in found]
 
 
 def summary(found: Sequence[Reported], recipes: int) -> str:
@@ -63,25 +53,31 @@ def as_github(found: Iterable[Reported]) -> list[str]:
     lines = []
     for one in found:
         file, line, column = one.where
-        title = f"recipe: {one.problem.rule}"
+        title = f"recipe: {one.problem.id}"
         properties = {"file": file, "line": line, "col": column, "title": title}
         said = ",".join(f"{name}={_property(str(value))}" for name, value in properties.items())
         lines.append(f"::{one.level} {said}::{_data(one.message)}")
     return lines
 
 
-def as_sarif(found: Sequence[Reported]) -> str:
-    """A SARIF log with one run. Columns are characters; the URI of a relative path is relative."""
-    rules = list(RULES)
+def as_sarif(found: Sequence[Reported], about: Mapping[str, tuple[str, str]]) -> str:
+    """A SARIF log with one run; ``about`` has, for the ID of each problem, what it means and what helps.
+
+    Columns are characters; the URI of a relative path is relative.
+    """
+    rules = sorted({one.problem.id for one in found})
     driver = {
         "name": "coconut-tasks",
         "version": __version__,
-        "rules": [{"id": rule, "shortDescription": {"text": text}} for rule, text in RULES.items()],
+        "rules": [
+            {"id": rule, "shortDescription": {"text": about[rule][0]}, "help": {"text": about[rule][1]}}
+            for rule in rules
+        ],
     }
     run = {
         "tool": {"driver": driver},
         "columnKind": "unicodeCodePoints",
-        "results": [_result(one, rules.index(one.problem.rule)) for one in found],
+        "results": [_result(one, rules.index(one.problem.id)) for one in found],
     }
     log = {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}
     return json.dumps(log, indent=2)
@@ -91,7 +87,7 @@ def _result(one: Reported, index: int) -> dict[str, Any]:
     file, line, column = one.where
     uri = f"file://{quote(file)}" if file.startswith("/") else quote(file.removeprefix("./"), safe="/")
     return {
-        "ruleId": one.problem.rule,
+        "ruleId": one.problem.id,
         "ruleIndex": index,
         "level": one.level,
         "message": {"text": one.message},

@@ -89,8 +89,9 @@ def cargo_config(prefixes: Sequence[Prefix], target: str, flags: Flags) -> str:
         if isinstance(theirs, str):
             if blank := next((path for path, _ in prefixes if any(map(str.isspace, path))), None):
                 raise StepError(
+                    "blank-in-a-flag",
                     f"REPRODUCIBLE: '{blank}' has a blank in it, and rustflags of {table} in cargo's configuration is one text, "
-                    "which is split at blanks: write it as a list"
+                    "which is split at blanks: write it as a list",
                 )
             lines.append(f"rustflags = {_toml(' '.join([theirs, *ours]))}")
         else:

@@ -7,11 +7,13 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from doit.cmd_base import Command
+from doit.cmd_base import Command, DoitCmdBase
 from doit.cmd_help import Help as DoitHelp
 from doit.cmdparse import CmdOption, CmdParse, CmdParseError
+from doit.exceptions import InvalidDodoFile
 
 from coconut_tasks.errors import EXIT_USAGE, CoconutError, UsageError, did_you_mean, tell
 from coconut_tasks.options import VARIABLES, assignments, process_words
@@ -48,13 +50,17 @@ _SECTIONS = {"task loader": "which dodo.py"}
 _WIDTH = 100
 
 
+class WrongChoice(CmdParseError):  # type: ignore[misc]
+    """A value that is none of an option's choices, in our own words."""
+
+
 class Option(CmdOption):  # type: ignore[misc]
     """An option whose wrong value is told as our other mistakes are."""
 
     def validate_choice(self, given_value: str) -> None:
         """Raises CmdParseError with what is allowed, and the nearest right word."""
         if given_value not in self.choices:
-            raise CmdParseError(f"--{self.long}: {none_of(given_value, self.choices)}")
+            raise WrongChoice(f"--{self.long}: {none_of(given_value, self.choices)}")
 
 
 def none_of(word: str, right: Mapping[str, str]) -> str:
@@ -98,7 +104,7 @@ class OwnCommand(Command):  # type: ignore[misc]
             sys.stdout.flush()  # here, where a closed pipe can be told from an error
             return int(status)
         except CmdParseError as error:
-            tell(UsageError(parse_error(error, self.name, self.cmdparser)))
+            tell(parse_error(error, self.name, self.cmdparser))
             return EXIT_USAGE
         except BrokenPipeError:
             return nobody_reads()
@@ -121,18 +127,19 @@ class OwnCommand(Command):  # type: ignore[misc]
                 values[name] = value
             elif name in VARIABLES:
                 takes = ", ".join(self.variables) or "no variables"
-                raise UsageError(f"{name}: {self.name} does not look at it: it takes {takes}")
+                raise UsageError("variable-not-used", f"{name}: {self.name} does not look at it: it takes {takes}")
             else:
                 words.append(f"{name}={value}")
         return values, words
 
 
 class HelpCommand(DoitHelp):  # type: ignore[misc]
-    """``help``: doit's, with a line on ``--help`` in the list of commands, and help on itself."""
+    """``help``: doit's, with help on itself, and on the ID of a message; a word that is nothing is an error."""
 
     name = "help"
-    doc_purpose = "show help on a command or task; 'doit COMMAND --help' does the same"
-    examples = ("doit help validate", "doit help igvm:qemu")
+    doc_purpose = "show help on a command, a task, or the ID of a message; 'doit COMMAND --help' does the same"
+    doc_usage = "[COMMAND | TASK | ID]"
+    examples = ("doit help validate", "doit help igvm:qemu", "doit help no-such-recipe  # what a message means")
 
     def help(self) -> str:
         return help_text(self)
@@ -142,6 +149,27 @@ class HelpCommand(DoitHelp):  # type: ignore[misc]
             print(self.help())
             return 0
         return super().parse_execute(in_args)
+
+    def execute(self, params: Any, args: Sequence[str]) -> Any:
+        from coconut_tasks.tasks.dodo_file import dodo_file, is_ours
+
+        if len(args) != 1 or args[0] in ("task", *self.cmds) or (dodo_file().exists() and not is_ours(dodo_file())):
+            return super().execute(params, args)
+        from coconut_tasks.explanations import explanations
+
+        word, known = args[0], explanations()
+        if word in known:  # first: what a message is about may be that no task can be loaded
+            entry = known[word]
+            print("\n".join([f"{word}: {entry.means}", "", *_table([("why", entry.why), ("what to do", entry.do)])]))
+            return 0
+        self.task_list: list[Any] = []
+        with suppress(InvalidDodoFile):
+            if DoitCmdBase.execute(self, params, args):
+                return 0
+        right = {*self.cmds, *known, *(str(one.name) for one in self.task_list)}
+        what = f"'{word}' is neither a command, nor a task, nor the ID of a message"
+        tell(UsageError("no-such-topic", f"{what}{did_you_mean(word, right)}: 'doit help' lists the commands"))
+        return EXIT_USAGE
 
 
 def asks_for_help(words: Sequence[str]) -> bool:
@@ -170,22 +198,27 @@ def options_first(words: Sequence[str], parser: CmdParse) -> list[str]:
     return [*flat, "--", *names]
 
 
-def parse_error(error: CmdParseError, command: str, parser: CmdParse) -> str:
+def parse_error(error: CmdParseError, command: str, parser: CmdParse) -> UsageError:
     """What was wrong with an option: doit's words without its inner values, the nearest option, and where to read on."""
+    more = f"'doit {command} --help' shows what there is"
     said = str(error).partition(" (parsing options")[0].removeprefix("Error parsing Command: ").strip()
     unknown = re.match(r"option (--?(\S+)) not recognized", said)
     if unknown:
         longs = [f"--{option.long}" for option in parser.options if option.long]
-        said = f"{command} has no option {unknown[1]}{did_you_mean(unknown[1], longs)}"
+        nearest = did_you_mean(unknown[1], longs)
+        return UsageError("no-such-option", f"{command} has no option {unknown[1]}{nearest}: {more}")
     no_choice = re.search(r"parameter '(\w+)'\. Provided '(.*)' but available choices are", said, re.DOTALL)
     if no_choice:
         wanted = next(option for option in parser.options if option.name == no_choice[1])
-        said = f"--{wanted.long}: {none_of(no_choice[2], wanted.choices)}"
+        return UsageError("no-such-choice", f"--{wanted.long}: {none_of(no_choice[2], wanted.choices)}: {more}")
     no_number = re.search(r"parameter '(\w+)' <class 'int'>.*: '(.*)'$", said, re.DOTALL)
     if no_number:
         wanted = next(option for option in parser.options if option.name == no_number[1])
-        said = f"-{wanted.short or '-' + wanted.long}: '{no_number[2]}' is not a whole number"
-    return f"{said}: 'doit {command} --help' shows what there is"
+        option = f"-{wanted.short or '-' + wanted.long}"
+        return UsageError("wrong-number", f"{option}: '{no_number[2]}' is not a whole number: {more}")
+    if isinstance(error, WrongChoice):
+        return UsageError("no-such-choice", f"{said}: {more}")
+    return UsageError("option-and-value", f"{said}: {more}")
 
 
 def help_text(command: Command, variables: Mapping[str, str] | None = None) -> str:

@@ -91,9 +91,9 @@ class RunCommand(TaskCommand, DoitRun):  # type: ignore[misc]
             from coconut_tasks.tasks.supervisor import supervised
 
             if num_process < 0:
-                raise UsageError(f"-n: {num_process} is not a number of steps at once: 0 or more")
+                raise UsageError("wrong-number", f"-n: {num_process} is not a number of steps at once: 0 or more")
             if num_process and par_type != "thread":
-                raise UsageError(f"-P: '{par_type}' does not work here: thread, which is the default")
+                raise UsageError("process-runner", f"-P: '{par_type}' does not work here: thread, which is the default")
             if outfile is None:  # doit's default is of the start, when it may have been closed
                 outfile = sys.stdout
             self.run = Run(self.session, self.dep_manager.backend, num_process or 1, quiet, self.check)
@@ -164,7 +164,7 @@ class CleanCommand(TaskCommand, DoitClean):  # type: ignore[misc]
             and node.workspace.state.is_dir()
             and (problems := take_lock(node.workspace))
         ):
-            raise UsageError("\n".join(problems))
+            raise UsageError.of(problems)
         super().clean_tasks(tasks, dryrun, cleanforget)
 
 
@@ -183,7 +183,7 @@ class IgnoreCommand(TaskCommand, DoitIgnore):  # type: ignore[misc]
 
     def execute(self, params: Any, args: Any) -> Any:
         if not args and has_our_tasks():
-            tell(UsageError("ignore: name the steps, as module:hello: not all can be left out"))
+            tell(UsageError("wrong-words", "ignore: name the steps, as module:hello: not all can be left out"))
             return EXIT_USAGE
         return super().execute(params, args)
 
@@ -196,15 +196,15 @@ class _Refused(TaskCommand):
     def parse_execute(self, in_args: Any) -> Any:
         if not has_our_tasks():
             return super().parse_execute(in_args)
-        sys.stderr.write(f"error: {self._refusal()}\n")
+        tell(self._refusal())
         return EXIT_USAGE
 
     def begin(self, session: Session) -> None:
         # Which dodo.py is loaded may have been said by `-f` or a doit.cfg.
-        raise UsageError(self._refusal())
+        raise self._refusal()
 
-    def _refusal(self) -> str:
-        return f"{self.name} is not for tasks of coconut-tasks: {self.instead}"
+    def _refusal(self) -> UsageError:
+        return UsageError("command-refused", f"{self.name} is not for tasks of coconut-tasks: {self.instead}")
 
 
 class ResetDepCommand(_Refused, DoitResetDep):  # type: ignore[misc]

@@ -128,9 +128,9 @@ class Node:
             try:
                 done = self._do()
             except CoconutError as error:
-                return TaskFailed(str(error))
+                return TaskFailed(error.shown)
             except OSError as error:
-                return TaskFailed(str(user_fault(error)))
+                return TaskFailed(user_fault(error).shown)
         task.file_dep.clear()
         task.file_dep.update(done.inputs)
 

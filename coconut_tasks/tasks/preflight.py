@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
+from coconut_tasks.errors import Fault
 from coconut_tasks.inputs.git import repository_fault
 from coconut_tasks.inputs.toolchain import find_program, target_fault, toolchain_fault
 from coconut_tasks.inputs.version import read_version, version_text
@@ -23,14 +24,14 @@ _INSTALL = {
 }
 
 
-def preflight(nodes: Sequence[Node]) -> list[str]:
-    """A line for each thing that the steps need and that is not there."""
+def preflight(nodes: Sequence[Node]) -> list[Fault]:
+    """A fault for each thing that the steps need and that is not there."""
     if not nodes:
         return []
     workspace = nodes[0].workspace
     programs = {command.argv[0] for node in nodes for command in node.step.commands}
     problems = [
-        f"{program} is not installed: {how}"
+        Fault("tool-missing", f"{program} is not installed: {how}")
         for program, how in _INSTALL.items()
         if program in programs and find_program(program, workspace.tree, workspace.environment) is None
     ]
@@ -44,7 +45,8 @@ def preflight(nodes: Sequence[Node]) -> list[str]:
     for node in nodes:
         action = node.step.action
         if isinstance(action, CargoItem) and action.manifest and not os.path.isfile(workspace.path(action.manifest)):
-            problems.append(f"{node.step.name}: the manifest '{action.manifest}' is not in the tree {workspace.tree}")
+            told = f"{node.step.name}: the manifest '{action.manifest}' is not in the tree {workspace.tree}"
+            problems.append(Fault("manifest-missing", told))
         if isinstance(action, FirmwareImage):
             problems += _firmware_problems(node, action)
     return problems
@@ -57,7 +59,7 @@ def foreign_files(places: Iterable[str], workspace: Workspace) -> list[str]:
     return [path for path in places if os.path.lexists(path) and not workspace.placed.has(path)]
 
 
-def _foreign_problems(nodes: Sequence[Node]) -> list[str]:
+def _foreign_problems(nodes: Sequence[Node]) -> list[Fault]:
     workspace = nodes[0].workspace
     places = []
     for node in nodes:
@@ -65,16 +67,18 @@ def _foreign_problems(nodes: Sequence[Node]) -> list[str]:
             path = workspace.path(place)
             places += [path, *goes_with(path, image=isinstance(node.step.action, IgvmImage))]
     foreign = foreign_files(dict.fromkeys(places), workspace)
-    lines = [f"{path} is there, and this program did not make it" for path in foreign]
-    if lines:
-        lines.append(
-            "nothing is built, since that would replace what is yours: move it away, or name another folder with BIN= (coconut-build --bin)"
+    found = [Fault("foreign-file", f"{path} is there, and this program did not make it") for path in foreign]
+    if found:
+        what = (
+            "nothing is built, since that would replace what is yours: move it away, "
+            "or name another folder with BIN= (coconut-build --bin)"
         )
-    return lines
+        found.append(Fault("foreign-file", what))
+    return found
 
 
-def take_lock(workspace: Workspace) -> list[str]:
-    """Have the output folder to ourselves until this process ends; a line for what is in the way of that.
+def take_lock(workspace: Workspace) -> list[Fault]:
+    """Have the output folder to ourselves until this process ends; a fault for what is in the way of that.
 
     If another run was at work there since this one looked around, this one starts again from the beginning.
     """
@@ -82,7 +86,10 @@ def take_lock(workspace: Workspace) -> list[str]:
         as_seen = workspace.lock.acquire(lambda line: print(line, file=sys.stderr, flush=True))
     except OSError as error:
         return [
-            f"the output folder cannot be written: {error.filename}: {error.strerror}: name another with BIN= (coconut-build --bin)"
+            Fault(
+                "bin-not-writable",
+                f"the output folder cannot be written: {error.filename}: {error.strerror}: name another with BIN= (coconut-build --bin)",
+            )
         ]
     if not as_seen:
         start_again()
@@ -93,53 +100,57 @@ def take_lock(workspace: Workspace) -> list[str]:
     return []
 
 
-def _toolchain_problems(items: Iterable[CargoItem], node: Node) -> list[str]:
+def _toolchain_problems(items: Iterable[CargoItem], node: Node) -> list[Fault]:
     workspace = node.workspace
-    problems = []
+    problems: list[Fault] = []
     wanted = {(item.toolchain, item.needed_target) for item in items}
     for name, triple in sorted(wanted, key=str):
         toolchain = workspace.toolchain(name)
         if toolchain is None:
-            line = toolchain_fault(workspace.tree, workspace.environment, name)
+            fault = toolchain_fault(workspace.tree, workspace.environment, name)
         elif triple and not toolchain.has_target(triple) and not workspace.builds_std:
-            line = target_fault(toolchain, triple, workspace.environment, name)
+            fault = target_fault(toolchain, triple, workspace.environment, name)
         else:
             continue
-        if line not in problems:
-            problems.append(line)
+        if fault not in problems:
+            problems.append(fault)
     if _no_linker(workspace.environment.get("PATH", "")):
-        problems.append("no C compiler (cc), which Rust links with: apt-get install gcc")
+        problems.append(Fault("tool-missing", "no C compiler (cc), which Rust links with: apt-get install gcc"))
     return problems
 
 
-def _wrapper_problems(workspace: Workspace) -> list[str]:
+def _wrapper_problems(workspace: Workspace) -> list[Fault]:
     named = {name: workspace.environment.get(name, "") for name in ("RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER")}
     return [
-        f"{name}: there is no program '{program}'"
+        Fault("wrapper-missing", f"{name}: there is no program '{program}'")
         for name, program in named.items()
         if program and find_program(program, workspace.tree, workspace.environment) is None
     ]
 
 
-def _version_problems(workspace: Workspace) -> list[str]:
+def _version_problems(workspace: Workspace) -> list[Fault]:
     # An empty version is in the kernel, and so in the launch digest.
     if not workspace.version and (fault := repository_fault(workspace.tree, workspace.environment)):
-        return [f"git does not tell the version of {workspace.tree}: {fault}"]
+        return [Fault("git-does-not-tell", f"git does not tell the version of {workspace.tree}: {fault}")]
     file = workspace.path(VERSION_FILE)
     if os.access(os.path.dirname(file), os.W_OK) or read_version(file) == version_text(file, workspace.version):
         return []
     return [
-        f"{file} cannot be written, and has to say the version '{workspace.version}': make the source tree writable, or build a copy of it"
+        Fault(
+            "version-not-writable",
+            f"{file} cannot be written, and has to say the version '{workspace.version}': "
+            "make the source tree writable, or build a copy of it",
+        )
     ]
 
 
-def _firmware_problems(node: Node, action: FirmwareImage) -> list[str]:
+def _firmware_problems(node: Node, action: FirmwareImage) -> list[Fault]:
     if action.source is None or action.command is not None:
         return []
     from coconut_tasks.actions.firmware import image_fault  # most recipes have none
 
     fault = image_fault(action, node.workspace)
-    return [] if fault is None else [f"{node.step.name}: {fault}"]
+    return [] if fault is None else [Fault("firmware-unusable", f"{node.step.name}: {fault}")]
 
 
 def _no_linker(path: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from doit.exceptions import InvalidTask, TaskFailed, UnmetDependency
 
 from coconut_tasks.effects.stopwatch import Stopwatch
-from coconut_tasks.errors import UsageError
+from coconut_tasks.errors import Fault, UsageError
 from coconut_tasks.tasks.interrupt import listen
 from coconut_tasks.tasks.node import Node, StepResult, node_of
 from coconut_tasks.tasks.preflight import preflight, take_lock
@@ -46,16 +46,16 @@ class Supervisor:
         if problems:
             self._tell_source()
             # doit's way to end a run before its first task; runtime_error gets the text.
-            raise InvalidTask("\n".join(problems))
+            raise InvalidTask("\n".join(problem.shown for problem in problems))
         if start := getattr(super(), "initialize", None):  # not every reporter of doit has it
             start(tasks, selected_tasks)
 
-    def _unfit(self, nodes: Sequence[Node]) -> list[str]:
+    def _unfit(self, nodes: Sequence[Node]) -> list[Fault]:
         try:
             if self.run.check is not None:
                 self.run.check(nodes)
         except UsageError as error:
-            return [f"error: {error}"]
+            return [Fault(error.id, f"error: {error}")]
         return []
 
     def execute_task(self, task: Any) -> None:

@@ -62,7 +62,7 @@ class TaskCommand:
             from coconut_tasks.tasks.command import parse_error
 
             command: Any = self
-            sys.stderr.write(f"error: {parse_error(error, command.name, command.cmdparser)}\n")
+            tell(parse_error(error, command.name, command.cmdparser))
             return EXIT_USAGE
 
     def help(self) -> Any:
@@ -107,14 +107,15 @@ class TaskCommand:
             UsageError: the command can do nothing with them.
         """
         if session.options.expect is not None and self.name != VERIFY:
-            raise UsageError(f"EXPECT: only 'doit {VERIFY}' looks at it")
+            raise UsageError("variable-not-used", f"EXPECT: only 'doit {VERIFY}' looks at it")
         if self.builds and session.source.copy_to:
             from coconut_tasks.tasks.standing import start_again
             from coconut_tasks.workspace.source import copy_tree
 
             copy_tree(session.source)
             start_again()
-        for line in (session.source_line, *session.notes) if self.tells_source else session.notes:
+        notes = [note.shown for note in session.notes]
+        for line in (session.source_line, *notes) if self.tells_source else notes:
             print(line, file=sys.stderr)
 
     def other_words(self) -> Sequence[str]:
@@ -128,7 +129,9 @@ class TaskCommand:
         if isinstance(error, KeyboardInterrupt):
             return end(error)
         if params.get("backend") != "coconut" and params.get(SESSION):
-            error = UsageError("--backend: the records of these tasks are kept by 'coconut', which is the default")
+            error = UsageError(
+                "other-backend", "--backend: the records of these tasks are kept by 'coconut', which is the default"
+            )
         if isinstance(error, BrokenPipeError):
             return nobody_reads()
         if isinstance(error, CoconutError | OSError | DatabaseException):
@@ -139,10 +142,11 @@ class TaskCommand:
         wrong = [word for word in args if word not in tasks]
         # `info` of an unknown task ends in a KeyError, and others do not name it.
         if isinstance(error, InvalidCommand | InvalidTask) or (isinstance(error, KeyError) and wrong):
-            lines = [
-                f"'{word}' is not a task{did_you_mean(word, {*tasks, *self.other_words()})}" for word in wrong
-            ] or [str(error)]
-            sys.stderr.write("".join(f"error: {line}\n" for line in lines))
+            right = {*tasks, *self.other_words()}
+            for word in wrong:
+                tell(UsageError("no-such-task", f"'{word}' is not a task{did_you_mean(word, right)}"))
+            if not wrong:
+                tell(UsageError("no-such-task", str(error)))
             return EXIT_USAGE
         return None
 
@@ -166,7 +170,9 @@ class ReportCommand(TaskCommand, DoitCmdBase):  # type: ignore[misc]
         control.process(self.sel_tasks)
         found = needed_nodes(control.tasks, control.selected_tasks)
         if not found:
-            raise UsageError(f"{self.name}: no step of a recipe was asked for: doit list --all shows them")
+            raise UsageError(
+                "no-step-asked", f"{self.name}: no step of a recipe was asked for: doit list --all shows them"
+            )
         return found
 
     def tell_what_is_missing(self) -> None:
@@ -174,7 +180,7 @@ class ReportCommand(TaskCommand, DoitCmdBase):  # type: ignore[misc]
         from coconut_tasks.tasks.preflight import preflight
 
         for problem in preflight(self.nodes):
-            print(f"note: a run would end at once: {problem}", file=sys.stderr)
+            print(f"note: a run would end at once: {problem.shown}", file=sys.stderr)
 
     def forecasts(self) -> dict[str, Forecast]:
         """What would become of each step, by name."""

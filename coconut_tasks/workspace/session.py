@@ -12,7 +12,7 @@ from pathlib import Path
 
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.effects.lock import RunLock
-from coconut_tasks.errors import Problem, RecipeError, UsageError
+from coconut_tasks.errors import Fault, Problem, RecipeError, UsageError
 from coconut_tasks.inputs.cargo_config import default_target
 from coconut_tasks.inputs.environment import reproducible_environment
 from coconut_tasks.inputs.files import Files
@@ -45,7 +45,7 @@ class Session:
     workspace: Workspace
     source_line: str
     """Which tree and which recipes, for the user."""
-    notes: tuple[str, ...]
+    notes: tuple[Fault, ...]
     """Further lines: what was not as asked, or may not be what is meant."""
 
 
@@ -63,7 +63,10 @@ def open_session(options: Options) -> Session:
     options = replace(options, environment=surroundings)
     if missing := missing_submodules(source.tree):
         notes.append(
-            f"note: nothing is in {', '.join(missing)}, without which parts cannot be built: git submodule update --init"
+            Fault(
+                "submodule-missing",
+                f"note: nothing is in {', '.join(missing)}, without which parts cannot be built: git submodule update --init",
+            )
         )
     names = options.recipes or (default_recipe(options, source.tree),)
     files = Files()
@@ -77,8 +80,11 @@ def open_session(options: Options) -> Session:
     context = PlanContext(options, source.layout, source.tree_name, triple, host, source.has_version_file)
     plan = plan_recipes(recipes, context)
     unset = dict.fromkeys(filter(None, (unset_variable(recipe.firmware, context) for recipe in recipes)))
-    notes += [f"note: {name} is not set, so the image has no guest firmware: {name}=FILE puts one in" for name in unset]
-    notes += [f"warning: {warning}" for warning in plan.warnings]
+    notes += [
+        Fault("no-firmware", f"note: {name} is not set, so the image has no guest firmware: {name}=FILE puts one in")
+        for name in unset
+    ]
+    notes += [Fault(warning.id, f"warning: {warning.text}") for warning in plan.warnings]
     if reproducible is not None:
         reproducible = replace(reproducible, toolchains=_toolchain_names(plan))
     workspace = open_workspace(
@@ -98,7 +104,7 @@ def open_session(options: Options) -> Session:
     return Session(options, source, recipes, plan, workspace, source_line, tuple(notes))
 
 
-def _notes_on_the_environment(options: Options) -> Iterator[str]:
+def _notes_on_the_environment(options: Options) -> Iterator[Fault]:
     meant = {
         name: option.name
         for name, option in OF_OPTIONS.items()
@@ -108,27 +114,33 @@ def _notes_on_the_environment(options: Options) -> Iterator[str]:
     given = {"RECIPE": options.recipes, "BIN": options.bin}
     meant |= {name: name for name, value in given.items() if options.environment.get(name) and not value}
     for name, option in meant.items():
-        yield f"note: {name} of the environment does nothing: 'doit {option}=…', or coconut-build's option, is what asks for it"
+        yield Fault(
+            "variable-does-nothing",
+            f"note: {name} of the environment does nothing: 'doit {option}=…', or coconut-build's option, is what asks for it",
+        )
 
 
 def _load(
-    names: tuple[str, ...], options: Options, source: Source, files: Files, notes: list[str]
+    names: tuple[str, ...], options: Options, source: Source, files: Files, notes: list[Fault]
 ) -> tuple[tuple[Recipe, ...], Mapping[str, bytes]]:
     """The recipes, and what was read of each one's file, by its absolute path."""
     known = KnownValid(state_folder(source.bin) / "valid.json", options.lenient)
     recipes: dict[Path, Recipe] = {}
     texts: dict[str, bytes] = {}
     problems: list[Problem] = []
-    missing = []
+    missing: list[Fault] = []
     for name in names:
         try:
             path = find_recipe(name, options, source.tree)
         except UsageError as error:
-            missing.append(str(error))
+            missing += error.faults
             continue
         if path == data_path(name) and not os.path.isabs(name) and not source.is_sample:
             notes.append(
-                f"note: {name} is neither here nor in the tree: {path}, which comes with coconut-tasks, is taken"
+                Fault(
+                    "borrowed-recipe",
+                    f"note: {name} is neither here nor in the tree: {path}, which comes with coconut-tasks, is taken",
+                )
             )
         spelt = source.spelt(str(path))
         file = os.path.normpath(os.path.join(source.tree, spelt))
@@ -143,9 +155,9 @@ def _load(
         else:
             # A recipe with warnings is looked at again each time, so that they are said each time.
             known.add(data, clean=not warned)
-        notes += [f"warning: {problem}" for problem in warned]
+        notes += [Fault(problem.id, f"warning: {problem}") for problem in warned]
     if missing:
-        raise UsageError("\n".join([*missing, *map(str, problems)]))
+        raise UsageError.of([*missing, *(problem.fault for problem in problems)])
     if problems:
         raise RecipeError(problems)
     known.save()

@@ -87,8 +87,9 @@ def find_source(options: Options) -> Source:
     if encoding != "utf-8" and not str(tree).isascii():
         # cargo's messages name files in UTF-8.
         raise UsageError(
+            "wrong-locale",
             f"{tree}: Python reads file names as {encoding} here, and the tree's has other letters: "
-            "LC_ALL=C.UTF-8, and neither PYTHONUTF8=0 nor PYTHONCOERCECLOCALE=0"
+            "LC_ALL=C.UTF-8, and neither PYTHONUTF8=0 nor PYTHONCOERCECLOCALE=0",
         )
     copied = tree == _sample_copy(options)
     copy_to = str(tree) if copied and not tree.exists() else ""
@@ -99,14 +100,17 @@ def find_source(options: Options) -> Source:
         home = os.path.dirname(os.path.realpath(tree))
     bin = os.path.realpath(options.absolute(options.bin) if options.bin is not None else os.path.join(home, "bin"))
     if _is_below(root, bin):
-        raise UsageError(f"BIN: '{bin}' is or holds the source tree {root}: a folder of its own is needed")
+        raise UsageError(
+            "bin-holds-the-tree", f"BIN: '{bin}' is or holds the source tree {root}: a folder of its own is needed"
+        )
     for folder in (bin, os.path.join(bin, STATE_FOLDER)):
         if os.path.lexists(folder) and not os.path.isdir(folder):
-            raise UsageError(f"BIN: '{folder}' is not a folder")
+            raise UsageError("bin-is-no-folder", f"BIN: '{folder}' is not a folder")
     if options.bin is None and (others := _others_files(bin)):
         raise UsageError(
+            "foreign-folder",
             f"BIN: '{bin}' has files that this program did not make ({others}): "
-            "remove it if all in it was built, or name the output folder with BIN= (coconut-build --bin)"
+            "remove it if all in it was built, or name the output folder with BIN= (coconut-build --bin)",
         )
     return Source(root, bin, why, is_sample(Path(root)), copy_to)
 
@@ -127,22 +131,23 @@ def _tree(options: Options, sample: Path) -> tuple[Path, str]:
         if not is_svsm_tree(tree):
             no_tree = "it has no [workspace] with a kernel package called svsm"
             what = no_tree if tree.is_dir() else "there is no such folder"
-            raise UsageError(f"SVSM: '{options.svsm}' is no SVSM tree: {what}: {tree}")
+            raise UsageError("no-svsm-tree", f"SVSM: '{options.svsm}' is no SVSM tree: {what}: {tree}")
         return tree, "named by SVSM"
     standing = Path(options.workdir)
     around = next((folder for folder in (standing, *standing.parents) if is_svsm_tree(folder)), None)
     if around is not None:
         return around, "the checkout that you stand in"
     if not is_svsm_tree(sample):
-        raise UsageError("no source tree: name one with SVSM=path, or stand in an SVSM checkout")
+        raise UsageError("no-source-tree", "no source tree: name one with SVSM=path, or stand in an SVSM checkout")
     if is_of_a_checkout(sample):
         return sample, "the embedded sample"
     if options.sample:
         # An installed package is no place to build in.
         return _sample_copy(options), "a copy of the sample that comes with coconut-tasks"
     raise UsageError(
+        "no-source-tree",
         "no source tree: stand in an SVSM checkout, or name one with SVSM=path; "
-        "SAMPLE=1 (coconut-build --sample) builds the toy kernel that comes with coconut-tasks"
+        "SAMPLE=1 (coconut-build --sample) builds the toy kernel that comes with coconut-tasks",
     )
 
 
@@ -185,7 +190,7 @@ def find_recipe(name: str, options: Options, tree: str) -> Path:
     tried = ", ".join(map(str, places[:2]))
     hint = did_you_mean(name, near) or (f" (there are: {', '.join(near)})" if near else "")
     what = "is a folder, not a recipe" if any(place.is_dir() for place in places) else "there is no such recipe"
-    raise UsageError(f"RECIPE: '{name}': {what}{hint}: looked for {tried}")
+    raise UsageError("no-such-recipe", f"RECIPE: '{name}': {what}{hint}: looked for {tried}")
 
 
 def default_recipe(options: Options, tree: str) -> str:

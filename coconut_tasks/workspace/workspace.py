@@ -17,6 +17,7 @@ from coconut_tasks.effects.lock import RunLock, alone_in
 from coconut_tasks.effects.placed import Placed
 from coconut_tasks.effects.process import CommandFailed, run
 from coconut_tasks.effects.stopwatch import lap
+from coconut_tasks.errors import Fault
 from coconut_tasks.inputs.environment import cargo_environment, cargo_home, rustup_home
 from coconut_tasks.inputs.files import Files, Walker
 from coconut_tasks.inputs.git import missing_submodules
@@ -169,10 +170,8 @@ class Workspace:
         except CommandFailed as error:
             if "No such file or directory" not in str(error) or not (missing := missing_submodules(self.tree)):
                 raise
-            raise CommandFailed(
-                f"{error}\nnothing is in {', '.join(missing)}, which git keeps as a submodule: git submodule update --init",
-                error.printed,
-            ) from error
+            why = f"nothing is in {', '.join(missing)}, which git keeps as a submodule: git submodule update --init"
+            raise CommandFailed([*error.faults, Fault("submodule-missing", why)], error.printed) from error
 
     @contextmanager
     def alone_with_cargo(self) -> Iterator[None]:
