@@ -116,7 +116,7 @@ def test_behind_the_registers_of_a_native_context_are_zeroes(place: int, good: b
     if good:
         assert digest(data) == digest(igvm(*headers))
     else:
-        with pytest.raises(IgvmError, match="data behind the registers"):
+        with pytest.raises(IgvmError, match=r"^at 0x"):
             digest(data)
 
 
@@ -196,56 +196,56 @@ def test_each_byte_of_a_measured_page_of_the_sample_changes_the_digest(site: Sit
 
 # What is refused
 
-MESSAGES = [
-    (b"", "at 0x0: a file of 0 bytes: an IGVM file has a fixed header of 24 bytes"),
-    (b"\x7fELF" + bytes(100), "at 0x0: b'\\x7fELF': an IGVM file begins with b'IGVM'"),
-    (struct.pack("<4s5I", b"IGVM", 3, 24, 0, 24, 0), "at 0x4: format version 3: 1 or 2"),
-    (igvm(*PLAIN)[:-1], "at 0x10: a file size of 4208 bytes: 4207 bytes, what the file has"),
-    (igvm(*PLAIN) + b"x", "at 0x10: a file size of 4208 bytes: 4209 bytes, what the file has"),
-    (igvm(*PLAIN, offset=28), "at 0x8: variable headers at 0x1c: a multiple of 8 behind the fixed header, from 0x18 on"),
-    (bytes(igvm(*PLAIN)[:20]) + b"\0\0\0\0" + igvm(*PLAIN)[24:], "at 0x14: checksum 0x00000000: "),
-    (igvm(platform(), b"\2\3\0\0"), "at 0x30: 4 bytes of a header: a type and a length, 8 bytes"),
-    (igvm(platform(), header(0x302, bytes(25))), "at 0x34: a page data of 25 bytes: 24 bytes"),
-    (igvm(platform(), struct.pack("<II", 0x302, 1 << 31)), "a header of 2147483648 bytes: at most 0 bytes"),
-    (igvm(platform(), header(0x306, bytes(8))), "at 0x30: a header of type 0x306: a directive header that is known (0x301"),
-    (igvm(platform(), header(0x999, bytes(8))), "at 0x30: a header of type 0x999: a type from 0x1 to 0x200"),
-    (igvm(platform(), header(0x80000302, bytes(24))), "at 0x30: a header of type 0x80000302: crate igvm reads no optional"),
-    (igvm(platform(), page(0), platform(TDX, 3)), "a platform header (supported platform) behind directive headers"),
-    (igvm(platform(), page(0x1001)), "at 0x30: page data: address 0x1001: a multiple of 0x1000"),
-    (igvm(platform(), page(0x1000, 1)), "at 0x30: page data: 4096 bytes of data at 0x1: file data is from 0x50 to 0x1050"),
-    (igvm(platform(), page(0x1000, 0x51)), "page data: 4096 bytes of data at 0x51: file data is from 0x50 to 0x1050"),
-    (igvm(platform(), page(0x1000, data_type=4)), "page data of type 4: 0 to 3"),
-    (igvm(platform(), page(0x200000, flags=1)), "a page of 2 MiB at 0x200000: pages of 4 KiB; no others are measured"),
-    (igvm(page(0)), "no platform: at least one"),
-    (igvm(platform(TDX, 3), page(0)), "no platform SEV-SNP: a launch digest needs it"),
-    (igvm(platform(), platform(TDX)), "platform SEV-SNP is declared again: each platform once"),
-    (igvm(platform(3)), "platform: compatibility mask 0x3: one bit"),
-    (igvm(platform(vtl=1)), "platform: highest VTL 1: 0 or 2"),
-    (igvm(platform(kind=9)), "platform type 9: 0 (native), 1 (VSM isolation)"),
-    (igvm(platform(version=2)), "platform SEV-SNP: version 2: 1"),
-    (igvm(platform(), platform(TDX, 6)), "platform CCA in a file for x64"),
-    (igvm(platform(), area(1, 4096), area(1, 4096)), "parameter area 1 is declared again: an index that is new"),
-    (igvm(platform(), area(1, 4097)), "parameter area: size 0x1001: a multiple of 0x1000"),
-    (igvm(platform(), area(1, 4096), insert(1, 0), insert(1, 0x1000)), "parameter area 1 was inserted before"),
-    (igvm(platform(), insert(5, 0)), "parameter area 5 is not declared"),
-    (igvm(platform(), area(1, 1 << 63), insert(1, 0)), "at most 262144 in a file"),
-    (igvm(platform(), area(1, 1 << 32), insert(1, 0)), "at 0x48: parameter areas of 1048576 pages: at most 262144 in a file"),
-    (igvm(platform(), area(1, 8192), insert(1, (1 << 64) - 4096)), "0x2000 bytes of parameters at 0xfffffffffffff000"),
-    (igvm(platform(), vp_context(0, 0)), "VP context: 4096 bytes of data at 0x0"),
-    (igvm(platform(), vp_context(0, 80, mask=3)), "a VP context with mask 0x3, of no single platform"),
-    (igvm(platform(VSM, 1), vp_context(0, 80, mask=VSM)), "a VSM context without registers: at least one"),
-    (igvm(platform(), data=b""), "no file data"),
-    (igvm(platform(), header(0x107, b"1.0")), "a version string: crate igvm 0.5 does not read it"),
-    (igvm(platform(), header(0x107, b"\xff")), "version string: no UTF-8 at byte 0: UTF-8"),
+REFUSED = [
+    (b"", 0x0, "not-igvm"),
+    (b"\x7fELF" + bytes(100), 0x0, "not-igvm"),
+    (struct.pack("<4s5I", b"IGVM", 3, 24, 0, 24, 0), 0x4, "igvm-version"),
+    (igvm(*PLAIN)[:-1], 0x10, "igvm-cut-off"),
+    (igvm(*PLAIN) + b"x", 0x10, "igvm-cut-off"),
+    (igvm(*PLAIN, offset=28), 0x8, "igvm-header"),
+    (bytes(igvm(*PLAIN)[:20]) + b"\0\0\0\0" + igvm(*PLAIN)[24:], 0x14, "igvm-checksum"),
+    (igvm(platform(), b"\2\3\0\0"), 0x30, "igvm-header"),
+    (igvm(platform(), header(0x302, bytes(25))), 0x34, "igvm-header"),
+    (igvm(platform(), struct.pack("<II", 0x302, 1 << 31)), 0x34, "igvm-header"),
+    (igvm(platform(), header(0x306, bytes(8))), 0x30, "igvm-header"),
+    (igvm(platform(), header(0x999, bytes(8))), 0x30, "igvm-header"),
+    (igvm(platform(), header(0x80000302, bytes(24))), 0x30, "igvm-not-read"),
+    (igvm(platform(), page(0), platform(TDX, 3)), 0x50, "igvm-header"),
+    (igvm(platform(), page(0x1001)), 0x30, "igvm-field"),
+    (igvm(platform(), page(0x1000, 1)), 0x30, "igvm-data"),
+    (igvm(platform(), page(0x1000, 0x51)), 0x30, "igvm-data"),
+    (igvm(platform(), page(0x1000, data_type=4)), 0x30, "igvm-field"),
+    (igvm(platform(), page(0x200000, flags=1)), 0x30, "not-measurable"),
+    (igvm(page(0)), 0x18, "igvm-platform"),
+    (igvm(platform(TDX, 3), page(0)), 0x18, "no-snp"),
+    (igvm(platform(), platform(TDX)), 0x30, "igvm-platform"),
+    (igvm(platform(3)), 0x18, "igvm-platform"),
+    (igvm(platform(vtl=1)), 0x18, "igvm-platform"),
+    (igvm(platform(kind=9)), 0x18, "igvm-platform"),
+    (igvm(platform(version=2)), 0x18, "igvm-platform"),
+    (igvm(platform(), platform(TDX, 6)), 0x30, "igvm-platform"),
+    (igvm(platform(), area(1, 4096), area(1, 4096)), 0x48, "igvm-parameters"),
+    (igvm(platform(), area(1, 4097)), 0x30, "igvm-field"),
+    (igvm(platform(), area(1, 4096), insert(1, 0), insert(1, 0x1000)), 0x60, "igvm-parameters"),
+    (igvm(platform(), insert(5, 0)), 0x30, "igvm-parameters"),
+    (igvm(platform(), area(1, 1 << 63), insert(1, 0)), 0x48, "too-large"),
+    (igvm(platform(), area(1, 1 << 32), insert(1, 0)), 0x48, "too-large"),
+    (igvm(platform(), area(1, 8192), insert(1, (1 << 64) - 4096)), 0x48, "igvm-field"),
+    (igvm(platform(), vp_context(0, 0)), 0x30, "igvm-data"),
+    (igvm(platform(), vp_context(0, 80, mask=3)), 0x30, "igvm-context"),
+    (igvm(platform(VSM, 1), vp_context(0, 80, mask=VSM)), 0x30, "igvm-context"),
+    (igvm(platform(), data=b""), 0x10, "igvm-not-read"),
+    (igvm(platform(), header(0x107, b"1.0")), 0x30, "igvm-not-read"),
+    (igvm(platform(), header(0x107, b"\xff")), 0x30, "igvm-field"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("data", "message"), MESSAGES)
-def test_a_wrong_file_is_told_with_place_what_is_there_and_what_could_be(data: bytes, message: str) -> None:
+@pytest.mark.parametrize(("data", "offset", "id"), REFUSED)
+def test_a_wrong_file_is_told_with_place_what_is_there_and_what_could_be(data: bytes, offset: int, id: str) -> None:
     with pytest.raises(IgvmError) as raised:
         measure(data, MeasureOptions())
     assert isinstance(raised.value, CoconutError)
-    assert message in str(raised.value)
+    assert (raised.value.offset, raised.value.id) == (offset, id)
     assert str(raised.value) == f"at {raised.value.offset:#x}: {raised.value.found}: {raised.value.allowed}"
 
 

@@ -107,57 +107,56 @@ def test_all_duplicates_with_both_positions() -> None:
     assert (document.keys["/a"], document.values["/a"]) == ((2, 22), (2, 27))
 
 
-A_VALUE = "true, false, a number, text in double quotes, [ or {"
 SYNTAX = [
     # What is missing, too much, or wrong between values.
-    (b"", "1:1: /: the file is empty: a JSON object", None),
-    (b" \n\t\n", "1:1: /: the file is empty: a JSON object", None),
-    (b'{"a": 1,}', "1:8: /: a comma before '}': no comma after the last one", 7),
-    (b'{"a": [1,\n]}', "1:9: /a: a comma before ']': no comma after the last one", 8),
-    (b'{"a": 1,, "b": 2}', "1:9: /: ',' where the name of a member belongs: a name in double quotes", 8),
-    (b"[,1]", f"1:2: /0: ',' where a value belongs: {A_VALUE}", 1),
-    (b'{"a": 1 "b": 2}', "1:9: /: no comma before this: ',' or '}'", 8),
-    (b"[1 2]", "1:4: /: no comma before this: ',' or ']'", 3),
-    (b"[1; 2]", "1:3: /: ';' inside a list: ',' or ']'", 2),
-    (b'{"a": 1]', "1:8: /: ']' inside an object: ',' or '}'", 7),
-    (b'{"a" 1}', "1:6: /a: '1' after the name of a member: a colon", 5),
-    (b'{"a" = 1}', "1:6: /a: '=' after the name of a member: a colon", 5),
-    (b'{"a":}', f"1:6: /a: '}}' where a value belongs: {A_VALUE}", 5),
-    (b"{a: 1}", "1:2: /: 'a' where the name of a member belongs: a name in double quotes", 1),
-    (b"{} {}", "1:4: /: '{' after the end of the value: one value, and nothing after it", 3),
-    (b"{}x", "1:3: /: 'x' after the end of the value: one value, and nothing after it", 2),
+    (b"", "1:1: /: empty-file", None),
+    (b" \n\t\n", "1:1: /: empty-file", None),
+    (b'{"a": 1,}', "1:8: /: trailing-comma", 7),
+    (b'{"a": [1,\n]}', "1:9: /a: trailing-comma", 8),
+    (b'{"a": 1,, "b": 2}', "1:9: /: no-json-name", 8),
+    (b"[,1]", "1:2: /0: no-json-value", 1),
+    (b'{"a": 1 "b": 2}', "1:9: /: missing-comma", 8),
+    (b"[1 2]", "1:4: /: missing-comma", 3),
+    (b"[1; 2]", "1:3: /: missing-comma", 2),
+    (b'{"a": 1]', "1:8: /: missing-comma", 7),
+    (b'{"a" 1}', "1:6: /a: missing-colon", 5),
+    (b'{"a" = 1}', "1:6: /a: missing-colon", 5),
+    (b'{"a":}', "1:6: /a: no-json-value", 5),
+    (b"{a: 1}", "1:2: /: no-json-name", 1),
+    (b"{} {}", "1:4: /: text-after-end", 3),
+    (b"{}x", "1:3: /: text-after-end", 2),
     # The end of the file in the middle.
-    (b'{"a": [1', "1:9: /a: the file ends inside a list: a ']' for the one on line 1", 8),
-    (b'{\n"a": 1\n', "3:1: /: the file ends inside an object: a '}' for the one on line 1", None),
-    (b'{"a"', "1:5: /a: the end of the file after the name of a member: a colon", 4),
-    (b'{"a":', f"1:6: /a: the end of the file where a value belongs: {A_VALUE}", 5),
+    (b'{"a": [1', "1:9: /a: unfinished-json", 8),
+    (b'{\n"a": 1\n', "3:1: /: unfinished-json", None),
+    (b'{"a"', "1:5: /a: missing-colon", 4),
+    (b'{"a":', "1:6: /a: no-json-value", 5),
     # Other languages.
-    (b"// x\n{}", "1:1: /: a comment: JSON has no comments", 0),
-    (b'{"a": 1 /* x */}', "1:9: /: a comment: JSON has no comments", 8),
-    (b'{"a": 1}\n# x', "2:1: /: a comment: JSON has no comments", 0),
-    (b"{'a': 1}", "1:2: /: a single quote where the name of a member belongs: a name in double quotes", 1),
-    (b"{\"a\": 'b'}", "1:7: /a: a single quote: text in double quotes", 6),
-    (b'{"a": NaN}', f"1:7: /a: 'NaN' is not a JSON value: {A_VALUE}", 6),
-    (b'{"a": -Infinity}', "1:7: /a: '-Infinity' is not a JSON number: a decimal number, as 3", 6),
-    (b'{"a": True}', f"1:7: /a: 'True' is not a JSON value: {A_VALUE} (did you mean 'true'?)", 6),
-    (b'{"a": cargo}', f"1:7: /a: 'cargo' is not a JSON value: {A_VALUE}", 6),
-    (b'{"a": 0x3}', "1:7: /a: '0x3' is not a JSON number: a decimal number, as 3", 6),
-    (b'{"a": 03}', "1:7: /a: '03' is not a JSON number: a decimal number, as 3", 6),
-    (b'{"a": .5}', "1:7: /a: '.5' is not a JSON number: a decimal number, as 3", 6),
-    (b'{"a": +1}', "1:7: /a: '+1' is not a JSON number: a decimal number, as 3", 6),
-    (b'{"a":\xc2\xa01}', f"1:6: /a: U+00A0 where a value belongs: {A_VALUE}", 5),
+    (b"// x\n{}", "1:1: /: json-comment", 0),
+    (b'{"a": 1 /* x */}', "1:9: /: json-comment", 8),
+    (b'{"a": 1}\n# x', "2:1: /: json-comment", 0),
+    (b"{'a': 1}", "1:2: /: no-json-name", 1),
+    (b"{\"a\": 'b'}", "1:7: /a: single-quote", 6),
+    (b'{"a": NaN}', "1:7: /a: no-json-value", 6),
+    (b'{"a": -Infinity}', "1:7: /a: no-json-number", 6),
+    (b'{"a": True}', "1:7: /a: no-json-value", 6),
+    (b'{"a": cargo}', "1:7: /a: no-json-value", 6),
+    (b'{"a": 0x3}', "1:7: /a: no-json-number", 6),
+    (b'{"a": 03}', "1:7: /a: no-json-number", 6),
+    (b'{"a": .5}', "1:7: /a: no-json-number", 6),
+    (b'{"a": +1}', "1:7: /a: no-json-number", 6),
+    (b'{"a":\xc2\xa01}', "1:6: /a: no-json-value", 5),
     # Inside text.
-    (b'{"a": "b\n}', "1:7: /a: text that does not end on its line: a double quote at its end", 6),
-    (b'"\\', r"1:2: /: '\' is not an escape: " + r"\" \\ \/ \b \f \n \r \t or \u and four hex digits", 1),
-    (b'"\\x41"', r"1:2: /: '\x' is not an escape: " + r"\" \\ \/ \b \f \n \r \t or \u and four hex digits", 1),
-    (b'"\\u12"', r"1:2: /: '\u' is not an escape: " + r"\" \\ \/ \b \f \n \r \t or \u and four hex digits", 1),
-    (b'"a\tb"', "1:3: /: U+0009 in text: an escape, as \\t or \\u0009", 2),
-    (b'"\\ud83e"', "1:2: /: \\ud83e is half of a character: both halves of a surrogate pair", 1),
-    (b'"\\udd65"', "1:2: /: \\udd65 is half of a character: both halves of a surrogate pair", 1),
+    (b'{"a": "b\n}', "1:7: /a: unfinished-text", 6),
+    (b'"\\', "1:2: /: wrong-escape", 1),
+    (b'"\\x41"', "1:2: /: wrong-escape", 1),
+    (b'"\\u12"', "1:2: /: wrong-escape", 1),
+    (b'"a\tb"', "1:3: /: unescaped-character", 2),
+    (b'"\\ud83e"', "1:2: /: half-character", 1),
+    (b'"\\udd65"', "1:2: /: half-character", 1),
     # Bytes.
-    (b"\xef\xbb\xbf{}", "1:1: /: the file begins with a byte-order mark: UTF-8 text without it", 0),
-    (b'{\n"a": "\xc3\xa4\xff"}', "2:8: /: the byte 0xFF is not UTF-8: UTF-8 text", 7),
-    (b"\xff\xfe{\0}\0", "1:1: /: the byte 0xFF is not UTF-8: UTF-8 text", 0),
+    (b"\xef\xbb\xbf{}", "1:1: /: byte-order-mark", 0),
+    (b'{\n"a": "\xc3\xa4\xff"}', "2:8: /: not-utf-8", 7),
+    (b"\xff\xfe{\0}\0", "1:1: /: not-utf-8", 0),
 ]
 
 
@@ -165,8 +164,9 @@ SYNTAX = [
 def test_a_syntax_error_says_what_was_found_and_shows_the_line(data: bytes, message: str, caret: int | None) -> None:
     with pytest.raises(RecipeError) as caught:
         parse("r.json", data)
-    head, *picture = str(caught.value).split("\n")
-    assert head == f"r.json:{message}"
+    (problem,) = caught.value.problems
+    assert f"{problem.place}: {problem.pointer or '/'}: {problem.id}" == f"r.json:{message}"
+    _, *picture = str(caught.value).split("\n")
     if caret is None:  # A line without anything on it is not shown.
         assert picture == []
     else:
@@ -180,15 +180,17 @@ def test_of_a_long_line_the_part_around_the_mistake_is_shown() -> None:
     with pytest.raises(RecipeError) as caught:
         parse("r.json", b"[" + b"1," * 5000 + b"x" + b",1" * 5000 + b"]")
     head, text, caret = str(caught.value).split("\n")
-    assert head.startswith("r.json:1:10002: /5000: 'x' is not a JSON value")
+    assert caught.value.id == "no-json-value"
+    assert head.startswith("r.json:1:10002: /5000: 'x' ")
     assert len(text) < 110
     assert text[caret.index("^")] == "x"
 
 
 @pytest.mark.parametrize("data", [b"[" * 1_000_000, b'{"a":' * 1_000_000, b"[" * 101 + b"]" * 101])
 def test_absurd_depth(data: bytes) -> None:
-    with pytest.raises(RecipeError, match="more than 100 levels inside each other: fewer levels"):
+    with pytest.raises(RecipeError) as caught:
         parse("r.json", data)
+    assert caught.value.id == "too-deep"
 
 
 def test_the_greatest_depth() -> None:
@@ -197,5 +199,6 @@ def test_the_greatest_depth() -> None:
 
 
 def test_a_number_longer_than_python_reads() -> None:
-    with pytest.raises(RecipeError, match="/0: a number of 5000 digits: a shorter number"):
+    with pytest.raises(RecipeError) as caught:
         parse("r.json", b"[" + b"1" * 5000 + b"]")
+    assert (caught.value.id, caught.value.problems[0].pointer) == ("no-json-number", "/0")

@@ -54,369 +54,348 @@ def modules(items: str) -> str:
 
 
 def outcome(text: str, *, lenient: bool = False) -> tuple[list[str], list[str]]:
-    """Errors and warnings."""
+    """Errors and warnings: place, pointer and ID of each, and the word that may have been meant."""
     warnings: list[Problem] = []
     try:
         load_recipe("r.json", text.encode(), lenient=lenient, warn=warnings.append)
     except RecipeError as error:
-        return str(error).splitlines(), list(map(str, warnings))
-    return [], list(map(str, warnings))
+        return list(map(in_short, error.problems)), list(map(in_short, warnings))
+    return [], list(map(in_short, warnings))
+
+
+def in_short(problem: Problem) -> str:
+    nearest = re.search(r" \(did you mean ('.*')\?\)$", problem.allowed)
+    end = f", {nearest[1]}" if nearest else ""
+    return f"{problem.place.removeprefix('r.json:')}: {problem.pointer or '/'}: {problem.id}{end}"
 
 
 ERRORS = [
     # Shape.
-    ("[]", "1:1: /: [] is not an object: members in braces"),
+    ("[]", "1:1: /: wrong-type"),
     (
         '{"kernel": {"svsm": {}}}',
-        "1:1: /: 'igvm' is missing: The IGVM files to make: one target for each hypervisor. "
-        "An empty object builds the parts only",
+        "1:1: /: missing-field",
     ),
-    ('{"igvm": {}}', "1:1: /: 'kernel' is missing: The COCONUT kernel and the boot stages that load it"),
-    (kernel(""), "1:24: /kernel: 'svsm' is missing: The COCONUT kernel itself"),
-    (svsm('"type": "crago"'), "2:9: /kernel/svsm/type: type is 'crago': cargo, make or test (did you mean 'cargo'?)"),
-    (svsm('"type": 3'), "2:9: /kernel/svsm/type: 3 is not a string: text in double quotes"),
-    (svsm('"binary": "treu"'), "2:11: /kernel/svsm/binary: 'treu' is not a boolean: true or false"),
-    (svsm('"binary": "true"'), "2:11: /kernel/svsm/binary: 'true' is not a boolean: true or false, without quotes"),
-    (svsm('"binary": null'), "2:11: /kernel/svsm/binary: null is not a boolean: true or false"),
-    (qemu('"policy": null'), '2:11: /igvm/qemu/policy: null is not a string: text in double quotes, as "0x30000"'),
-    (kernel('"svsm": null'), "2:9: /kernel/svsm: null is not an object: members in braces"),
+    ('{"igvm": {}}', "1:1: /: missing-field"),
+    (kernel(""), "1:24: /kernel: missing-field"),
+    (svsm('"type": "crago"'), "2:9: /kernel/svsm/type: no-such-choice, 'cargo'"),
+    (svsm('"type": 3'), "2:9: /kernel/svsm/type: wrong-type"),
+    (svsm('"binary": "treu"'), "2:11: /kernel/svsm/binary: wrong-type"),
+    (svsm('"binary": "true"'), "2:11: /kernel/svsm/binary: wrong-type"),
+    (svsm('"binary": null'), "2:11: /kernel/svsm/binary: wrong-type"),
+    (qemu('"policy": null'), "2:11: /igvm/qemu/policy: wrong-type"),
+    (kernel('"svsm": null'), "2:9: /kernel/svsm: wrong-type"),
     (
         svsm('"type": "make", "output_file": null'),
-        "1:33: /kernel/svsm: type is make, but there is no output_file: an output_file, the make target",
+        "1:33: /kernel/svsm: no-output-file",
     ),
     (
         svsm('"features": ["vtpm"]'),
-        '2:13: /kernel/svsm/features: […] is not a string: text in double quotes, as "vtpm,enable-gdb"',
+        "2:13: /kernel/svsm/features: wrong-type",
     ),
-    (svsm('"manifest": ""'), "2:13: /kernel/svsm/manifest: manifest is '': at least one character"),
-    (svsm('"env": {"A": 1}'), "2:14: /kernel/svsm/env/A: 1 is not a string: text in double quotes"),
-    (svsm('"env": 1'), '2:8: /kernel/svsm/env: 1 is not an object: members in braces, as {"LINK_TEST": "1"}'),
-    (qemu('"comport": "5"'), "2:12: /igvm/qemu/comport: comport is '5': 1, 2, 3 or 4"),
-    (qemu('"comport": 0'), "2:12: /igvm/qemu/comport: comport is 0: 1, 2, 3 or 4"),
-    (qemu('"comport": true'), "2:12: /igvm/qemu/comport: comport is true: 1, 2, 3 or 4"),
-    (qemu('"measure": "save"'), "2:12: /igvm/qemu/measure: measure is 'save': print"),
-    (qemu('"platforms": []'), "2:14: /igvm/qemu/platforms: platforms is []: at least one of native, snp, tdp or vsm"),
+    (svsm('"manifest": ""'), "2:13: /kernel/svsm/manifest: empty-text"),
+    (svsm('"env": {"A": 1}'), "2:14: /kernel/svsm/env/A: wrong-type"),
+    (svsm('"env": 1'), "2:8: /kernel/svsm/env: wrong-type"),
+    (qemu('"comport": "5"'), "2:12: /igvm/qemu/comport: no-such-choice"),
+    (qemu('"comport": 0'), "2:12: /igvm/qemu/comport: no-such-choice"),
+    (qemu('"comport": true'), "2:12: /igvm/qemu/comport: no-such-choice"),
+    (qemu('"measure": "save"'), "2:12: /igvm/qemu/measure: no-such-choice"),
+    (qemu('"platforms": []'), "2:14: /igvm/qemu/platforms: empty-list"),
     (
         qemu('"platforms": ["snp", "sve"]'),
-        "2:22: /igvm/qemu/platforms/1: platforms has 'sve': native, snp, tdp or vsm",
+        "2:22: /igvm/qemu/platforms/1: no-such-choice",
     ),
     (
         qemu('"platforms": ["snp", "tdp", "snp"]'),
-        "2:29: /igvm/qemu/platforms/2: platforms has 'snp' again: each entry once",
+        "2:29: /igvm/qemu/platforms/2: repeated-entry",
     ),
     (
         qemu('"policy": "0x10000000000000000"'),
-        "2:11: /igvm/qemu/policy: policy is '0x10000000000000000': a hexadecimal number of at most 64 bits, as 0x30000",
+        "2:11: /igvm/qemu/policy: wrong-form",
     ),
     (
         qemu('"policy": "0X30000"'),
-        "2:11: /igvm/qemu/policy: policy is '0X30000': a hexadecimal number of at most 64 bits, as 0x30000",
+        "2:11: /igvm/qemu/policy: wrong-form",
     ),
     (
         qemu('"policy": "-1"'),
-        "2:11: /igvm/qemu/policy: policy is '-1': a hexadecimal number of at most 64 bits, as 0x30000",
+        "2:11: /igvm/qemu/policy: wrong-form",
     ),
     (
         qemu('"policy": "0x30000\\n"'),
-        "2:11: /igvm/qemu/policy: '0x30000\\n' has the control character U+000A: no control characters",
+        "2:11: /igvm/qemu/policy: control-character",
     ),
     (
         qemu('"policy": 196608'),
-        '2:11: /igvm/qemu/policy: 196608 is not a string: text in double quotes, as "0x30000"',
+        "2:11: /igvm/qemu/policy: wrong-type",
     ),
-    (firmware('"command": []'), "2:12: /firmware/command: command is []: at least one entry"),
-    (firmware('"command": ["make", ""]'), "2:21: /firmware/command/1: command has '': at least one character"),
+    (firmware('"command": []'), "2:12: /firmware/command: empty-list"),
+    (firmware('"command": ["make", ""]'), "2:21: /firmware/command/1: empty-text"),
     (
         firmware('"command": "make"'),
-        "2:12: /firmware/command: 'make' is not a list: entries in brackets, as " + '["make", "-C", "edk2"]',
+        "2:12: /firmware/command: wrong-type",
     ),
     # Names of fields.
     (
         qemu('"polcy": "0x30000"'),
-        "2:1: /igvm/qemu/polcy: 'polcy' is not a field: output, platforms, policy, comport, measure, check-kvm, "
-        "measure-native-zeroes, no-vtom (did you mean 'policy'?)",
+        "2:1: /igvm/qemu/polcy: unknown-field, 'policy'",
     ),
     (
         qemu('"check_kvm": true'),
-        "2:1: /igvm/qemu/check_kvm: 'check_kvm' is not a field: output, platforms, policy, comport, measure, "
-        "check-kvm, measure-native-zeroes, no-vtom (did you mean 'check-kvm'?)",
+        "2:1: /igvm/qemu/check_kvm: unknown-field, 'check-kvm'",
     ),
     (
         svsm('"feature": "vtpm"'),
-        "2:1: /kernel/svsm/feature: 'feature' is not a field: type, output_file, manifest, features, "
-        "no_default_features, binary, objcopy, env, toolchain (did you mean 'features'?)",
+        "2:1: /kernel/svsm/feature: unknown-field, 'features'",
     ),
     (
         svsm('"path": "/init"'),
-        "2:1: /kernel/svsm/path: 'path' is not a field: type, output_file, manifest, features, "
-        "no_default_features, binary, objcopy, env, toolchain",
+        "2:1: /kernel/svsm/path: unknown-field",
     ),
     (
         kernel('"svsm": {}, "tdx_stage1": {}'),
-        "2:13: /kernel/tdx_stage1: 'tdx_stage1' is not a field: svsm, bldr, stage2, tdx-stage1 "
-        "(did you mean 'tdx-stage1'?)",
+        "2:13: /kernel/tdx_stage1: unknown-field, 'tdx-stage1'",
     ),
     (
         igvm('"hyperv": {}'),
-        "2:1: /igvm/hyperv: 'hyperv' is not a field: qemu, hyper-v, vanadium (did you mean 'hyper-v'?)",
+        "2:1: /igvm/hyperv: unknown-field, 'hyper-v'",
     ),
     (
         '{"igvm": {}, "kernel": {"svsm": {}},\n"a/b~": 1}',
-        "2:1: /a~1b~0: 'a/b~' is not a field: igvm, kernel, firmware, fs",
+        "2:1: /a~1b~0: unknown-field",
     ),
     (
         svsm('"binary": true,\n"binary": false'),
-        "3:1: /kernel/svsm/binary: the same name is already on line 2, column 1: each name once in an object",
+        "3:1: /kernel/svsm/binary: duplicate-name",
     ),
     # Fields and types of build.
     (
         svsm('"type": "make"'),
-        "1:33: /kernel/svsm: type is make, but there is no output_file: an output_file, the make target",
+        "1:33: /kernel/svsm: no-output-file",
     ),
     (
         svsm('"output_file": "bin/x"'),
-        "2:1: /kernel/svsm/output_file: output_file is for type make, and type is cargo: type make, or no output_file",
+        "2:1: /kernel/svsm/output_file: field-of-other-type",
     ),
     (
         svsm('"type": "test", "output_file": "bin/x"'),
-        "2:17: /kernel/svsm/output_file: output_file is for type make, and type is test: type make, or no output_file",
+        "2:17: /kernel/svsm/output_file: field-of-other-type",
     ),
     (
         svsm('"toolchain": "nightly"'),
-        "2:1: /kernel/svsm/toolchain: toolchain is for type test, and type is cargo: type test, or no toolchain",
+        "2:1: /kernel/svsm/toolchain: field-of-other-type",
     ),
     (
         svsm('"type": "make", "output_file": "x", "toolchain": "nightly"'),
-        "2:37: /kernel/svsm/toolchain: toolchain is for type test, and type is make: type test, or no toolchain",
+        "2:37: /kernel/svsm/toolchain: field-of-other-type",
     ),
     (
         svsm('"type": "test", "toolchain": "+nightly"'),
-        "2:30: /kernel/svsm/toolchain: toolchain is '+nightly': a name without white space or '+', as nightly",
+        "2:30: /kernel/svsm/toolchain: wrong-toolchain-name",
     ),
     (
         svsm('"type": "test", "toolchain": "my nightly"'),
-        "2:30: /kernel/svsm/toolchain: toolchain is 'my nightly': a name without white space or '+', as nightly",
+        "2:30: /kernel/svsm/toolchain: wrong-toolchain-name",
     ),
     (
         kernel('"svsm": {}, "bldr": {}, "stage2": {}'),
-        "2:25: /kernel/stage2: both stage2 and bldr are here: one loader: bldr in today's trees, stage2 in older ones",
+        "2:25: /kernel/stage2: two-loaders",
     ),
     (
         kernel('"svsm": {}, "stage2": {}, "bldr": {}'),
-        "2:27: /kernel/bldr: both stage2 and bldr are here: one loader: bldr in today's trees, stage2 in older ones",
+        "2:27: /kernel/bldr: two-loaders",
     ),
     # Words that tools take for something else.
     *(
         (
             text,
-            f"{place}: '{word}' begins with a dash, so a tool takes it for an option: "
-            "a first character that is not a dash",
+            f"{place}: leading-dash",
         )
-        for text, place, word in [
-            (svsm('"features": "a, -b"'), "2:13: /kernel/svsm/features", "-b"),
-            (svsm('"manifest": "-m"'), "2:13: /kernel/svsm/manifest", "-m"),
-            (svsm('"type": "make", "output_file": "-B"'), "2:32: /kernel/svsm/output_file", "-B"),
-            (svsm('"objcopy": "--help"'), "2:12: /kernel/svsm/objcopy", "--help"),
-            (svsm('"type": "test", "toolchain": "-n"'), "2:30: /kernel/svsm/toolchain", "-n"),
-            (qemu('"output": "-x.igvm"'), "2:11: /igvm/qemu/output", "-x.igvm"),
-            (firmware('"file": "-x"'), "2:9: /firmware/file", "-x"),
-            (firmware('"command": ["-x"]'), "2:13: /firmware/command/0", "-x"),
-            (modules('"-x": {"path": "x"}'), "2:1: /fs/modules/-x", "-x"),
+        for text, place in [
+            (svsm('"features": "a, -b"'), "2:13: /kernel/svsm/features"),
+            (svsm('"manifest": "-m"'), "2:13: /kernel/svsm/manifest"),
+            (svsm('"type": "make", "output_file": "-B"'), "2:32: /kernel/svsm/output_file"),
+            (svsm('"objcopy": "--help"'), "2:12: /kernel/svsm/objcopy"),
+            (svsm('"type": "test", "toolchain": "-n"'), "2:30: /kernel/svsm/toolchain"),
+            (qemu('"output": "-x.igvm"'), "2:11: /igvm/qemu/output"),
+            (firmware('"file": "-x"'), "2:9: /firmware/file"),
+            (firmware('"command": ["-x"]'), "2:13: /firmware/command/0"),
+            (modules('"-x": {"path": "x"}'), "2:1: /fs/modules/-x"),
         ]
     ),
     (
         modules('"a": {"path": "/bin/-x"}'),
-        "2:15: /fs/modules/a/path: '-x' begins with a dash, so a tool takes it for an option: no dash there",
+        "2:15: /fs/modules/a/path: leading-dash",
     ),
     (
         svsm('"type": "make", "output_file": "A=b"'),
-        "2:32: /kernel/svsm/output_file: 'A=b' has '=', so make takes it for a variable: a name without '='",
+        "2:32: /kernel/svsm/output_file: equal-sign",
     ),
     *(
-        (text, f"{place}: '{word}' has the control character U+{code}: no control characters")
-        for text, place, word, code in [
-            (svsm('"manifest": "a\\nb"'), "2:13: /kernel/svsm/manifest", "a\\nb", "000A"),
-            (svsm('"type": "make", "output_file": "a\\u0000"'), "2:32: /kernel/svsm/output_file", "a\\x00", "0000"),
-            (svsm('"objcopy": "a\\tb"'), "2:12: /kernel/svsm/objcopy", "a\\tb", "0009"),
-            (svsm('"features": "a\\u001bb"'), "2:13: /kernel/svsm/features", "a\\x1bb", "001B"),
-            (svsm('"env": {"A\\u0000": ""}'), "2:9: /kernel/svsm/env/A\\x00", "A\\x00", "0000"),
-            (qemu('"output": "a\\u007f"'), "2:11: /igvm/qemu/output", "a\\x7f", "007F"),
-            (firmware('"file": "a\\nb"'), "2:9: /firmware/file", "a\\nb", "000A"),
-            (firmware('"env": "a\\nb"'), "2:8: /firmware/env", "a\\nb", "000A"),
-            (firmware('"command": ["a\\nb"]'), "2:13: /firmware/command/0", "a\\nb", "000A"),
-            (modules('"a\\u0001": {"path": "x"}'), "2:1: /fs/modules/a\\x01", "a\\x01", "0001"),
-            (modules('"a": {"path": "a\\u0085b"}'), "2:15: /fs/modules/a/path", "a\\x85b", "0085"),
+        (text, f"{place}: control-character")
+        for text, place in [
+            (svsm('"manifest": "a\\nb"'), "2:13: /kernel/svsm/manifest"),
+            (svsm('"type": "make", "output_file": "a\\u0000"'), "2:32: /kernel/svsm/output_file"),
+            (svsm('"objcopy": "a\\tb"'), "2:12: /kernel/svsm/objcopy"),
+            (svsm('"features": "a\\u001bb"'), "2:13: /kernel/svsm/features"),
+            (svsm('"env": {"A\\u0000": ""}'), "2:9: /kernel/svsm/env/A\\x00"),
+            (qemu('"output": "a\\u007f"'), "2:11: /igvm/qemu/output"),
+            (firmware('"file": "a\\nb"'), "2:9: /firmware/file"),
+            (firmware('"env": "a\\nb"'), "2:8: /firmware/env"),
+            (firmware('"command": ["a\\nb"]'), "2:13: /firmware/command/0"),
+            (modules('"a\\u0001": {"path": "x"}'), "2:1: /fs/modules/a\\x01"),
+            (modules('"a": {"path": "a\\u0085b"}'), "2:15: /fs/modules/a/path"),
         ]
     ),
     (
         svsm('"env": {"A": "\\u0000"}'),
-        "2:14: /kernel/svsm/env/A: '\\x00' has the character U+0000: a value without it",
+        "2:14: /kernel/svsm/env/A: control-character",
     ),
     (
         firmware('"command": ["sh", "a\\u0000"]'),
-        "2:19: /firmware/command/1: 'a\\x00' has the character U+0000: an argument without it",
+        "2:19: /firmware/command/1: control-character",
     ),
     (
         svsm('"env": {"A=B": "1"}'),
-        "2:9: /kernel/svsm/env/A=B: 'A=B' is not the name of a variable: a name without '='",
+        "2:9: /kernel/svsm/env/A=B: wrong-variable-name",
     ),
-    (svsm('"env": {"": "1"}'), "2:9: /kernel/svsm/env/: '' is not the name of a variable: a name without '='"),
-    (firmware('"env": "A=B"'), "2:8: /firmware/env: 'A=B' is not the name of a variable: a name without '='"),
+    (svsm('"env": {"": "1"}'), "2:9: /kernel/svsm/env/: wrong-variable-name"),
+    (firmware('"env": "A=B"'), "2:8: /firmware/env: wrong-variable-name"),
     # Paths in the tree.
     (
         svsm('"manifest": "/Cargo.toml"'),
-        "2:13: /kernel/svsm/manifest: '/Cargo.toml' is an absolute path: a path in the source tree",
+        "2:13: /kernel/svsm/manifest: path-leads-out",
     ),
     (
         svsm('"manifest": "a/../../Cargo.toml"'),
-        "2:13: /kernel/svsm/manifest: 'a/../../Cargo.toml' leaves the source tree: a path in the source tree",
+        "2:13: /kernel/svsm/manifest: path-leads-out",
     ),
     (
         svsm('"type": "make", "output_file": "/x"'),
-        "2:32: /kernel/svsm/output_file: '/x' is an absolute path: a path in the source tree",
+        "2:32: /kernel/svsm/output_file: path-leads-out",
     ),
     (
         svsm('"type": "make", "output_file": ".."'),
-        "2:32: /kernel/svsm/output_file: '..' leaves the source tree: a path in the source tree",
+        "2:32: /kernel/svsm/output_file: path-leads-out",
     ),
     (
         svsm('"type": "make", "output_file": "bin/"'),
-        "2:32: /kernel/svsm/output_file: 'bin/' is a folder: the name of a file",
+        "2:32: /kernel/svsm/output_file: is-a-folder",
     ),
     # Modules.
     *(
         (
             modules(f'"{name}": {{"path": "x"}}'),
-            f"2:1: /fs/modules/{name.replace('/', '~1')}: '{name}' cannot be a module's name: "
-            "the name of a cargo package or binary, without / = : * , and white space",
+            f"2:1: /fs/modules/{name.replace('/', '~1')}: wrong-module-name",
         )
         for name in ("", "a/b", "a b", "a=b", "a:b", "a*", "a,b", ".", "..")
     ),
     (
         modules('"a": {"path": "/"}'),
-        "2:15: /fs/modules/a/path: '/' is the root of the image: a file in the image, as /init",
+        "2:15: /fs/modules/a/path: is-a-folder",
     ),
     (
         modules('"a": {"path": "x/.."}'),
-        "2:15: /fs/modules/a/path: 'x/..' is the root of the image: a file in the image, as /init",
+        "2:15: /fs/modules/a/path: is-a-folder",
     ),
     (
         modules('"a": {"path": "/../x"}'),
-        "2:15: /fs/modules/a/path: '/../x' leaves the image: a path that stays inside, as /init",
+        "2:15: /fs/modules/a/path: path-leads-out",
     ),
-    (modules('"a": {"path": ""}'), "2:15: /fs/modules/a/path: path is '': at least one character"),
+    (modules('"a": {"path": ""}'), "2:15: /fs/modules/a/path: empty-text"),
     (
         modules('"a": {"path": "init"}, "b": {"path": "//./init"}'),
-        "2:38: /fs/modules/b/path: the path 'init' is also that of a: a path of its own for each module",
+        "2:38: /fs/modules/b/path: module-paths-clash",
     ),
     (
         modules('"a": {"path": "b"}, "b": {}'),
-        "2:21: /fs/modules/b: the path 'b' is also that of a: a path of its own for each module",
+        "2:21: /fs/modules/b: module-paths-clash",
     ),
     (
         modules('"a": {"path": "init"}, "b": {"path": "init/x"}'),
-        "2:38: /fs/modules/b/path: the path 'init/x' is inside 'init', which is the file of a: "
-        "a path of its own for each module",
+        "2:38: /fs/modules/b/path: module-paths-clash",
     ),
     (
         modules('"a": {"path": "/test/x"}, "test": {}'),
-        "2:27: /fs/modules/test: the path 'test' is a folder, because a is at 'test/x': "
-        "a path of its own for each module",
+        "2:27: /fs/modules/test: module-paths-clash",
     ),
     # Outputs.
-    (qemu('"output": "/x"'), "2:11: /igvm/qemu/output: '/x' is an absolute path: a path in bin/"),
-    (qemu('"output": "a/../../x"'), "2:11: /igvm/qemu/output: 'a/../../x' leaves bin/: a path in bin/"),
-    (qemu('"output": "."'), "2:11: /igvm/qemu/output: '.' is a folder: the name of a file"),
-    (qemu('"output": "a/.."'), "2:11: /igvm/qemu/output: 'a/..' is a folder: the name of a file"),
-    (qemu('"output": "a/"'), "2:11: /igvm/qemu/output: 'a/' is a folder: the name of a file"),
-    (qemu('"output": ""'), "2:11: /igvm/qemu/output: output is '': at least one character"),
+    (qemu('"output": "/x"'), "2:11: /igvm/qemu/output: path-leads-out"),
+    (qemu('"output": "a/../../x"'), "2:11: /igvm/qemu/output: path-leads-out"),
+    (qemu('"output": "."'), "2:11: /igvm/qemu/output: is-a-folder"),
+    (qemu('"output": "a/.."'), "2:11: /igvm/qemu/output: is-a-folder"),
+    (qemu('"output": "a/"'), "2:11: /igvm/qemu/output: is-a-folder"),
+    (qemu('"output": ""'), "2:11: /igvm/qemu/output: empty-text"),
     (
         qemu('"output": "a/../.coconut/x"'),
-        "2:11: /igvm/qemu/output: 'a/../.coconut/x' is in the state folder: a path outside .coconut",
+        "2:11: /igvm/qemu/output: reserved-output",
     ),
     *(
         (
             qemu(f'"output": "{name}"'),
-            f"2:11: /igvm/qemu/output: bin/{first} is a file of every build: "
-            "a name other than svsm, stage2, bldr, tdx-stage1, svsm-fs.bin",
+            "2:11: /igvm/qemu/output: reserved-output",
         )
-        for name, first in [
-            ("svsm", "svsm"),
-            ("./stage2", "stage2"),
-            ("bldr", "bldr"),
-            ("tdx-stage1", "tdx-stage1"),
-            ("svsm-fs.bin", "svsm-fs.bin"),
-            ("svsm/x.igvm", "svsm"),
-        ]
+        for name in ("svsm", "./stage2", "bldr", "tdx-stage1", "svsm-fs.bin", "svsm/x.igvm")
     ),
     (
         igvm('"qemu": {"output": "x"}, "hyper-v": {"output": "./x"}'),
-        "2:48: /igvm/hyper-v/output: the IGVM file is bin/x, and bin/x is the IGVM file of qemu: "
-        "an output of its own for each target",
+        "2:48: /igvm/hyper-v/output: outputs-clash",
     ),
     (
         igvm('"hyper-v": {"output": "coconut-qemu.igvm"}, "qemu": {}'),
-        "2:45: /igvm/qemu: the IGVM file is bin/coconut-qemu.igvm, and bin/coconut-qemu.igvm is the IGVM file of "
-        "hyper-v: an output of its own for each target",
+        "2:45: /igvm/qemu: outputs-clash",
     ),
     (
         igvm('"qemu": {"output": "x"}, "hyper-v": {"output": "x.launch-digest.hex"}'),
-        "2:48: /igvm/hyper-v/output: the IGVM file is bin/x.launch-digest.hex, and bin/x.launch-digest.hex is "
-        "the launch digest of qemu: an output of its own for each target",
+        "2:48: /igvm/hyper-v/output: outputs-clash",
     ),
     (
         igvm('"qemu": {"output": "x.launch-digest.json"}, "hyper-v": {"output": "x"}'),
-        "2:67: /igvm/hyper-v/output: the launch digest is bin/x.launch-digest.json, and bin/x.launch-digest.json is "
-        "the IGVM file of qemu: an output of its own for each target",
+        "2:67: /igvm/hyper-v/output: outputs-clash",
     ),
     (
         igvm('"qemu": {"output": "x"}, "hyper-v": {"output": "x.corim"}'),
-        "2:48: /igvm/hyper-v/output: the IGVM file is bin/x.corim, and bin/x.corim is the CoRIM of qemu: "
-        "an output of its own for each target",
+        "2:48: /igvm/hyper-v/output: outputs-clash",
     ),
     (
         igvm('"qemu": {"output": "x"}, "hyper-v": {"output": "x.corim.sig"}'),
-        "2:48: /igvm/hyper-v/output: the IGVM file is bin/x.corim.sig, and bin/x.corim.sig is a signature of qemu: "
-        "an output of its own for each target",
+        "2:48: /igvm/hyper-v/output: outputs-clash",
     ),
     (
         igvm('"qemu": {"output": "x"}, "hyper-v": {"output": "x/y"}'),
-        "2:48: /igvm/hyper-v/output: the IGVM file is bin/x/y, and bin/x, which is in the way, is the IGVM file of "
-        "qemu: an output of its own for each target",
+        "2:48: /igvm/hyper-v/output: outputs-clash",
     ),
 ]
 
 
 @pytest.mark.parametrize(("text", "message"), ERRORS)
 def test_one_mistake_has_one_message(text: str, message: str) -> None:
-    assert outcome(text) == ([f"r.json:{message}"], [])
+    assert outcome(text) == ([message], [])
 
 
 WARNINGS = [
     (
         svsm('"type": "make", "output_file": "x", "manifest": "Cargo.toml"'),
-        "2:37: /kernel/svsm/manifest: type is make, which ignores manifest: type cargo, or no manifest",
+        "2:37: /kernel/svsm/manifest: ignored-field",
     ),
     (
         svsm('"type": "make", "output_file": "x", "binary": true'),
-        "2:37: /kernel/svsm/binary: type is make, which ignores binary: type cargo, or no binary",
+        "2:37: /kernel/svsm/binary: ignored-field",
     ),
     (
         svsm('"type": "make", "output_file": "x", "no_default_features": false'),
-        "2:37: /kernel/svsm/no_default_features: type is make, which ignores no_default_features: "
-        "type cargo, or no no_default_features",
+        "2:37: /kernel/svsm/no_default_features: ignored-field",
     ),
     (
         qemu('"platforms": ["native"], "measure": "print"'),
-        "2:26: /igvm/qemu/measure: there is no launch digest to print without the platform snp: "
-        "snp among the platforms, or no measure",
+        "2:26: /igvm/qemu/measure: nothing-to-measure",
     ),
 ]
 
 
 @pytest.mark.parametrize(("text", "message"), WARNINGS)
 def test_what_can_be_built_is_a_warning(text: str, message: str) -> None:
-    assert outcome(text) == ([], [f"r.json:{message}"])
+    assert outcome(text) == ([], [message])
 
 
 FINE = [
@@ -470,25 +449,20 @@ MANY = """\
 
 
 def test_all_mistakes_are_reported_in_the_order_of_the_text() -> None:
-    fields = "output, platforms, policy, comport, measure, check-kvm, measure-native-zeroes, no-vtom"
     assert outcome(MANY) == (
         [
-            f"r.json:4:7: /igvm/qemu/polcy: 'polcy' is not a field: {fields} (did you mean 'policy'?)",
-            "r.json:5:20: /igvm/qemu/check-kvm: 'treu' is not a boolean: true or false",
-            "r.json:6:17: /igvm/qemu/output: '../x' leaves bin/: a path in bin/",
-            "r.json:10:13: /kernel: 'svsm' is missing: The COCONUT kernel itself",
-            "r.json:12:5: /kernel/bldr: both stage2 and bldr are here: one loader: bldr in today's trees, "
-            "stage2 in older ones",
-            "r.json:12:22: /kernel/bldr/type: type is 'crago': cargo, make or test (did you mean 'cargo'?)",
-            "r.json:13:5: /kernel/stage2: the same name is already on line 11, column 5: each name once in an object",
-            "r.json:13:15: /kernel/stage2: type is make, but there is no output_file: an output_file, the make target",
-            "r.json:15:3: /fs: the same name is already on line 9, column 3: each name once in an object",
-            "r.json:15:22: /fs/modules/a b: 'a b' cannot be a module's name: "
-            "the name of a cargo package or binary, without / = : * , and white space",
+            "4:7: /igvm/qemu/polcy: unknown-field, 'policy'",
+            "5:20: /igvm/qemu/check-kvm: wrong-type",
+            "6:17: /igvm/qemu/output: path-leads-out",
+            "10:13: /kernel: missing-field",
+            "12:5: /kernel/bldr: two-loaders",
+            "12:22: /kernel/bldr/type: no-such-choice, 'cargo'",
+            "13:5: /kernel/stage2: duplicate-name",
+            "13:15: /kernel/stage2: no-output-file",
+            "15:3: /fs: duplicate-name",
+            "15:22: /fs/modules/a b: wrong-module-name",
         ],
-        [
-            "r.json:13:32: /kernel/stage2/binary: type is make, which ignores binary: type cargo, or no binary",
-        ],
+        ["13:32: /kernel/stage2/binary: ignored-field"],
     )
 
 
@@ -519,14 +493,9 @@ TWICE = """{
 
 
 def test_of_a_name_that_is_there_twice_lenient_takes_the_last_as_the_old_builders() -> None:
-    places = [
-        ("r.json:5:3: /kernel/svsm: the same name is already on line 4, column 3: each name once in an object"),
-        (
-            "r.json:5:29: /kernel/svsm/features: the same name is already on line 5, column 12: each name once in an object"
-        ),
-    ]
+    places = ["5:3: /kernel/svsm: duplicate-name", "5:29: /kernel/svsm/features: duplicate-name"]
     assert outcome(TWICE) == (places, [])
-    assert outcome(TWICE, lenient=True) == ([], [f"{line}, and the last one counts" for line in places])
+    assert outcome(TWICE, lenient=True) == ([], places)
     recipe = load_recipe("r", TWICE.encode(), lenient=True)
     assert recipe.kernel.svsm == Component("svsm", features=("vtpm",))
 
@@ -534,15 +503,10 @@ def test_of_a_name_that_is_there_twice_lenient_takes_the_last_as_the_old_builder
 def test_lenient_passes_over_what_the_type_of_an_item_has_no_use_for() -> None:
     cargo = svsm('"features": "a",\n"output_file": "/x"')
     made = svsm('"type": "make", "output_file": "x",\n"toolchain": "nightly"')
-    for text, message in (
-        (
-            cargo,
-            "3:1: /kernel/svsm/output_file: output_file is for type make, and type is cargo: type make, or no output_file",
-        ),
-        (made, "3:1: /kernel/svsm/toolchain: toolchain is for type test, and type is make: type test, or no toolchain"),
-    ):
-        assert outcome(text) == ([f"r.json:{message}"], [])
-        assert outcome(text, lenient=True) == ([], [f"r.json:{message}"])
+    for text, field in ((cargo, "output_file"), (made, "toolchain")):
+        found = [f"3:1: /kernel/svsm/{field}: field-of-other-type"]
+        assert outcome(text) == (found, [])
+        assert outcome(text, lenient=True) == ([], found)
     with_it, without = (load_recipe("r", text.encode(), lenient=True) for text in (cargo, svsm('"features": "a"')))
     context = PlanContext(Options(), Layout("bin"))
     assert plan_recipes([with_it], context).steps == plan_recipes([without], context).steps
@@ -551,14 +515,10 @@ def test_lenient_passes_over_what_the_type_of_an_item_has_no_use_for() -> None:
 
 
 def test_lenient_makes_what_the_old_builders_pass_over_and_nothing_else_a_warning() -> None:
-    fields = "type, output_file, manifest, features, no_default_features, binary, objcopy, env, toolchain"
-    warning = f"r.json:2:1: /kernel/svsm/feature: 'feature' is not a field: {fields} (did you mean 'features'?)"
+    warning = "2:1: /kernel/svsm/feature: unknown-field, 'features'"
     assert outcome(svsm('"feature": "a"'), lenient=True) == ([], [warning])
     text = svsm('"feature": "a", "binary": 1')
-    assert outcome(text, lenient=True) == (
-        ["r.json:2:27: /kernel/svsm/binary: 1 is not a boolean: true or false"],
-        [warning],
-    )
+    assert outcome(text, lenient=True) == (["2:27: /kernel/svsm/binary: wrong-type"], [warning])
     assert load_recipe("r", svsm('"feature": "a"').encode(), lenient=True).kernel.svsm == Component("svsm")
 
 
@@ -575,8 +535,7 @@ def test_an_unknown_target_is_only_warned_about_on_demand_and_never_built(unknow
 
 def test_a_control_character_does_not_separate_features() -> None:
     errors, _ = outcome(svsm('"features": "a\\u001cb"'))
-    assert len(errors) == 1
-    assert "has the control character U+001C" in errors[0]
+    assert errors == ["2:13: /kernel/svsm/features: control-character"]
 
 
 def test_a_whole_recipe_in_canonical_order() -> None:

@@ -63,8 +63,9 @@ def test_files_of_others_keep_a_folder_from_being_taken_by_itself(tree: Path) ->
     assert find_source(options(tree)).bin == str(tree / "bin")
     for name in "abcd":
         (tree / "bin" / name).write_text("")
-    with pytest.raises(UsageError, match=r"has files that this program did not make \(a, b, c, …\)"):
+    with pytest.raises(UsageError, match=r"^BIN: .*\(a, b, c, …\)") as error:
         find_source(options(tree))
+    assert error.value.id == "foreign-folder"
     assert find_source(options(tree, bin="bin")).bin == str(tree / "bin")
     (tree / "bin" / ".coconut").mkdir()
     assert find_source(options(tree)).bin == str(tree / "bin")
@@ -75,29 +76,25 @@ def test_links_are_followed_so_that_a_tree_has_one_name(tree: Path, tmp_path: Pa
     assert find_source(options(tmp_path, svsm="link")).tree == str(tree)
 
 
-@pytest.mark.parametrize(
-    ("svsm", "what"),
-    [
-        ("nowhere", "SVSM: 'nowhere' is no SVSM tree: there is no such folder"),
-        (".", "SVSM: '.' is no SVSM tree: it has no [workspace] with a kernel package called svsm"),
-    ],
-)
-def test_a_named_folder_that_is_no_tree_is_an_error(svsm: str, what: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError) as error:
+@pytest.mark.parametrize("svsm", ["nowhere", "."])
+def test_a_named_folder_that_is_no_tree_is_an_error(svsm: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"^SVSM: '{svsm}' ") as error:
         find_source(options(tmp_path, svsm=svsm))
-    assert str(error.value).startswith(what)
+    assert error.value.id == "no-svsm-tree"
 
 
 @pytest.mark.parametrize("bin", [".", "..", "/"])
 def test_the_output_folder_must_not_hold_the_tree(bin: str, tree: Path) -> None:
-    with pytest.raises(UsageError, match="is or holds the source tree"):
+    with pytest.raises(UsageError, match=r"^BIN: ") as error:
         find_source(options(tree, bin=bin))
+    assert error.value.id == "bin-holds-the-tree"
 
 
 def test_the_output_folder_must_be_a_folder(tree: Path) -> None:
     (tree / "out").write_text("")
-    with pytest.raises(UsageError, match="is not a folder"):
+    with pytest.raises(UsageError, match=r"^BIN: ") as error:
         find_source(options(tree, bin="out"))
+    assert error.value.id == "bin-is-no-folder"
 
 
 @pytest.mark.parametrize(
@@ -136,13 +133,14 @@ def test_a_missing_recipe_is_an_error_with_the_nearest_name(tree: Path, tmp_path
     (tmp_path / "qemu-target.json").write_text("{}")
     with pytest.raises(UsageError) as error:
         find_recipe("qemu-tarjet.json", options(tmp_path), str(tree))
-    expected = "RECIPE: 'qemu-tarjet.json': there is no such recipe (did you mean 'qemu-target.json'?): looked for "
-    assert str(error.value).startswith(expected)
+    assert error.value.id == "no-such-recipe"
+    assert str(error.value).startswith("RECIPE: 'qemu-tarjet.json': ") and "'qemu-target.json'" in str(error.value)
 
 
 def test_a_folder_is_no_recipe(tree: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is a folder, not a recipe"):
+    with pytest.raises(UsageError, match=r"^RECIPE: 'svsm': ") as error:
         find_recipe("svsm", options(tmp_path), str(tree))
+    assert error.value.id == "no-such-recipe"
 
 
 def test_the_default_recipe_is_the_trees_own_where_it_has_one(tree: Path) -> None:
