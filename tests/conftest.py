@@ -36,6 +36,8 @@ QEMU: dict[str, Any] = {
     },
 }
 """A small recipe; tests change copies of it."""
+MEMORY, NEEDED = Path("/dev/shm"), 6 << 30
+"""Where files are fastest, and how many bytes tests may take."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,12 +45,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--walk", type=int, default=10, help="how many steps the random walk takes (CI: 30)")
     parser.addoption("--kills", type=int, default=15, help="how often a run is killed (CI: 50)")
     parser.addoption("--walk-seed", type=int, default=1, help="which way the random walk goes")
+    parser.addoption("--as-users", action="store_true", help="on a disk, and compiled as cargo's default is (CI)")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("--as-users"):
+        # Most programs of tests are compiled once or twice, and rustc then takes a fifth longer for what it would reuse.
+        os.environ.setdefault("CARGO_INCREMENTAL", "0")
+        if config.option.basetemp is None and "TMPDIR" not in os.environ and _has_room(MEMORY):
+            os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     # A shell has what it starts in the background ignore it, and whatever that starts: Ctrl-C could not be tried.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether it is in memory, programs may be run there, and tests fit in and leave as much to all else."""
+    if not os.path.ismount(folder) or not os.access(folder, os.W_OK):
+        return False
+    room, container = os.statvfs(folder), Path("/sys/fs/cgroup/memory.max")
+    free = re.search(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    most = container.read_text().strip() if container.exists() else ""
+    sizes = [int(free[1]) << 10 if free else 0, *([int(most)] if most.isdigit() else [])]
+    return (
+        not room.f_flag & os.ST_NOEXEC and min(room.f_bavail * room.f_frsize, *(size // 2 for size in sizes)) >= NEEDED
+    )
 
 
 @pytest.hookimpl(optionalhook=True)
