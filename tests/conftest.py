@@ -437,14 +437,13 @@ def _first_state(tmp_path_factory: pytest.TempPathFactory, cargo_target: Path) -
 
 
 @pytest.fixture
-def site(request: pytest.FixtureRequest, _first_state: tuple[Site, Path, Firsts]) -> Iterator[Site]:
+def site(request: pytest.FixtureRequest, _first_state: tuple[Site, Path, Firsts]) -> Site:
     """The sample and nothing built, but for cargo's own target folder."""
     site, pristine, firsts = _first_state
     bring_back(pristine, site.folder)
     firsts.untouched = _look(site.folder)
     about_freshness = request.node.get_closest_marker("long") is not None
-    yield replace(site, firsts=None if about_freshness else firsts)
-    bring_back(pristine, site.folder)
+    return replace(site, firsts=None if about_freshness else firsts)
 
 
 @pytest.fixture
