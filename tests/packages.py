@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -80,14 +81,22 @@ def made_from_nothing(
     site: Site, task: str, *words: str, env: Environment | None = None, recipes: tuple[dict[str, Any], ...]
 ) -> set[str]:
     """What a build with an output folder and a target folder of its own makes, where nobody built before."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=site.folder.parent) as name:
         place = Path(name)
-        clean = replace(site, target=place / "target")
+        clean = replace(site, target=new_target(place / "target", site.target))
         # CARGO_TARGET_DIR is not enough where the configuration has a build folder.
         fresh = {**(env or {}), "CARGO_TARGET_DIR": str(clean.target), "CARGO_BUILD_BUILD_DIR": str(clean.target)}
         for recipe in recipes:
             clean.build(task, site.recipe(recipe, "clean.json"), *words, f"BIN={place / 'bin'}", env=fresh)
         return programs(place / "bin", task)
+
+
+def new_target(target: Path, other: Path) -> Path:
+    """A target folder where nothing is built, and cargo need not ask the compiler what it is: three starts of it for each build."""
+    target.mkdir()
+    if (known := other / ".rustc_info.json").exists():  # it is by the compiler's path and time, and by what was asked
+        shutil.copy(known, target)
+    return target
 
 
 @contextmanager
@@ -218,6 +227,6 @@ class Package:
 
 def laid(site: Site, target: Path, *, workspace: bool = False) -> Package:
     """A package in a site, with a target folder of its own, so that nothing is known of it."""
-    found = Package(replace(site, target=target), deepcopy(RECIPE))
+    found = Package(replace(site, target=new_target(target, site.target)), deepcopy(RECIPE))
     found.lay(workspace=workspace)
     return found
