@@ -130,12 +130,16 @@ def serve(requests: socket.socket) -> None:
 
 
 if __name__ == "__main__":
+    import gc
     from importlib import import_module
 
     # While Python looks for what "-m" names, argv has it.
     socket_of_requests, sys.argv[0], sys.path[0] = socket.socket(fileno=int(sys.argv[1])), "-m", "/"
     for name in ("doit", "coconut_tasks.tasks.namespace", "coconut_tasks.tasks.doit_commands"):
         import_module(name)
+    for name in ("cbor2", "sqlite3", "tomllib"):  # most runs come to need them
+        import_module(name)
+    gc.freeze()  # else a child's first collection writes to, and so copies, each page
     serve(socket_of_requests)
     sys.argv[0] = os.path.join(sys.modules["doit"].__path__[0], "__main__.py")
     sys.exit(sys.modules["doit.doit_cmd"].DoitMain().run(sys.argv[1:]))
