@@ -418,10 +418,19 @@ OTHER_FLAGS = "-Cdebug-assertions=off"
 
 
 @pytest.fixture(scope="session")
-def crates_in_every_way(tmp_path_factory: pytest.TempPathFactory, release_crates: Path, cargo_target: Path) -> Path:
+def crates_of_other_flags(tmp_path_factory: pytest.TempPathFactory, release_crates: Path, cargo_target: Path) -> Path:
     """With those of RUSTFLAGS that are ``OTHER_FLAGS``, too."""
-    ways = (("dev", OTHER_FLAGS), ("release", OTHER_FLAGS))
-    made = _crates(tmp_path_factory, "crates-in-every-way", release_crates, *ways)
+    made = _crates(tmp_path_factory, "crates-of-other-flags", release_crates, ("dev", OTHER_FLAGS))
+    shutil.copytree(made, cargo_target, dirs_exist_ok=True)
+    return made
+
+
+@pytest.fixture(scope="session")
+def crates_in_every_way(
+    tmp_path_factory: pytest.TempPathFactory, crates_of_other_flags: Path, cargo_target: Path
+) -> Path:
+    """With those of RELEASE=1 by ``OTHER_FLAGS``, too."""
+    made = _crates(tmp_path_factory, "crates-in-every-way", crates_of_other_flags, ("release", OTHER_FLAGS))
     shutil.copytree(made, cargo_target, dirs_exist_ok=True)
     return made
 

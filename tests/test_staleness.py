@@ -224,7 +224,7 @@ def test_a_linked_source_counts(site: Site) -> None:
     assert b"elsewhere" in (site.bin / "svsm").read_bytes()
 
 
-@pytest.mark.usefixtures("crates_in_every_way")
+@pytest.mark.usefixtures("crates_of_other_flags")
 @pytest.mark.parametrize("name", ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "LOGO", "WATCHED"])
 def test_a_variable_that_a_build_reads_makes_it_stale(name: str, site: Site) -> None:
     main, script = kernel_text(site), site.tree / "kernel" / "build.rs"
