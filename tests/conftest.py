@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -243,6 +244,18 @@ def environment(target: Path) -> dict[str, str]:
         name: value for name, value in os.environ.items() if name not in ("SVSM", "FW_FILE", "RELEASE", "RUSTFLAGS")
     }
     return {**ours, "CARGO_TARGET_DIR": str(target), "PYTHONWARNINGS": "error", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@contextmanager
+def at_work(argv: list[str], cwd: Path, env: Mapping[str, str], **more: Any) -> Iterator[subprocess.Popen[str]]:
+    """A program beside a test. It takes Ctrl-C, which what a shell starts in the background ignores, and whatever that starts; and it
+    ends with the block, with all that it started, however that ends."""
+    argv = ["env", "--default-signal=INT", *argv]
+    with subprocess.Popen(argv, cwd=cwd, env=env, text=True, start_new_session=True, **more) as process:
+        try:
+            yield process
+        finally:
+            forks.end_session(process)
 
 
 def copy_sample(target: Path) -> None:

@@ -16,8 +16,10 @@ import sys
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 AT_START = ("PYTHON", "LC_", "LANG", "LD_", "TZ")
 """How variables begin that Python and the C library look at when a program starts."""
@@ -35,6 +37,15 @@ def is_alike(argv: list[str], environment: Mapping[str, str]) -> bool:
     return argv[:3] == [sys.executable, "-m", "doit"] and ours == theirs
 
 
+def end_session(leader: subprocess.Popen[Any]) -> None:
+    """End a program that leads a session, with all that it started and that has not left it."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if os.getsid(int(folder.name)) == leader.pid:
+                os.kill(int(folder.name), signal.SIGKILL)
+    leader.wait()
+
+
 @dataclass
 class Server:
     """A process that waits for words."""
@@ -50,7 +61,9 @@ class Server:
             number = theirs.fileno()
             argv = [sys.executable, __file__, str(number)]
             # Its output is no terminal, as a pipe is none.
-            process = subprocess.Popen(argv, cwd="/", env=ENVIRONMENT, stdout=subprocess.DEVNULL, pass_fds=[number])
+            process = subprocess.Popen(
+                argv, cwd="/", env=ENVIRONMENT, stdout=subprocess.DEVNULL, pass_fds=[number], start_new_session=True
+            )
         return cls(process, ours)
 
     def stop(self) -> None:
@@ -68,20 +81,38 @@ class Server:
         socket.send_fds(self.requests, [request], ends)
         for end in ends:
             os.close(end)
-        child = int(self.requests.recv(20))
+        self.requests.recv(20)
         with ThreadPoolExecutor(2) as pool:
             texts = [pool.submit(file.read) for file in files]
             try:
                 out, err = (text.result(seconds) for text in texts)
-            except TimeoutError:
-                os.kill(child, signal.SIGKILL)
+            except BaseException:  # also the end of the test's time; what holds the pipes would keep the pool waiting
+                self.requests.close()
+                end_session(self.process)
                 raise
-        for file in files:
-            file.close()
+            finally:
+                for text, file in zip(texts, files, strict=True):
+                    text.exception()
+                    file.close()
         return subprocess.CompletedProcess(argv, int(self.requests.recv(20)), out, err)
 
 
 _waiting: deque[Server] = deque()
+
+
+def _run(
+    argv: list[str], cwd: Path, environment: Mapping[str, str], seconds: float
+) -> subprocess.CompletedProcess[str]:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        argv, cwd=cwd, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except BaseException:
+            end_session(process)
+            raise
+    return subprocess.CompletedProcess(argv, process.returncode, out, err)
 
 
 def run(
@@ -89,7 +120,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """As ``subprocess.run`` with captured text."""
     if not is_alike(argv, environment):
-        return subprocess.run(argv, cwd=cwd, env=environment, capture_output=True, text=True, timeout=seconds)
+        return _run(argv, cwd, environment, seconds)
     server = _waiting.popleft() if len(_waiting) > 1 else Server.start()
     done = server.run(argv, str(cwd), environment, seconds)
     if server.runs < MOST:

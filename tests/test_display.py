@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
+import forks
 import pytest
 from conftest import Site, environment
 
@@ -40,22 +41,25 @@ def on_a_terminal(
     os.close(theirs)
     got = b""
     until = time.monotonic() + 300
-    while time.monotonic() < until:
-        if act is not None and b"[" in got:
-            act(process.pid)
-            act = None
-        try:
-            if select.select([ours], [], [], 0.1)[0]:
-                data = os.read(ours, 65536)
-                if not data:
-                    break
-                got += data
-        except OSError:
-            break
-        if process.poll() is not None and not select.select([ours], [], [], 0)[0]:
-            break
-    os.close(ours)
-    return process.wait(timeout=30), got.decode().replace("\r\n", "\n")
+    try:
+        while time.monotonic() < until:
+            if act is not None and b"[" in got:
+                act(process.pid)
+                act = None
+            try:
+                if select.select([ours], [], [], 0.1)[0]:
+                    data = os.read(ours, 65536)
+                    if not data:
+                        break
+                    got += data
+            except OSError:
+                break
+            if process.poll() is not None and not select.select([ours], [], [], 0)[0]:
+                break
+        os.close(ours)
+        return process.wait(timeout=30), got.decode().replace("\r\n", "\n")
+    finally:
+        forks.end_session(process)
 
 
 class Screen:

@@ -33,15 +33,18 @@ def killed_run(site: Site, recipe: str, seconds: float, crash: str | None = None
         # Die right where the place is reached, with no clean-up at all.
         argv[1:3] = ["-c", CRASH, crash, *argv[2:3]]
     out = site.folder / "out"
-    with out.open("w") as file:
-        run = subprocess.Popen(
-            argv, cwd=site.folder, env=environment(site.target), stdout=file, stderr=subprocess.STDOUT
-        )
+    variables = environment(site.target)
+    # What it started goes on, as after any kill.
+    with (
+        out.open("w") as file,
+        subprocess.Popen(argv, cwd=site.folder, env=variables, stdout=file, stderr=subprocess.STDOUT) as run,
+    ):
         try:
             run.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
-            run.send_signal(signal.SIGKILL)
-            run.wait()
+            pass
+        finally:
+            run.kill()
     return set(re.findall(r"^(\S+): done in ", out.read_text(), re.MULTILINE)), run.returncode == -signal.SIGKILL
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Outcome, Site, environment
+from conftest import Outcome, Site, at_work, environment
 
 ITEM = "kernel:tdx-stage1"
 OLD_SWITCH, NEW_SWITCH = "movb $'1'", "movb $'2'"
@@ -414,9 +414,8 @@ def test_what_an_interrupted_run_of_another_profile_made_is_not_used(stage1: Ite
         stage1.build()
         hold.touch()
         argv = site.argv(ITEM, recipe, "RELEASE=1")
-        with subprocess.Popen(
-            argv, cwd=site.folder, env=environment(site.target), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ) as run:
+        silent = subprocess.DEVNULL
+        with at_work(argv, site.folder, environment(site.target), stdout=silent, stderr=silent) as run:
             deadline = time.monotonic() + 60
             while not reached.exists():
                 assert run.poll() is None and time.monotonic() < deadline

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DODO, QEMU, Outcome, Site, copy_sample, host_triple, kernel_with_a_c_library
+from conftest import DODO, QEMU, Outcome, Site, at_work, copy_sample, host_triple, kernel_with_a_c_library
 from igvm_files import data_at, header, igvm, page, platform, vp_context
 
 from coconut_tasks.compare.reproduce import both_conditions, diffoscope
@@ -606,14 +606,14 @@ def running_in(folder: Path) -> list[str]:
 def test_a_run_that_is_ended_ends_the_build_that_it_started(place: Site) -> None:
     recipe = place.recipe(KERNEL)
     words = place.argv("reproduce", recipe)
-    process = subprocess.Popen(words, cwd=place.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     base = copies(place)[0].parent
-    until = time.monotonic() + 60
-    while not any("rustc" in line for line in running_in(base)):
-        assert process.poll() is None and time.monotonic() < until
-        time.sleep(0.01)
-    process.terminate()
-    said, _ = process.communicate(timeout=30)
+    with at_work(words, place.folder, os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        until = time.monotonic() + 60
+        while not any("rustc" in line for line in running_in(base)):
+            assert process.poll() is None and time.monotonic() < until
+            time.sleep(0.01)
+        process.terminate()
+        said, _ = process.communicate(timeout=30)
     assert process.returncode == 143, said
     assert "ended by SIGTERM" in said
     assert running_in(base) == []

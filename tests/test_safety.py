@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import AbstractContextManager, ExitStack
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import QEMU, Site, environment
+from conftest import QEMU, Site, at_work, environment
 
 
 def slow(site: Site, seconds: float) -> str:
@@ -22,10 +23,9 @@ def slow(site: Site, seconds: float) -> str:
     return site.recipe(content, "slow.json")
 
 
-def start(site: Site, *words: str) -> subprocess.Popen[str]:
-    argv = site.argv(*words)
+def start(site: Site, *words: str) -> AbstractContextManager[subprocess.Popen[str]]:
     pipe = subprocess.PIPE
-    return subprocess.Popen(argv, cwd=site.folder, env=environment(site.target), stdout=pipe, stderr=pipe, text=True)
+    return at_work(site.argv(*words), site.folder, environment(site.target), stdout=pipe, stderr=pipe)
 
 
 def wait_for(path: Path) -> None:
@@ -38,13 +38,13 @@ def wait_for(path: Path) -> None:
 def test_a_second_run_waits_for_the_first_and_says_so(site: Site) -> None:
     recipe = slow(site, 2)
     site.build("kernel:svsm", recipe)
-    first = start(site, recipe)
-    wait_for(site.tree / "started")
-    second = start(site, recipe)
-    out, err = first.communicate()
-    assert first.returncode == 0, out + err
-    out, err = second.communicate()
-    assert second.returncode == 0, out + err
+    with start(site, recipe) as first:
+        wait_for(site.tree / "started")
+        with start(site, recipe) as second:
+            out, err = first.communicate()
+            assert first.returncode == 0, out + err
+            out, err = second.communicate()
+            assert second.returncode == 0, out + err
     assert f"waiting for another run in {site.bin}: process {first.pid}: " in err
     # It started again from what the first one left: only the command whose inputs cannot be known ran.
     assert "1 built, " in out, out
@@ -53,12 +53,12 @@ def test_a_second_run_waits_for_the_first_and_says_so(site: Site) -> None:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_an_interrupted_run_ends_its_children_and_leaves_no_half_file(number: int, status: int, site: Site) -> None:
     recipe = slow(site, 30)
-    run = start(site, "-n", "2", recipe)
-    wait_for(site.tree / "started")
-    time.sleep(0.2)
-    run.send_signal(number)
-    began = time.monotonic()
-    out, err = run.communicate(timeout=20)
+    with start(site, "-n", "2", recipe) as run:
+        wait_for(site.tree / "started")
+        time.sleep(0.2)
+        run.send_signal(number)
+        began = time.monotonic()
+        out, err = run.communicate(timeout=20)
     assert time.monotonic() - began < 15
     assert run.returncode == status, out + err
     assert "Traceback" not in err
@@ -72,11 +72,11 @@ def test_an_interrupted_run_ends_its_children_and_leaves_no_half_file(number: in
 def test_after_a_kill_the_next_run_waits_for_orphans_and_repeats_no_finished_step(site: Site) -> None:
     recipe = slow(site, 3)
     site.build("kernel:svsm", "kernel:bldr", recipe)
-    run = start(site, recipe)
-    wait_for(site.tree / "started")
-    run.kill()
-    run.communicate()
-    after = site.doit(recipe)
+    with start(site, recipe) as run:
+        wait_for(site.tree / "started")
+        run.kill()
+        run.communicate()
+        after = site.doit(recipe)
     assert after.status == 0, after.text
     assert "waiting for another run" in after.err
     assert not {"kernel:svsm", "kernel:bldr"} & after.built
@@ -89,14 +89,15 @@ def test_two_runs_in_one_tree_do_not_take_each_others_programs(site: Site) -> No
     site.target.mkdir(exist_ok=True)
     descriptor = os.open(site.target, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    try:
-        run = start(site, "kernel:bldr", site.recipe(), "BIN=other")
-        assert run.stderr is not None
-        lines = iter(run.stderr.readline, "")
-        assert any(f"waiting for another run that builds in {site.target}" in line for line in lines)
-        assert not list((site.folder / "other").glob("bldr"))
-    finally:
-        os.close(descriptor)  # else all that comes after would wait for it
-    out, err = run.communicate(timeout=120)
+    with ExitStack() as stack:
+        try:
+            run = stack.enter_context(start(site, "kernel:bldr", site.recipe(), "BIN=other"))
+            assert run.stderr is not None
+            lines = iter(run.stderr.readline, "")
+            assert any(f"waiting for another run that builds in {site.target}" in line for line in lines)
+            assert not list((site.folder / "other").glob("bldr"))
+        finally:
+            os.close(descriptor)  # else all that comes after would wait for it
+        out, err = run.communicate(timeout=120)
     assert run.returncode == 0, out + err
     assert (site.folder / "other" / "bldr").exists()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import QEMU, Site, commit, environment, git
+from conftest import QEMU, Site, at_work, commit, environment, git
 
 pytestmark = pytest.mark.long
 BUILT = re.compile(r"^\d+ built", re.MULTILINE)
@@ -68,16 +68,13 @@ class Watching:
 
 @contextmanager
 def watch(site: Site, *words: str) -> Iterator[Watching]:
-    process = subprocess.Popen(
-        site.argv("watch", *words),
-        cwd=site.folder, env=environment(site.target), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,
-    )  # fmt: skip
-    watching = Watching(process)
-    try:
-        yield watching
-    finally:
-        watching.end()
+    argv, both = site.argv("watch", *words), {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with at_work(argv, site.folder, environment(site.target), **both) as process:
+        watching = Watching(process)
+        try:
+            yield watching
+        finally:
+            watching.end()
 
 
 def add(file: Path, text: str) -> None:
