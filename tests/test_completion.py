@@ -196,10 +196,12 @@ def test_it_is_quick_in_a_large_folder(folder: Path) -> None:
             (folder / f"d{one}" / f"e{two}" / "f").mkdir(parents=True)
     took = []
     for _ in range(3):
-        started = time.monotonic()
+        started = os.times()
         answers(folder, "doit", "RECIPE=config/o")
         answers(folder, "doit", "k")
-        took.append((time.monotonic() - started) / 2)
+        ended = os.times()  # of its own work: other tests are at work, too
+        taken = ended.children_user + ended.children_system - started.children_user - started.children_system
+        took.append(taken / 2)
     assert min(took) < 0.5
 
 
