@@ -7,7 +7,10 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from copy import deepcopy
 from pathlib import Path
@@ -17,7 +20,9 @@ import pytest
 from conftest import (
     OTHER_FLAGS,
     QEMU,
+    Outcome,
     Site,
+    at_work,
     host_triple,
     kernel_with_a_makefile,
     makefile_with_a_variable,
@@ -662,26 +667,105 @@ def test_damaged_notes_on_cargos_artifacts_cost_a_compilation_and_nothing_else(c
     assert site.build(recipe).built == set()
 
 
-def test_a_full_disk_is_told_and_leaves_no_wrong_record(site: Site, tmp_path: Path) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = site.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(small)])
-    if mounted.status:
-        pytest.fail(f"a small file system is needed for this test: {mounted.err}")
-    try:
-        outcome = site.doit(site.recipe(), f"BIN={small / 'out'}")
-        assert outcome.status in (1, 2), outcome.text
-        assert "No space left on device" in outcome.text or "is full" in outcome.text
-        site.run(["mount", "-o", "remount,size=200m", str(small)])
-        done = site.build(site.recipe(), f"BIN={small / 'out'}")
-        assert "q.igvm" in (small / "out" / "q.igvm").name
-        assert done.status == 0
-        site.run(["mount", "-o", "remount,ro", str(small)])
-        source = kernel_text(site)
-        source.write_text(insert(source, CHANGE.format("read only")))
-        read_only = site.doit(site.recipe(), f"BIN={small / 'out'}")
-        assert read_only.status in (1, 2), read_only.text
-        assert "cannot be opened" in read_only.text
-        assert "can the output folder be written?" in read_only.text
-    finally:
-        site.run(["umount", str(small)])
+REFUSALS = """
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static int refused(int file, const char *state) {
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+    long length = readlink(link, path, sizeof path);
+    const char *disk = getenv("DISK"), *is = getenv("DISK_IS");
+    return disk && is && !strcmp(is, state) && length >= (long)strlen(disk) && !strncmp(path, disk, strlen(disk));
+}
+#define WRITES(name, number, words, ...) \\
+    long name words { if (refused(to, "full")) { errno = ENOSPC; return -1; } return syscall(number, __VA_ARGS__); }
+WRITES(write, SYS_write, (int to, const void *data, size_t size), to, data, size)
+WRITES(writev, SYS_writev, (int to, const void *data, int parts), to, data, parts)
+WRITES(pwrite, SYS_pwrite64, (int to, const void *data, size_t size, off_t at), to, data, size, at)
+WRITES(pwrite64, SYS_pwrite64, (int to, const void *data, size_t size, off_t at), to, data, size, at)
+WRITES(sendfile, SYS_sendfile, (int to, int from, off_t *at, size_t size), to, from, at, size)
+WRITES(sendfile64, SYS_sendfile, (int to, int from, off_t *at, size_t size), to, from, at, size)
+WRITES(copy_file_range, SYS_copy_file_range, (int from, off_t *a, int to, off_t *b, size_t size, unsigned flags),
+       from, a, to, b, size, flags)
+static int read_only(int folder, const char *path) {
+    int file = syscall(SYS_openat, folder, path, O_PATH);
+    char parent[4096];
+    snprintf(parent, sizeof parent, "%s", path);
+    char *end = strrchr(parent, '/');
+    if (end) *end = 0;
+    if (file < 0) file = syscall(SYS_openat, folder, end ? parent : ".", O_PATH);
+    int found = file >= 0 && refused(file, "read-only");
+    close(file);
+    return found;
+}
+#define OPENS(name, words, folder) \\
+    int name words { \\
+        va_list more; va_start(more, flags); int mode = va_arg(more, int); va_end(more); \\
+        if (flags & (O_WRONLY | O_RDWR | O_CREAT) && read_only(folder, path)) { errno = EROFS; return -1; } \\
+        return syscall(SYS_openat, folder, path, flags, mode); }
+OPENS(open, (const char *path, int flags, ...), AT_FDCWD)
+OPENS(open64, (const char *path, int flags, ...), AT_FDCWD)
+OPENS(openat, (int in, const char *path, int flags, ...), in)
+OPENS(openat64, (int in, const char *path, int flags, ...), in)
+"""
+"""What a program of ours gets from the kernel for files on a disk that is full or read-only, for where none can be mounted."""
+ENTER = ["nsenter", "--mount", *(["--user", "--preserve-credentials"] if os.geteuid() else []), "--wd=.", "--target"]
+UNSHARE = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() else [])]
+
+
+@pytest.fixture(params=["mounted", "pretended"])
+def with_disk(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> Iterator[Callable[..., Outcome]]:
+    """Runs a command while the folder ``disk`` is a disk that is full, not full any more, or read-only.
+
+    It is mounted in a namespace of its own, for which root is not needed where a user may have a namespace of users. Where nothing can be
+    mounted, as in most containers, both parameters are the same.
+    """
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mountable = subprocess.run([*UNSHARE, "mount", "-t", "tmpfs", "tmpfs", str(disk)], capture_output=True)
+    if request.param == "mounted" and mountable.returncode == 0:
+        wait = ["sh", "-c", 'mount -t tmpfs tmpfs "$0" && touch mounted && exec sleep infinity', str(disk)]
+        with at_work([*UNSHARE, *wait], tmp_path, os.environ) as process:
+            deadline = time.monotonic() + 30
+            while not (tmp_path / "mounted").exists():
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.01)
+            enter = [*ENTER, str(process.pid)]
+
+            def run(state: str, *argv: str) -> Outcome:
+                options = {"full": "rw,size=200k", "usual": "rw,size=200m", "read-only": "ro"}[state]
+                assert site.run([*enter, "mount", "-o", f"remount,{options}", str(disk)]).status == 0
+                return site.run([*enter, *argv])
+
+            yield run
+    else:
+        (tmp_path / "refusals.c").write_text(REFUSALS)
+        library = str(tmp_path / "refusals.so")
+        subprocess.run(["cc", "-O1", "-w", "-shared", "-fPIC", "-o", library, "refusals.c"], cwd=tmp_path, check=True)
+        preloaded: dict[str, str | None] = {"LD_PRELOAD": library, "DISK": f"{disk}/"}
+        yield lambda state, *argv: site.run(list(argv), {**preloaded, "DISK_IS": state})
+
+
+def test_a_full_disk_is_told_and_leaves_no_wrong_record(
+    with_disk: Callable[..., Outcome], site: Site, tmp_path: Path
+) -> None:
+    argv = site.argv(site.recipe(), f"BIN={tmp_path / 'disk' / 'out'}")
+    outcome = with_disk("full", *argv)
+    assert outcome.status in (1, 2), outcome.text
+    assert "No space left on device" in outcome.text or "is full" in outcome.text
+    done = with_disk("usual", *argv)
+    assert done.status == 0, done.text
+    assert "out/q.igvm: " in done.out
+    source = kernel_text(site)
+    source.write_text(insert(source, CHANGE.format("read only")))
+    read_only = with_disk("read-only", *argv)
+    assert read_only.status in (1, 2), read_only.text
+    assert "cannot be opened" in read_only.text
+    assert "can the output folder be written?" in read_only.text
