@@ -9,11 +9,13 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import metadata
+from importlib.metadata import distribution, metadata
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from conftest import DODO, environment
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parent.parent
@@ -136,6 +138,24 @@ def test_an_installation_that_failed_is_done_again(clone: Clone) -> None:
     assert clone.doitw()[0] == 0
 
 
+@pytest.mark.parametrize("status", ["0", "101"])
+def test_the_first_call_fetches_the_crates_and_does_without_if_it_cannot(
+    status: str, clone: Clone, tmp_path: Path
+) -> None:
+    manifest, cargo = clone.folder / "sample" / "Cargo.toml", tmp_path / "programs" / "cargo"
+    for path, text in ((manifest, ""), (cargo, f'#!/bin/sh\necho "cargo $*" >> "$CALLS"\nexit {status}\n')):
+        path.parent.mkdir()
+        path.write_text(text)
+    cargo.chmod(0o755)
+    path_first = f"{cargo.parent}:{os.environ['PATH']}"
+    ended, calls = clone.doitw(PATH=path_first)
+    assert ended == 0
+    assert [call for call in calls if call.startswith("cargo")] == [
+        f"cargo fetch --quiet --locked --manifest-path {manifest}"
+    ]
+    assert clone.doitw(PATH=path_first) == (0, [calls[-1]])
+
+
 PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
 
 
@@ -192,13 +212,36 @@ def test_the_wheel_has_all_that_it_needs_and_builds_in_no_installed_folder(
     assert sorted(path for path in installed.rglob("*") if path.suffix != ".pyc") == before
 
 
-def test_a_clean_environment_needs_nothing_but_the_wheel_and_an_index(wheel: Path, tmp_path: Path) -> None:
+def index_of_what_is_here(folder: Path) -> list[str]:
+    """Words for pip that take the place of an index: this environment's own packages as wheels, those that ours needs."""
+    folder.mkdir()
+    names, seen = ["coconut-tasks"], set[str]()
+    while names:
+        found = distribution(names.pop())
+        needed = [Requirement(text) for text in found.requires or ()]
+        names += [one.name for one in needed if one.name not in seen and (one.marker is None or one.marker.evaluate())]
+        seen |= {one.name for one in needed}
+        tag = re.search(r"^Tag: (\S+)$", found.read_text("WHEEL") or "", re.MULTILINE)
+        assert tag is not None and found.files is not None
+        if found.name != "coconut-tasks":
+            stem = re.sub(r"[-_.]+", "_", found.name)
+            with ZipFile(folder / f"{stem}-{found.version}-{tag[1]}.whl", "w") as packed:
+                for file in found.files:
+                    if ".." not in file.parts and file.suffix != ".pyc":
+                        packed.write(str(file.locate()), str(file))
+    return ["--no-index", "--find-links", str(folder)]
+
+
+def test_a_clean_environment_needs_nothing_but_the_wheel_and_an_index(
+    wheel: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     venv, home, empty = tmp_path / "venv", tmp_path / "home", tmp_path / "empty"
     home.mkdir()
     empty.mkdir()
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-    # The user's pip settings say where the index is; from here on there is nothing of the user.
-    subprocess.run([venv / "bin" / "python", *PIP, "install", wheel], check=True)
+    # The user's pip settings say where the index is; from here on there is nothing of the user. Every day, nothing is fetched.
+    index = [] if request.config.getoption("--as-users") else index_of_what_is_here(tmp_path / "index")
+    subprocess.run([venv / "bin" / "python", *PIP, "install", *index, wheel], check=True)
     names = ("PATH", "LANG", "RUSTUP_HOME", "CARGO_HOME")
     kept = {name: os.environ[name] for name in names if name in os.environ}
     # rustup's programs look below HOME for the toolchains, and here is another HOME.
