@@ -28,10 +28,10 @@ def start(site: Site, *words: str) -> AbstractContextManager[subprocess.Popen[st
     return at_work(site.argv(*words), site.folder, environment(site.target), stdout=pipe, stderr=pipe)
 
 
-def wait_for(path: Path) -> None:
+def wait_for(path: Path, run: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 120
     while not path.exists():
-        assert time.monotonic() < deadline
+        assert run.poll() is None and time.monotonic() < deadline, run.communicate(timeout=10)
         time.sleep(0.01)
 
 
@@ -39,7 +39,7 @@ def test_a_second_run_waits_for_the_first_and_says_so(site: Site) -> None:
     recipe = slow(site, 2)
     site.build("kernel:svsm", recipe)
     with start(site, recipe) as first:
-        wait_for(site.tree / "started")
+        wait_for(site.tree / "started", first)
         with start(site, recipe) as second:
             out, err = first.communicate()
             assert first.returncode == 0, out + err
@@ -54,7 +54,7 @@ def test_a_second_run_waits_for_the_first_and_says_so(site: Site) -> None:
 def test_an_interrupted_run_ends_its_children_and_leaves_no_half_file(number: int, status: int, site: Site) -> None:
     recipe = slow(site, 30)
     with start(site, "-n", "2", recipe) as run:
-        wait_for(site.tree / "started")
+        wait_for(site.tree / "started", run)
         time.sleep(0.2)
         run.send_signal(number)
         began = time.monotonic()
@@ -73,7 +73,7 @@ def test_after_a_kill_the_next_run_waits_for_orphans_and_repeats_no_finished_ste
     recipe = slow(site, 3)
     site.build("kernel:svsm", "kernel:bldr", recipe)
     with start(site, recipe) as run:
-        wait_for(site.tree / "started")
+        wait_for(site.tree / "started", run)
         run.kill()
         run.communicate()
         after = site.doit(recipe)
