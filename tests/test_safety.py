@@ -6,12 +6,14 @@ import fcntl
 import os
 import signal
 import subprocess
+import sys
 import time
 from contextlib import AbstractContextManager, ExitStack
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 from conftest import QEMU, Site, at_work, environment
 
@@ -101,3 +103,49 @@ def test_two_runs_in_one_tree_do_not_take_each_others_programs(site: Site) -> No
         out, err = run.communicate(timeout=120)
     assert run.returncode == 0, out + err
     assert (site.folder / "other" / "bldr").exists()
+
+
+# These tests themselves
+
+
+def running(words: str) -> bool:
+    return subprocess.run(["pgrep", "-f", f"^{words}"], stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_what_a_test_started_ends_with_it_however_it_ends(tmp_path: Path) -> None:
+    def fail() -> None:
+        with at_work(["sh", "-c", "sleep 298.1 & sleep 298.1"], tmp_path, os.environ):
+            while not running("sleep 298.1"):
+                time.sleep(0.01)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert not running("sleep 298.1")
+
+
+@pytest.mark.parametrize("forked", [True, False])
+def test_a_run_that_takes_too_long_is_ended_with_what_it_started(
+    forked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tools hold the pipes that are read."""
+    if not forked:
+        monkeypatch.setattr("forks.is_alike", lambda *_: False)
+    (tmp_path / "dodo.py").write_text(
+        "def task_a():\n    return {'actions': ['touch began; sleep 298.2'], 'verbosity': 2}\n"
+    )
+    with pytest.raises((TimeoutError, subprocess.TimeoutExpired)):
+        forks.run([sys.executable, "-m", "doit"], tmp_path, environment(tmp_path / "target"), seconds=6)
+    assert (tmp_path / "began").exists() and not running("sleep 298.2")
+
+
+def test_ctrl_c_reaches_what_is_at_work_also_where_the_tests_ignore_it(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with at_work(["sleep", "298.3"], tmp_path, os.environ) as process:
+            while not running("sleep 298.3"):
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=20) == -signal.SIGINT
+    finally:
+        signal.signal(signal.SIGINT, before)
