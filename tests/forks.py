@@ -13,8 +13,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,12 +38,23 @@ def is_alike(argv: list[str], environment: Mapping[str, str]) -> bool:
     return argv[:3] == [sys.executable, "-m", "doit"] and ours == theirs
 
 
-def end_session(leader: subprocess.Popen[Any]) -> None:
-    """End a program that leads a session, with all that it started and that has not left it."""
+def _at_work(session: int) -> Iterator[int]:
+    """The processes of a session that have not ended (proc_pid_stat(5))."""
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if os.getsid(int(folder.name)) == leader.pid:
-                os.kill(int(folder.name), signal.SIGKILL)
+            state, _, _, of = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            if int(of) == session and state != "Z":
+                yield int(folder.name)
+
+
+def end_session(leader: subprocess.Popen[Any]) -> None:
+    """End a program that leads a session, with all that it started and that has not left it."""
+    until = time.monotonic() + 10
+    while (found := list(_at_work(leader.pid))) and time.monotonic() < until:
+        for process in found:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.005)
     leader.wait()
 
 
