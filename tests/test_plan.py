@@ -12,9 +12,10 @@ from coconut_tasks.errors import UsageError
 from coconut_tasks.layout import SIDECARS, Layout
 from coconut_tasks.options import Options, parse_features
 from coconut_tasks.plan.context import PlanContext
+from coconut_tasks.plan.firmware import unset_variable
 from coconut_tasks.plan.plan import Plan, plan_recipes
 from coconut_tasks.recipe.load import load_recipe
-from coconut_tasks.recipe.model import BuildType, Component, Recipe, Target
+from coconut_tasks.recipe.model import BuildType, Component, Firmware, Recipe, Target
 from coconut_tasks.steps.action import CargoItem, FirmwareImage, FsImage, IgvmImage, Provenance
 from coconut_tasks.steps.command import Command
 from coconut_tasks.steps.step import Step, direct_needs
@@ -382,3 +383,250 @@ def test_an_image_in_which_nothing_is_started_is_warned_about(path: str, kernel:
     warnings = plan(recipe(fs={"modules": modules}, kernel={"svsm": kernel})).warnings
     assert [warning.id for warning in warnings] == ["no-init"] * told
     assert all(warning.text.startswith("a.json: ") and f"{path}, /b" in warning.text for warning in warnings)
+
+
+# What each step reads, what makes it another variant, and what it is called
+
+EVERY: dict[str, Any] = {
+    "kernel": {"svsm": {"features": "vtpm"}, "bldr": {"manifest": "boot/bldr/Cargo.toml"}, "tdx-stage1": MADE},
+    "fs": {"modules": {"init": {}, "more": {"path": "/bin/more"}}},
+    "firmware": {"file": "fw.fd", "env": "FW_FILE"},
+}
+"""A recipe with a step of each kind."""
+
+
+def test_each_step_reads_what_its_commands_are_given() -> None:
+    found = plan(recipe(**EVERY))
+    made = {one.name: one.outputs[0] for one in found.steps}
+    parts = ("kernel:svsm", "kernel:bldr", "kernel:tdx-stage1", "firmware:guest", "fs:image")
+    igvm = step(found, "igvm:qemu")
+    assert (igvm.inputs[0], set(igvm.inputs[1:])) == (made["tool:igvmbuilder"], {made[name] for name in parts})
+    assert {one.name: one.inputs for one in found.steps if one.stage not in ("provenance", "igvm")} == {
+        **{name: () for name in made if name.startswith(("version:", "tool:", "kernel:", "module:"))},
+        "firmware:guest": ("fw.fd",),
+        "fs:image": (made["tool:packit"], made["module:more"], made["module:init"]),
+        "measure:qemu": (made["tool:igvmmeasure"], made["igvm:qemu"]),
+    }
+
+
+def test_whatever_may_read_the_version_file_comes_after_it() -> None:
+    found = plan(recipe(**EVERY))
+    after = {one.name for one in found.steps if one.after == ("release/src/git_version.rs",)}
+    assert after == {one.name for one in found.steps if one.stage in ("tool", "kernel", "module")}
+    assert {one.after for one in found.steps if one.name not in after} == {()}
+
+
+def test_each_step_says_what_it_makes() -> None:
+    found = plan(recipe(**EVERY), environment={"FW_FILE": "/fw"})
+    assert {one.name: one.doc for one in found.steps} == {
+        "version:git": "the version from git describe",
+        "tool:igvmbuilder": "the host tool igvmbuilder",
+        "tool:igvmmeasure": "the host tool igvmmeasure",
+        "tool:packit": "the host tool packit",
+        "kernel:svsm": "the kernel part svsm, built by cargo",
+        "kernel:bldr": "the kernel part bldr, built by cargo",
+        "kernel:tdx-stage1": "the kernel part tdx-stage1, made by make out/stage1",
+        "module:init": "the user-space module init, built by cargo",
+        "module:more": "the user-space module more, built by cargo",
+        "fs:image": "the file-system image of 2 modules",
+        "firmware:guest": "the guest firmware from fw.fd",
+        "igvm:qemu": "the IGVM file a.igvm for qemu",
+        "measure:qemu": "the SEV-SNP launch measurement of a.igvm",
+        "provenance:qemu": "what a.igvm was made of, as an in-toto statement",
+    }
+    single = plan(recipe(fs={"modules": {"init": {}}}, kernel={"svsm": {"type": "test"}}))
+    assert step(single, "fs:image").doc == "the file-system image of 1 module"
+    assert step(single, "kernel:svsm").doc == "the kernel part svsm, cargo's test program"
+    assert (
+        step(firmware({"env": "FW_FILE"}, FW_FILE="/fw")[1], "firmware:guest").doc == "the guest firmware from $FW_FILE"
+    )
+    alone = firmware({"command": ["./fetch.sh"]})[1]
+    assert step(alone, "firmware:guest").doc == "the firmware command, which places no image"
+
+
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [
+        ("svsm", {"env": {"FLAVOUR": "1"}}),
+        ("svsm", {"objcopy": "binary"}),
+        ("svsm", {"type": "test"}),
+        ("tdx-stage1", {"env": {"FLAVOUR": "1"}}),
+        ("tdx-stage1", {"objcopy": "binary"}),
+        ("tdx-stage1", {"output_file": "out/other"}),
+    ],
+)
+def test_each_choice_of_an_item_makes_another_variant_of_it(part: str, field: dict[str, Any]) -> None:
+    kernel = {**EVERY["kernel"], part: {**EVERY["kernel"][part], **field}}
+    images = {"igvm:qemu", "measure:qemu", "provenance:qemu"}
+    assert changed(plan(recipe(**EVERY)), plan(recipe(**{**EVERY, "kernel": kernel}))) == {f"kernel:{part}", *images}
+
+
+def test_a_reproducible_build_shares_no_item_with_another_and_all_of_cargo_gets_its_configuration() -> None:
+    plain, found = plan(recipe(**EVERY)), plan(recipe(**EVERY), reproducible=True)
+    items = {name for name in keys(plain) if name.startswith(("tool:", "kernel:", "module:"))}
+    # That of make, too: its command is the same, and its environment is not.
+    assert items <= changed(plain, found)
+    argvs = [command.argv for one in found.steps for command in one.commands if command.argv[0] == "cargo"]
+    assert argvs and all("bin/.coconut/reproducible/config.toml" in argv for argv in argvs)
+    assert not any("--config" in command.argv for one in plain.steps for command in one.commands)
+
+
+def test_a_kernel_part_and_a_module_of_one_name_and_command_share_no_file() -> None:
+    found = plan(recipe(kernel={"svsm": {}}, fs={"modules": {"svsm": {}, "init": {}}}))
+    assert step(found, "kernel:svsm").commands[0] == step(found, "module:svsm").commands[0]
+    outputs = [output for one in found.steps for output in one.outputs]
+    assert len(outputs) == len(set(outputs))
+
+
+def test_another_packit_makes_another_image_of_the_same_modules() -> None:
+    modules = recipe(fs={"modules": {"init": {}}})
+    assert changed(plan(modules), plan(modules, features=parse_features("packit:x"))) == {
+        *("tool:packit", "fs:image", "igvm:qemu", "measure:qemu", "provenance:qemu")
+    }
+
+
+def test_another_tree_is_another_variant_of_each_kind_of_step() -> None:
+    other = plan_recipes([recipe(**EVERY)], replace(context(), tree="/other"))
+    assert changed(plan(recipe(**EVERY)), other) == set(keys(other))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"file": "a"}, {"file": "b"}),
+        ({"file": "a", "command": ["x"]}, {"file": "a", "command": ["y"]}),
+        ({"file": "a", "command": ["x"]}, {"file": "a"}),
+        ({"command": ["x"]}, {"command": ["y"]}),
+        ({"env": "ONE"}, {"env": "OTHER"}),
+        ({"env": "ONE"}, {"file": "/fw"}),
+    ],
+)
+def test_other_firmware_or_another_way_to_come_by_it_is_another_variant(old: Any, new: Any) -> None:
+    """Also where nothing of it is in the image: what is on paper tells of the command."""
+    plans = [plan(recipe(firmware=value), environment={"ONE": "/fw", "OTHER": "/fw"}) for value in (old, new)]
+    assert {"firmware:guest", "provenance:qemu"} <= changed(*plans)
+    files = [{output for one in found.steps if one.stage == "firmware" for output in one.outputs} for found in plans]
+    assert not files[0] & files[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "environment", "unset"),
+    [
+        (None, {}, None),
+        (Firmware(), {}, None),
+        (Firmware(env="FW_FILE"), {}, "FW_FILE"),
+        (Firmware(env="FW_FILE"), {"FW_FILE": ""}, "FW_FILE"),
+        (Firmware(env="FW_FILE"), {"FW_FILE": "/fw"}, None),
+        (Firmware(env="FW_FILE"), {"OTHER": "/fw"}, "FW_FILE"),
+        (Firmware(env="FW_FILE", file="fw.fd"), {}, None),
+        (Firmware(file="fw.fd"), {}, None),
+    ],
+)
+def test_a_firmware_variable_that_is_not_set_is_told_where_it_counts(
+    value: Firmware | None, environment: dict[str, str], unset: str | None
+) -> None:
+    assert unset_variable(value, context(environment=environment)) == unset
+
+
+def test_what_a_cargo_item_is_beside_its_commands() -> None:
+    built = {"type": "test", "toolchain": "nightly", "env": {"CARGO_UNSTABLE_BUILD_STD": "core"}}
+    parts = recipe(kernel={"svsm": built, "bldr": EVERY["kernel"]["bldr"]})
+    found = plan_recipes([parts], replace(context(), host="x86_64-unknown-linux-gnu"))
+    told = {
+        one.component: (a.program, a.toolchain, a.triple, a.builds_std, a.manifest, a.test, a.needed_target)
+        for one in found.steps
+        if isinstance(a := one.action, CargoItem)
+    }
+    bare, host = "x86_64-unknown-none", "x86_64-unknown-linux-gnu"
+    assert told == {
+        "svsm": ("svsm", "nightly", bare, True, None, True, None),
+        "bldr": ("bldr", None, bare, False, "boot/bldr/Cargo.toml", False, bare),
+        "igvmbuilder": ("igvmbuilder", None, host, False, None, False, None),
+        "igvmmeasure": ("igvmmeasure", None, host, False, None, False, None),
+    }
+
+
+def test_a_provenance_has_the_links_of_what_makes_and_measures_its_image_alone() -> None:
+    found = plan(recipe(igvm={"qemu": {}, "hyper-v": {"platforms": ["vsm"]}}))
+    links = {one.link: one.name for one in found.steps if one.link}
+    own = {one.component: one.action.own_links for one in found.steps if isinstance(one.action, Provenance)}
+    assert {name: [links[link] for link in mine] for name, mine in own.items()} == {
+        "qemu": ["igvm:qemu", "measure:qemu"],
+        "hyper-v": ["igvm:hyper-v"],
+    }
+
+
+def test_a_recipe_in_another_file_is_another_provenance_of_the_same_image() -> None:
+    plans = [plan_recipes([replace(recipe(), path=path)], context()) for path in ("a.json", "b.json")]
+    assert changed(*plans) == {"provenance:qemu"}
+
+
+# Names of several recipes' steps
+
+
+@pytest.mark.parametrize(
+    ("sources", "labels"),
+    [
+        (["a.json", "x/b.json"], ["a", "b"]),
+        (["d1/x.json", "d2/x.json", "e/y.json"], ["d1/x", "d2/x", "y"]),
+        (["a/c/x.json", "b/c/x.json", "b/d/x.json"], ["a/c/x", "b/c/x", "d/x"]),
+        (["/x.json", "/d/x.json"], ["x", "d/x"]),
+        (["x.json", "d/x.json"], ["x", "d/x"]),
+        (["a=b.json", "c.json"], ["a-b", "c"]),
+        (["d/x.json", "d/x.recipe", "y.json"], ["d/x-1", "d/x-2", "y"]),
+        (["y.json", "d/x.json", "d/x.recipe"], ["y", "d/x-2", "d/x-3"]),
+    ],
+)
+def test_a_recipe_is_called_by_its_file_and_as_many_folders_as_tell_it_apart(
+    sources: list[str], labels: list[str]
+) -> None:
+    recipes = [
+        recipe(source, igvm={}, kernel={"svsm": {"features": f"f{number}"}}) for number, source in enumerate(sources)
+    ]
+    names = [one.name for one in plan(*recipes).steps if one.component == "svsm"]
+    assert names == [f"kernel:svsm@{label}" for label in labels]
+
+
+def test_a_name_that_is_taken_gets_a_mark_and_so_on() -> None:
+    """A module may be called as a step of another recipe would be."""
+    modules: list[dict[str, Any]] = [
+        {"x": {"features": "one"}, "x@a": {}, "x@a'": {}},
+        {"x": {"features": "two"}},
+        {"x": {"features": "three"}},
+    ]
+    recipes = [
+        recipe(source, igvm={}, fs={"modules": {"init": {}, **named}})
+        for source, named in zip(("a.json", "a''.json", "b.json"), modules, strict=True)
+    ]
+    names = [one.name for one in plan(*recipes).steps if one.stage == "module" and one.component != "init"]
+    assert sorted(names) == ["module:x@a", "module:x@a'", "module:x@a''", "module:x@a'''", "module:x@b"]
+
+
+# What recipes want of one place
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_image_where_another_recipe_has_a_paper_is_an_error(turned: bool) -> None:
+    paper = recipe("a.json", igvm={"qemu": {"output": "a.igvm"}})
+    image = recipe("b.json", igvm={"qemu": {"output": "a.igvm.provenance.json"}})
+    told = "b and a" if turned else "a and b"
+    with pytest.raises(UsageError, match=rf"^bin/a.igvm.provenance.json: {told} make it differently: one output each$"):
+        plan(*((image, paper) if turned else (paper, image)))
+
+
+@pytest.mark.parametrize("file", ["bin/svsm", "./bin/a.igvm", "bin/a.igvm.corim", "out/../out/stage1"])
+def test_firmware_is_not_taken_from_where_this_run_makes_it(file: str) -> None:
+    made = recipe(kernel={"svsm": {}, "tdx-stage1": MADE}, firmware={"file": file})
+    with pytest.raises(
+        UsageError, match=r": the firmware is to be taken from there, but this run makes it: a file that"
+    ):
+        plan(made)
+    plan(recipe(kernel={"svsm": {}, "tdx-stage1": MADE}, firmware={"file": "out/stage2"}))
+
+
+def test_a_feature_of_a_module_is_used_and_that_of_what_is_no_item_is_not() -> None:
+    modules = recipe(fs={"modules": {"init": {}}})
+    assert plan(modules, features=parse_features("init:x,packit:y")).warnings == ()
+    for name in ("qemu", "image", "git"):
+        (warning,) = plan(modules, features=parse_features(f"{name}:x")).warnings
+        assert warning.startswith(f"{name}:x: not used: no item of the recipe is called '{name}'")
