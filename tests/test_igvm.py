@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Site
@@ -46,7 +48,7 @@ from coconut_tasks.igvm.snp import (
     measure,
     measured_pages,
 )
-from coconut_tasks.igvm.values import PageData
+from coconut_tasks.igvm.values import FixedHeader, PageData
 from coconut_tasks.reports.inspect import as_json, as_text
 
 GOLDEN_ANSWERS = {name: rest for name, *rest in map(str.split, (GOLDEN / "answers.txt").read_text().splitlines())}
@@ -261,6 +263,338 @@ def test_what_the_format_allows_and_igvmmeasure_does_not_read_can_be_tolerated()
         launch_digest(
             igvm(platform(), header(0x80000302, bytes(24))), check_kvm=False, native_zero=False, tolerant=True
         )
+
+
+# Every structure, and every rule
+
+UNALIGNED, PLACE = "a multiple of 0x1000", 0x1_2345_6000
+STRUCTURES: list[tuple[int, bytes, dict[str, Any]]] = [
+    (
+        0x001,
+        struct.pack("<IBBHQ", 5, 2, 3, 1, 1 << 47),
+        {"compatibility_mask": 5, "highest_vtl": 2, "platform_type": 3, "platform_version": 1}
+        | {"shared_gpa_boundary": 1 << 47},
+    ),
+    (0x101, struct.pack("<QII", 0x30000, 5, 0), {"policy": 0x30000, "compatibility_mask": 5}),
+    (
+        0x102,
+        struct.pack("<IHBB5Q", 5, 6, 2, 3, 0x2000, 0x4000, 0x3000, 0x6000, 0x8000),
+        {"compatibility_mask": 5, "vp_index": 6, "vtl": 2, "flags": 3, "relocation_alignment": 0x2000}
+        | {"relocation_region_gpa": 0x4000, "relocation_region_size": 0x3000}
+        | {"minimum_relocation_gpa": 0x6000, "maximum_relocation_gpa": 0x8000},
+    ),
+    (
+        0x103,
+        struct.pack("<IHBB3Q", 5, 6, 1, 0, PLACE, 0x3000, 0x3000),
+        {"compatibility_mask": 5, "vp_index": 6, "vtl": 1, "gpa": PLACE, "size": 0x3000, "used_size": 0x3000},
+    ),
+    (
+        0x104,
+        struct.pack("<4I", 5, 0, 7, 0),
+        {"header_type": 0x104, "compatibility_mask": 5, "file_offset": 0, "size_bytes": 7},
+    ),
+    (
+        0x105,
+        struct.pack("<4I", 5, 0, 7, 0),
+        {"header_type": 0x105, "compatibility_mask": 5, "file_offset": 0, "size_bytes": 7},
+    ),
+    (
+        0x106,
+        struct.pack("<IIQQBB6s", 5, 0, 0b1010, 0b0101, 6, 7, bytes(6)),
+        {"compatibility_mask": 5, "attributes_required_zeroes": 0b1010, "attributes_required_ones": 0b0101}
+        | {"hash_algorithm": 6, "lfa_policy": 7},
+    ),
+    (0x107, "1.0 ü".encode(), {"text": "1.0 ü"}),
+    (
+        0x301,
+        struct.pack("<QII", 0x3000, 5, 0),
+        {"number_of_bytes": 0x3000, "parameter_area_index": 5, "file_offset": 0},
+    ),
+    (
+        0x302,
+        struct.pack("<QIIIHH", PLACE, 5, 0, 6, 3, 0),
+        {"gpa": PLACE, "compatibility_mask": 5, "file_offset": 0, "flags": 6, "data_type": 3},
+    ),
+    (
+        0x303,
+        struct.pack("<QII", PLACE, 5, 6),
+        {"gpa": PLACE, "compatibility_mask": 5, "parameter_area_index": 6},
+    ),
+    (
+        0x304,
+        struct.pack("<QIIHH", PLACE, 5, 6, 7, 8),
+        {"gpa": PLACE, "compatibility_mask": 5, "file_offset": 6, "vp_index": 7},
+    ),
+    (
+        0x305,
+        struct.pack("<QIIII", PLACE, 5, 0x2000, 1, 0),
+        {"gpa": PLACE, "compatibility_mask": 5, "number_of_bytes": 0x2000, "flags": 1},
+    ),
+    (
+        0x30B,
+        struct.pack("<IB3x48s16s16s4I", 5, 1, b"l" * 48, b"f" * 16, b"i" * 16, 2, 3, 4, 6) + bytes(696 - 104),
+        {"compatibility_mask": 5, "author_key_enabled": 1, "ld": b"l" * 48, "family_id": b"f" * 16}
+        | {"image_id": b"i" * 16, "version": 2, "guest_svn": 3, "id_key_algorithm": 4, "author_key_algorithm": 6},
+    ),
+    (0x30D, struct.pack("<QII", PLACE, 5, 7), {"gpa": PLACE, "compatibility_mask": 5, "size_bytes": 7}),
+    (
+        0x311,
+        struct.pack("<8I64s", *range(5, 13), b"b" * 64) + bytes(864 - 96),
+        {"compatibility_mask": 5, "version": 6, "product_id": 7, "module_id": 8, "security_version": 9}
+        | {"policy_flags": 10, "boot_digest_algo": 11, "signing_algo": 12, "boot_measurement_digest": b"b" * 64},
+    ),
+    *(
+        (one, struct.pack("<II", 5, 6), {"header_type": one, "parameter_area_index": 5, "byte_offset": 6})
+        for one in (0x307, 0x308, 0x309, 0x30A, 0x30C, 0x30E, 0x30F, 0x310, 0x312, 0x313)
+    ),
+    (0x80000999, b"12345", {"header_type": 0x80000999, "length": 5}),
+]
+"""Type, content and values of each header, by the IGVM specification (crate ``igvm_defs``)."""
+
+
+@pytest.mark.parametrize(
+    ("header_type", "body", "values"), STRUCTURES, ids=lambda value: hex(value) if isinstance(value, int) else ""
+)
+def test_each_header_is_read_as_the_specification_lays_it_out(
+    header_type: int, body: bytes, values: dict[str, Any]
+) -> None:
+    # Something is before it, so that its place is not that of the headers.
+    data = igvm(header(0x80000001, b"x"), header(header_type, body), header(0x80000002, b""))
+    _, found, last = parse(data).headers()
+    assert asdict(found) == {"offset": 24 + 16, **values}
+    assert last.offset == 24 + 16 + 8 + (len(body) + 7) // 8 * 8
+
+
+def test_the_specification_knows_no_other_header() -> None:
+    known = {header_type for header_type, _, _ in STRUCTURES if not header_type >> 31}
+    for header_type in (*range(0x500), 0x7FFFFFFF):
+        if header_type not in known:
+            with pytest.raises(IgvmError, match=f"a header of type {header_type:#x}: "):
+                list(parse(igvm(header(header_type, bytes(16)))).headers())
+
+
+@pytest.mark.parametrize("header_type", [one for one, _, _ in STRUCTURES if one != 0x107 and not one >> 31], ids=hex)
+def test_no_header_is_shorter_or_longer_than_its_structure(header_type: int) -> None:
+    body = next(body for one, body, _ in STRUCTURES if one == header_type)
+    for other in (body[:-1], body + b"\0"):
+        with pytest.raises(IgvmError, match=f"of {len(other)} bytes: {len(body)} bytes") as raised:
+            list(parse(igvm(header(header_type, other))).headers())
+        assert raised.value.offset == 24 + 4
+
+
+def with_field(header_type: int, **values: int) -> bytes:
+    """A file with the header of ``STRUCTURES``, but for fields that are named by their kind, as in ``struct``, and their place."""
+    body = next(bytearray(body) for one, body, _ in STRUCTURES if one == header_type)
+    for place, value in values.items():
+        struct.pack_into(f"<{place[0]}", body, int(place[1:]), value)
+    return igvm(header(header_type, bytes(body)))
+
+
+FIELDS = [
+    (with_field(0x101, I12=1), "guest policy: 0x1 in a reserved field: 0"),
+    (with_field(0x102, Q24=0x3001), f"relocatable region: size 0x3001: {UNALIGNED}"),
+    (with_field(0x102, Q8=0x2001), f"relocatable region: alignment 0x2001: {UNALIGNED}"),
+    (with_field(0x102, Q8=0), f"relocatable region: alignment 0: {UNALIGNED}"),
+    (with_field(0x102, Q16=0x5000), "relocatable region: address 0x5000: a multiple of 0x2000"),
+    (with_field(0x102, Q32=0x5000), "relocatable region: address 0x5000: a multiple of 0x2000"),
+    (with_field(0x102, Q40=0x5000), "relocatable region: address 0x5000: a multiple of 0x2000"),
+    (with_field(0x102, B6=3), "relocatable region: VTL 3: 0, 1 or 2"),
+    (with_field(0x103, B7=1), "page table relocation region: 0x1 in a reserved field: 0"),
+    (with_field(0x103, B6=3), "page table relocation region: VTL 3: 0, 1 or 2"),
+    (with_field(0x103, Q8=0x1001), f"page table relocation region: address 0x1001: {UNALIGNED}"),
+    (with_field(0x103, Q16=0x3001), f"page table relocation region: size 0x3001: {UNALIGNED}"),
+    (with_field(0x103, Q24=0x2001), f"page table relocation region: used size 0x2001: {UNALIGNED}"),
+    (with_field(0x103, Q24=0x4000), "page table relocation region: 0x4000 bytes are used: at most its size, 0x3000"),
+    (with_field(0x104, I12=1), "CoRIM document: 0x1 in a reserved field: 0"),
+    (with_field(0x105, I12=1), "CoRIM signature: 0x1 in a reserved field: 0"),
+    (with_field(0x104, I4=1), "CoRIM document: 7 bytes of data at 0x1: file data is from 0x30 to 0x1030"),
+    (with_field(0x105, I4=0x102A), "CoRIM signature: 7 bytes of data at 0x102a: file data is from 0x30 to 0x1030"),
+    (with_field(0x106, I4=1), "CCA policy: 0x1 in a reserved field: 0"),
+    (with_field(0x106, B31=1), "CCA policy: 0x1 in a reserved field: 0"),
+    (with_field(0x106, Q16=0b110), "CCA policy: bits 0x2 must be both 0 and 1: each attribute is one of them"),
+    (with_field(0x301, I12=0x1000), "parameter area: 12288 bytes of data at 0x1000: file data is from 0x30 to 0x1030"),
+    (with_field(0x302, I12=0x31), "page data: 4096 bytes of data at 0x31: file data is from 0x38 to 0x1038"),
+    (with_field(0x302, H22=1), "page data: 0x1 in a reserved field: 0"),
+    (with_field(0x303, Q0=0x1001), f"parameter insert: address 0x1001: {UNALIGNED}"),
+    (with_field(0x305, I20=1), "required memory: 0x1 in a reserved field: 0"),
+    (with_field(0x305, Q0=0x1001), f"required memory: address 0x1001: {UNALIGNED}"),
+    (with_field(0x305, I12=0x1001), f"required memory: size 0x1001: {UNALIGNED}"),
+    (with_field(0x30D, Q0=0x1001), f"error range: address 0x1001: {UNALIGNED}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "message"), FIELDS, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_wrong_field_is_told_with_its_name_and_what_it_may_be(data: bytes, message: str) -> None:
+    with pytest.raises(IgvmError) as raised:
+        list(parse(data).headers())
+    assert str(raised.value) == f"at 0x18: {message}"
+
+
+def fixed(version: int, offset: int, size: int, total: int, *more: int) -> bytes:
+    """A file that has a fixed header and nothing else but numbers of 4 bytes."""
+    return with_checksum(struct.pack(f"<4s{5 + len(more)}I", b"IGVM", version, offset, size, total, 0, *more))
+
+
+def second(architecture: int = 0, page_size: int = 4096, *headers: bytes) -> bytes:
+    """A file of version 2."""
+    data = bytearray(igvm(*(headers or (platform(),)), offset=32, version=2))
+    struct.pack_into("<II", data, 24, architecture, page_size)
+    return with_checksum(data)
+
+
+def test_the_fixed_header_of_both_versions() -> None:
+    data = igvm(platform(), offset=40)
+    assert parse(data).fixed == FixedHeader(1, 40, 24, len(data), struct.unpack_from("<I", data, 20)[0], 0, 4096)
+    data = second(1, 65536)
+    assert parse(data).fixed == FixedHeader(2, 32, 24, len(data), struct.unpack_from("<I", data, 20)[0], 1, 65536)
+    assert parse(data).fixed.file_data_offset == 56
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (second(2), "at 0x18: architecture 2: 0 (x64) or 1 (AArch64)"),
+        (second(0, 2048), "at 0x1c: a page size of 2048 bytes: a power of 2 from 4096 on"),
+        (second(0, 0), "at 0x1c: a page size of 0 bytes: a power of 2 from 4096 on"),
+        (second(0, 12288), "at 0x1c: a page size of 12288 bytes: a power of 2 from 4096 on"),
+        (second()[:31], "at 0x0: a file of 31 bytes: the fixed header of version 2 has 32 bytes"),
+        (igvm(*PLAIN)[:23], "at 0x0: a file of 23 bytes: an IGVM file has a fixed header of 24 bytes"),
+        (fixed(1, 16, 8, 24), "at 0x8: variable headers at 0x10: a multiple of 8 behind the fixed"),
+        (fixed(2, 24, 8, 32, 0, 4096), "a multiple of 8 behind the fixed header, from 0x20 on"),
+        (fixed(1, 24, 8, 24), "at 0xc: variable headers of 8 bytes: at most 0: the file ends"),
+        (fixed(1, 32, 8, 24), "at 0xc: variable headers of 8 bytes: at most 0: the file ends"),
+        (fixed(1, 24, 16, 32, 0, 0), "at 0xc: variable headers of 16 bytes: at most 8: the file ends"),
+        (igvm(platform(), bytes.fromhex("0707008003000000" "61626300")), "a header of 3 bytes that ends the headers: padding to 8"),
+        (igvm(platform(), header(0x80000302, bytes(7))[:-8]), "at 0x34: a header of 7 bytes: at most 0 bytes, where the variable"),
+        (igvm(platform(), header(0, bytes(8))), "a header of type 0x0: a type from 0x1 to 0x200 or from 0x301 to 0x400, or one with"),
+        (igvm(platform(), header(0x100, bytes(8))), "type 0x100: a platform header that is known (0x1), or one with bit 31"),
+        (igvm(platform(), header(0x200, bytes(8))), "that is known (0x101, 0x102, 0x103, 0x104, 0x105, 0x106, 0x107), or"),
+        (igvm(platform(), header(0x201, bytes(8))), "a header of type 0x201: a type from 0x1 to 0x200"),
+        (igvm(platform(), header(0x300, bytes(8))), "a header of type 0x300: a type from 0x1 to 0x200"),
+        (igvm(platform(), header(0x400, bytes(8))), "a header of type 0x400: a directive header that is known (0x301, 0x302"),
+        (igvm(platform(), header(0x401, bytes(8))), "a header of type 0x401: a type from 0x1 to 0x200"),
+        (igvm(platform(), page(0), header(0x107, b"")), "at 0x50: a initialization header (version string) behind directive headers"),
+        (igvm(header(0x107, b""), platform()), "at 0x20: a platform header (supported platform) behind initialization headers"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_laid_out_wrongly_is_told(data: bytes, message: str) -> None:
+    with pytest.raises(IgvmError) as raised:
+        list(parse(data).headers())
+    assert message in str(raised.value)
+
+
+def test_headers_may_end_where_the_file_does_and_data_where_both_do() -> None:
+    file = parse(igvm(platform(), header(0x80000302, bytes(8)), data=b""))
+    assert len(list(file.headers())) == 2
+    headers = [platform(), page(0x1000, 1)]
+    headers[1] = page(0x1000, data_at(*headers))
+    (_, found) = parse(igvm(*headers)).headers()
+    assert isinstance(found, PageData) and found.file_offset == data_at(*headers)
+    # A page of a file with larger pages is as large.
+    (_, found) = parse(second(1, 65536, platform(kind=6), page(0x10000))).headers()
+    assert isinstance(found, PageData)
+    with pytest.raises(IgvmError, match="page data: address 0x1000: a multiple of 0x10000"):
+        list(parse(second(1, 65536, page(0x1000))).headers())
+
+
+def region(gpa: int, size: int = 0x1000, mask: int = VSM, vp_index: int = 0, vtl: int = 2) -> bytes:
+    return header(0x102, struct.pack("<IHBB5Q", mask, vp_index, vtl, 0, 0x1000, gpa, size, 0, 0))
+
+
+def tables(gpa: int, size: int = 0x1000, mask: int = VSM, vp_index: int = 0, vtl: int = 2) -> bytes:
+    return header(0x103, struct.pack("<IHBB3Q", mask, vp_index, vtl, 0, gpa, size, 0))
+
+
+def cca(mask: int) -> bytes:
+    return header(0x106, struct.pack("<II24x", mask, 0))
+
+
+def parameter(index: int) -> bytes:
+    return header(0x307, struct.pack("<II", index, 0))
+
+
+def vsm(*headers: bytes, registers: tuple[tuple[int, int], ...] = ((2, 0x40000),), vp_index: int = 0) -> bytes:
+    """A file for SEV-SNP and VSM isolation with a VSM context at its end, of pairs of a VTL and a register."""
+    first = (platform(), platform(VSM, 1), *headers)
+    at = data_at(*first, vp_context(0, 0))
+    data = struct.pack("<I", len(registers)) + b"".join(struct.pack("<BI27x", *one) for one in registers)
+    return igvm(*first, vp_context(0, at, mask=VSM, vp_index=vp_index), data=data)
+
+
+END = 1 << 64
+NATIVE = platform(2, 0, vtl=0)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (vsm(), ""),
+        (vsm(region(0x4000), region(0x5000), region(0x3000)), ""),
+        (vsm(region(0x4000, 0x3000), region(0x6000)), "a region from 0x6000 to 0x6fff: none that overlaps; one is from 0x4000 to 0x6fff"),
+        (vsm(region(0x6000), region(0x4000, 0x3000)), "a region from 0x4000 to 0x6fff: none that overlaps; one is from 0x6000 to 0x6fff"),
+        (vsm(region(0x4000), region(0x4000)), "none that overlaps"),
+        (vsm(region(0x1000), region(0x9000), region(0x5000), region(0x5000)), "none that overlaps; one is from 0x5000 to 0x5fff"),
+        (vsm(region(0x4000), tables(0x4000)), "none that overlaps"),
+        (vsm(region(0x4000, mask=VSM), region(0x4000, mask=8 | SNP)), "a relocation of the state of processor 0, VTL 2, mask 0x9"),
+        (vsm(region(0x4000, mask=VSM | 1 << 31), region(0x4000, mask=1 << 31)), "none that overlaps"),
+        (vsm(region(0x4000, 0)), "a region of 0x0 bytes at 0x4000: not empty, and below the end of memory"),
+        (vsm(region(END - 0x1000)), "a region of 0x1000 bytes at 0xfffffffffffff000: not empty, and below"),
+        (vsm(region(END - 0x2000)), ""),
+        (vsm(tables(0x4000), tables(0x8000)), "mask 0x4: one region a platform; there are some for 0x4"),
+        (vsm(tables(0x4000, mask=VSM), tables(0x8000, mask=VSM | 8)), "mask 0xc: one region a platform"),
+        (vsm(region(0x4000, vp_index=1)), "a relocation of the state of processor 1, VTL 2, mask 0x4: one for which there is a VSM"),
+        (vsm(region(0x4000, vtl=1)), "a relocation of the state of processor 0, VTL 1, mask 0x4"),
+        (vsm(region(0x4000, vtl=1), registers=((1, 0x40000),)), ""),
+        (vsm(region(0x4000, mask=0, vtl=1), region(0x4000, mask=0, vtl=1)), ""),
+        (vsm(tables(0x4000, mask=0), tables(0x4000, mask=0)), ""),
+        (vsm(tables(0x4000, 0x2000), area(1, 0x1000), insert(1, 0x3000, VSM)), ""),
+        (vsm(tables(0x4000, 0x2000), area(1, 0x1000), insert(1, 0x4000, VSM)), "inserted at 0x4000: outside of the page tables from 0x4000 on"),
+        (vsm(tables(0x4000, 0x2000), area(1, 0x1000), insert(1, 0x5000, VSM)), "inserted at 0x5000: outside"),
+        (vsm(tables(0x4000, 0x2000), area(1, 0x1000), insert(1, 0x6000, VSM)), ""),
+        (vsm(tables(0x4000, 0x2000), area(1, 0x1000), insert(1, 0x4000, SNP)), ""),
+        (vsm(registers=((2, 0x40000), (1, 0x40000))), "a VSM context with registers of VTL 2 and 1: one VTL"),
+        (vsm(registers=((2, 0x40000), (2, 0x40001))), "a VSM context with register 0x40001: registers that crate igvm knows"),
+        (vsm(registers=((3, 0x40000),)), "a VSM context of VTL 3: 0, 1 or 2"),
+        (vsm(vp_index=1), "a VSM context of processor 1: processor 0"),
+        (vsm(registers=()), "a VSM context without registers: at least one"),
+        (igvm(platform(), platform(8, 0, vtl=0, boundary=1)), "platform native: shared GPA boundary 0x1: 0"),
+        (igvm(platform(), platform(8, 1, boundary=1)), "platform VSM isolation: shared GPA boundary 0x1: 0"),
+        (igvm(platform(boundary=1 << 46)), ""),
+        (igvm(platform(), platform(TDX, 3, boundary=1 << 46)), ""),
+        (igvm(platform(vtl=0)), ""),
+        (igvm(platform(mask=0)), "platform: compatibility mask 0x0: one bit"),
+        (igvm(platform(mask=1 << 31)), ""),
+        (igvm(platform(version=0)), "platform SEV-SNP: version 0: 1"),
+        (second(1, 4096, platform()), "platform SEV-SNP in a file for AArch64: the other architecture"),
+        (second(1, 4096, platform(kind=6)), "no platform SEV-SNP"),
+        (second(1, 4096, platform(kind=1)), "no platform SEV-SNP"),
+        (second(1, 8192, platform()), "at 0x1c: a page size of 8192 bytes: 4096; crate igvm reads no other"),
+        (igvm(platform(), platform(TDX, 3), vp_context(0, 104, mask=TDX)), "a VP context with mask 0x2, of platform TDX: the mask"),
+        (igvm(platform(), vp_context(0x1800, 80)), "VP context: address 0x1800: a multiple of 0x1000"),
+        (igvm(platform(), platform(8, 5), vp_context(0x1800, 104, mask=8)), "VP context: address 0x1800: a multiple of 0x1000"),
+        (igvm(platform(), NATIVE, vp_context(0x1800, 104, mask=2)), ""),
+        (igvm(platform(), cca(1)), "a CCA policy in a file for x64: AArch64"),
+        (igvm(platform(), cca(0)), ""),
+        (second(1, 4096, platform(4, 6), cca(4)), "no platform SEV-SNP"),
+        (second(1, 4096, platform(4, 6), cca(6)), "a CCA policy with mask 0x2: the mask of platform CCA"),
+        (second(1, 4096, platform(1 << 31, 1), cca(1 << 31)), "a CCA policy with mask 0x80000000: "),
+        (igvm(platform(), area(3, 4096), parameter(3), insert(3, 0)), ""),
+        (igvm(platform(), area(3, 4096), insert(3, 0), parameter(3)), "parameter area 3 was inserted before: one that is declared"),
+        (igvm(platform(), parameter(3)), "parameter area 3 is not declared"),
+        (igvm(platform(), area(3, 4096), insert(3, 0, mask=0), insert(3, 0)), ""),
+        (igvm(platform(), header(0x104, bytes(16))), "a CoRIM document: crate igvm 0.5 does not read it"),
+        (igvm(platform(), header(0x105, bytes(16))), "a CoRIM signature: crate igvm 0.5 does not read it"),
+        (igvm(platform(), data=b"x"), ""),
+    ],
+)  # fmt: skip
+def test_what_headers_must_be_together(data: bytes, message: str) -> None:
+    """An empty message: it is fine."""
+    if not message:
+        assert len(digest(data)) == 96
+    else:
+        with pytest.raises(IgvmError) as raised:
+            digest(data)
+        assert message in str(raised.value)
 
 
 # Hostile files
