@@ -42,11 +42,14 @@ from coconut_tasks.igvm.parse import parse
 from coconut_tasks.igvm.snp import (
     MOST_PARAMETER_PAGES,
     PAGE_KINDS,
+    Measured,
     MeasureOptions,
     chained,
     launch_digest,
     measure,
+    measure_pages,
     measured_pages,
+    page_hash,
 )
 from coconut_tasks.igvm.values import FixedHeader, PageData
 from coconut_tasks.reports.inspect import as_json, as_text
@@ -194,6 +197,121 @@ def test_each_byte_of_a_measured_page_of_the_sample_changes_the_digest(site: Sit
             changed = bytearray(data)
             changed[place + at] ^= 1
             assert launch_digest(changed, check_kvm=True, native_zero=False) != plain
+
+
+def every_page() -> tuple[bytes, bytes, bytes]:
+    """A file with a page of each kind, the content of its only page that has some, and its VMSA."""
+    headers = [
+        *(platform(), platform(TDX, 3), area(0, 8192), page(0x1000, 1), page(0x2000), page(0x3000, flags=2)),
+        *(page(0x4000, data_type=1), page(0x5000, data_type=2, flags=2), page(0x6000, data_type=3)),
+        *(page(0x7000, flags=4), page(0x8000, mask=TDX), page(0x9000, mask=TDX | SNP), insert(0, 0xA000)),
+        *(page(0x1000, 1), vp_context(KVM_VMSA, 1)),
+    ]
+    first = data_at(*headers)
+    headers[3] = headers[-2] = page(0x1000, first)
+    headers[-1] = vp_context(KVM_VMSA, first + 4096)
+    content, vmsa = bytes(range(256)) * 16, bytearray(4096)
+    vmsa[0x158:0x160] = (0x31).to_bytes(8, "little")
+    return igvm(*headers, data=content + vmsa), content, bytes(vmsa)
+
+
+@pytest.mark.parametrize("native_zero", [False, True])
+def test_each_page_that_is_measured_is_listed_with_its_kind_and_content(native_zero: bool) -> None:
+    data, content, vmsa = every_page()
+    measured, pages = measure_pages(data, MeasureOptions(check_kvm=True, native_zero=native_zero))
+    full, zeroes = (hashlib.sha384(one).hexdigest() for one in (content, bytes(4096)))
+    first = len(data) - 8192
+    zero = ("zero", "", 0) if native_zero else ("normal", zeroes, 0)
+    assert [tuple(one) for one in pages] == [
+        (0x1000, "normal", full, first),
+        (0x2000, *zero),
+        (0x3000, "unmeasured", "", 0),
+        (0x4000, "secrets", "", 0),
+        (0x5000, "cpuid", "", 0),
+        (0x6000, "cpuid", "", 0),
+        (0x9000, *zero),
+        (0xA000, "unmeasured", "", 0),
+        (0xB000, "unmeasured", "", 0),
+        (0x1000, "normal", full, first),
+        (KVM_VMSA, "vmsa", hashlib.sha384(vmsa).hexdigest(), first + 4096),
+    ]
+    assert (measured.pages, measured.id_block, measured.guest_svn) == (11, None, None)
+    assert measured.digest.hex() == chained(pages)
+
+
+@pytest.mark.parametrize(
+    ("behind", "message"),
+    [
+        (page(0x9000), "KVM check: a page at 0x9000 behind the VMSA: the VMSA last, as KVM measures it"),
+        (page(0x9000, flags=4), "KVM check: a page at 0x9000 behind the VMSA"),
+        (insert(1, 0x9000), "KVM check: a page at 0x9000 behind the VMSA"),
+        (page(0x9000, mask=TDX), ""),
+        (insert(1, 0x9000, mask=TDX), ""),
+        (None, "KVM check: another VMSA: one; KVM makes the others itself"),
+        (header(0x30D, bytes(16)), ""),
+    ],
+)
+def test_behind_the_vmsa_kvm_measures_nothing(behind: bytes | None, message: str) -> None:
+    def headers(at: int) -> list[bytes]:
+        vmsa = vp_context(KVM_VMSA, at)
+        return [platform(), platform(TDX, 3), area(1, 4096), vmsa, vmsa if behind is None else behind]
+
+    context = bytearray(4096)
+    context[0x158] = 0x31
+    data = igvm(*headers(data_at(*headers(0))), data=bytes(context))
+    assert len(digest(data)) == 96
+    if message:
+        with pytest.raises(IgvmError, match=message):
+            digest(data, check_kvm=True)
+    else:
+        assert digest(data, check_kvm=True) == digest(data)
+
+
+def test_kvm_puts_the_vmsa_at_one_place() -> None:
+    headers = [platform(), vp_context(0x1000, 1)]
+    headers[1] = vp_context(0x1000, data_at(*headers))
+    with pytest.raises(IgvmError, match="KVM check: a VMSA at 0x1000: 0xfffffffff000, where KVM puts it"):
+        digest(igvm(*headers), check_kvm=True)
+    assert len(digest(igvm(*headers))) == 96
+
+
+def test_a_context_that_is_no_vmsa_of_sev_snp_is_not_measured() -> None:
+    native = [platform(), platform(2, 0, vtl=0), page(0x1000), vp_context(0, 1, mask=2)]
+    native[3] = vp_context(0, data_at(*native), mask=2)
+    assert digest(igvm(*native), check_kvm=True) == digest(igvm(platform(), page(0x1000)))
+    es = [platform(), platform(2, 5), page(0x1000), vp_context(0, 1, mask=2)]
+    es[3] = vp_context(0, data_at(*es), mask=2)
+    assert digest(igvm(*es), check_kvm=True) == digest(igvm(platform(), page(0x1000)))
+
+
+def test_parameter_areas_of_a_file_have_their_bound_together_and_end_where_memory_does() -> None:
+    half = MOST_PARAMETER_PAGES // 2 * 4096
+    both = (area(0, half), insert(0, 0x1000), area(1, half))
+    full = measure(igvm(platform(), *both, insert(1, (1 << 64) - half)), MeasureOptions())
+    assert full.pages == MOST_PARAMETER_PAGES
+    with pytest.raises(IgvmError, match=f"parameter areas of {MOST_PARAMETER_PAGES + 1} pages: at most 262144"):
+        digest(igvm(platform(), *both, insert(1, 0), area(2, 4096), insert(2, 0)))
+    with pytest.raises(IgvmError, match=r"0x2000 bytes of parameters at 0xfffffffffffff000: addresses of 64 bits"):
+        digest(igvm(platform(), area(0, 8192), insert(0, (1 << 64) - 4096)))
+
+
+def test_the_id_block_of_sev_snp_must_have_the_digest_of_the_file() -> None:
+    def block(ld: bytes, mask: int = SNP) -> bytes:
+        return header(0x30B, struct.pack("<I4x48s36xI", mask, ld, 7).ljust(696, b"\0"))
+
+    own = measure(igvm(*PLAIN), MeasureOptions())
+    assert measure(igvm(*PLAIN, block(own.digest)), MeasureOptions()) == Measured(own.digest, 2, own.digest, 7)
+    wrong = igvm(*PLAIN, block(b"x" * 48))
+    with pytest.raises(IgvmError, match=f"{'78' * 48}: {own.digest.hex()}, that of the file") as raised:
+        measure(wrong, MeasureOptions())
+    assert raised.value.offset == data_at(*PLAIN)
+    assert measure(wrong, MeasureOptions(check_id_block=False)) == Measured(own.digest, 2, b"x" * 48, 7)
+    assert measure(igvm(platform(TDX, 3), *PLAIN, block(b"x" * 48, TDX)), MeasureOptions()).id_block is None
+
+
+def test_the_hash_of_a_page_is_of_all_its_bytes() -> None:
+    content = random.Random(1).randbytes(4096)
+    assert page_hash(content) == hashlib.sha384(content).digest()
 
 
 # What is refused
@@ -548,7 +666,7 @@ NATIVE = platform(2, 0, vtl=0)
         (vsm(region(0x4000, mask=0, vtl=1), region(0x4000, mask=0, vtl=1)), ""),
         (vsm(tables(0x4000, mask=0), tables(0x4000, mask=0)), ""),
         (vsm(tables(0x4000, 0x2000), area(1, 0x1000), insert(1, 0x3000, VSM)), ""),
-        (vsm(tables(0x4000, 0x2000), area(1, 0x1000), insert(1, 0x4000, VSM)), "inserted at 0x4000: outside of the page tables from 0x4000 on"),
+        (vsm(tables(0x4000, 0x2000), area(1, 0x1000), insert(1, 0x4000, VSM)), "inserted at 0x4000: outside of the page tables"),
         (vsm(tables(0x4000, 0x2000), area(1, 0x1000), insert(1, 0x5000, VSM)), "inserted at 0x5000: outside"),
         (vsm(tables(0x4000, 0x2000), area(1, 0x1000), insert(1, 0x6000, VSM)), ""),
         (vsm(tables(0x4000, 0x2000), area(1, 0x1000), insert(1, 0x4000, SNP)), ""),
