@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import random
 import re
+import struct
 import subprocess
 import sys
 from copy import deepcopy
 from hashlib import sha384
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import QEMU, Outcome, Site, environment
-from igvm_files import GOLDEN, TDX, area, data_at, header, igvm, insert, page, platform
+from igvm_files import GOLDEN, TDX, area, data_at, header, igvm, insert, page, platform, vp_context
 
 from coconut_tasks.commands.candidates import CommandLine, Known, candidates
 from coconut_tasks.commands.inspect import InspectCommand
 from coconut_tasks.igvm.error import IgvmError
+from coconut_tasks.igvm.fields import all_fields
 from coconut_tasks.igvm.parse import parse
+from coconut_tasks.igvm.read import read_igvm, read_igvm_or_start
 from coconut_tasks.igvm.snp import launch_digest
 from coconut_tasks.options import from_words
 from coconut_tasks.reports.inspect import as_text
@@ -218,3 +223,125 @@ def test_only_igvm_files_and_folders_are_completed(tmp_path: Path) -> None:
         Known({"inspect": CommandLine(InspectCommand.doc_usage)}),
     )
     assert [one.value for one in found] == ["a.igvm", "bin/"]
+
+
+def shown(*headers: bytes, data: bytes = bytes(4096)) -> list[dict[str, Any]]:
+    """The headers as they stand in the JSON, without what each has."""
+    found = [*all_fields(parse(igvm(*headers, data=data)))]
+    return [{name: value for name, value in one.items() if name != "offset"} for one in found]
+
+
+def test_addresses_and_bits_are_hexadecimal_text_and_all_else_is_numbers_and_words() -> None:
+    region = struct.pack("<IHBB5Q", 1, 3, 2, 1, 0x1000, 0x4000, 0x2000, 0, 0x8000)
+    policy = struct.pack("<IIQQBB6x", 1, 0, 0b10, 0b01, 3, 4)
+    block = struct.pack("<IB3x48s16s16s4I", 1, 1, b"l" * 48, b"f" * 16, b"i" * 16, 2, 3, 4, 6).ljust(696, b"\0")
+    vbs = struct.pack("<8I64s", 1, 6, 7, 8, 9, 10, 11, 12, b"b" * 64).ljust(864, b"\0")
+    assert shown(
+        platform(boundary=1 << 46),
+        platform(2, 9),
+        *(header(0x101, struct.pack("<QII", 0x30000, 1, 0)), header(0x102, region)),
+        header(0x103, struct.pack("<IHBB3Q", 1, 3, 2, 0, 0x4000, 0x2000, 0x1000)),
+        *(header(0x104, struct.pack("<4I", 1, 0, 7, 0)), header(0x106, policy), header(0x107, b"1.0")),
+        *(area(20, 8192), insert(20, 0x1000), header(0x307, struct.pack("<II", 20, 12))),
+        *(header(0x305, struct.pack("<QIIII", 0x1000, 1, 0x2000, 1, 0)), header(0x30B, block)),
+        *(header(0x30D, struct.pack("<QII", 0x1000, 1, 12)), header(0x311, vbs), header(0x80000302, b"xy")),
+        header(0x80000999, b""),
+    ) == [
+        {"type": "supported platform", "compatibility_mask": "0x1", "highest_vtl": 2, "platform_type": 2}
+        | {"platform_version": 1, "shared_gpa_boundary": "0x400000000000", "platform": "SEV-SNP"},
+        {"type": "supported platform", "compatibility_mask": "0x2", "highest_vtl": 2, "platform_type": 9}
+        | {"platform_version": 1, "shared_gpa_boundary": "0x0", "platform": None},
+        {"type": "guest policy", "policy": "0x30000", "compatibility_mask": "0x1"},
+        {"type": "relocatable region", "compatibility_mask": "0x1", "vp_index": 3, "vtl": 2, "flags": "0x1"}
+        | {"relocation_alignment": "0x1000", "relocation_region_gpa": "0x4000", "relocation_region_size": 0x2000}
+        | {"minimum_relocation_gpa": "0x0", "maximum_relocation_gpa": "0x8000"},
+        {"type": "page table relocation region", "compatibility_mask": "0x1", "vp_index": 3, "vtl": 2}
+        | {"gpa": "0x4000", "size": 0x2000, "used_size": 0x1000},
+        {"type": "CoRIM document", "header_type": "0x104", "compatibility_mask": "0x1", "file_offset": "0x0"}
+        | {"size_bytes": 7},
+        {"type": "CCA policy", "compatibility_mask": "0x1", "attributes_required_zeroes": "0x2"}
+        | {"attributes_required_ones": "0x1", "hash_algorithm": 3, "lfa_policy": 4},
+        {"type": "version string", "text": "1.0"},
+        {"type": "parameter area", "number_of_bytes": 8192, "parameter_area_index": 20, "file_offset": "0x0"},
+        {"type": "parameter insert", "gpa": "0x1000", "compatibility_mask": "0x1", "parameter_area_index": 20},
+        {"type": "VP count", "header_type": "0x307", "parameter_area_index": 20, "byte_offset": 12},
+        {"type": "required memory", "gpa": "0x1000", "compatibility_mask": "0x1", "number_of_bytes": 0x2000, "flags": "0x1"},
+        {"type": "SNP ID block", "compatibility_mask": "0x1", "author_key_enabled": 1, "ld": "6c" * 48}
+        | {"family_id": "66" * 16, "image_id": "69" * 16, "version": 2, "guest_svn": 3}
+        | {"id_key_algorithm": 4, "author_key_algorithm": 6},
+        {"type": "error range", "gpa": "0x1000", "compatibility_mask": "0x1", "size_bytes": 12},
+        {"type": "VBS measurement", "compatibility_mask": "0x1", "version": 6, "product_id": 7, "module_id": 8}
+        | {"security_version": 9, "policy_flags": "0xa", "boot_digest_algo": 11, "signing_algo": 12}
+        | {"boot_measurement_digest": "62" * 64},
+        {"type": "optional page data", "header_type": "0x80000302", "length": 2},
+        {"type": "optional header 0x999", "header_type": "0x80000999", "length": 0},
+    ]  # fmt: skip
+
+
+def test_of_each_page_kind_size_and_flags_are_told_and_of_measured_ones_the_hash() -> None:
+    content = bytes(range(256)) * 16
+    headers = [platform(), *(page(0x1000 * at, flags=at) for at in range(5)), page(0x200000, flags=1 | 8)]
+    headers += [page(0x7000, data_type=kind) for kind in range(1, 4)] + [page(0x9000, 1)]
+    headers[-1] = page(0x9000, data_at(*headers))
+    pages = shown(*headers, data=content)[1:]
+    full, zeroes = sha384(content).hexdigest(), sha384(bytes(4096)).hexdigest()
+    assert [(one["gpa"], one["data_type"], one["size"], one["flag_names"], one.get("sha384")) for one in pages] == [
+        ("0x0", "normal", 4096, [], zeroes),
+        ("0x1000", "normal", 2 << 20, ["2 MiB"], None),
+        ("0x2000", "normal", 4096, ["unmeasured"], None),
+        ("0x3000", "normal", 2 << 20, ["2 MiB", "unmeasured"], None),
+        ("0x4000", "normal", 4096, ["shared"], None),
+        ("0x200000", "normal", 2 << 20, ["2 MiB", "flags 0x8"], None),
+        *(("0x7000", kind, 4096, [], None) for kind in ("secrets", "CPUID data", "CPUID XF")),
+        ("0x9000", "normal", 4096, [], full),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "hashed"), [(0, "native", False), (2, "SEV-SNP", True), (5, "SEV-ES", True), (4, "SEV", False)]
+)
+def test_of_a_context_the_platform_is_told_and_of_a_vmsa_the_hash(kind: int, name: str, hashed: bool) -> None:
+    first, content = platform(1, kind, vtl=0), bytes(range(256)) * 16
+    at = data_at(first, vp_context(0, 0))
+    (_, context) = shown(first, vp_context(0x1000, at), data=content)
+    assert context["platform"] == name
+    assert context.get("sha384") == (sha384(content).hexdigest() if hashed else None)
+    # One whose page is not all there, and one of another platform.
+    for other in (vp_context(0x1000, at + 1), vp_context(0x1000, at, mask=2)):
+        assert "sha384" not in shown(first, other, data=content)[1]
+    assert shown(first, vp_context(0x1000, at, mask=2), data=content)[1]["platform"] is None
+
+
+@pytest.mark.parametrize("more", [0, 1, 5000])
+def test_of_a_file_no_more_is_read_than_it_says_and_one_byte(more: int, tmp_path: Path) -> None:
+    """So that what is too long is seen, and what has no end does no harm."""
+    data = igvm(platform(), page(0), data=bytes(range(256)) * 16)
+    file = tmp_path / "x.igvm"
+    file.write_bytes(data + bytes(more))
+    wanted = data + bytes(min(more, 1))
+    assert read_igvm(file) == read_igvm_or_start(file, 10) == wanted
+    file.write_bytes(data[:-7])
+    assert read_igvm(file) == read_igvm_or_start(file, 10) == data[:-7]
+
+
+def test_a_large_file_is_read_to_its_end(tmp_path: Path) -> None:
+    data = igvm(platform(), data=random.Random(1).randbytes((2 << 20) + 4096))
+    (tmp_path / "x.igvm").write_bytes(data)
+    assert read_igvm(tmp_path / "x.igvm") == data
+
+
+@pytest.mark.parametrize("most", [0, 3, 24, 32, 33, 40, 100])
+def test_of_another_file_no_more_is_read_than_asked_for_beyond_its_start(most: int, tmp_path: Path) -> None:
+    content = b"IGV" + bytes(range(90))
+    (tmp_path / "x").write_bytes(content)
+    assert read_igvm_or_start(tmp_path / "x", most) == content[: max(most, 32)]
+    with pytest.raises(IgvmError, match="an IGVM file begins with"):
+        read_igvm(tmp_path / "x")
+    (tmp_path / "x").write_bytes(b"IGVM" + bytes(90))
+    with pytest.raises(IgvmError, match="format version 0"):
+        read_igvm_or_start(tmp_path / "x", most)
+
+
+def test_a_file_of_version_2_is_read_by_its_longer_header(tmp_path: Path) -> None:
+    (tmp_path / "x.igvm").write_bytes(data := igvm(platform(), offset=32, version=2))
+    assert read_igvm(tmp_path / "x.igvm") == data

@@ -99,7 +99,9 @@ class Ground:
         """In the next run."""
         workspace = self.workspace()
         inputs = input_files(step, record.inputs if record else NOTHING, workspace)
-        return check_staleness(step, record, inputs, workspace, brief=brief)
+        if brief:
+            return check_staleness(step, record, inputs, workspace, brief=True)
+        return check_staleness(step, record, inputs, workspace)
 
     def said(self, record: Record | None, step: Step = FIRMWARE) -> list[str]:
         return list(map(str, self.judge(record, step).reasons))
@@ -437,6 +439,9 @@ def test_other_folders_in_a_folder_that_is_looked_through_are_told(ground: Groun
     assert (reason.cause, reason.subject) == (Cause.FOLDERS, str(folder))
     assert str(reason) == f"{folder} has other folders in it"
     (folder / "c").rmdir()
+    (folder / "\udcff").mkdir()  # a name that is no text
+    assert [reason.cause for reason in ground.judge(record).reasons] == [Cause.FOLDERS]
+    (folder / "\udcff").rmdir()
     (folder / "a" / "b").rmdir()
     assert [reason.cause for reason in ground.judge(record).reasons] == [Cause.FOLDERS]
 
