@@ -53,11 +53,11 @@ def _eq(self: Any, other: object) -> Any:
 
 
 def _hash(self: Any) -> int:
-    return hash(tuple(self.__dict__[name] for name in self.__dataclass_fields__))
+    return hash(tuple(self.__dict__[field.name] for field in dataclasses.fields(self)))
 
 
 def _repr(self: Any) -> str:
-    values = ", ".join(f"{name}={self.__dict__[name]!r}" for name in self.__dataclass_fields__)
+    values = ", ".join(f"{field.name}={self.__dict__[field.name]!r}" for field in dataclasses.fields(self))
     return f"{type(self).__qualname__}({values})"
 
 

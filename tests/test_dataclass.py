@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import pickle
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -80,6 +80,19 @@ def test_what_has_no_equality_is_equal_to_itself_alone(decorator: Callable[..., 
     kind = defined(decorator, frozen=True, eq=False)
     value = kind(1)
     assert value == value and value != kind(1) and {value: 1}[value] == 1
+
+
+@BOTH
+def test_what_a_class_has_for_all_its_values_is_no_field(decorator: Callable[..., Any]) -> None:
+    class Value:
+        kind: ClassVar[int] = 1
+        a: int
+
+    made = decorator(frozen=True)(Value)
+    assert repr(made(2)).endswith("Value(a=2)")
+    assert hash(made(2)) == hash(made(2)) and {made(2): 1}[made(2)] == 1
+    with pytest.raises(TypeError):
+        made(2, 3)
 
 
 def test_a_value_of_a_module_can_be_pickled() -> None:
