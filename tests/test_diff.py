@@ -369,7 +369,7 @@ def test_images_without_sev_snp_are_compared_by_the_pages_of_all_platforms() -> 
     snp = igvm(platform(), page(0x1000, data_at(platform(), page(0))), data=b"a" * 4096)
     assert not diff(old, snp).same
     flags = igvm(head, page(0x1000, at, mask=TDX, flags=4), data=b"a" * 4096)
-    assert "only in new" in text(old, flags) or "→ normal shared mask 0x2" in text(old, flags)
+    assert "\n  0x1000 … 0x1fff  1 page  normal mask 0x2 → normal shared mask 0x2\n" in text(old, flags)
 
 
 def test_parameter_areas_and_processors_count_as_pages() -> None:

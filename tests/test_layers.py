@@ -103,6 +103,13 @@ def test_only_tasks_knows_doit(path: Path) -> None:
     assert not knows or module_of(path).startswith("tasks.")
 
 
+@pytest.mark.parametrize("path", MODULES, ids=module_of)
+def test_no_import_is_relative(path: Path) -> None:
+    """``own_imports`` would not see it."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    assert not [ast.unparse(node) for node in nodes if isinstance(node, ast.ImportFrom) and node.level]
+
+
 def test_every_module_has_its_place() -> None:
     rooms = {name for names, order in ROOMS.items() if not order for name in names.split(" | ")}
     assert {f"{room}.{module}" for room, order in INSIDE.items() for module in order} | rooms == NAMES

@@ -157,7 +157,9 @@ def test_an_editor_finds_the_schema(tmp_path: Path) -> None:
 
 
 def test_the_shipped_recipes_name_the_schema() -> None:
-    for path in data_path("config").glob("*.json"):
+    recipes = [*data_path("config").glob("*.json")]
+    assert recipes
+    for path in recipes:
         assert (path.parent / recipe(path)["$schema"]).resolve() == data_path("schema") / "recipe.schema.json"
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,6 +68,19 @@ def test_steps_come_after_what_they_read() -> None:
 
 def test_the_same_ground_and_recipe_give_the_same_plan() -> None:
     assert plan() == plan()
+    # Also in another process, where sets are in another order.
+    code = "from test_plan import *; print(plan(recipe(**EVERY), features=parse_features('a,b,c,d,packit:e,packit:f')))"
+    plans = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=Path(__file__).parent,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            stdout=subprocess.PIPE,
+            check=True,
+        ).stdout
+        for seed in "123"
+    }
+    assert len(plans) == 1
 
 
 def test_the_order_of_keys_in_a_recipe_changes_nothing() -> None:

@@ -766,6 +766,7 @@ def test_a_full_disk_is_told_and_leaves_no_wrong_record(
     done = with_disk("usual", *argv)
     assert done.status == 0, done.text
     assert "out/q.igvm: " in done.out
+    assert with_disk("usual", *argv).built == set()
     source = kernel_text(site)
     source.write_text(insert(source, CHANGE.format("read only")))
     read_only = with_disk("read-only", *argv)
