@@ -259,6 +259,14 @@ def test_every_output_is_looked_at(ground: Ground) -> None:
     ]
 
 
+def test_a_published_file_that_is_gone_is_seen_behind_one_that_is_there(ground: Ground) -> None:
+    step = replace(FIRMWARE, publish=((OUTPUT, SHOWN), (OUTPUT, "../bin/second")))
+    second = ground.write(ground.bin / "second", "first")
+    record = ground.record(step)
+    second.unlink()
+    assert ground.said(record, step) == ["bin/second is not there, or not as it was built"]
+
+
 @pytest.mark.parametrize("trusted", [True, False])
 def test_a_published_file_that_is_gone_or_another_one_is_only_placed_again(trusted: bool, ground: Ground) -> None:
     record = ground.record(trusted=trusted)
@@ -575,7 +583,8 @@ def assess(
     stage, _, component = name.partition(":")
     step = Step(stage, component, KEY, "", action, reads, makes, after=after)
     inputs = frozenset(f"/t/{path}" for path in reads)
-    return Assessment(step, reasons, inputs, tuple(f"/t/{root}" for root in roots), len(reads), ignored)
+    found = Assessment(step, reasons, inputs, tuple(f"/t/{root}" for root in roots), len(reads))
+    return replace(found, ignored=True) if ignored else found
 
 
 def coming(*assessments: Assessment) -> dict[str, Forecast]:
@@ -600,6 +609,12 @@ def chain(
         assess("igvm:qemu", IMAGE, reads=("k", "tool"), makes=("i",), reasons=image),
         assess("measure:qemu", DIGEST, reads=("i",), makes=("d",)),
     )
+
+
+def test_the_words_that_the_json_of_a_plan_has_do_not_change() -> None:
+    assert [fate.value for fate in Fate] == [
+        *("runs", "is placed again", "may run", "is up to date", "is ignored, as `doit ignore` asked")
+    ]
 
 
 def test_what_has_no_reason_and_reads_nothing_new_rests() -> None:
