@@ -553,11 +553,11 @@ def fixed(version: int, offset: int, size: int, total: int, *more: int) -> bytes
     return with_checksum(struct.pack(f"<4s{5 + len(more)}I", b"IGVM", version, offset, size, total, 0, *more))
 
 
-def second(architecture: int = 0, page_size: int = 4096, *headers: bytes) -> bytes:
+def second(architecture: int = 0, page_size: int = 4096, *headers: bytes, data: bytes = bytes(4096)) -> bytes:
     """A file of version 2."""
-    data = bytearray(igvm(*(headers or (platform(),)), offset=32, version=2))
-    struct.pack_into("<II", data, 24, architecture, page_size)
-    return with_checksum(data)
+    made = bytearray(igvm(*(headers or (platform(),)), data=data, offset=32, version=2))
+    struct.pack_into("<II", made, 24, architecture, page_size)
+    return with_checksum(made)
 
 
 def test_the_fixed_header_of_both_versions() -> None:
@@ -713,6 +713,98 @@ def test_what_headers_must_be_together(data: bytes, message: str) -> None:
         with pytest.raises(IgvmError) as raised:
             digest(data)
         assert message in str(raised.value)
+
+
+REGISTERS = {
+    0: {
+        *(0x20004, 0x20005, 0x20006, 0x20008, 0x20009, 0x2000A, 0x2000B, 0x2000C, 0x20010, 0x20011),
+        *(0x40000, 0x40002, 0x40003, 0x60000, 0x60001, 0x60002, 0x60003, 0x60004, 0x60005, 0x60007),
+        *(0x70000, 0x70001, 0x80001, 0x80004, 0x8000E, 0x80010, 0x80011, 0x80012, 0x80013, 0x80014),
+        *(0x80040, 0x80041, 0x80042, 0x80043, 0x80044, 0x80070, 0x80071, 0x80077, 0x80078, 0x80079, 0x8007A),
+    },
+    1: {
+        *(0x20000, 0x20001, 0x20002, 0x20003, 0x20004, 0x20005, 0x20006, 0x20007, 0x20022, 0x20023),
+        *(0x40002, 0x40005, 0x40006, 0x40007, 0x4000B, 0x4000C),
+    },
+}
+"""By the architecture: what ``X86Register`` and ``AArch64Register`` of crate igvm 0.5 are made from (its ``registers.rs``)."""
+
+
+@pytest.mark.parametrize("architecture", REGISTERS)
+def test_a_vsm_context_has_just_the_registers_that_the_crate_takes(architecture: int) -> None:
+    first = (platform(kind=6 if architecture else 2), platform(VSM, 1))
+    context = vp_context(0, data_at(*first, vp_context(0, 0), offset=32), mask=VSM)
+    refused = set()
+    every = {one + more for known in REGISTERS.values() for one in known for more in (-1, 0, 1)}
+    for register in every:
+        data = second(architecture, 4096, *first, context, data=struct.pack("<IBI27x", 1, 2, register))
+        try:
+            digest(data)
+        except IgvmError as error:
+            # AArch64 has no SEV-SNP.
+            if "no platform SEV-SNP" not in str(error):
+                assert f": a VSM context with register {register:#x}: " in str(error)
+                refused.add(register)
+    assert every - refused == REGISTERS[architecture]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind", "place", "good"),
+    [
+        (0, 4, 231, True),
+        (0, 4, 232, False),
+        (0, 4, 4095, False),
+        (1, 6, 79, True),
+        (1, 6, 80, False),
+        (1, 6, 4095, False),
+    ],
+)
+def test_behind_the_registers_of_other_contexts_are_zeroes_too(
+    architecture: int, kind: int, place: int, good: bool
+) -> None:
+    """``IgvmNativeVpContextX64`` has 232 bytes, ``IgvmVpContextAArch64Cca`` has 80."""
+    content = bytearray(4096)
+    content[place] = 1
+    context = vp_context(0, data_at(platform(), vp_context(0, 0), offset=32))
+    data = second(architecture, 4096, platform(kind=kind, vtl=0), context, data=bytes(content))
+    with pytest.raises(IgvmError, match="no platform SEV-SNP" if good else "data behind the registers: zeroes up to"):
+        digest(data)
+
+
+def test_a_vsm_context_is_all_in_the_file() -> None:
+    first = (platform(), platform(VSM, 1))
+    context = vp_context(0, data_at(*first, vp_context(0, 0)), mask=VSM)
+    for data in (
+        struct.pack("<I", 0)[:3],
+        struct.pack("<IBI27x", 1, 2, 0x40000)[:-1],
+        struct.pack("<IBI27x", 2, 2, 0x40000),
+    ):
+        with pytest.raises(IgvmError, match=r"VSM context: \d+ bytes of data at 0x[0-9a-f]+: file data is from"):
+            digest(igvm(*first, context, data=data))
+
+
+@pytest.mark.parametrize("header_type", [0x300, 0x301, 0x302, 0x303, 0x304, 0x305, 0x101, 0x999])
+def test_an_optional_header_is_tolerated_but_for_one_of_what_could_be_measured(header_type: int) -> None:
+    data = igvm(platform(), page(0), header(0x80000000 | header_type, bytes(24)))
+    if 0x301 <= header_type <= 0x304:
+        with pytest.raises(IgvmError, match=f"a header of type 0x80000{header_type:x}"):
+            digest(data, tolerant=True)
+    else:
+        assert digest(data, tolerant=True) == digest(igvm(platform(), page(0)))
+    with pytest.raises(IgvmError, match=f"a header of type 0x80000{header_type:x}"):
+        digest(data)
+
+
+def test_what_is_tolerated_beside_is_a_corim_and_nothing_that_breaks_a_rule() -> None:
+    for corim in (header(0x104, bytes(16)), header(0x105, bytes(16))):
+        assert digest(igvm(platform(), corim, page(0)), tolerant=True) == digest(igvm(platform(), page(0)))
+    for wrong, message in (
+        (igvm(platform(), insert(0, 0)), "is not declared"),
+        (igvm(platform(vtl=1)), "highest VTL 1"),
+        (igvm(platform(), area(0, 1)), "parameter area: size 0x1"),
+    ):
+        with pytest.raises(IgvmError, match=message):
+            digest(wrong, tolerant=True)
 
 
 # Hostile files
