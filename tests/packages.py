@@ -88,7 +88,9 @@ def made_from_nothing(
         fresh = {**(env or {}), "CARGO_TARGET_DIR": str(clean.target), "CARGO_BUILD_BUILD_DIR": str(clean.target)}
         for recipe in recipes:
             clean.build(task, site.recipe(recipe, "clean.json"), *words, f"BIN={place / 'bin'}", env=fresh)
-        return programs(place / "bin", task)
+        found = programs(place / "bin", task)
+        assert found, f"{task} is nowhere where it is looked for, and nothing would be as nothing"
+        return found
 
 
 def new_target(target: Path, other: Path) -> Path:

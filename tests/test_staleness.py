@@ -296,7 +296,8 @@ def test_what_a_build_script_made_for_another_hand_is_not_taken_as_ours(site: Si
     command = log.splitlines()[0].removeprefix("$ ").split()
     shutil.rmtree(site.bin)
     (site.tree / "kernel" / "build.rs").touch()
-    site.run(command, env={"FLAVOUR": "1"}, cwd=site.tree)
+    assert site.run(command, env={"FLAVOUR": "1"}, cwd=site.tree).status == 0
+    assert any(b"profile-other" in path.read_bytes() for path in site.target.glob("*/debug/svsm"))
     site.build(site.recipe())
     assert b"profile-usual" in (site.bin / "svsm").read_bytes()
 
@@ -363,9 +364,11 @@ def test_a_made_file_of_another_hand_is_not_taken_as_ours(site: Site) -> None:
     """make looks at times only: a file that `make RELEASE=1` made is up to date for it."""
     recipe = site.recipe(MAKE)
     site.build(recipe)
-    good = site.contents()
+    good, made = site.contents(), site.tree / "bin" / "stage1-trampoline"
+    ours = made.read_bytes()
     shutil.rmtree(site.bin)
-    site.run(["make", "-B", "bin/stage1-trampoline", "RELEASE=1"], cwd=site.tree)
+    assert site.run(["make", "-B", "bin/stage1-trampoline", "RELEASE=1"], cwd=site.tree).status == 0
+    assert made.read_bytes() != ours
     site.build(recipe)
     assert site.contents() == good
 
