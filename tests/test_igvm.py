@@ -284,6 +284,13 @@ def test_a_context_that_is_no_vmsa_of_sev_snp_is_not_measured() -> None:
     assert digest(igvm(*es), check_kvm=True) == digest(igvm(platform(), page(0x1000)))
 
 
+def test_a_vmsa_is_measured_where_sev_es_has_the_mask_of_sev_snp() -> None:
+    """A context is of the platform that was declared last for its mask, in crate igvm too."""
+    headers = [platform(), platform(SNP, 5), page(0x1000), vp_context(0, 1)]
+    headers[3] = vp_context(0, data_at(*headers))
+    assert [one.kind for one in measured_pages(igvm(*headers), MeasureOptions())] == ["normal", "vmsa"]
+
+
 def test_parameter_areas_of_a_file_have_their_bound_together_and_end_where_memory_does() -> None:
     half = MOST_PARAMETER_PAGES // 2 * 4096
     both = (area(0, half), insert(0, 0x1000), area(1, half))
@@ -491,6 +498,20 @@ def test_the_specification_knows_no_other_header() -> None:
                 list(parse(igvm(header(header_type, bytes(16)))).headers())
 
 
+@pytest.mark.parametrize("header_type", [one for one, _, _ in STRUCTURES if not one >> 31], ids=hex)
+def test_platforms_are_before_initialization_headers_and_those_before_directives(header_type: int) -> None:
+    body = next(body for one, body, _ in STRUCTURES if one == header_type)
+    others = [(0, platform()), (1, header(0x107, b"")), (3, page(0))]
+    for place in range(4):
+        headers = [*others[:place], (header_type >> 8, header(header_type, body)), *others[place:]]
+        sections, file = [section for section, _ in headers], parse(igvm(*(one for _, one in headers)))
+        if sections == sorted(sections):
+            assert len(list(file.headers())) == 4
+        else:
+            with pytest.raises(IgvmError, match=r"a (platform|initialization) header .* behind "):
+                list(file.headers())
+
+
 @pytest.mark.parametrize("header_type", [one for one, _, _ in STRUCTURES if one != 0x107 and not one >> 31], ids=hex)
 def test_no_header_is_shorter_or_longer_than_its_structure(header_type: int) -> None:
     body = next(body for one, body, _ in STRUCTURES if one == header_type)
@@ -582,7 +603,7 @@ def test_the_fixed_header_of_both_versions() -> None:
         (fixed(1, 24, 8, 24), "at 0xc: variable headers of 8 bytes: at most 0: the file ends"),
         (fixed(1, 32, 8, 24), "at 0xc: variable headers of 8 bytes: at most 0: the file ends"),
         (fixed(1, 24, 16, 32, 0, 0), "at 0xc: variable headers of 16 bytes: at most 8: the file ends"),
-        (igvm(platform(), bytes.fromhex("0707008003000000" "61626300")), "a header of 3 bytes that ends the headers: padding to 8"),
+        (igvm(platform(), bytes.fromhex("0707008003000000" "61626300")), "at 0x34: a header of 3 bytes that ends the headers: "),
         (igvm(platform(), header(0x80000302, bytes(7))[:-8]), "at 0x34: a header of 7 bytes: at most 0 bytes, where the variable"),
         (igvm(platform(), header(0, bytes(8))), "a header of type 0x0: a type from 0x1 to 0x200 or from 0x301 to 0x400, or one with"),
         (igvm(platform(), header(0x100, bytes(8))), "type 0x100: a platform header that is known (0x1), or one with bit 31"),
@@ -703,6 +724,7 @@ NATIVE = platform(2, 0, vtl=0)
         (igvm(platform(), header(0x104, bytes(16))), "a CoRIM document: crate igvm 0.5 does not read it"),
         (igvm(platform(), header(0x105, bytes(16))), "a CoRIM signature: crate igvm 0.5 does not read it"),
         (igvm(platform(), data=b"x"), ""),
+        (igvm(platform(), data=b""), "at 0x10: no file data: crate igvm reads only files that have some"),
     ],
 )  # fmt: skip
 def test_what_headers_must_be_together(data: bytes, message: str) -> None:
