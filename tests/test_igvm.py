@@ -125,7 +125,9 @@ def test_behind_the_registers_of_a_native_context_are_zeroes(place: int, good: b
             digest(data)
 
 
-@pytest.mark.parametrize(("cr0", "good"), [(0x30, True), (0x31, True), (0x11, False), (0x32, False)])
+@pytest.mark.parametrize(
+    ("cr0", "good"), [(0x30, True), (0x31, True), (0x11, False), (0x32, False), (1 << 56 | 0x31, False)]
+)
 def test_kvm_starts_a_guest_in_real_or_in_protected_mode(cr0: int, good: bool) -> None:
     vmsa = bytearray(4096)
     vmsa[0x158:0x160] = cr0.to_bytes(8, "little")
@@ -682,6 +684,7 @@ NATIVE = platform(2, 0, vtl=0)
         (vsm(tables(0x4000), tables(0x8000)), "mask 0x4: one region a platform; there are some for 0x4"),
         (vsm(tables(0x4000, mask=VSM), tables(0x8000, mask=VSM | 8)), "mask 0xc: one region a platform"),
         (vsm(region(0x4000, vp_index=1)), "a relocation of the state of processor 1, VTL 2, mask 0x4: one for which there is a VSM"),
+        (vsm(region(0x4000, mask=SNP, vtl=1)), "a relocation of the state of processor 0, VTL 1, mask 0x1"),
         (vsm(region(0x4000, vtl=1)), "a relocation of the state of processor 0, VTL 1, mask 0x4"),
         (vsm(region(0x4000, vtl=1), registers=((1, 0x40000),)), ""),
         (vsm(region(0x4000, mask=0, vtl=1), region(0x4000, mask=0, vtl=1)), ""),
@@ -796,12 +799,13 @@ def test_behind_the_registers_of_other_contexts_are_zeroes_too(
 def test_a_vsm_context_is_all_in_the_file() -> None:
     first = (platform(), platform(VSM, 1))
     context = vp_context(0, data_at(*first, vp_context(0, 0)), mask=VSM)
-    for data in (
-        struct.pack("<I", 0)[:3],
-        struct.pack("<IBI27x", 1, 2, 0x40000)[:-1],
-        struct.pack("<IBI27x", 2, 2, 0x40000),
+    for data, size in (
+        (struct.pack("<I", 0)[:3], 4),
+        (struct.pack("<IBI27x", 1, 2, 0x40000)[:-1], 32),
+        (struct.pack("<IBI27x", 2, 2, 0x40000), 64),
+        (struct.pack("<IBI27x", 1 << 24 | 1, 2, 0x40000), (1 << 24 | 1) * 32),
     ):
-        with pytest.raises(IgvmError, match=r"VSM context: \d+ bytes of data at 0x[0-9a-f]+: file data is from"):
+        with pytest.raises(IgvmError, match=rf": VSM context: {size} bytes of data at 0x[0-9a-f]+: file data is from"):
             digest(igvm(*first, context, data=data))
 
 
