@@ -573,6 +573,21 @@ def test_a_provenance_has_the_links_of_what_makes_and_measures_its_image_alone()
     }
 
 
+def test_a_provenance_reads_the_image_its_measurement_the_recipe_all_links_and_the_parts() -> None:
+    found = plan_recipes([replace(recipe(**EVERY), path="a.json")], context(all_features=True))
+    paper, (igvm, measured) = (
+        step(found, "provenance:qemu"),
+        (step(found, f"{stage}:qemu") for stage in ("igvm", "measure")),
+    )
+    links = [one.link for one in found.steps if one.link]
+    assert len(links) == len(found.steps) - 2  # none of the version file, and none of the paper itself
+    assert isinstance(paper.action, Provenance) and [*paper.action.links] == links
+    parts = [one.outputs[0] for one in found.steps if one.outputs and one.outputs[0] in igvm.inputs[1:]]
+    assert [path for _, path in paper.action.parts] == parts
+    assert list(paper.inputs) == [igvm.outputs[0], measured.outputs[1], "a.json", *links, *parts]
+    assert dict(paper.action.options) == {"ALL_FEATURES": "1"}
+
+
 def test_a_recipe_in_another_file_is_another_provenance_of_the_same_image() -> None:
     plans = [plan_recipes([replace(recipe(), path=path)], context()) for path in ("a.json", "b.json")]
     assert changed(*plans) == {"provenance:qemu"}
@@ -617,6 +632,9 @@ def test_a_name_that_is_taken_gets_a_mark_and_so_on() -> None:
     ]
     names = [one.name for one in plan(*recipes).steps if one.stage == "module" and one.component != "init"]
     assert sorted(names) == ["module:x@a", "module:x@a'", "module:x@a''", "module:x@a'''", "module:x@b"]
+    # No mark without need.
+    alone = plan(recipe(igvm={}, fs={"modules": {"init": {}, "x": {}, "x@": {}}}))
+    assert {"module:x", "module:x@"} <= keys(alone).keys()
 
 
 # What recipes want of one place
