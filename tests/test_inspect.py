@@ -278,6 +278,14 @@ def test_addresses_and_bits_are_hexadecimal_text_and_all_else_is_numbers_and_wor
     ]  # fmt: skip
 
 
+def test_each_kind_of_parameter_has_its_name() -> None:
+    kinds = (0x307, 0x308, 0x309, 0x30A, 0x30C, 0x30E, 0x30F, 0x310, 0x312, 0x313)
+    found = shown(*(header(kind, bytes(8)) for kind in kinds))
+    names = ["VP count", "SRAT", "MADT", "MMIO ranges", "memory map", "command line", "SLIT", "PPTT", "device tree"]
+    assert [one["type"] for one in found] == [*names, "environment info"]
+    assert [one["type"] for one in shown(header(0x105, bytes(16)))] == ["CoRIM signature"]
+
+
 def test_of_each_page_kind_size_and_flags_are_told_and_of_measured_ones_the_hash() -> None:
     content = bytes(range(256)) * 16
     headers = [platform(), *(page(0x1000 * at, flags=at) for at in range(5)), page(0x200000, flags=1 | 8)]

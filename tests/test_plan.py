@@ -588,6 +588,13 @@ def test_a_provenance_reads_the_image_its_measurement_the_recipe_all_links_and_t
     assert dict(paper.action.options) == {"ALL_FEATURES": "1"}
 
 
+def test_a_module_that_is_called_as_the_measuring_tool_is_in_each_provenance() -> None:
+    modules: dict[str, Any] = {"init": {}, "igvmmeasure": {}}
+    found = plan(recipe(igvm={"hyper-v": {"platforms": ["vsm"]}}, fs={"modules": modules}))
+    paper = step(found, "provenance:hyper-v").action
+    assert isinstance(paper, Provenance) and step(found, "module:igvmmeasure").link in paper.links
+
+
 def test_a_recipe_in_another_file_is_another_provenance_of_the_same_image() -> None:
     plans = [plan_recipes([replace(recipe(), path=path)], context()) for path in ("a.json", "b.json")]
     assert changed(*plans) == {"provenance:qemu"}
