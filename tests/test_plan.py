@@ -671,4 +671,4 @@ def test_a_feature_of_a_module_is_used_and_that_of_what_is_no_item_is_not() -> N
     assert plan(modules, features=parse_features("init:x,packit:y")).warnings == ()
     for name in ("qemu", "image", "git"):
         (warning,) = plan(modules, features=parse_features(f"{name}:x")).warnings
-        assert warning.startswith(f"{name}:x: not used: no item of the recipe is called '{name}'")
+        assert warning.id == "unused-feature" and warning.text.startswith(f"{name}:x: ")
