@@ -35,8 +35,8 @@ ROOMS: dict[str, str] = {
     " | progress | reproduced | size | timeline | verified | why",
     "tasks": "__init__ table | standing | dodo_file | interrupt | live | checker command node record_run | run | preflight"
     " supervisor reporter task_command doit_commands namespace program",
-    "commands": "__init__ build_flags candidates build | completion | diff | inspect | measure | recipes | reports"
-    " | reproduce | sign | watch verify",
+    "commands": "__init__ output | build_flags candidates build | completion | diff | graph | inspect | log | measure | new"
+    " | plan | reproduce | sign | size | timeline | validate | watch | why verify",
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

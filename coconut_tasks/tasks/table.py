@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-_PLACES = {
-    "tasks.doit_commands": ("Run", "List", "Info", "Clean", "Forget", "Ignore"),
-    "commands.reports": ("Why", "Plan", "Log", "Graph", "Timeline", "Size"),
-    "commands.reproduce": ("Reproduce",),
-    "commands.sign": ("Sign",),
-    "commands.watch": ("Watch",),
-    "commands.verify": ("Verify",),
-    "commands.recipes": ("Validate", "New"),
-    "commands.completion": ("Completion",),
-    "commands.inspect": ("Inspect",),
-    "commands.diff": ("Diff",),
-    "tasks.command": ("Help",),
-}
+_DOITS = ("run", "list", "info", "clean", "forget", "ignore")
+"""doit's own commands that are changed."""
+_OURS = (
+    *("why", "plan", "log", "graph", "timeline", "size", "watch", "verify", "sign", "reproduce"),
+    *("validate", "new", "inspect", "diff", "completion"),
+)
+"""Each is in a module of its name."""
 _REFUSED = {"reset-dep": "ResetDep", "dumpdb": "DumpDB", "strace": "Strace", "tabcompletion": "TabCompletion"}
 
 
@@ -22,7 +16,11 @@ def _class(module: str, kind: str) -> str:
     return f"coconut_tasks.{module}:{kind}Command"
 
 
-COMMANDS = {kind.lower(): _class(module, kind) for module, kinds in _PLACES.items() for kind in kinds}
+COMMANDS = {
+    **{name: _class("tasks.doit_commands", name.title()) for name in _DOITS},
+    **{name: _class(f"commands.{name}", name.title()) for name in _OURS},
+    "help": _class("tasks.command", "Help"),
+}
 REFUSED = {name: _class("tasks.doit_commands", kind) for name, kind in _REFUSED.items()}
 """doit's own commands that our tasks cannot have."""
 PLUGINS = {

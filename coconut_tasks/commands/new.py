@@ -1,4 +1,4 @@
-"""``validate`` and ``new``: recipes without a build. They need no dodo.py, and work in any folder."""
+"""``doit new``: a first recipe. It needs no dodo.py, and works in any folder."""
 
 from __future__ import annotations
 
@@ -11,82 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from coconut_tasks.errors import EXIT_USAGE, Problem, RecipeError, UsageError
-from coconut_tasks.options import parse_switch, split_list
+from coconut_tasks.errors import EXIT_USAGE, UsageError
 from coconut_tasks.tasks.command import OwnCommand, switch
 
 if TYPE_CHECKING:
     from coconut_tasks.recipe.starter import Answers
 
 T = TypeVar("T")
-
-
-class ValidateCommand(OwnCommand):
-    """``validate``: status 0 if all recipes are valid, else 2."""
-
-    name = "validate"
-    doc_purpose = "check recipes without building"
-    doc_usage = "FILE..."
-    doc_description = """
-        Tells all that is wrong in all files at once. Warnings are told, but do not make a recipe invalid.
-        Exit status: 0 all recipes are valid, 2 they are not.
-    """
-    cmd_options = (
-        {
-            "name": "format",
-            "long": "format",
-            "default": "text",
-            "metavar": "WORD",
-            "choices": [("text", ""), ("github", ""), ("sarif", "")],
-            "help": "how problems are told [default: text]",
-        },
-        switch("lenient", "what the old builders pass over in a recipe is a warning"),
-    )
-    variables = ("RECIPE", "LENIENT")
-    examples = (
-        "doit validate config/*.json",
-        "doit validate --format=github config/*.json  # annotations in GitHub Actions",
-        "doit validate --format=sarif config/*.json > recipes.sarif  # for code scanning",
-    )
-
-    def execute(self, opt_values: Any, pos_args: Sequence[str]) -> int:
-        from coconut_tasks.reports.problems import as_github, as_sarif, as_text, summary
-
-        values, words = self.given_variables()
-        files = list(dict.fromkeys([*pos_args, *words, *split_list(values.get("RECIPE", ""))]))
-        if not files:
-            raise UsageError("wrong-words", "validate: which recipes? for example: doit validate config/*.json")
-        lenient = opt_values["lenient"] or parse_switch("LENIENT", values.get("LENIENT", ""))
-        found = [one for file in files for one in _problems(file, lenient)]
-        if opt_values["format"] == "sarif":
-            from coconut_tasks.explanations import explanations
-
-            print(as_sarif(found, {id: (entry.means, entry.do) for id, entry in explanations().items()}))
-        else:
-            lines = as_github(found) if opt_values["format"] == "github" else as_text(found)
-            print("\n".join([*lines, summary(found, len(files))]))
-        return EXIT_USAGE if any(one.level == "error" for one in found) else 0
-
-
-def _problems(file: str, lenient: bool) -> list[Any]:
-    from coconut_tasks.recipe.load import check
-    from coconut_tasks.reports.problems import Reported
-    from coconut_tasks.wording import printable
-
-    warnings: list[Problem] = []
-    name = printable(file)
-    try:
-        check(name, Path(file).read_bytes(), lenient=lenient, warn=warnings.append)
-        errors: tuple[Problem, ...] = ()
-    except RecipeError as error:
-        errors = error.problems
-    except OSError as error:
-        wrong = f"the file cannot be read: {error.strerror}"
-        if isinstance(error, IsADirectoryError):
-            wrong = "this is a folder"
-        errors = (Problem("unreadable-file", f"{name}:1:1", "", wrong, "the path of a recipe, as config/*.json"),)
-    found = [*(Reported(problem) for problem in errors), *(Reported(problem, "warning") for problem in warnings)]
-    return sorted(found, key=lambda one: one.where[1:])
 
 
 class NewCommand(OwnCommand):

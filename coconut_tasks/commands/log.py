@@ -1,0 +1,48 @@
+"""``doit log``: what a step's tools printed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from coconut_tasks.errors import UsageError
+from coconut_tasks.tasks.task_command import ReportCommand
+
+# The rest is imported when it is needed: doit loads the class for its own help, for any dodo.py.
+
+
+class LogCommand(ReportCommand):
+    """``log``."""
+
+    name = "log"
+    doc_purpose = "show all that a step's last run printed"
+    examples = ("doit log kernel:svsm", "doit log")
+
+    def _execute(self) -> int:
+        from coconut_tasks.reports.logs import list_of_logs
+        from coconut_tasks.terminal import shown, terminal_of
+
+        nodes = self.nodes
+        if not self.asked:
+            logs = [(node.step.name, node.workspace.log(node.step)) for node in nodes]
+            stats = [(name, path.stat()) for name, path in logs if path.exists()]
+            self.outstream.write(list_of_logs([(name, stat.st_mtime, stat.st_size) for name, stat in stats]))
+            return 0
+        terminal = terminal_of(self.outstream, nodes[0].workspace.environment)
+        chosen = self._chosen(nodes)
+        for node in chosen:
+            path = node.workspace.log(node.step)
+            if not node.step.commands:
+                raise UsageError("no-log", f"log: {node.step.name} starts no process, so it has no log")
+            if not path.exists():
+                raise UsageError(
+                    "not-run-yet", f"log: {node.step.name} has not run yet, or not since {path.parent} was removed"
+                )
+            head = f"==> {node.step.name} <==\n" if len(chosen) > 1 else ""
+            self.outstream.write(head + shown(path.read_text(encoding="utf-8", errors="replace"), terminal))
+        return 0
+
+    def _chosen(self, nodes: Sequence[Any]) -> list[Any]:
+        """The steps that were named, alone or by their group, and not what they need."""
+        names = set(self.asked)
+        return [node for node in nodes if names & {node.step.name, node.step.stage, node.step.name.partition("@")[0]}]

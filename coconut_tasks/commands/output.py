@@ -1,0 +1,44 @@
+"""Where a command's output goes: to a file that is ours, or to standard output."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from coconut_tasks.errors import UsageError
+from coconut_tasks.tasks.standing import from_here, stand
+
+
+def own_file(workspace: Any, name: str) -> str:
+    """The path of a file below the output folder. Raises UsageError for one that is there and not ours."""
+    from coconut_tasks.tasks.preflight import foreign_files
+
+    path = os.path.join(workspace.bin, name)
+    if foreign_files([path], workspace):
+        raise UsageError(
+            "foreign-file", f"{from_here(path)} is there, and this program did not make it: -o names another file"
+        )
+    workspace.placed.add(path)
+    return path
+
+
+def put(text: str, output: str, stream: Any) -> None:
+    """Write to a file, which is named then, or for ``-`` to the stream."""
+    from coconut_tasks.effects.place import write_whole
+
+    if output == "-":
+        stream.write(text)
+        return
+    path = Path(stand(), output)
+    if not path.parent.is_dir():
+        raise UsageError("no-such-folder", f"-o: '{output}': there is no folder {path.parent}")
+    write_whole(path, text.encode())
+    stream.write(f"{from_here(path)}: written\n")
+
+
+def pretty(value: Mapping[str, Any]) -> str:
+    """JSON for programs that people can read, too."""
+    return json.dumps(value, indent=2) + "\n"

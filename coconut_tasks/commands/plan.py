@@ -1,0 +1,31 @@
+"""``doit plan``: the commands of the next run, and none of them is run."""
+
+from __future__ import annotations
+
+from coconut_tasks.commands.output import pretty
+from coconut_tasks.tasks.command import switch
+from coconut_tasks.tasks.task_command import ReportCommand
+
+# The rest is imported when it is needed: doit loads the class for its own help, for any dodo.py.
+
+
+class PlanCommand(ReportCommand):
+    """``plan``."""
+
+    name = "plan"
+    doc_purpose = "show what would run, as commands that can be copied, and run nothing"
+    cmd_options = (switch("json", "for programs"),)
+    examples = ("doit plan", "doit plan --json RELEASE=1 igvm:qemu")
+
+    def _execute(self, json: bool) -> int:
+        from coconut_tasks.reports.plan import plan_json, plan_text
+
+        self.tell_what_is_missing()
+        nodes = self.nodes
+        workspace = nodes[0].workspace
+        forecasts = list(self.forecasts().values())
+        if json:
+            self.outstream.write(pretty(plan_json(workspace.tree, workspace.recipes, forecasts)))
+        else:
+            self.outstream.write(plan_text(workspace.tree, forecasts))
+        return 0
