@@ -292,6 +292,7 @@ def test_of_each_page_kind_size_and_flags_are_told_and_of_measured_ones_the_hash
     headers += [page(0x7000, data_type=kind) for kind in range(1, 4)] + [page(0x9000, 1)]
     headers[-1] = page(0x9000, data_at(*headers))
     pages = shown(*headers, data=content)[1:]
+    assert {one["type"] for one in pages} == {"page data"}
     full, zeroes = sha384(content).hexdigest(), sha384(bytes(4096)).hexdigest()
     assert [(one["gpa"], one["data_type"], one["size"], one["flag_names"], one.get("sha384")) for one in pages] == [
         ("0x0", "normal", 4096, [], zeroes),
@@ -312,7 +313,7 @@ def test_of_a_context_the_platform_is_told_and_of_a_vmsa_the_hash(kind: int, nam
     first, content = platform(1, kind, vtl=0), bytes(range(256)) * 16
     at = data_at(first, vp_context(0, 0))
     (_, context) = shown(first, vp_context(0x1000, at), data=content)
-    assert context["platform"] == name
+    assert (context["type"], context["platform"]) == ("VP context", name)
     assert context.get("sha384") == (sha384(content).hexdigest() if hashed else None)
     # One whose page is not all there, and one of another platform.
     for other in (vp_context(0x1000, at + 1), vp_context(0x1000, at, mask=2)):
