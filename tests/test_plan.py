@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -161,6 +161,12 @@ def test_modules_are_laid_out_by_their_paths() -> None:
     action = step(found, "fs:image").action
     assert isinstance(action, FsImage)
     assert [path for path, _ in action.files] == ["init", "m", "test/a"]
+
+
+def test_what_is_packed_is_laid_out_beside_the_image_and_so_is_removed_with_it() -> None:
+    action = step(plan(recipe(fs={"modules": {"init": {}}})), "fs:image").action
+    assert isinstance(action, FsImage)
+    assert PurePosixPath(action.root).parent == PurePosixPath(action.output).parent
 
 
 def test_a_module_at_another_path_is_the_same_build() -> None:
