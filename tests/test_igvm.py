@@ -606,7 +606,7 @@ def test_the_fixed_header_of_both_versions() -> None:
         (fixed(1, 32, 8, 24), "at 0xc: variable headers of 8 bytes: at most 0: the file ends"),
         (fixed(1, 24, 16, 32, 0, 0), "at 0xc: variable headers of 16 bytes: at most 8: the file ends"),
         (igvm(platform(), bytes.fromhex("0707008003000000" "61626300")), "at 0x34: a header of 3 bytes that ends the headers: "),
-        (igvm(platform(), header(0x80000302, bytes(7))[:-8]), "at 0x34: a header of 7 bytes: at most 0 bytes, where the variable"),
+        (igvm(platform(), header(0x80000302, bytes(1))[:-8]), "at 0x34: a header of 1 bytes: at most 0 bytes, where the variable"),
         (igvm(platform(), bytes(7)), "at 0x30: 7 bytes of a header: a type and a length, 8 bytes"),
         (igvm(platform(), header(0, bytes(8))), "a header of type 0x0: a type from 0x1 to 0x200 or from 0x301 to 0x400, or one with"),
         (igvm(platform(), header(0x100, bytes(8))), "type 0x100: a platform header that is known (0x1), or one with bit 31"),
