@@ -162,8 +162,8 @@ def _checkout(tmp_path_factory: pytest.TempPathFactory, cargo_target: Path) -> C
         script.write_text(f"{python}{words}\n")
         script.chmod(0o755)
     (pristine / ".venv" / "bin" / "doit").write_text("import sys\nfrom doit.__main__ import main\nsys.exit(main())\n")
-    for name in ("requirements.txt", "pyproject.toml"):
-        shutil.copy(ROOT / name, pristine / ".venv" / name)
+    for name in ("requirements.txt", "pyproject.toml", "coconut_tasks/tasks/table.py"):
+        shutil.copy(ROOT / name, pristine / ".venv")
     (pristine / ".venv" / "made-in").write_text(f"{folder}\n")
     return Checkout(folder, pristine, programs, cargo_target)
 

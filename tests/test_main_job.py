@@ -387,7 +387,7 @@ def test_another_dodo_in_the_same_environment_is_just_doits(tmp_path: Path, site
         "print(*sorted(m for m in sys.modules if 'coconut_tasks.' in m or m == 'sqlite3'))\n"
     )
     loaded = site.run([sys.executable, "-c", code], cwd=tmp_path).out.splitlines()[-1].split()
-    names = ["dataclass", "errors", "tasks", "tasks.backend", "tasks.commands"]
+    names = ["dataclass", "errors", "records", "records.store", "tasks", "tasks.doit_commands", "tasks.task_command"]
     assert loaded == [f"coconut_tasks.{name}" for name in names]
 
 

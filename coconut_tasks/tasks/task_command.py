@@ -15,7 +15,6 @@ from doit.dependency import DatabaseException
 from doit.exceptions import InvalidCommand, InvalidTask
 
 from coconut_tasks.errors import EXIT_USAGE, CoconutError, UsageError, did_you_mean, tell
-from coconut_tasks.options import VERIFY
 
 if TYPE_CHECKING:
     from coconut_tasks.freshness.forecast import Forecast
@@ -106,6 +105,8 @@ class TaskCommand:
         Raises:
             UsageError: the command can do nothing with them.
         """
+        from coconut_tasks.options import VERIFY
+
         if session.options.expect is not None and self.name != VERIFY:
             raise UsageError("variable-not-used", f"EXPECT: only 'doit {VERIFY}' looks at it")
         if self.builds and session.source.copy_to:
