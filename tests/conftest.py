@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import filecmp
+import hashlib
 import json
 import os
 import re
@@ -382,17 +383,23 @@ def host_triple() -> str:
     return next(line[6:] for line in printed.splitlines() if line.startswith("host: "))
 
 
-def _crates(factory: pytest.TempPathFactory, name: str, base: Path | None, *ways: tuple[str, str]) -> Path:
+def _crates(request: pytest.FixtureRequest, name: str, base: Path | None, *ways: tuple[str, str]) -> Path:
     """A target folder that has the registry's crates of the sample's host tools and nothing else, built by profiles and
     RUSTFLAGS, beside those of ``base``; one for all of xdist's workers.
 
-    It begins as a copy of ``base``: where a file of the same name has another time, cargo compiles what depends on it anew.
+    It begins as a copy of ``base``: where a file of the same name has another time, cargo compiles what depends on it anew. It is kept in
+    pytest's cache for the next run, but in CI, which has to show that all can be compiled.
     """
+    factory: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
     shared = factory.getbasetemp()
     shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
     made, done = shared / name, shared / f"{name}-done"
     with (shared / f"{name}-lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        kept = None if request.config.getoption("--as-users") else _kept_crates(request.config, name)
+        if not done.exists() and kept is not None and kept.is_dir():
+            shutil.copytree(kept, made)
+            done.touch()
         if not done.exists():
             tree = shared / f"{name}-for"
             copy_sample(tree)
@@ -404,13 +411,39 @@ def _crates(factory: pytest.TempPathFactory, name: str, base: Path | None, *ways
                     argv = ["cargo", *command, "--quiet", "--target", host_triple(), "--profile", profile]
                     variables = {"RUSTFLAGS": flags} if flags else {}
                     subprocess.run(argv, cwd=tree, env={**environment(made), **variables}, check=True)
+            if kept is not None:
+                for old in kept.parent.glob(f"{name}-*"):
+                    shutil.rmtree(old)
+                shutil.copytree(made, half := kept.with_name(f"{kept.name}.half"))
+                half.rename(kept)
             done.touch()
     return made
 
 
+def _kept_crates(config: pytest.Config, name: str) -> Path | None:
+    """Where they are kept, by all that decides what cargo takes for fresh; None where pytest is to keep nothing."""
+    if config.cache is None:
+        return None
+    tree = data_path("sample")
+    asked = [
+        subprocess.run(argv, capture_output=True, check=True).stdout for argv in (["rustc", "-vV"], ["cargo", "-V"])
+    ]
+    files = [(tree / file).read_bytes() for file in ("Cargo.lock", "Cargo.toml", ".cargo/config.toml")]
+    files += [path.read_bytes() for path in sorted(tree.glob("tools/*/Cargo.toml"))]
+    given = {
+        variable: value
+        for variable, value in environment(Path()).items()
+        if re.match("CARGO|RUST|CC$|CFLAGS", variable)
+    }
+    key = hashlib.sha256(
+        b"\0".join([*asked, *files, json.dumps(given, sort_keys=True).encode(), Path(__file__).read_bytes()])
+    )
+    return config.cache.mkdir("crates") / f"{name}-{key.hexdigest()[:16]}"
+
+
 @pytest.fixture(scope="session")
-def registry_crates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _crates(tmp_path_factory, "registry-crates", None, ("dev", ""))
+def registry_crates(request: pytest.FixtureRequest) -> Path:
+    return _crates(request, "registry-crates", None, ("dev", ""))
 
 
 @pytest.fixture(scope="session")
@@ -420,9 +453,9 @@ def cargo_target(tmp_path_factory: pytest.TempPathFactory, registry_crates: Path
 
 
 @pytest.fixture(scope="session")
-def release_crates(tmp_path_factory: pytest.TempPathFactory, registry_crates: Path, cargo_target: Path) -> Path:
+def release_crates(request: pytest.FixtureRequest, registry_crates: Path, cargo_target: Path) -> Path:
     """With those of RELEASE=1, too; ``cargo_target`` has them from here on."""
-    made = _crates(tmp_path_factory, "release-crates", registry_crates, ("release", ""))
+    made = _crates(request, "release-crates", registry_crates, ("release", ""))
     shutil.copytree(made, cargo_target, dirs_exist_ok=True)
     return made
 
@@ -431,19 +464,17 @@ OTHER_FLAGS = "-Cdebug-assertions=off"
 
 
 @pytest.fixture(scope="session")
-def crates_of_other_flags(tmp_path_factory: pytest.TempPathFactory, release_crates: Path, cargo_target: Path) -> Path:
+def crates_of_other_flags(request: pytest.FixtureRequest, release_crates: Path, cargo_target: Path) -> Path:
     """With those of RUSTFLAGS that are ``OTHER_FLAGS``, too."""
-    made = _crates(tmp_path_factory, "crates-of-other-flags", release_crates, ("dev", OTHER_FLAGS))
+    made = _crates(request, "crates-of-other-flags", release_crates, ("dev", OTHER_FLAGS))
     shutil.copytree(made, cargo_target, dirs_exist_ok=True)
     return made
 
 
 @pytest.fixture(scope="session")
-def crates_in_every_way(
-    tmp_path_factory: pytest.TempPathFactory, crates_of_other_flags: Path, cargo_target: Path
-) -> Path:
+def crates_in_every_way(request: pytest.FixtureRequest, crates_of_other_flags: Path, cargo_target: Path) -> Path:
     """With those of RELEASE=1 by ``OTHER_FLAGS``, too."""
-    made = _crates(tmp_path_factory, "crates-in-every-way", crates_of_other_flags, ("release", OTHER_FLAGS))
+    made = _crates(request, "crates-in-every-way", crates_of_other_flags, ("release", OTHER_FLAGS))
     shutil.copytree(made, cargo_target, dirs_exist_ok=True)
     return made
 
