@@ -74,8 +74,8 @@ def image_path(module: str, item: Mapping[str, Any]) -> str:
     return posixpath.normpath(path.lstrip("/"))
 
 
-VARIANT = re.compile(rf"\S*{re.escape(STATE_FOLDER)}/{PARTS}/(?P<name>\S+)-(?P<key>[0-9a-f]{{12}})(?:/|$)")
-"""A path in the folder of one variant of a step, as far as that folder: the inverse of ``Layout.variant``."""
+VARIANT = rf"\S*{re.escape(STATE_FOLDER)}/{PARTS}/(?P<name>\S+)-(?P<key>[0-9a-f]{{12}})(?:/|$)"
+"""A path in the folder of one variant of a step, as far as that folder, as a regular expression: the inverse of ``Layout.variant``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import posixpath
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import field
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coconut_tasks import __version__
 from coconut_tasks.dataclass import dataclass
@@ -28,9 +28,11 @@ from coconut_tasks.steps.action import (
     Provenance,
     VersionFile,
 )
-from coconut_tasks.steps.command_diff import command_diff
 from coconut_tasks.steps.step import Step
 from coconut_tasks.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from coconut_tasks.steps.command_diff import Commands
 
 OURSELVES = "coconut-tasks"
 """Among the tools of a step: this program."""
@@ -165,19 +167,21 @@ def check_staleness(
 def _new(step: Step, other: Mapping[str, Any] | None) -> Reason:
     if other is None:
         return Reason(Cause.NEW)
-    return Reason(
-        Cause.NEW_VARIANT, command_diff(other["commands"], _commands(step), _own_folders(step)) or "other files"
+    return Reason(Cause.NEW_VARIANT, _difference(step, other["commands"], _commands(step)) or "other files")
+
+
+def _difference(step: Step, old: Commands, new: Commands) -> str:
+    from coconut_tasks.steps.command_diff import (
+        command_diff,  # imported here: a run that has nothing to do explains nothing
     )
 
-
-def _own_folders(step: Step) -> list[str]:
-    return [posixpath.dirname(path) for path in step.outputs]
+    return command_diff(old, new, [posixpath.dirname(path) for path in step.outputs])
 
 
 def _changes(step: Step, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Reason]:
     reasons = []
     if old["commands"] != new["commands"]:
-        told = command_diff(old["commands"], new["commands"], _own_folders(step))
+        told = _difference(step, old["commands"], new["commands"])
         reasons.append(Reason(Cause.COMMAND, told or "its parts are split in another way"))
     if old["revision"] != new["revision"]:
         reasons.append(Reason(Cause.REVISION, f"{old['revision']} → {new['revision']}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
@@ -9,6 +10,7 @@ from coconut_tasks.layout import VARIANT
 
 Commands = Sequence[tuple[Sequence[str], Sequence[str]]]
 """Pairs of ``NAME=value`` words of the environment and an argv, as in a step's signature."""
+_VARIANT = re.compile(VARIANT)
 
 
 def command_diff(old: Commands, new: Commands, own: Sequence[str]) -> str:
@@ -22,7 +24,7 @@ def command_diff(old: Commands, new: Commands, own: Sequence[str]) -> str:
     if [argv[:1] for _, argv in old] != [argv[:1] for _, argv in new] and not _programs_are_variants(old, new):
         return "another command"
     before, after = list(_words(old)), list(_words(new))
-    mine = {found["name"] for path in own if (found := VARIANT.search(path))}
+    mine = {found["name"] for path in own if (found := _VARIANT.search(path))}
     said: list[str] = []
     for tag, i, j, k, m in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if tag != "equal":
@@ -34,7 +36,7 @@ def _programs_are_variants(old: Commands, new: Commands) -> bool:
     """Whether the programs are the same but for the variant: host tools lie in folders of their own."""
 
     def programs(commands: Commands) -> list[str]:
-        return [VARIANT.sub("", argv[0]) for _, argv in commands if argv]
+        return [_VARIANT.sub("", argv[0]) for _, argv in commands if argv]
 
     return programs(old) == programs(new)
 
@@ -48,17 +50,17 @@ def _words(commands: Commands) -> Iterator[str]:
 def _phrases(old: Sequence[str], new: Sequence[str], before: str, mine: set[str]) -> Iterator[str]:
     for gone, come in zip_longest(old, new):
         parts = _parts(gone) | _parts(come)
-        if gone and come and parts and VARIANT.sub("", gone) == VARIANT.sub("", come):
+        if gone and come and parts and _VARIANT.sub("", gone) == _VARIANT.sub("", come):
             yield from (f"another {name}" for name in sorted(parts - mine))
             continue
         option = f"{before} " if before.startswith("-") else ""
         if gone and come and gone.startswith("-") == come.startswith("-"):
             yield f"{option}'{gone}' → '{come}'"
         else:
-            yield from [f"'{gone}' is gone"] if gone and not VARIANT.search(gone) else []
-            yield from [f"'{come}' is new"] if come and not VARIANT.search(come) else []
+            yield from [f"'{gone}' is gone"] if gone and not _VARIANT.search(gone) else []
+            yield from [f"'{come}' is new"] if come and not _VARIANT.search(come) else []
         before = ""
 
 
 def _parts(word: str | None) -> set[str]:
-    return {found["name"] for found in VARIANT.finditer(word or "")}
+    return {found["name"] for found in _VARIANT.finditer(word or "")}
