@@ -118,3 +118,13 @@ def test_every_module_has_its_place() -> None:
 def test_upward_imports_are_seen() -> None:
     assert not may_import("plan.items", "tasks.node") and not may_import("plan.items", "plan.plan")
     assert not may_import("errors", "wording") and may_import("plan.items", "plan.context")
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """One name is one thing: who reads it need not look where it comes from."""
+    found: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(module_of(path))
+    assert {name: places for name, places in found.items() if len(places) > 1} == {}
