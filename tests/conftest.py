@@ -116,6 +116,11 @@ class Outcome:
         """The IDs of all messages that were told."""
         return set(re.findall(r"  \[([a-z0-9-]+)\]$", self.text, re.MULTILINE))
 
+    def told(self, id: str) -> list[str]:
+        """The first lines of the messages of an ID, without it."""
+        end = f"  [{id}]"
+        return [line.removesuffix(end) for line in self.text.splitlines() if line.endswith(end)]
+
     @property
     def text(self) -> str:
         """Everything that was said."""

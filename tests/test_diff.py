@@ -673,65 +673,74 @@ def at(path: str, value: Any) -> Any:
     return found
 
 
-def hostile() -> Iterator[tuple[str, bytes]]:
-    """Files that cannot be compared, each with a piece of what is said."""
-    yield "nothing that can be compared: an .igvm file, the output of 'doit inspect --json FILE.igvm', ", b"hello"
-    yield "nothing that can be compared: ", b"[1]"
-    yield "nothing that can be compared: ", b""
-    yield "nothing that can be compared: ", b'{"a": 1}'
-    yield "no JSON in UTF-8: ", b'{"a": '
-    yield "no JSON in UTF-8: ", b'{"a": "\xff"}'
-    yield "no JSON in UTF-8: ", b'{"a": ' + b"1" * 5000 + b"}"
-    yield "more than 100 levels inside each other", b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}"
-    yield "more than 100 levels inside each other", b'{"a": ' + b"[" * 100_000
-    yield "more than 64 MiB of JSON", b"{" + b" " * (64 << 20)
-    yield "at 0x4: format version 9: 1 or 2", b"IGVM\x09" + bytes(40)
-    yield "output of inspect in format 2, and 1 is known", b'{"format": 2, "files": []}'
-    yield "output of inspect about 0 files: one on each side can be compared", b'{"format": 1, "files": []}'
+def hostile() -> Iterator[tuple[str, str, bytes]]:
+    """Files that cannot be compared, each with the ID of what is said and pieces of it: the place and the value found first."""
+    yield "not-comparable", "…'doit inspect --json FILE.igvm'", b"hello"
+    yield "not-comparable", "", b"[1]"
+    yield "not-comparable", "", b""
+    yield "not-comparable", "", b'{"a": 1}'
+    yield "damaged-record", "…line 1 column 7", b'{"a": '
+    yield "damaged-record", "…0xff", b'{"a": "\xff"}'
+    yield "damaged-record", "…5000 digits", b'{"a": ' + b"1" * 5000 + b"}"
+    yield "too-deep", "… 100 ", b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}"
+    yield "too-deep", "… 100 ", b'{"a": ' + b"[" * 100_000
+    yield "too-large", "… 64 MiB", b"{" + b" " * (64 << 20)
+    yield "igvm-version", "at 0x4: … 9: ", b"IGVM\x09" + bytes(40)
+    yield "other-format", "… 2… 1 ", b'{"format": 2, "files": []}'
+    yield "several-images", "… 0 ", b'{"format": 1, "files": []}'
     inspect = inspected(DATA)
     for section, value, said in (
-        ("directives", 5, "/files/0/directives: 5 is not a list"),
-        ("directives", [5], "/files/0/directives/0: 5 is not an object"),
-        ("directives", [{"type": "page data", "compatibility_mask": "0xzz"}], "'0xzz' is not a number"),
-        ("directives", [{"type": "page data", "compatibility_mask": float("inf")}], "Infinity is not a number"),
+        ("directives", 5, ": 5 … a list"),
+        ("directives", [5], "/0: 5 … an object"),
         (
             "directives",
-            [{"type": "page data", "compatibility_mask": 1, "flags": 1}],
-            "is not a page that can be measured",
+            [{"type": "page data", "compatibility_mask": "0xzz"}],
+            "/0/compatibility_mask: '0xzz' … a number",
         ),
-        ("launch_digest", {"digest": "ab"}, "'ab' is not 96 hex digits"),
+        (
+            "directives",
+            [{"type": "page data", "compatibility_mask": float("inf")}],
+            "/0/compatibility_mask: Infinity … a number",
+        ),
+        ("directives", [{"type": "page data", "compatibility_mask": 1, "flags": 1}], "/0: … a page"),
+        ("launch_digest", {"digest": "ab"}, "/digest: 'ab' … 96 hex digits"),
     ):
-        yield said, json.dumps({"format": 1, "files": [inspect["files"][0] | {section: value}]}).encode()
+        content = {"format": 1, "files": [inspect["files"][0] | {section: value}]}
+        yield "damaged-record", f"/files/0/{section}{said}", json.dumps(content).encode()
     large = [
         {"type": "parameter area", "parameter_area_index": 0, "number_of_bytes": 1e300},
         {"type": "parameter insert", "compatibility_mask": "0x1", "gpa": "0x0", "parameter_area_index": 0},
     ]
     yield (
-        "is not one of the first",
+        "damaged-record",
+        "/files/0/directives/1: … 262144 pages",
         json.dumps({"format": 1, "files": [inspect["files"][0] | {"directives": large}]}).encode(),
     )
     product = "predicate/runDetails/byproducts/1/annotations"
     for path, wrong, said in (
-        ("predicate", [], "/predicate: [] is not an object"),
-        ("predicate/buildDefinition/resolvedDependencies", {}, "/resolvedDependencies: {} is not a list"),
-        ("predicate/buildDefinition/resolvedDependencies/0/name", 5, "/resolvedDependencies/0/name: 5 is not a string"),
-        ("predicate/buildDefinition/externalParameters/recipe/content", "x", "'x' is not an object"),
-        ("predicate/buildDefinition/internalParameters/steps/0/commands/0/argv", [1], "/argv/0: 1 is not a string"),
-        ("subject/0/digest/sevSnpLaunchDigest", "x", "'x' is not 96 hex digits"),
-        (f"{product}/pages", ["0x1000 normal"], "/pages/0: '0x1000 normal' is not a page, as '0x1000 normal SHA384 "),
-        (f"{product}/pages", ["0x1000 large -"], "is not a page"),
-        (f"{product}/check_kvm", "yes", "/check_kvm: 'yes' is not a boolean"),
-        ("predicateType", "https://in-toto.io/attestation/vulns", "only SLSA provenance v1 can be compared"),
+        ("predicate", [], ": [] … an object"),
+        ("predicate/buildDefinition/resolvedDependencies", {}, ": {} … a list"),
+        ("predicate/buildDefinition/resolvedDependencies/0/name", 5, ": 5 … a string"),
+        ("predicate/buildDefinition/externalParameters/recipe/content", "x", ": 'x' … an object"),
+        ("predicate/buildDefinition/internalParameters/steps/0/commands/0/argv", [1], "/0: 1 … a string"),
+        ("subject/0/digest/sevSnpLaunchDigest", "x", ": 'x' … 96 hex digits"),
+        (f"{product}/pages", ["0x1000 normal"], "/0: '0x1000 normal' … '0x1000 normal SHA384 "),
+        (f"{product}/pages", ["0x1000 large -"], "/0: '0x1000 large -' … a page"),
+        (f"{product}/check_kvm", "yes", ": 'yes' … a boolean"),
     ):
-        yield said, json.dumps(at(path, wrong)).encode()
+        yield "damaged-record", f"/{path}{said}", json.dumps(at(path, wrong)).encode()
+    vulns = "https://in-toto.io/attestation/vulns"
+    yield "not-comparable", f"… {vulns}… SLSA provenance v1", json.dumps(at("predicateType", vulns)).encode()
 
 
 def test_hostile_files_end_in_one_line() -> None:
-    for said, data in hostile():
+    for id, said, data in hostile():
         with pytest.raises(UsageError) as found:
             read_side("x", data)
-        assert said in str(found.value)
-        assert str(found.value).startswith("x: ") and len(str(found.value).splitlines()) == 1
+        place, *values = said.split("…")
+        (line,) = str(found.value).splitlines()
+        assert found.value.id == id
+        assert line.startswith(f"x: {place}") and all(value in line for value in values), line
 
 
 def test_statements_that_are_broken_at_random_end_in_one_line_or_an_answer() -> None:
@@ -756,8 +765,9 @@ def test_statements_that_are_broken_at_random_end_in_one_line_or_an_answer() -> 
 
 
 def test_two_that_have_nothing_in_common_are_refused() -> None:
-    with pytest.raises(UsageError, match="old and new have nothing in common that could be compared"):
+    with pytest.raises(UsageError, match=r"^old .*new ") as error:
         diff({"kind": "SEV-SNP launch digest"}, inspected(igvm(platform(TDX, 3), page(0, mask=TDX))))
+    assert error.value.id == "nothing-in-common"
 
 
 # --- the command ---
@@ -798,18 +808,18 @@ def test_statuses_and_names(tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(b"IGVM")
     assert run(tmp_path, "a=b.igvm", "c.igvm").out.startswith("a=b.igvm: ")
     assert run(tmp_path, "c.igvm", "a=b.igvm").out.startswith("c.igvm: ")
-    for words, said in (
-        (("c.igvm",), "error: diff: which two? "),
-        (("c.igvm", "c.igvm", "c.igvm"), "error: diff: which two? "),
-        (("c.igvm", "no.igvm"), "error: no.igvm: No such file or directory"),
-        (("c.igvm", "."), "error: .: Is a directory"),
-        (("bad", "c.igvm"), "error: bad: at 0x0: a file of 4 bytes: "),
-        (("c.igvm", "/dev/zero"), "error: /dev/zero: nothing that can be compared: "),
-        (("--jsom", "c.igvm", "c.igvm"), "error: diff has no option --jsom (did you mean '--json'?)"),
+    for words, id, place, value in (
+        (("c.igvm",), "wrong-words", "diff: ", " doit diff "),
+        (("c.igvm", "c.igvm", "c.igvm"), "wrong-words", "diff: ", " doit diff "),
+        (("c.igvm", "no.igvm"), "system-refused", "no.igvm: ", "No such file or directory"),
+        (("c.igvm", "."), "system-refused", ".: ", "Is a directory"),
+        (("bad", "c.igvm"), "not-igvm", "bad: at 0x0: ", " 4 bytes: "),
+        (("c.igvm", "/dev/zero"), "not-comparable", "/dev/zero: ", ""),
+        (("--jsom", "c.igvm", "c.igvm"), "no-such-option", "diff ", " --jsom (did you mean '--json'?)"),
     ):
         outcome = run(tmp_path, *words)
-        assert (outcome.status, outcome.out) == (2, "")
-        assert outcome.err.startswith(said) and outcome.err.count("\n") == 1
+        assert (outcome.status, outcome.out, outcome.ids) == (2, "", {id})
+        assert outcome.err.startswith(f"error: {place}") and value in outcome.err and outcome.err.count("\n") == 1
 
 
 def test_a_pipe_can_be_compared(tmp_path: Path) -> None:
