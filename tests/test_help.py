@@ -128,7 +128,7 @@ def test_what_is_no_number_is_told_by_the_options_own_name(folder: Path) -> None
 def test_a_misspelt_command_is_told_with_the_right_one(folder: Path) -> None:
     outcome = doit(folder, "validat", "BIN=bin")
     assert (outcome.status, outcome.ids) == (2, {"no-such-task"})
-    assert "'validat' is not a task (did you mean 'validate'?)" in outcome.err
+    assert "'validat' " in outcome.err and "'validate'" in outcome.err
 
 
 def test_an_id_is_explained_as_on_the_page(folder: Path, tmp_path: Path) -> None:
@@ -164,12 +164,12 @@ def test_the_installed_commands_are_those_of_other_front_ends() -> None:
 def test_commands_of_doit_that_do_not_fit_these_tasks_are_refused(name: str, folder: Path, tmp_path: Path) -> None:
     for words in ((name,), (name, "--help")):
         outcome = doit(folder, *words)
-        assert outcome.status == 2
-        assert outcome.err.startswith(f"error: {name} is not for tasks of coconut-tasks: 'doit ")
+        assert (outcome.status, outcome.ids) == (2, {"command-refused"})
+        assert outcome.err.startswith(f"error: {name} ") and ": 'doit " in outcome.err
     if name in ("reset-dep", "strace"):  # the others load no dodo.py
         (elsewhere := tmp_path / "elsewhere").mkdir()
         outcome = doit(elsewhere, name, "-f", str(folder / "dodo.py"), "igvm")
-        assert (outcome.status, outcome.out) == (2, "")
-        assert outcome.err.startswith(f"error: {name} is not for tasks of coconut-tasks: 'doit ")
+        assert (outcome.status, outcome.out, outcome.ids) == (2, "", {"command-refused"})
+        assert outcome.err.startswith(f"error: {name} ") and ": 'doit " in outcome.err
     (tmp_path / "dodo.py").write_text("def task_x():\n    return {'actions': ['true']}\n")
-    assert "is not for tasks of coconut-tasks" not in doit(tmp_path, name).err  # on the tasks of others it is doit's
+    assert "command-refused" not in doit(tmp_path, name).ids  # on the tasks of others it is doit's
