@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 from conftest import QEMU, Site
 
-OURS = "this program did not make it"
-
 
 def doit(site: Site, *words: str) -> list[str]:
     return [sys.executable, "-m", "doit", *words, f"SVSM={site.tree_name}"]
@@ -33,11 +31,9 @@ def test_what_is_not_ours_is_named_and_nothing_is_built(name: str, kind: str, si
     recipe = site.recipe()
     outcome = site.doit(recipe)
     assert (outcome.status, outcome.built) == (2, set())
-    assert (
-        f"{place} is there, and {OURS}" in outcome.err
-        and "another folder with BIN= (coconut-build --bin)" in outcome.err
-    )
-    assert f"note: a run would end at once: {place} is there" in site.doit("why", recipe).err
+    named, remedy = outcome.told("foreign-file")
+    assert named.startswith(f"{place} ") and " BIN= " in remedy
+    assert f"note: a run would end at once: {named}" in site.doit("why", recipe).told("foreign-file")
     assert [path.name for path in site.bin.iterdir() if path.name != ".coconut"] == [name]
     assert place.is_symlink() or place.is_dir() or place.read_text().endswith("user's\n")
 
@@ -48,7 +44,8 @@ def test_a_file_that_comes_while_a_run_is_at_work_is_left_alone(site: Site) -> N
     script.write_text(script.read_text().replace("fn main() {", f"fn main() {{ {write}"))
     outcome = site.doit(site.recipe(), "kernel:svsm")
     assert outcome.status == 1
-    assert f"{site.bin}/svsm came while this run was at work, and {OURS}: it was left alone" in outcome.text
+    (line,) = outcome.told("foreign-file")
+    assert f"{site.bin}/svsm " in line
     assert (site.bin / "svsm").read_text() == "mine"
 
 
@@ -102,8 +99,8 @@ def test_a_folder_with_files_of_others_is_taken_only_by_its_name(site: Site) -> 
     try:
         (folder / "svsm").write_text("by xbuild")
         outcome = site.run(doit(site, "list", site.recipe()))
-        assert outcome.status == 2
-        assert f"error: BIN: '{folder}' has files that this program did not make (svsm)" in outcome.err
+        assert (outcome.status, outcome.ids) == (2, {"foreign-folder"})
+        assert outcome.err.startswith(f"error: BIN: '{folder}' ") and "(svsm)" in outcome.err
         assert [path.name for path in folder.iterdir()] == ["svsm"]
         assert site.run(doit(site, "list", site.recipe(), "BIN=svsm/bin")).status == 0
         (folder / "svsm").unlink()
@@ -120,11 +117,14 @@ def test_pictures_replace_no_file_of_others_and_make_no_folders(site: Site) -> N
     place.write_text("mine")
     outcome = site.doit("graph", recipe)
     assert (outcome.status, place.read_text()) == (2, "mine")
-    assert f"error: bin/graph.svg is there, and {OURS}: -o names another file" in outcome.err
+    (line,) = outcome.told("foreign-file")
+    assert line.startswith("error: bin/graph.svg ") and " -o " in line
     assert site.build("graph", recipe, "-o", "g.svg").out == "g.svg: written\n"
     assert site.build("graph", recipe, "-o", "g.svg").out == "g.svg: written\n"  # by its name, it is meant
     outcome = site.doit("graph", recipe, "-o", "none/g.svg")
-    assert outcome.status == 2 and f"there is no folder {site.folder}/none" in outcome.err
+    (line,) = outcome.told("no-such-folder")
+    assert outcome.status == 2
+    assert line.startswith("error: -o: 'none/g.svg': ") and line.endswith(f" {site.folder}/none")
     place.unlink()
     for _ in range(2):
         assert site.build("graph", recipe).out == "bin/graph.svg: written\n"

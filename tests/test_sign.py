@@ -103,8 +103,9 @@ def test_a_key_that_is_in_no_file_is_for_cosign_and_stays_as_it_is(key: str) -> 
 
 def test_a_key_that_could_be_for_either_is_told(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("-----BEGIN PRIVATE KEY-----\n")
-    with pytest.raises(UsageError, match="--with names the program"):
+    with pytest.raises(UsageError, match="--with ") as error:
         program_for(str(tmp_path / "key"))
+    assert error.value.id == "unknown-key" and str(tmp_path / "key") in str(error.value)
 
 
 def test_a_path_of_a_key_is_seen_from_where_the_user_stands(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,29 +180,32 @@ def test_cosign_verifies_what_it_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "wrong"),
+    ("script", "id", "value"),
     [
-        ("exit 3", "ssh-keygen ended with 3, nothing was signed"),
-        ("exit 0", "ssh-keygen ended well, but made no x.corim.sig"),
+        ("exit 3", "signing-failed", " 3, "),
+        ("exit 0", "file-not-made", " x.corim.sig"),
         (
             'case "$2" in sign) echo x > ./a/x.corim.sig; echo x > ./b/x.corim.sig;; *) echo no such thing; exit 255;; esac',
-            "the signature that was made does not fit its file: no such thing",
+            "signature-does-not-fit",
+            ": no such thing",
         ),
     ],
     ids=["fails", "makes nothing", "makes another one"],
 )
-def test_where_the_program_fails_no_signature_is_placed(script: str, wrong: str, tmp_path: Path) -> None:
+def test_where_the_program_fails_no_signature_is_placed(script: str, id: str, value: str, tmp_path: Path) -> None:
     environment = stub(tmp_path / "programs", "ssh-keygen", script)
     files = papers(tmp_path / "bin")
-    with pytest.raises(StepError, match=wrong):
+    with pytest.raises(StepError, match=re.escape(value)) as error:
         sign(files, tmp_path / "bin", "key", "ssh-keygen", environment)
+    assert error.value.id == id
     assert sorted(path for path in (tmp_path / "bin").rglob("*") if path.is_file()) == files
 
 
 @pytest.mark.parametrize("program", SIGNATURES)
 def test_a_program_that_is_missing_is_named_with_how_to_install_it(program: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=rf"^sign: {program} is not installed: (apt-get install|https)"):
+    with pytest.raises(UsageError, match=rf"^sign: {program} .*: (apt-get install|https)") as error:
         sign([], tmp_path, "key", program, {"PATH": str(tmp_path)})
+    assert error.value.id == "tool-missing"
 
 
 # The command
@@ -243,7 +247,7 @@ def test_sign_signs_an_image_that_is_up_to_date_and_a_signature_goes_with_its_pa
     foreign = site.bin / "q.igvm.corim.sigstore.json"
     foreign.write_text("of cosign")
     refused = site.doit(site.recipe())
-    assert refused.status == 2 and f"{foreign} is there, and this program did not make it" in refused.err
+    assert refused.status == 2 and refused.told("foreign-file")[0].startswith(f"{foreign} ")
     assert len(signatures(site)) == 4
     foreign.unlink()
     site.build("clean", "measure:qemu", site.recipe(content))
@@ -261,19 +265,18 @@ def test_what_is_asked_each_time_can_be_signed(site: Site) -> None:
     assert site.doit("sign", "--key=key", recipe).status == 0
     main = site.tree / "kernel" / "src" / "main.rs"
     main.write_text(main.read_text() + "\n")
-    assert (
-        "not up to date: kernel:svsm, igvm:qemu, measure:qemu, provenance:qemu: build first"
-        in site.doit("sign", "--key=key", recipe).err
-    )
+    (line,) = site.doit("sign", "--key=key", recipe).told("not-up-to-date")
+    assert ": kernel:svsm, igvm:qemu, measure:qemu, provenance:qemu: " in line
 
 
 def test_sign_says_what_it_needs(site: Site) -> None:
     recipe = site.recipe()
-    for words, said in (
-        ([], "error: sign: with which key? for example: doit sign --key ~/.ssh/id_ed25519"),
-        (["--key=none"], f"error: {site.folder}/none: No such file or directory"),
-        (["--key=x", "--with=gpg"], "error: --with: 'gpg' is none of these: ssh-keygen, cosign"),
+    for words, id, place, value in (
+        ([], "wrong-words", "sign: ", ": doit sign --key ~/.ssh/id_ed25519"),
+        (["--key=none"], "system-refused", f"{site.folder}/none: ", "No such file or directory"),
+        (["--key=x", "--with=gpg"], "no-such-choice", "--with: 'gpg' ", ": ssh-keygen, cosign"),
     ):
         outcome = site.doit("sign", *words, recipe)
-        assert outcome.status == 2
-        assert outcome.err.splitlines()[-1].startswith(said)
+        assert (outcome.status, outcome.ids) == (2, {id})
+        last = outcome.err.splitlines()[-1]
+        assert last.startswith(f"error: {place}") and value in last
