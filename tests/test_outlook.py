@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from conftest import QEMU, Outcome, Site
 
+from coconut_tasks.freshness.staleness import Cause, Reason
 from coconut_tasks.steps.command_diff import command_diff
 
 MODULES: dict[str, Any] = {**deepcopy(QEMU), "fs": {"modules": {"userinit": {"path": "/init"}}}}
@@ -128,6 +129,11 @@ def prepared(site: Site) -> str:
     return recipe
 
 
+def of(cause: Cause, subject: str = "") -> str:
+    """The sentence of a reason."""
+    return str(Reason(cause, subject))
+
+
 def fates(site: Site, recipe: str, *words: str) -> dict[str, str]:
     """What `doit plan --json` says of each step."""
     return {
@@ -220,10 +226,10 @@ def test_why_names_what_changed_as_old_and_new(site: Site) -> None:
     recipe = prepared(site)
     features(site)
     why = site.build("why", recipe).out
-    assert "kernel:svsm runs: it has no good run on record like this: --features 'vtpm' → 'vtpm,enable-gdb'\n" in why
-    assert "igvm:qemu runs: it has no good run on record like this: another svsm\n" in why
+    assert "kernel:svsm runs: " + of(Cause.NEW_VARIANT, "--features 'vtpm' → 'vtpm,enable-gdb'\n") in why
+    assert f"igvm:qemu runs: {of(Cause.NEW_VARIANT, 'another svsm')}\n" in why
     edit(site, "kernel/src/main.rs")
-    assert "kernel:svsm runs: it has no good run on record like this" in site.build("why", recipe, "kernel:svsm").out
+    assert f"kernel:svsm runs: {of(Cause.NEW_VARIANT)}" in site.build("why", recipe, "kernel:svsm").out
     prepared(site)
     (site.bin / "svsm").write_bytes(b"mine")
     edit(site, "boot/bldr/src/main.rs")
@@ -245,7 +251,8 @@ def test_what_would_end_a_run_at_once_is_told_before(site: Site) -> None:
     recipe = site.recipe({**QEMU, "firmware": {"file": "no/such.fd"}})
     for command in ("why", "plan"):
         outcome = site.build(command, recipe)
-        assert "note: a run would end at once: firmware:guest: the firmware image is not there" in outcome.err
+        (line,) = outcome.told("firmware-unusable")
+        assert line.startswith("note: a run would end at once: firmware:guest: ") and "/no/such.fd" in line
     assert site.doit(recipe).status == 2
 
 
@@ -256,14 +263,14 @@ def test_a_failed_or_forgotten_step_is_not_compared_with_another_variant(site: S
     edit(site, "kernel/src/main.rs", "this is no Rust")
     assert site.doit("kernel:svsm", recipe).status == 1
     why = site.build("why", recipe).out
-    assert "kernel:bldr runs: it has no good run on record\n" in why
-    assert "kernel:svsm runs: it has no good run on record\n" in why
+    assert f"kernel:bldr runs: {of(Cause.NEW)}\n" in why
+    assert f"kernel:svsm runs: {of(Cause.NEW)}\n" in why
 
 
 def test_an_image_of_other_modules_is_told_as_such(site: Site) -> None:
     recipe = prepared(site)
     another_module(site)
-    assert "fs:image runs: it has no good run on record like this: other files\n" in site.build("why", recipe).out
+    assert f"fs:image runs: {of(Cause.NEW_VARIANT, 'other files')}\n" in site.build("why", recipe).out
 
 
 def test_why_of_one_task_says_why_it_is_not_stale_and_looks_at_what_it_needs(site: Site) -> None:
@@ -285,7 +292,7 @@ def test_why_of_one_task_says_why_it_is_not_stale_and_looks_at_what_it_needs(sit
 def test_an_environment_variable_and_a_tool_are_told_with_both_values(site: Site, tmp_path: Path) -> None:
     recipe = prepared(site)
     why = site.doit("why", recipe, env={"RUSTFLAGS": "-Cdebuginfo=0"}).out
-    assert "the environment variable RUSTFLAGS changed from nothing to '-Cdebuginfo=0'" in why
+    assert str(Reason(Cause.ENVIRONMENT, "RUSTFLAGS", None, "-Cdebuginfo=0")) in why and "from nothing to" in why
     other = tmp_path / "objcopy"
     other.write_text(f'#!/bin/sh\nexec {shutil.which("objcopy")} "$@"\n')
     other.chmod(0o755)
@@ -310,10 +317,13 @@ def test_a_task_that_is_none_and_a_wrong_variable_are_told(command: str, site: S
     recipe = site.recipe()
     if command != "timeline":
         outcome = site.doit(command, recipe, "kernel:svms")
-        assert outcome.status == 2
-        assert "error: 'kernel:svms' is not a task (did you mean 'kernel:svsm'?)" in outcome.err
+        assert (outcome.status, outcome.ids) == (2, {"no-such-task"})
+        (line,) = outcome.told("no-such-task")
+        assert line.startswith("error: 'kernel:svms' ") and "'kernel:svsm'" in line
     outcome = site.doit(command, recipe, "RELAESE=1")
-    assert outcome.status == 2 and "did you mean 'RELEASE'" in outcome.err
+    assert (outcome.status, outcome.ids) == (2, {"no-such-variable"})
+    (line,) = outcome.told("no-such-variable")
+    assert line.startswith("error: RELAESE: ") and "'RELEASE'" in line
     assert not site.bin.exists()
 
 
