@@ -62,8 +62,8 @@ def test_a_caller_of_another_kind_makes_nothing_stale_and_no_other_version(repos
 
 def test_a_repository_that_git_refuses_is_an_error_with_its_own_remedy(repository: Site) -> None:
     outcome = repository.doit(repository.recipe(), env=OTHER_OWNER)
-    assert outcome.status == 2
-    assert f"git does not tell the version of {repository.tree}: fatal: detected dubious ownership" in outcome.err
+    assert (outcome.status, outcome.ids) == (2, {"git-does-not-tell"})
+    assert f" {repository.tree}: fatal: detected dubious ownership" in outcome.err
     assert "git config --global --add safe.directory" in outcome.err
     assert outcome.built == set() and not (repository.tree / "target").exists()
 
@@ -71,7 +71,7 @@ def test_a_repository_that_git_refuses_is_an_error_with_its_own_remedy(repositor
 def test_a_work_tree_whose_repository_is_not_there_is_no_tree_without_one(tmp_path: Path) -> None:
     (tmp_path / ".git").write_text("gitdir: /nowhere/.git/worktrees/x\n")
     assert "not a git repository: /nowhere" in repository_fault(str(tmp_path), os.environ)
-    assert repository_fault(str(tmp_path), {"PATH": "/nowhere"}) == "git is not installed: apt-get install git"
+    assert repository_fault(str(tmp_path), {"PATH": "/nowhere"}).endswith(": apt-get install git")
     inner = tmp_path / "inner"
     inner.mkdir()
     assert "not a git repository: /nowhere" in repository_fault(str(inner), os.environ)
@@ -91,8 +91,9 @@ def test_a_repository_without_a_commit_and_a_folder_without_a_repository_are_no_
 @pytest.mark.parametrize("name", ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"])
 def test_a_wrapper_that_is_not_there_is_named_before_anything_is_built(name: str, site: Site) -> None:
     outcome = site.doit(site.recipe(), env={name: "no-such-sccache"})
-    assert (outcome.status, outcome.built) == (2, set())
-    assert f"{name}: there is no program 'no-such-sccache'" in outcome.err
+    assert (outcome.status, outcome.built, outcome.ids) == (2, set(), {"wrapper-missing"})
+    (line,) = outcome.told("wrapper-missing")
+    assert f"{name}: " in line and "'no-such-sccache'" in line
 
 
 @pytest.mark.parametrize(
@@ -160,16 +161,17 @@ def test_without_home_it_is_that_of_the_user() -> None:
 
 def test_a_clone_without_its_submodules_is_told_so_first(site: Site) -> None:
     (site.tree / ".gitmodules").write_text('[submodule "deps/x"]\n\tpath = deps/x\n\turl = https://example.org/x\n')
-    note = "note: nothing is in deps/x, without which parts cannot be built: git submodule update --init"
     for folder in (None, site.tree / "deps" / "x"):
         if folder:
             folder.mkdir(parents=True)
-        assert note in site.doit("list", site.recipe()).err
+        (note,) = site.doit("list", site.recipe()).told("submodule-missing")
+        assert note.startswith("note: ") and " deps/x, " in note and note.endswith(": git submodule update --init")
     manifest = site.tree / "boot" / "bldr" / "Cargo.toml"
     manifest.write_text(manifest.read_text().replace("[dependencies]", '[dependencies]\nx.path = "../../deps/x"'))
     failed = site.doit("kernel:bldr", site.recipe())
     assert failed.status == 1
-    last = "nothing is in deps/x, which git keeps as a submodule: git submodule update --init"
-    assert last in failed.text.partition("No such file or directory")[2], failed.text
+    last, noted = failed.told("submodule-missing")
+    assert noted == note and " deps/x, " in last and last.endswith(": git submodule update --init")
+    assert last in failed.out.partition("No such file or directory")[2], failed.text
     (site.tree / "deps" / "x" / "f").write_text("")
-    assert note not in site.doit("list", site.recipe()).err
+    assert site.doit("list", site.recipe()).ids == set()
