@@ -165,11 +165,12 @@ def test_what_was_left_out_is_not_vouched_for(site: Site) -> None:
     recipe = site.recipe()
     digest = site.build(recipe).digests["q.igvm"]
     outcome = verify(site, "--single", "measure:qemu", recipe, f"EXPECT={digest}")
-    assert outcome.status == 2 and "--single would leave out" in outcome.err
+    assert (outcome.status, outcome.ids) == (2, {"single-verify"}) and "error: verify: --single " in outcome.err
     site.build("ignore", "kernel:svsm", recipe)
     outcome = verify(site, recipe, f"EXPECT={digest}")
     assert outcome.status == 2 and "verified" not in outcome.out
-    assert "verify: kernel:svsm, igvm:qemu, measure:qemu, provenance:qemu was left out" in outcome.err
+    assert outcome.ids == {"step-left-out"}
+    assert "verify: kernel:svsm, igvm:qemu, measure:qemu, provenance:qemu " in outcome.err
 
 
 def test_another_way_to_measure_is_recognised(site: Site) -> None:
@@ -191,16 +192,18 @@ def test_of_several_images_the_right_one_is_compared_or_asked_for(site: Site) ->
         outcome = verify(site, recipe, f"EXPECT=bin/{name}.launch-digest.json")
         assert outcome.status == 0 and f"verified: bin/{name} " in outcome.out and digest in outcome.out
     outcome = verify(site, recipe, f"EXPECT={digests['h.igvm']}")
-    assert outcome.status == 2
-    assert "EXPECT says not of which image it is: one of the tasks measure:hyper-v, measure:qemu with it" in outcome.err
+    assert (outcome.status, outcome.ids) == (2, {"several-measured"})
+    assert " measure:hyper-v, measure:qemu " in outcome.err
     assert verify(site, "measure:hyper-v", recipe, f"EXPECT={digests['h.igvm']}").status == 0
     assert verify(site, "measure:qemu", recipe, f"EXPECT={digests['h.igvm']}").status == 1
     outcome = verify(site, "measure:qemu", recipe, "EXPECT=bin/h.igvm.launch-digest.json")
-    assert outcome.status == 2 and "is of h.igvm: here are q.igvm" in outcome.err
+    assert (outcome.status, outcome.ids) == (2, {"expected-of-another"})
+    assert "EXPECT: bin/h.igvm.launch-digest.json " in outcome.err and " h.igvm: " in outcome.err
+    assert outcome.told("expected-of-another")[0].endswith(" q.igvm")
     source = site.tree / "kernel" / "src" / "main.rs"
     source.write_text(f"{source.read_text()}\n// an edit\n")
     outcome = verify(site, "kernel:svsm", recipe, f"EXPECT={digests['h.igvm']}")
-    assert outcome.status == 2 and "error: verify: nothing that was asked for is measured" in outcome.err
+    assert (outcome.status, outcome.ids) == (2, {"nothing-measured"})
     assert outcome.built == set()  # it was asked before
 
 
