@@ -88,6 +88,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
+def has(text: str, pieces: str) -> bool:
+    """Whether a text has these pieces in this order, whatever stands where the dots (…) are: names and values without the sentence."""
+    return re.search(".*".join(map(re.escape, pieces.split("…"))), text, re.DOTALL) is not None
+
+
 @dataclass
 class Outcome:
     """How a command ended."""

@@ -65,7 +65,7 @@ def test_broken_files_have_the_same_digest_or_refusal(
 
 def test_files_that_were_made_by_hand_have_the_same_digest_or_refusal(program: Path, tmp_path: Path) -> None:
     """What ``test_igvm`` says of them was read in the crate's source; here the crate says it."""
-    files = {tmp_path / f"{at}.igvm": data for at, (data, _) in enumerate([*TOGETHER, *FIELDS])}
+    files = {tmp_path / f"{at}.igvm": data for at, (data, *_) in enumerate([*TOGETHER, *FIELDS])}
     for file, data in files.items():
         file.write_bytes(data)
     names = "\n".join(map(str, files))
