@@ -198,7 +198,7 @@ def test_the_wheel_has_all_that_it_needs_and_builds_in_no_installed_folder(
 
     refused = doit()
     assert refused.returncode == 2
-    assert "error: no source tree: stand in an SVSM checkout, or name one with SVSM=path; SAMPLE=1" in refused.stderr
+    assert "  [no-source-tree]\n" in refused.stderr and " SVSM=" in refused.stderr and " SAMPLE=1 " in refused.stderr
     assert doit("SAMPLE=1", recipe="typo.json").returncode == 2
     for command in ("list", "why", "plan", "info"):
         looked = doit(command, "SAMPLE=1")
@@ -207,7 +207,7 @@ def test_the_wheel_has_all_that_it_needs_and_builds_in_no_installed_folder(
     done = doit("SAMPLE=1")
     assert done.returncode == 0, done.stderr
     (copy,) = (cache / "coconut-tasks").iterdir()
-    assert f"source: {copy}/sample, a copy of the sample that comes with coconut-tasks" in done.stderr
+    assert f"source: {copy}/sample, a copy " in done.stderr
     assert (copy / "bin" / "bldr").exists() and not (tmp_path / "bin").exists()
     assert sorted(path for path in installed.rglob("*") if path.suffix != ".pyc") == before
 

@@ -316,9 +316,10 @@ def test_an_option_of_ours_that_the_session_exports_builds_no_half_of_it(value: 
     outcome = site.build(recipe, env={"RELEASE": value, "FEATURES": "x", "V": value})
     assert outcome.built == set()
     for name, option in (("RELEASE", "RELEASE"), ("FEATURES", "FEATURES"), ("V", "VERBOSE")):
-        assert f"note: {name} of the environment does nothing: 'doit {option}=…'" in outcome.err
+        (note,) = [note for note in outcome.told("variable-does-nothing") if note.startswith(f"note: {name} ")]
+        assert f"'doit {option}=…'" in note
     asked = site.build(recipe, "VERBOSE=1", env={"V": value})
-    assert "note: V of the environment" not in asked.err
+    assert "variable-does-nothing" not in asked.ids
 
 
 def test_a_recipe_and_an_output_folder_of_the_environment_are_not_passed_over_in_silence(site: Site) -> None:
@@ -326,8 +327,9 @@ def test_a_recipe_and_an_output_folder_of_the_environment_are_not_passed_over_in
     bare = site.run([sys.executable, "-m", "doit", "list", f"SVSM={site.tree}"], environment)
     said = site.doit("list", site.recipe(), env=environment)
     for name in environment:
-        note = f"note: {name} of the environment does nothing: 'doit {name}=…'"
-        assert (note in bare.err, note in said.err) == (True, False)
+        noted = [note for note in bare.told("variable-does-nothing") if note.startswith(f"note: {name} ")]
+        assert len(noted) == 1 and f"'doit {name}=…'" in noted[0]
+    assert "variable-does-nothing" not in said.ids
 
 
 # make
@@ -439,8 +441,9 @@ def test_what_an_earlier_run_left_is_not_taken_for_what_a_command_made(tmp_path:
     step = Step("fs", "fs", "0" * 12, "", action, (), (output,))
     (tmp_path / output).parent.mkdir(parents=True)
     (tmp_path / output).write_text("of an earlier run")
-    with pytest.raises(StepError, match="made no"):
+    with pytest.raises(StepError, match=output) as error:
         perform(step, workspace, first=False)
+    assert error.value.id == "file-not-made"
 
 
 def test_firmware_is_taken_by_content(site: Site) -> None:
@@ -463,15 +466,17 @@ def test_firmware_is_taken_by_content(site: Site) -> None:
         assert site.build(recipe, env=env).built == changed
     firmware.unlink()
     outcome = site.doit(recipe, env=env)
-    assert (outcome.status, "the firmware image is not there" in outcome.err) == (2, True)
+    (line,) = outcome.told("firmware-unusable")
+    assert outcome.status == 2 and "firmware:guest: " in line and f": {firmware} " in line and "not there" in line
 
 
 def test_without_the_firmware_variable_there_is_an_image_and_a_note_in_each_run(site: Site) -> None:
     recipe = site.recipe({**deepcopy(QEMU), "firmware": {"env": "FW_FILE"}})
-    note = "note: FW_FILE is not set, so the image has no guest firmware: FW_FILE=FILE puts one in"
     first = site.build(recipe)
     second = site.build(recipe)
-    assert note in first.err and note in second.err
+    for outcome in (first, second):
+        (note,) = outcome.told("no-firmware")
+        assert note.startswith("note: FW_FILE ") and " FW_FILE=FILE " in note
     assert second.built == set()
     without = site.build(site.recipe(QEMU))
     assert without.digests == first.digests
@@ -634,7 +639,8 @@ def test_names_with_blanks_and_other_letters(site: Site) -> None:
     assert site.build(*words, env=in_utf8).built == set()
     in_ascii = site.doit(*words, env={**in_c, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
     assert (in_ascii.status, in_ascii.built) == (2, set())
-    assert "Python reads file names as ascii here, and the tree's has other letters: LC_ALL=C.UTF-8" in in_ascii.err
+    (line,) = in_ascii.told("wrong-locale")
+    assert " ascii " in line and ": LC_ALL=C.UTF-8" in line
 
 
 # Records
@@ -774,5 +780,5 @@ def test_a_full_disk_is_told_and_leaves_no_wrong_record(
     source.write_text(insert(source, CHANGE.format("read only")))
     read_only = with_disk("read-only", *argv)
     assert read_only.status in (1, 2), read_only.text
-    assert "cannot be opened" in read_only.text
-    assert "can the output folder be written?" in read_only.text
+    (line,) = read_only.told("records-not-writable")
+    assert str(tmp_path / "disk" / "out") in line and " BIN= " in line
