@@ -14,7 +14,7 @@ from typing import Any
 
 import forks
 import pytest
-from conftest import Outcome, Site, environment
+from conftest import Outcome, Site, environment, has
 from igvm_files import GOLDEN, SNP, TDX, area, data_at, header, igvm, insert, page, platform, vp_context, with_checksum
 from test_igvm_vectors import broken
 
@@ -675,7 +675,7 @@ def at(path: str, value: Any) -> Any:
 
 def hostile() -> Iterator[tuple[str, str, bytes]]:
     """Files that cannot be compared, each with the ID of what is said and pieces of it: the place and the value found first."""
-    yield "not-comparable", "…'doit inspect --json FILE.igvm'", b"hello"
+    yield "not-comparable", "…'doit inspect --json ", b"hello"
     yield "not-comparable", "", b"[1]"
     yield "not-comparable", "", b""
     yield "not-comparable", "", b'{"a": 1}'
@@ -737,10 +737,9 @@ def test_hostile_files_end_in_one_line() -> None:
     for id, said, data in hostile():
         with pytest.raises(UsageError) as found:
             read_side("x", data)
-        place, *values = said.split("…")
         (line,) = str(found.value).splitlines()
         assert found.value.id == id
-        assert line.startswith(f"x: {place}") and all(value in line for value in values), line
+        assert line.startswith("x: ") and has(line, f"x: {said}"), line
 
 
 def test_statements_that_are_broken_at_random_end_in_one_line_or_an_answer() -> None:

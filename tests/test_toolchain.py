@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from conftest import has
 
 from coconut_tasks.errors import Fault
 from coconut_tasks.inputs.cargo_config import default_target
@@ -209,7 +210,7 @@ def test_a_toolchain_that_rustup_installed_is_found_without_rustups_cargo(machin
 def check(told: Fault | None, id: str, *values: str) -> None:
     """That a fault has an ID, and these values in this order."""
     assert told is not None and told.id == id
-    assert re.search(".*".join(map(re.escape, values)), told.text), told.text
+    assert has(told.text, "…".join(values)), told.text
 
 
 def test_what_helps_is_told_by_what_is_there(machine: Machine) -> None:

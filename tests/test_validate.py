@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import forks
 import jsonschema
 import pytest
-from conftest import QEMU, Outcome, environment
+from conftest import QEMU, Outcome, environment, has
 
 from coconut_tasks.errors import Problem
 from coconut_tasks.reports.problems import Reported, as_github, as_sarif, as_text, summary
@@ -100,7 +100,7 @@ def test_a_file_name_that_looks_like_a_variable_is_a_file(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "id", "said"),
     [
-        ([], "wrong-words", "validate: …: doit validate config/*.json"),
+        ([], "wrong-words", "validate: …: doit validate "),
         (["--format=githb", "good.json"], "no-such-choice", "--format: 'githb' …: text, github, sarif …'github'"),
         (["good.json", "--lenent"], "no-such-option", "validate … --lenent …'--lenient'"),
         (["good.json", "--format"], "option-and-value", " --format "),
@@ -111,7 +111,7 @@ def test_a_file_name_that_looks_like_a_variable_is_a_file(folder: Path) -> None:
 def test_wrong_use_ends_with_2_and_says_what_is_right(words: list[str], id: str, said: str, folder: Path) -> None:
     outcome = validate(folder, *words)
     assert (outcome.status, outcome.out, outcome.ids) == (2, "", {id})
-    assert all(piece in outcome.err for piece in said.split("…")), outcome.err
+    assert has(outcome.err, said), outcome.err
     assert len(outcome.err.splitlines()) == 1
 
 
