@@ -717,11 +717,11 @@ TOGETHER = [
     (vsm(region(0x4000, 0)), "igvm-relocation", "at 0x48: … region … 0x0 bytes … 0x4000"),
     (vsm(region(END - 0x1000)), "igvm-relocation", "at 0x48: … region … 0x1000 bytes … 0xfffffffffffff000"),
     (vsm(region(END - 0x2000)), "", ""),
-    (vsm(tables(0x4000), tables(0x8000)), "igvm-relocation", "at 0x70: page table relocation region: mask 0x4: … region … platform; … 0x4"),
+    (vsm(tables(0x4000), tables(0x8000)), "igvm-relocation", "at 0x70: page table relocation region: …mask 0x4: … region …; … 0x4"),
     (
         vsm(tables(0x4000, mask=VSM), tables(0x8000, mask=VSM | 8)),
         "igvm-relocation",
-        "at 0x70: page table relocation region: mask 0xc: … region … platform; … 0x4",
+        "at 0x70: page table relocation region: …mask 0xc: … region …; … 0x4",
     ),
     (
         vsm(region(0x4000, vp_index=1)),
@@ -754,7 +754,7 @@ TOGETHER = [
     (vsm(registers=((2, 0x40000), (2, 0x40001))), "igvm-context", "at 0x48: … VSM context … register 0x40001: registers"),
     (vsm(registers=((3, 0x40000),)), "igvm-context", "at 0x48: … VSM context … VTL 3: 0, 1 … 2"),
     (vsm(vp_index=1), "igvm-context", "at 0x48: … VSM context … processor 1: processor 0"),
-    (vsm(registers=()), "igvm-context", "at 0x48: … VSM context without registers"),
+    (vsm(registers=()), "igvm-context", "at 0x48: … VSM context without "),
     (igvm(platform(), platform(8, 0, vtl=0, boundary=1)), "igvm-platform", "at 0x30: platform native: shared GPA boundary 0x1: 0"),
     (igvm(platform(), platform(8, 1, boundary=1)), "igvm-platform", "at 0x30: platform VSM isolation: shared GPA boundary 0x1: 0"),
     (igvm(platform(boundary=1 << 46)), "", ""),

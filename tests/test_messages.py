@@ -1,7 +1,7 @@
 """Every message has an ID: a literal in the source, an entry on the troubleshooting page, and its words in ``messages.txt``.
 
 Messages are collected from the source with ``ast``. In ``messages.txt``, ``{}`` is a value and ``{a|b}`` one text of several. That file
-alone pins words: other tests ask for IDs and places. ``python tests/test_messages.py --write`` writes it anew.
+alone pins words: other tests ask for IDs and places, which is held here, too. ``python tests/test_messages.py --write`` writes it anew.
 """
 
 from __future__ import annotations
@@ -31,6 +31,14 @@ TOLD = {
     "Diagnostic": "{2}: {3}",
     "fail": "{2}: {3}",
 }
+ELSEWHERE = {
+    "page table relocation region": "the name of a structure in an IGVM file: with the offset, the place",
+    "git submodule update --init": "a command to copy",
+    "gives another launch digest": "of the report of diff",
+    "a file that is": "of the names of cases",
+    "is not in the": "of a reason for an assertion",
+}
+"""Words of messages that other tests have all the same, and why."""
 HAND_ON = {"__init__", "fail", "warn"}
 """Functions of errors.py and the like that hand on the ID that they are given."""
 Function = ast.FunctionDef | None
@@ -151,6 +159,55 @@ def snapshot() -> str:
 def test_the_words_are_those_of_the_snapshot() -> None:
     hint = "if the new words are better: python tests/test_messages.py --write"
     assert SNAPSHOT.read_text(encoding="utf-8") == snapshot(), hint
+
+
+def runs_of_words(text: str) -> Iterator[str]:
+    """Each four words that follow each other. What has no letter is a value, or a mark between words."""
+    found = re.findall(r"(?<![\w-])(?:--)?[A-Za-z][\w'-]*", text)
+    yield from (" ".join(found[at : at + 4]) for at in range(len(found) - 3))
+
+
+def pinned(source: str) -> Iterator[tuple[int, str]]:
+    """The strings of a test, with their lines, in the pieces that ``has`` looks for; not what says what something is."""
+    tree = ast.parse(source)
+    said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in said:
+            yield from ((node.lineno, piece) for piece in node.value.split("…"))
+
+
+def test_no_other_test_has_the_words_of_a_message() -> None:
+    of = {
+        run: id
+        for id, texts in in_source().items()
+        for text in texts
+        for piece in re.split(r"[{}|]|\\n", text)
+        for run in runs_of_words(piece)
+    }
+    assert len(of) > 1000
+    found = {
+        (f"{path.name}:{line}: of {of[run]}", run)
+        for path in sorted(Path(__file__).parent.glob("*.py"))
+        for line, text in pinned(path.read_text(encoding="utf-8"))
+        for run in runs_of_words(text)
+        if run in of and path != Path(__file__)
+    }
+    assert sorted(one for one in found if one[1] not in ELSEWHERE) == [], "ask for the ID, the place and the values"
+    assert ELSEWHERE.keys() == {run for _, run in found} & ELSEWHERE.keys(), "what is not there needs no reason"
+
+
+@pytest.mark.parametrize(
+    ("source", "runs"),
+    [
+        ("assert 'cannot be written: one' in x", ["cannot be written one"]),
+        ("assert f'{a} so it is not {b} at all' in x", ["so it is not"]),
+        ("match(r'^a b c\\.d 5 --e$')", ["a b c d", "b c d --e"]),
+        ("'one two three four'\ndef f():\n    'one two three four'\n    # one two three four", []),
+        ("assert has(x, 'one two three … four five 6 six seven')", ["four five six seven"]),
+    ],
+)
+def test_how_the_words_of_other_tests_are_found(source: str, runs: list[str]) -> None:
+    assert [run for _, text in pinned(source) for run in runs_of_words(text)] == runs
 
 
 def test_the_page_explains_each_id_and_no_other() -> None:

@@ -272,7 +272,7 @@ def test_what_is_asked_each_time_can_be_signed(site: Site) -> None:
 def test_sign_says_what_it_needs(site: Site) -> None:
     recipe = site.recipe()
     for words, id, place, value in (
-        ([], "wrong-words", "sign: ", ": doit sign --key ~/.ssh/id_ed25519"),
+        ([], "wrong-words", "sign: ", ": doit sign --key "),
         (["--key=none"], "system-refused", f"{site.folder}/none: ", "No such file or directory"),
         (["--key=x", "--with=gpg"], "no-such-choice", "--with: 'gpg' ", ": ssh-keygen, cosign"),
     ):

@@ -535,10 +535,10 @@ def test_a_steps_own_folder_is_no_difference_and_that_of_another_part_is(ground:
     ("step", "complete", "ask_cargo", "told"),
     [
         (CARGO, True, False, []),
-        (CARGO, False, False, ["what it reads cannot be known, so cargo is asked each time"]),
-        (CARGO, True, True, ["what it reads cannot be known, so cargo is asked each time"]),
+        (CARGO, False, False, [str(Reason(Cause.UNKNOWN_INPUTS, "cargo"))]),
+        (CARGO, True, True, [str(Reason(Cause.UNKNOWN_INPUTS, "cargo"))]),
         (MAKE, True, True, []),
-        (MAKE, False, False, ["what it reads cannot be known, so make is asked each time"]),
+        (MAKE, False, False, [str(Reason(Cause.UNKNOWN_INPUTS, "make"))]),
         (FIRMWARE, False, True, []),
     ],
 )
