@@ -432,7 +432,7 @@ def _crates(request: pytest.FixtureRequest, name: str, base: Path | None, *ways:
 
 def _kept_crates(config: pytest.Config, name: str) -> Path | None:
     """Where they are kept, by all that decides what cargo takes for fresh; None where pytest is to keep nothing."""
-    if config.cache is None:
+    if getattr(config, "cache", None) is None:
         return None
     tree = data_path("sample")
     asked = [
