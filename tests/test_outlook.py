@@ -202,6 +202,18 @@ def ran(site: Site, name: str) -> list[str]:
     return list(dict.fromkeys(line.replace(f"{site.bin}/", "../bin/") for line in lines))
 
 
+def test_who_only_lists_steps_leaves_no_git_at_work(repository: Site, tmp_path: Path) -> None:
+    git, calls = shutil.which("git"), tmp_path / "calls"
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "git").write_text(f'#!/bin/sh\necho "$*" >> {calls}\nexec {git} "$@"\n')
+    (tmp_path / "bin" / "git").chmod(0o755)
+    env: dict[str, str | None] = {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    for words in (["list", "--all"], ["clean", "--dry-run"], ["why"]):
+        calls.write_text("")
+        assert repository.doit(*words, repository.recipe(), env=env).status == 0
+        assert ("describe" in calls.read_text()) == (words == ["why"])
+
+
 def test_a_plan_can_be_copied_into_a_shell(site: Site) -> None:
     """All that it leaves out is what the comments between say."""
     recipe = site.recipe()

@@ -26,7 +26,6 @@ from coconut_tasks.steps.action import (
     CargoItem,
     MakeItem,
     Provenance,
-    VersionFile,
 )
 from coconut_tasks.steps.step import Step
 from coconut_tasks.workspace.workspace import Workspace
@@ -144,10 +143,10 @@ def check_staleness(
     With ``brief`` no output is read once it is clear that the step must run: it will make them anew.
     """
     verdict = Verdict()
-    if isinstance(step.action, VersionFile):
-        file = workspace.path(step.action.output)
+    if step.action.writes_source:
+        file = workspace.path(step.outputs[0])
         if read_version(file) != version_text(file, workspace.version):
-            verdict.reasons.append(Reason(Cause.VERSION, step.action.output))
+            verdict.reasons.append(Reason(Cause.VERSION, step.outputs[0]))
         return verdict
     if record is None:
         verdict.reasons.append(_new(step, other()))

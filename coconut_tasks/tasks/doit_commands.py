@@ -61,6 +61,12 @@ class RunCommand(TaskCommand, DoitRun):  # type: ignore[misc]
             return EXIT_FAILED
         return status
 
+    def begin(self, session: Session) -> None:
+        super().begin(session)
+        # No other command does: git would be left at work behind it, with the index locked for a moment, which a user's own git would meet.
+        if session.source.has_version_file:
+            session.workspace.ask_version_ahead()
+
     def check(self, steps: Sequence[Node]) -> None:
         """Raises UsageError for steps that this command can do nothing with, before the first one runs."""
 

@@ -45,8 +45,6 @@ def dodo(words: Sequence[str] | None = None) -> dict[str, Any]:
 
 def namespace(session: Session) -> dict[str, Any]:
     """Configuration and task creators for a session."""
-    if session.source.has_version_file:
-        session.workspace.ask_version_ahead()
     return {
         "DOIT_CONFIG": {
             "backend": "coconut",

@@ -12,7 +12,7 @@ from coconut_tasks.inputs.toolchain import find_program, target_fault, toolchain
 from coconut_tasks.inputs.version import read_version, version_text
 from coconut_tasks.layout import RECORDS, VERSION_FILE, goes_with
 from coconut_tasks.records.store import recorded_places
-from coconut_tasks.steps.action import CargoItem, FirmwareImage, IgvmImage, VersionFile
+from coconut_tasks.steps.action import CargoItem, FirmwareImage
 from coconut_tasks.tasks.node import Node
 from coconut_tasks.tasks.standing import start_again
 from coconut_tasks.workspace.workspace import Workspace
@@ -39,7 +39,7 @@ def preflight(nodes: Sequence[Node]) -> list[Fault]:
     if cargo and find_program("cargo", workspace.tree, workspace.environment) is not None:
         problems += _toolchain_problems(cargo, nodes[0])
         problems += _wrapper_problems(workspace)
-    if any(isinstance(node.step.action, VersionFile) for node in nodes):
+    if any(node.step.action.writes_source for node in nodes):
         problems += _version_problems(workspace)
     problems += _foreign_problems(nodes)
     for node in nodes:
@@ -65,7 +65,7 @@ def _foreign_problems(nodes: Sequence[Node]) -> list[Fault]:
     for node in nodes:
         for _, place in node.step.publish:
             path = workspace.path(place)
-            places += [path, *goes_with(path, image=isinstance(node.step.action, IgvmImage))]
+            places += [path, *goes_with(path, image=node.step.action.is_image)]
     foreign = foreign_files(dict.fromkeys(places), workspace)
     found = [Fault("foreign-file", f"{path} is there, and this program did not make it") for path in foreign]
     if found:

@@ -12,7 +12,7 @@ from coconut_tasks.options import process_words
 from coconut_tasks.records.history import History
 from coconut_tasks.records.sizes import Sizes
 from coconut_tasks.records.timeline import Span, StepTime, Timeline
-from coconut_tasks.steps.action import FsImage, IgvmImage
+from coconut_tasks.steps.action import FsImage
 from coconut_tasks.steps.step import direct_needs
 from coconut_tasks.tasks.node import Node, StepResult
 
@@ -32,7 +32,7 @@ def sizes_of(nodes: Sequence[Node]) -> list[tuple[str, Sizes]]:
     makers = {output: node for node in nodes for output in node.step.outputs}
     found = []
     for node in nodes:
-        if isinstance(node.step.action, IgvmImage) and node.step.publish:
+        if node.step.action.is_image and node.step.publish:
             sizes = _sizes(node, makers)
             if sizes is not None:
                 place = node.workspace.path(node.step.publish[0][1])

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from doit.exceptions import TaskFailed, UnmetDependency
 from doit.reporter import ConsoleReporter
 
-from coconut_tasks.steps.action import IgvmImage
 from coconut_tasks.tasks.interrupt import nobody_reads
 from coconut_tasks.tasks.node import Node, StepResult, node_of
 from coconut_tasks.tasks.run import Run
@@ -183,7 +182,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
                 else "not measured in this run\n"
             )
             for node in good
-            if isinstance(node.step.action, IgvmImage)
+            if node.step.action.is_image
             for output, place in node.step.publish
         ]
 
