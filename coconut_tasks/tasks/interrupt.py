@@ -5,11 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
 from io import TextIOWrapper
 from typing import Any
 
 from coconut_tasks.effects.place import discard_unfinished
 from coconut_tasks.effects.process import stop_all
+
+_PATIENCE_S = 0.1
+_HANDLED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+_seen: list[int] = []
+"""Signals whose handlers have run; the process is at its end then."""
+_listening = False
 
 
 class Terminated(KeyboardInterrupt):
@@ -21,10 +29,32 @@ class Terminated(KeyboardInterrupt):
 
 
 def listen() -> None:
-    """From now on, SIGTERM, and SIGHUP unless it is ignored as by ``nohup``, raise ``Terminated`` in the main thread."""
-    signal.signal(signal.SIGTERM, _terminated)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, _terminated)
+    """From now on, SIGTERM, and SIGHUP unless it is ignored as by ``nohup``, raise ``Terminated`` in the main thread, and these and Ctrl-C
+    are not lost.
+
+    A signal that comes while Python's main thread goes to sleep, as for the next result of a step, is noted and wakes nobody (seen with
+    CPython 3.11, on a busy machine each other time): the run went on until the step was done. So it is sent once more until it is seen.
+    """
+    global _listening
+    for number, handler in ((signal.SIGTERM, _terminated), (signal.SIGHUP, _terminated), (signal.SIGINT, _interrupted)):
+        if number is signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+    if not _listening:
+        _listening = True
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        threading.Thread(target=_repeat, args=(read, threading.main_thread().ident), daemon=True).start()
+
+
+def _repeat(read: int, main: int) -> None:
+    """Whatever signal comes in is sent to the main thread again and again, until its handler has run."""
+    while data := os.read(read, 1):
+        number = data[0]
+        time.sleep(_PATIENCE_S)
+        while number in _HANDLED and not _seen:
+            signal.pthread_kill(main, number)
+            time.sleep(_PATIENCE_S)
 
 
 def end(error: KeyboardInterrupt) -> int:
@@ -53,4 +83,10 @@ def nobody_reads() -> int:
 
 
 def _terminated(number: int, frame: Any) -> None:
+    _seen.append(number)
     raise Terminated(number)
+
+
+def _interrupted(number: int, frame: Any) -> None:
+    _seen.append(number)
+    raise KeyboardInterrupt
