@@ -45,7 +45,7 @@ MEMORY, NEEDED = Path("/dev/shm"), 6 << 30
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--clean-builds", type=int, default=2, help="how many clean builds must be identical (CI: 5)")
     parser.addoption("--walk", type=int, default=10, help="how many steps the random walk takes (CI: 30)")
-    parser.addoption("--kills", type=int, default=15, help="how often a run is killed (CI: 50)")
+    parser.addoption("--kills", type=int, default=10, help="how often a run is killed (CI: 50)")
     parser.addoption("--walk-seed", type=int, default=1, help="which way the random walk goes")
     parser.addoption("--as-users", action="store_true", help="on a disk, and compiled as cargo's default is (CI)")
 
@@ -54,6 +54,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("--as-users"):
         # Most programs of tests are compiled once or twice, and rustc then takes a fifth longer for what it would reuse.
         os.environ.setdefault("CARGO_INCREMENTAL", "0")
+        # No test reads debug information but those that name it; it is a tenth of what rustc and the linker do.
+        os.environ.setdefault("CARGO_PROFILE_DEV_DEBUG", "0")
         if config.option.basetemp is None and "TMPDIR" not in os.environ and _has_room(MEMORY):
             os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     # A shell has what it starts in the background ignore it, and whatever that starts: Ctrl-C could not be tried.
