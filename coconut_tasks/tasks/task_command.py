@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -32,11 +31,11 @@ class TaskCommand:
     """Fills gaps of doit: it ends with 3 for a wrong command line, has no hint for a misspelt task, and shows tracebacks for Ctrl-C."""
 
     name: str
-    _execute: Callable[..., Any]
+    loader: Any
     examples: tuple[str, ...] = ()
     """Whole command lines, and behind ``  # `` what one is for."""
     session: Session | None = None
-    """Of our tasks, once they are loaded; None on any other dodo.py."""
+    """Of our tasks, once the dodo.py is loaded; None on any other."""
     builds = False
     """It builds, or has something built, and does not only look at what is there."""
     tells_source = True
@@ -74,7 +73,7 @@ class TaskCommand:
         return super().help()  # type: ignore[misc]
 
     def execute(self, params: Any, args: Any) -> Any:
-        self._execute = self._begun(self._execute, params)
+        self.loader.load_tasks = self._begun(self.loader.load_tasks, params)
         try:
             status = super().execute(params, args)  # type: ignore[misc]
             sys.stdout.flush()  # here, where a closed pipe can be told from an error
@@ -87,20 +86,19 @@ class TaskCommand:
                 raise
             return status
 
-    def _begun(self, execute: Callable[..., Any], params: Any) -> Callable[..., Any]:
-        """``_execute``, but told first that the tasks are loaded: doit has no hook for that."""
+    def _begun(self, load_tasks: Callable[..., Any], params: Any) -> Callable[..., Any]:
+        """The loader's ``load_tasks``, but told first that the dodo.py is loaded: doit has no hook for that."""
 
-        @functools.wraps(execute)  # doit looks at the names of its parameters
         def begun(**given: Any) -> Any:
             self.session = params.get(SESSION)
             if self.session is not None:
                 self.begin(self.session)
-            return execute(**given)
+            return load_tasks(**given)
 
         return begun
 
     def begin(self, session: Session) -> None:
-        """The tasks of a session are loaded, and none of them is looked at yet.
+        """The session is there, and its tasks are still to be made.
 
         Raises:
             UsageError: the command can do nothing with them.
