@@ -19,6 +19,7 @@ from coconut_tasks.plan.context import PlanContext
 from coconut_tasks.plan.plan import plan_recipes
 from coconut_tasks.recipe.load import build, check, load_recipe
 from coconut_tasks.recipe.model import BuildType, Component, Firmware, Kernel, Module, Platform, Recipe, Target
+from coconut_tasks.workspace.known_valid import DECIDING
 
 RECIPES = sorted((Path(__file__).parent / "recipes").glob("*.json"))
 
@@ -657,3 +658,18 @@ def test_any_document_gives_a_recipe_or_messages(document: object, lenient: bool
         assert "\n" not in "".join(problem.wrong + problem.allowed for problem in error.problems)
     else:
         assert recipe == load_recipe("r", data, valid=True)
+
+
+def test_what_was_found_valid_is_forgotten_when_any_module_that_decides_it_changes() -> None:
+    code = (
+        "import sys\n"
+        "from coconut_tasks.errors import RecipeError\n"
+        "from coconut_tasks.recipe.load import build, check\n"
+        "build('r', check('r', b'{\"igvm\": {}, \"kernel\": {\"svsm\": {}}}'))\n"
+        'try: check(\'r\', b\'{"igvm": {"qemu": {"polcy": 1}}, "kernel": {}}\')\n'
+        "except RecipeError: pass\n"
+        "print(*(name for name, one in sys.modules.items() if name.startswith('coconut_tasks.') and not hasattr(one, '__path__')))\n"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    deciding = {name.removeprefix("coconut_tasks.").replace(".", "/") for name in printed.split()}
+    assert deciding == set(DECIDING)
