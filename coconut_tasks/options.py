@@ -90,6 +90,7 @@ TABLE = (
     Variable("EXPECT", "the launch digest that is expected, or a file that names one"),
 )
 """All that there is, once: variables, flags, help, what a statement tells and what a makefile does not get are made of it."""
+BY_NAME = {one.name: one for one in TABLE}
 VARIABLES = {one.name: f"1: {one.about}" if one.is_switch else one.about for one in TABLE}
 """The variables of a command line, and what they mean."""
 VERIFY = "verify"

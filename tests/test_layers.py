@@ -25,7 +25,7 @@ ROOMS: dict[str, str] = {
     " inherited discovered messages scripts cargo artifacts fingerprints make commit",
     "reproducible": "__init__ remap | compilers",
     "workspace": "__init__ source | known_valid | run_state workspace session",
-    "records": "__init__ store | sizes | timeline | record history variants",
+    "records": "__init__ store | sizes | timeline record history variants",
     "freshness": "__init__ staleness forecast",
     "evidence": "__init__ link | pages | reference_values statement expected | signing",
     "actions": "__init__ objcopy | recorder | link | firmware | fs | igvm_image | measure | version | reproducible"

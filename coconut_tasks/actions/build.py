@@ -13,8 +13,8 @@ from coconut_tasks.actions.publish import publish
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.freshness.staleness import input_files, signature
 from coconut_tasks.inputs.files import CLOCK_LAG_NS, FileState, Since
-from coconut_tasks.records.record import VALUES, Record, record_values
-from coconut_tasks.records.store import Store
+from coconut_tasks.records.record import Record, record_values
+from coconut_tasks.records.store import VALUES, Store
 from coconut_tasks.steps.action import CargoItem, MakeItem, Provenance
 from coconut_tasks.steps.step import Step
 from coconut_tasks.workspace.workspace import Workspace

@@ -32,7 +32,7 @@ def write_link(
     materials = _materials({path: None if state is MOVED else state[1] for path, state in states.items()}, workspace)
     guess = _guesses(workspace).get(step.link)
     link = Link(
-        f"{step.stage}:{step.component}",
+        step.part,
         [{"argv": list(command.deciding), "env": dict(command.env)} for command in step.commands],
         _ordered({name: workspace.neutral(value) for name, value in signed["environment"].items()}),
         # The statement names its builder once, and not as a tool of a step.

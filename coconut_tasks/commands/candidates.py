@@ -15,7 +15,7 @@ from pathlib import Path
 
 from coconut_tasks.commands.build_flags import parser
 from coconut_tasks.dataclass import dataclass
-from coconut_tasks.options import SWITCHES, VARIABLES, Options, from_words
+from coconut_tasks.options import BY_NAME, SWITCHES, VARIABLES, Options, from_words
 from coconut_tasks.package import data_path
 
 _FOLDERS = ("SVSM", "BIN")
@@ -174,7 +174,7 @@ def planned_tasks(options: Options) -> list[Candidate]:
     plan = plan_recipes(recipes, PlanContext(options, source.layout, has_version_file=source.has_version_file))
     found: dict[str, Candidate] = {}
     for step in plan.steps:
-        for name, about in ((step.stage, "all steps of this kind"), (f"{step.stage}:{step.component}", step.doc)):
+        for name, about in ((step.stage, "all steps of this kind"), (step.part, step.doc)):
             found.setdefault(name, Candidate(name, about))
         found[step.name] = Candidate(step.name, step.doc)
     return list(found.values())
@@ -194,7 +194,7 @@ def _variable_values(variable: str, current: str, options: Options) -> Iterator[
     elif variable == "EXPECT":
         yield from (replace(one, value=f"{variable}={one.value}") for one in _paths(value, options))
     elif variable in SWITCHES:
-        yield Candidate(f"{variable}=1", VARIABLES[variable].removeprefix("1: "))
+        yield Candidate(f"{variable}=1", BY_NAME[variable].about)
         yield Candidate(f"{variable}=0", "not that")
 
 

@@ -47,7 +47,6 @@ _FIXED_V2 = struct.Struct("<2I")
 _TYPE_AND_LENGTH = struct.Struct("<2I")
 _SECTIONS = (("platform", 0x1, 0x100), ("initialization", 0x101, 0x200), ("directive", 0x301, 0x400))
 """``IGVM_VHT_RANGE_*``, in the order that a file must have."""
-_VERSION_STRING = 0x107
 _VTLS = (0, 1, 2)
 
 
@@ -333,22 +332,22 @@ _ERROR_RANGE = struct.Struct("<QII")
 _ID_BLOCK = struct.Struct("<IB3x48s16s16s4I")
 _VBS = struct.Struct("<8I64s")
 _READERS: dict[int, tuple[int, int | None, Callable[[IgvmFile, int, int, int], Header]]] = {
-    0x001: (0, 16, _supported_platform),
-    0x101: (1, 16, _guest_policy),
-    0x102: (1, 48, _relocatable_region),
-    0x103: (1, 32, _page_table_relocation),
+    SupportedPlatform.header_type: (0, 16, _supported_platform),
+    GuestPolicy.header_type: (1, 16, _guest_policy),
+    RelocatableRegion.header_type: (1, 48, _relocatable_region),
+    PageTableRelocation.header_type: (1, 32, _page_table_relocation),
     0x104: (1, 16, _corim(0x104)),
     0x105: (1, 16, _corim(0x105)),
-    0x106: (1, 32, _cca_policy),
-    _VERSION_STRING: (1, None, _version_string),
-    0x301: (2, 16, _parameter_area),
-    0x302: (2, 24, _page_data),
-    0x303: (2, 16, _parameter_insert),
-    0x304: (2, 20, _vp_context),
-    0x305: (2, 24, _required_memory),
-    0x30B: (2, 696, _snp_id_block),
-    0x30D: (2, 16, _error_range),
-    0x311: (2, 864, _vbs_measurement),
+    CcaPolicy.header_type: (1, 32, _cca_policy),
+    VersionString.header_type: (1, None, _version_string),
+    ParameterArea.header_type: (2, 16, _parameter_area),
+    PageData.header_type: (2, 24, _page_data),
+    ParameterInsert.header_type: (2, 16, _parameter_insert),
+    VpContext.header_type: (2, 20, _vp_context),
+    RequiredMemory.header_type: (2, 24, _required_memory),
+    SnpIdBlock.header_type: (2, 696, _snp_id_block),
+    ErrorRange.header_type: (2, 16, _error_range),
+    VbsMeasurement.header_type: (2, 864, _vbs_measurement),
     **{header_type: (2, 8, _parameter(header_type)) for header_type in PARAMETERS},
 }
 """Header type → its section, the size of its structure in bytes (None: any), and what reads it."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from coconut_tasks.inputs.environment import OF_MAKE, without_jobs
 from coconut_tasks.inputs.git import OF_ONE_REPOSITORY
-from coconut_tasks.options import TABLE
+from coconut_tasks.options import BY_NAME
 
 _OF_CARGOS_CHILDREN = (
     r"CARGO(_(MANIFEST_(DIR|PATH|LINKS)|PKG_.*|(BIN|CRATE)_NAME"
@@ -24,8 +24,7 @@ _OF_MAKES_CHILDREN = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKE_TERMERR",
 """What make sets for the commands of its rules, beside the variables of its own command line, which are a user's choice."""
 _ASKED_FOR = ("env", "cli")
 """Values of RUSTUP_TOOLCHAIN_SOURCE with which RUSTUP_TOOLCHAIN is what somebody asked for, and not what rustup found."""
-_VERBOSE = next(one for one in TABLE if one.name == "VERBOSE")
-OF_OPTIONS = {**{one.name: one for one in TABLE if one.known_to_makefiles}, "V": _VERBOSE}
+OF_OPTIONS = {**{one.name: one for one in BY_NAME.values() if one.known_to_makefiles}, "V": BY_NAME["VERBOSE"]}
 """Variables that ask for what an option of this program asks for, with the option. A makefile would build by them half a release, and with
 ``ifdef`` also where the value is 0."""
 _EMPTY_IS_UNSET = (

@@ -8,11 +8,7 @@ from typing import Any
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.inputs.discovered import Inputs
 from coconut_tasks.inputs.files import FileState, recorded_state
-
-VALUES = "_values_:"
-"""Where doit keeps what a task's ``value_savers`` gave."""
-_FILES = "deps:"
-"""Where it keeps the names of a task's ``file_dep``; the state of each is under its name."""
+from coconut_tasks.records.store import FILES, VALUES
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +49,7 @@ def read_record(row: Mapping[str, Any], tree: str) -> Record | None:
         return Record(
             signature=values["signature"],
             inputs=Inputs.from_json(values["inputs"]),
-            files={path: recorded_state(row[path]) for path in row[_FILES]},
+            files={path: recorded_state(row[path]) for path in row[FILES]},
             outputs={path: recorded_state(state) for path, state in values["outputs"].items()},
             published={path: recorded_state(state) for path, state in values["published"].items()},
         )

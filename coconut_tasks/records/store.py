@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 FORMAT = 9
 """Version of the records' meaning; a file of another version is set aside, which makes every step stale once."""
 
-_LAST_OF_A_SUCCESS = "deps:"
-_OF_IGNORE = "ignore:"
+VALUES = "_values_:"
+"""Where doit keeps what a task's ``value_savers`` gave."""
+FILES = "deps:"
+"""Where it keeps the names of a task's ``file_dep``, as the last thing of a success; the state of each is under its name."""
+IGNORED = "ignore:"
+"""Where it keeps that a task is to be ignored."""
 
 
 class Store:
@@ -94,7 +98,7 @@ class Store:
         """Set a value; the row is written with the value that doit sets last."""
         row = self._rows.get(self._names.get(task_id, task_id))
         (self.row(task_id) if row is None else row)[dependency] = value
-        if dependency in (_LAST_OF_A_SUCCESS, _OF_IGNORE):
+        if dependency in (FILES, IGNORED):
             self.write(task_id)
 
     def write(self, task_id: str) -> None:
@@ -245,7 +249,7 @@ def recorded_inputs(file: Path) -> dict[str, set[object]]:
     found: dict[str, set[object]] = {}
     with suppress(TypeError, KeyError):
         for row in _rows(file):
-            for path in row.get("deps:", ()):
+            for path in row.get(FILES, ()):
                 found.setdefault(path, set()).add(row[path][1])
     return found
 
@@ -254,7 +258,7 @@ def recorded_places(file: Path) -> set[str]:
     """Every file that any record says was put into the output folder, absolute; nothing where no records can be read."""
     found = set()
     for row in _rows(file):
-        values: Any = row.get("_values_:")
+        values: Any = row.get(VALUES)
         with suppress(KeyError, TypeError, AttributeError):  # of another program, or of a task that puts nothing there
             found |= {os.path.normpath(os.path.join(values["tree"], place)) for place in values["published"]}
     return found

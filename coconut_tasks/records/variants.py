@@ -19,7 +19,7 @@ KEPT = 50
 def drop_old_variants(step: Step, store: Store, workspace: Workspace) -> None:
     """For a variant that is being built, remove the records of the oldest ones, unless they belong to this run, and the files that no
     record speaks of: they are never taken for up to date, and records that an older version of this program wrote are set aside."""
-    prefix = f"{step.stage}:{step.component}#"
+    prefix = f"{step.part}#"
     dropped = {record.removeprefix(prefix) for record in store.older(prefix, KEPT - 1)}
     for key in dropped:
         # First: files that have no record are never taken for up to date.

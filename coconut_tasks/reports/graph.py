@@ -12,10 +12,10 @@ from coconut_tasks.dataclass import dataclass
 from coconut_tasks.reports.edge_paths import arrow_path, dots, wire_path
 from coconut_tasks.reports.graph_layout import Box, Drawing, lay_out
 from coconut_tasks.reports.markup import cells, escape, one_line, shortened
+from coconut_tasks.steps.step import STAGES
 
 MANY_MODULES = 8
 """With more than these, modules that are alike are one box, unless the caller says otherwise."""
-_STAGES = ("version", "tool", "kernel", "module", "fs", "firmware", "igvm", "measure", "provenance")
 _RANK = {
     "version": 0,
     "tool": 1,
@@ -183,7 +183,7 @@ def _several(members: Sequence[GraphNode], needs: tuple[str, ...]) -> _Shown:
 
 def _by_stage(shown: Sequence[_Shown]) -> Iterator[tuple[str, list[_Shown]]]:
     """The boxes of each stage; the stage's name is empty where there is only one, which needs no frame."""
-    for stage in dict.fromkeys([*_STAGES, *(one.node.stage for one in shown)]):
+    for stage in dict.fromkeys([*STAGES, *(one.node.stage for one in shown)]):
         members = [one for one in shown if one.node.stage == stage]
         if members:
             framed = len(members) > 1 and stage in ("tool", "kernel", "module")

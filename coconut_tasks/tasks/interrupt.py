@@ -17,7 +17,6 @@ _PATIENCE_S = 0.1
 _HANDLED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 _seen: list[int] = []
 """Signals whose handlers have run; the process is at its end then."""
-_listening = False
 
 
 class Terminated(KeyboardInterrupt):
@@ -35,12 +34,11 @@ def listen() -> None:
     A signal that comes while Python's main thread goes to sleep, as for the next result of a step, is noted and wakes nobody (seen with
     CPython 3.11, on a busy machine each other time): the run went on until the step was done. So it is sent once more until it is seen.
     """
-    global _listening
+    begun = signal.getsignal(signal.SIGTERM) is _terminated
     for number, handler in ((signal.SIGTERM, _terminated), (signal.SIGHUP, _terminated), (signal.SIGINT, _interrupted)):
         if number is signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
-    if not _listening:
-        _listening = True
+    if not begun:
         read, write = os.pipe()
         os.set_blocking(write, False)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)

@@ -15,8 +15,8 @@ from coconut_tasks.effects.stopwatch import Stopwatch, timed
 from coconut_tasks.errors import CoconutError, UsageError, user_fault
 from coconut_tasks.freshness.staleness import Verdict, check_staleness, input_files
 from coconut_tasks.inputs.discovered import Inputs
-from coconut_tasks.records.record import VALUES, read_record
-from coconut_tasks.records.store import Store
+from coconut_tasks.records.record import read_record
+from coconut_tasks.records.store import IGNORED, VALUES, Store
 from coconut_tasks.steps.action import Measurement, Provenance
 from coconut_tasks.steps.step import Step
 from coconut_tasks.tasks.checker import Checker
@@ -108,7 +108,7 @@ class Node:
         found = self._record.inputs if self._record else Inputs()
         watched = frozenset((*self._inputs, *found.files))  # a file that must stay away counts too
         roots = (*found.roots, *found.folders)
-        ignored = bool(self._store.get(self.step.name, "ignore:"))
+        ignored = bool(self._store.get(self.step.name, IGNORED))
         return Assessment(self.step, tuple(verdict.reasons), watched, roots, len(self._inputs), ignored)
 
     def _last_variant(self) -> Mapping[str, Any] | None:
