@@ -1,102 +1,28 @@
 """What this run was asked for: the only reader of command-line values and of the environment.
 
-Two front ends fill the same ``Options``: the ``NAME=value`` words of ``doit`` (``from_words``) and the flags of ``coconut-build`` (its own
-module). Nothing else looks at ``os.environ`` or ``sys.argv``, but for programs of their own, and to start this one again.
+All front ends end in ``from_pairs``: the ``NAME=value`` words of ``doit``, and the flags of ``coconut`` and ``coconut-build``. Nothing else
+looks at ``os.environ`` or ``sys.argv``, except to start this program again.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 
+from coconut_tasks.called import called
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import Fault, UsageError, did_you_mean
+from coconut_tasks.variables import SWITCHES, TABLE, VARIABLES
 
 DEFAULT_PACKAGE = "svsm"
 """The package of a ``FEATURES`` entry that names none, as in xbuild."""
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """Something that a user can ask for, as a word ``NAME=value`` of doit or by a flag of ``coconut-build``."""
-
-    name: str
-    """In lower case, a field of ``Options``; but ``RECIPE`` is ``recipes``."""
-    about: str
-    is_switch: bool = False
-    """Yes or no."""
-    flags: tuple[str, ...] = ()
-    """Of ``coconut-build``; none where it has another way."""
-    metavar: str = ""
-    """What the flag's value is called."""
-    changes_bytes: bool = False
-    """What is built depends on it, so a statement names it."""
-    known_to_makefiles: bool = False
-    """Makefiles may know the name, too: in the environment, where nobody may have meant it, they would build by it, and cargo would not."""
-
-    @property
-    def field(self) -> str:
-        """Of ``Options``."""
-        return "recipes" if self.name == "RECIPE" else self.name.lower()
-
-
-TABLE = (
-    Variable("RECIPE", "build recipes, separated by commas or spaces"),
-    Variable(
-        "SVSM",
-        "the SVSM source tree (default: $SVSM, the checkout that one stands in, the sample tree)",
-        flags=("--svsm",),
-        metavar="PATH",
-    ),
-    Variable(
-        "BIN", "the output folder (default: bin/ of the checkout that is built)", flags=("--bin",), metavar="PATH"
-    ),
-    Variable("RELEASE", "release profile", True, ("-r", "--release"), changes_bytes=True, known_to_makefiles=True),
-    Variable(
-        "FEATURES",
-        "more cargo features, [pkg:]feature, separated by commas or spaces; pkg defaults to svsm",
-        flags=("-f", "--feature"),
-        metavar="[PKG:]FEAT,...",
-        changes_bytes=True,
-        known_to_makefiles=True,
-    ),
-    Variable(
-        "ALL_FEATURES",
-        "all features of every cargo item, instead of the recipe's",
-        True,
-        ("-a", "--all-features"),
-        changes_bytes=True,
-        known_to_makefiles=True,
-    ),
-    Variable("OFFLINE", "cargo --locked --offline", True, ("-o", "--offline"), known_to_makefiles=True),
-    Variable("VERBOSE", "commands and tools say more", True, ("-v", "--verbose"), known_to_makefiles=True),
-    Variable(
-        "REPRODUCIBLE",
-        "bytes that do not depend on where, when and by whom they are built",
-        True,
-        ("--reproducible",),
-        changes_bytes=True,
-        known_to_makefiles=True,
-    ),
-    Variable("LENIENT", "what the old builders pass over in a recipe is a warning", True, ("--lenient",)),
-    Variable(
-        "SAMPLE", "where no SVSM tree is, the sample that an installed coconut-tasks brings along", True, ("--sample",)
-    ),
-    Variable("ASK_CARGO", "every cargo item asks cargo, whatever is known of its inputs", True),
-    Variable("EXPECT", "the launch digest that is expected, or a file that names one"),
-)
-"""All that there is, once: variables, flags, help, what a statement tells and what a makefile does not get are made of it."""
-BY_NAME = {one.name: one for one in TABLE}
-VARIABLES = {one.name: f"1: {one.about}" if one.is_switch else one.about for one in TABLE}
-"""The variables of a command line, and what they mean."""
-VERIFY = "verify"
-"""The one command that looks at ``EXPECT``."""
-SWITCHES = tuple(one.name for one in TABLE if one.is_switch)
-"""The variables that are yes or no."""
 _SEPARATORS = re.compile(r"[,\s]+", re.ASCII)
 _SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
@@ -140,10 +66,28 @@ class Options:
         """A path that the user gave, made absolute."""
         return os.path.normpath(os.path.join(self.workdir, os.path.expanduser(path)))
 
+    @property
+    def variant(self) -> str:
+        """How it is built, as people say it: ``release, features svsm:attest, reproducible``."""
+        features = f"features {','.join(map(str, self.features))}" if self.features else ""
+        every = "all features" if self.all_features else ""
+        profile = "release" if self.release else "debug"
+        return ", ".join(filter(None, (profile, every or features, "reproducible" if self.reproducible else "")))
 
-def variables_of(command: str) -> dict[str, str]:
-    """The variables that a command on tasks looks at, and what they mean."""
-    return {name: about for name, about in VARIABLES.items() if name != "EXPECT" or command == VERIFY}
+    def line(self, command: str, *words: str) -> str:
+        """A command line for the same recipes, tree and variant, to be pasted."""
+        values: dict[str, str] = {one.name: "1" for one in TABLE if one.is_switch and getattr(self, one.field)}
+        values |= {"RECIPE": ",".join(self.recipes), "FEATURES": ",".join(map(str, self.features))}
+        values |= {"SVSM": self.svsm or "", "BIN": self.bin or ""}
+        if self.svsm == self.environment.get("SVSM"):
+            del values["SVSM"]
+        how = called()
+        if how.is_coconut:
+            recipes = [shlex.quote(name) for name in self.recipes]
+            del values["RECIPE"]
+            words = (*recipes, *words)
+        given = [how.setting(name, shlex.quote(values[name])) for name in VARIABLES if values.get(name)]
+        return how.command(command, *words, *given)
 
 
 def split_list(text: str) -> tuple[str, ...]:
@@ -191,12 +135,22 @@ def assignments(words: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def from_words(words: Sequence[str], environment: Mapping[str, str], workdir: str) -> Options:
-    """Options from the ``NAME=value`` words of a doit command line.
+    """Options from the ``NAME=value`` words of a doit command line. Raises as ``from_pairs``."""
+    return from_pairs(assignments(words), environment, workdir)
+
+
+def from_pairs(
+    pairs: Sequence[tuple[str, str]],
+    environment: Mapping[str, str],
+    workdir: str,
+    recipes: Sequence[str] = (),
+) -> Options:
+    """Options from variables and their values; ``recipes`` are more of them, a path each.
 
     Raises:
         UsageError: every misspelt variable and wrong value, all in one message.
     """
-    pairs = assignments(words)
+    option = called().option
     given = dict(pairs)
     wrong = [
         Fault("no-such-variable", f"{name}: no such variable{did_you_mean(name, VARIABLES)}: {', '.join(VARIABLES)}")
@@ -206,7 +160,7 @@ def from_words(words: Sequence[str], environment: Mapping[str, str], workdir: st
 
     counts = Counter(name for name, _ in pairs)
     wrong += [
-        Fault("variable-twice", f"{name}: given {count} times: once, {VARIABLES[name]}")
+        Fault("variable-twice", f"{option(name)}: given {count} times: once, {VARIABLES[name]}")
         for name, count in counts.items()
         if count > 1 and name in VARIABLES
     ]
@@ -221,16 +175,16 @@ def from_words(words: Sequence[str], environment: Mapping[str, str], workdir: st
     switches = {name.lower(): switch(name) for name in SWITCHES}
     features: tuple[ExtraFeature, ...] = ()
     try:
-        features = parse_features(given.get("FEATURES", ""))
+        features = parse_features(given.get("FEATURES", ""), option("FEATURES"))
     except UsageError as error:
         wrong.extend(error.faults)
     paths = ("RECIPE", "SVSM", "BIN", "EXPECT")
     empty = (name for name in paths if name in given and not split_list(given[name]))
-    wrong += [Fault("empty-variable", f"{name}: nothing after the equal sign: {VARIABLES[name]}") for name in empty]
+    wrong += [Fault("empty-variable", f"{option(name)}: the value is missing: {VARIABLES[name]}") for name in empty]
     if wrong:
         raise UsageError.of(wrong)
     return Options(
-        recipes=_recipes(given, environment, workdir),
+        recipes=(*recipes, *_recipes(given, environment, workdir)),
         svsm=given.get("SVSM", environment.get("SVSM") or None),
         bin=given.get("BIN"),
         expect=given.get("EXPECT"),

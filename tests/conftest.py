@@ -116,7 +116,9 @@ class Outcome:
     @property
     def digests(self) -> dict[str, str]:
         """The launch digests that were printed."""
-        return dict(re.findall(r"^bin/(\S+): [0-9.]+ [KM]iB, launch digest ([0-9a-f]{96})$", self.out, re.MULTILINE))
+        return dict(
+            re.findall(r"^bin/(\S+): [0-9.]+ [KM]iB, (?:.*, )?launch digest ([0-9a-f]{96})$", self.out, re.MULTILINE)
+        )
 
     @property
     def ids(self) -> set[str]:

@@ -17,7 +17,8 @@ from terminal import Terminal
 
 from coconut_tasks.commands.candidates import Candidate, CommandLine, Flag, Known, candidates, own_tasks
 from coconut_tasks.commands.verify import VerifyCommand
-from coconut_tasks.options import SWITCHES, Options, variables_of
+from coconut_tasks.options import Options
+from coconut_tasks.variables import SWITCHES, variables_of
 
 ASK = [sys.executable, "-P", "-m", "coconut_tasks.commands.completion"]
 COMMANDS = {

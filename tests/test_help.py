@@ -10,14 +10,15 @@ from typing import Any
 
 import forks
 import pytest
-from conftest import DODO, Outcome, environment
+from conftest import DODO, Outcome, environment, has
 from doit.cmd_base import get_loader
 from doit.doit_cmd import DoitMain
 
 from coconut_tasks.explanations import explanations
-from coconut_tasks.options import VARIABLES, from_words
+from coconut_tasks.options import from_words
 from coconut_tasks.tasks.command import OwnCommand, options_first
 from coconut_tasks.tasks.table import PLUGINS, REFUSED
+from coconut_tasks.variables import VARIABLES
 
 OURS = {name: place.partition(":") for name, place in PLUGINS["COMMAND"].items() if name not in REFUSED}
 
@@ -93,7 +94,9 @@ def test_help_is_given_behind_other_words_too(folder: Path) -> None:
 def test_the_list_of_commands_has_ours_and_says_how_to_read_on(folder: Path) -> None:
     text = doit(folder, "--help").out
     assert [name for name in OURS if f" {name} " not in text] == []
-    assert "'doit COMMAND --help'" in text
+    assert [name for name in REFUSED if f" {name} " in text] == []
+    assert has(text, "RECIPE=…exit status…doit help COMMAND")
+    assert doit(folder, "help").out == text
 
 
 def test_help_is_given_where_no_dodo_file_is(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ PACKAGE = Path(__file__).parent.parent / "coconut_tasks"
 ROOMS: dict[str, str] = {
     "__init__ | dataclass | package": "",
     "errors | explanations | wording": "",
+    "variables": "",
+    "called": "",
     "layout | options | terminal": "",
     "igvm": "__init__ error values parse rules snp read fields",
     "steps": "__init__ command command_diff action step",
@@ -33,10 +35,10 @@ ROOMS: dict[str, str] = {
     "compare": "__init__ values | side | spots image pages | headers | record reproduction changes | sides reproduce",
     "reports": "__init__ markup | graph_layout edge_paths timings changes | graph | inspect | logs | plan | problems"
     " | progress | reproduced | size | timeline | verified | why",
-    "tasks": "__init__ table | standing | dodo_file | interrupt | live | checker command node record_run | run | preflight"
-    " supervisor reporter task_command doit_commands namespace program",
-    "commands": "__init__ output | build_flags candidates build | completion | diff | graph | inspect | log | measure | new"
-    " | plan | reproduce | sign | size | timeline | validate | watch | why verify",
+    "tasks": "__init__ table | standing | dodo_file | interrupt | live | checker guesses | help_text | loader command node"
+    " record_run | run | preflight supervisor reporter task_command doit_commands | help namespace program",
+    "commands": "__init__ output | candidates | diff | graph | inspect | log | measure | new | plan | reproduce | sign | size"
+    " | timeline | validate | watch | why verify build coconut completion",
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

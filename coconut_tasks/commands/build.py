@@ -1,49 +1,87 @@
-"""``coconut-build``: the flags of xbuild, the tasks of doit."""
+"""``coconut build``; and ``coconut-build``, which is the same with xbuild's flags."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import pprint
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from coconut_tasks.commands.build_flags import parser
-from coconut_tasks.errors import EXIT_USAGE, CoconutError, tell
-from coconut_tasks.options import TABLE, Options, parse_features, process_environment
-from coconut_tasks.workspace.session import open_session
-
-
-def main(argv: Sequence[str] | None = None, *, is_copy: bool = False) -> int:
-    """Entry point; the result is the exit status: 0 fine, 1 a step failed, 2 wrong use or recipe. ``is_copy`` as in ``Options``."""
-    from coconut_tasks.tasks.interrupt import end, mend_streams
-    from coconut_tasks.tasks.program import run_session
-
-    mend_streams()
-    given = parser().parse_args(argv)
-    try:
-        session = open_session(_options(given, is_copy))
-    except (CoconutError, OSError) as error:
-        tell(error)
-        return EXIT_USAGE
-    except KeyboardInterrupt as error:
-        return end(error)
-    if given.print_config:
-        for recipe in session.recipes:
-            print(f"{recipe.source}: {pprint.pformat(recipe, width=120)}")
-        sys.stdout.flush()
-    return run_session(session, given.jobs)
+from coconut_tasks import __version__
+from coconut_tasks.errors import EXIT_USAGE, UsageError, tell
+from coconut_tasks.options import process_words
+from coconut_tasks.tasks.command import switch
+from coconut_tasks.tasks.doit_commands import RunCommand
+from coconut_tasks.tasks.interrupt import mend_streams
+from coconut_tasks.tasks.loader import OwnLoader
+from coconut_tasks.tasks.namespace import namespace
+from coconut_tasks.workspace.session import Session
 
 
-def _options(given: argparse.Namespace, is_copy: bool) -> Options:
-    environment = process_environment()
-    return Options(
-        recipes=tuple(given.recipes),
-        svsm=given.svsm or environment.get("SVSM") or None,
-        bin=given.bin,
-        features=parse_features(",".join(given.feature), "-f"),
-        environment=environment,
-        workdir=os.getcwd(),
-        is_copy=is_copy,
-        **{one.field: getattr(given, one.field) for one in TABLE if one.is_switch and one.flags},
+class BuildCommand(RunCommand):
+    """``build``: what ``run`` is for doit."""
+
+    name = "build"
+    doc_purpose = "build what is stale, and measure"
+    cmd_options = (*RunCommand.cmd_options, switch("dryrun", "show what would run, as plan does, and run nothing"))
+    examples: tuple[str, ...] = (
+        "coconut build configs/qemu-target.json  # builds and measures",
+        "coconut build --release --features attest configs/qemu-target.json",
+        "coconut build igvm:qemu -j1 -k  # just what that needs, a step at a time, and on after a failure",
     )
+
+    def execute(self, params: Any, args: Any) -> Any:
+        if not params["dryrun"]:
+            return super().execute(params, args)
+        from coconut_tasks.commands.plan import PlanCommand
+
+        plan = PlanCommand(task_loader=self.loader, bin_name=self.bin_name)
+        values, _ = plan.cmdparser.parse([])
+        values.update(params)
+        return plan.execute(values, args)
+
+
+class XbuildCommand(BuildCommand):
+    """``coconut-build``: what somebody has typed after ``cargo xbuild`` means the same."""
+
+    doc_usage = "RECIPE ..."
+    cmd_options = (
+        *BuildCommand.cmd_options,
+        {**switch("print-config", "print each recipe before the build"), "short": "p"},
+    )
+    examples = ("coconut-build --release -f attest,userinit:extra configs/qemu-target.json",)
+    prints = False
+
+    def execute(self, params: Any, args: Any) -> Any:
+        if not args:
+            tell(
+                UsageError(
+                    "wrong-words", "coconut-build: which recipe? for example: coconut-build configs/qemu-target.json"
+                )
+            )
+            return EXIT_USAGE
+        self.prints = params["print-config"]
+        return super().execute(params, args)
+
+    def begin(self, session: Session) -> None:
+        import pprint
+
+        super().begin(session)
+        if self.prints:
+            for recipe in session.recipes:
+                print(f"{recipe.source}: {pprint.pformat(recipe, width=120)}")
+            sys.stdout.flush()
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Entry point of ``coconut-build``; the result is the exit status: 0 fine, 1 a step failed, 2 wrong use or recipe."""
+    mend_streams()
+    words = list(process_words() if words is None else words)
+    if words[:1] == ["--version"]:
+        print(f"coconut-build {__version__}")
+        return 0
+    return int(xbuild().parse_execute(words))
+
+
+def xbuild() -> XbuildCommand:
+    """The command, which a command line can be given."""
+    return XbuildCommand(task_loader=OwnLoader("build", ["build"], namespace, xbuild=True), bin_name="coconut-build")

@@ -13,10 +13,10 @@ from contextlib import suppress
 from dataclasses import field, replace
 from pathlib import Path
 
-from coconut_tasks.commands.build_flags import parser
 from coconut_tasks.dataclass import dataclass
-from coconut_tasks.options import BY_NAME, SWITCHES, VARIABLES, Options, from_words
+from coconut_tasks.options import Options, from_words
 from coconut_tasks.package import data_path
+from coconut_tasks.variables import BY_NAME, SWITCHES, VARIABLES
 
 _FOLDERS = ("SVSM", "BIN")
 _OF_FILES = re.compile(r"FILE|PATH|DIR")
@@ -62,13 +62,17 @@ class Known:
     dodo: Path = Path("dodo.py")
     is_ours: bool = True
     other_tasks: Callable[[], Iterable[Candidate]] = tuple
+    asked: Callable[[str, Sequence[str]], Options] | None = None
+    """For ``coconut``: what a command's words ask for."""
 
 
 def candidates(words: Sequence[str], options: Options, known: Known) -> list[Candidate]:
     """What the last of ``words`` could become; the first is the program. ``options`` has the folder and the environment."""
     program, *before, current = words
-    if os.path.basename(program) == "coconut-build":
-        found = _of_coconut_build(before, current, options)
+    if known.asked is not None:
+        if os.path.basename(program) == "coconut-build":
+            before = ["build", *before]
+        found = _of_coconut(before, current, options, known, known.asked)
     else:
         found = _of_doit(before, current, options, known)
     fitting = {one.value: one for one in found if one.value.startswith(current) and one.value.isprintable()}
@@ -222,21 +226,31 @@ def _waits_for_value(rest: Sequence[str], flags: Iterable[Flag]) -> Flag | None:
     return next((flag for flag in flags if flag.value and last in flag.names), None)
 
 
-def _of_coconut_build(before: Sequence[str], current: str, options: Options) -> Iterator[Candidate]:
-    flags = [
-        Flag(
-            tuple(action.option_strings), action.help or "", "" if action.nargs == 0 else str(action.metavar or "VALUE")
-        )
-        for action in parser()._actions
-        if action.option_strings
-    ]
-    value_of = _waits_for_value(before, flags)
+def _of_coconut(
+    before: Sequence[str],
+    current: str,
+    options: Options,
+    known: Known,
+    asked: Callable[[str, Sequence[str]], Options],
+) -> Iterator[Candidate]:
+    if not before:
+        yield from (Candidate(name, one.about) for name, one in known.commands.items())
+        return
+    name, *rest = before
+    command = known.commands.get(name, CommandLine(""))
+    value_of = _waits_for_value(rest, command.flags)
     if value_of is not None:
         yield from _flag_values(value_of, current, options, "")
     elif current.startswith("-"):
-        yield from _flags(flags, current, options)
+        yield from _flags(command.flags, current, options)
+        yield Candidate("--help", "what the command does, with examples")
     else:
-        yield from _recipes(current, options)
+        if "RECIPE" in command.usage:
+            yield from _recipes(current, options)
+        if "[STEP" in command.usage and current:
+            with suppress(Exception):
+                yield from planned_tasks(asked(name, rest))
+        yield from _positionals(command.usage.replace("STEP", ""), before, current, options, known)
 
 
 def _recipes(typed: str, options: Options) -> Iterator[Candidate]:

@@ -16,11 +16,16 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from coconut_tasks.commands.build import xbuild
 from coconut_tasks.commands.candidates import Candidate, CommandLine, Flag, Known, candidates
+from coconut_tasks.commands.coconut import command_of
 from coconut_tasks.errors import UsageError
-from coconut_tasks.options import Options, process_environment, variables_of
-from coconut_tasks.tasks.command import VALUES, OwnCommand, none_of
+from coconut_tasks.options import Options, process_environment
+from coconut_tasks.tasks.command import OwnCommand, none_of, options_first
 from coconut_tasks.tasks.dodo_file import dodo_file, is_ours
+from coconut_tasks.tasks.help_text import VALUES, usage_of
+from coconut_tasks.tasks.table import COCONUT, MEASURE, MEASURE_PURPOSE
+from coconut_tasks.variables import variables_of
 
 _BASH = r"""# Completion of doit, ./doitw and coconut-build for bash.
 _coconut_complete() {
@@ -49,8 +54,8 @@ _coconut_complete() {
         COMPREPLY+=("$value")
     done < <(PYTHON "${words[@]}" 2>/dev/null)
 }
-complete -o nosort -F _coconut_complete doit doitw coconut-build 2>/dev/null ||
-    complete -F _coconut_complete doit doitw coconut-build
+complete -o nosort -F _coconut_complete doit doitw coconut coconut-build 2>/dev/null ||
+    complete -F _coconut_complete doit doitw coconut coconut-build
 """
 
 _ZSH = r"""# Completion of doit, ./doitw and coconut-build for zsh.
@@ -70,7 +75,7 @@ _coconut_complete() {
     (( $#open )) && compadd -l -S '' -d open_shown -a open
 }
 (( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }
-compdef _coconut_complete doit doitw coconut-build
+compdef _coconut_complete doit doitw coconut coconut-build
 """
 
 _FISH = r"""# Completion of doit, ./doitw and coconut-build for fish.
@@ -79,7 +84,7 @@ function __coconut_candidates
     set -l current (commandline -ct)
     PYTHON $before "$current" 2>/dev/null
 end
-for program in doit doitw coconut-build
+for program in doit doitw coconut coconut-build
     complete -c $program -f -k -a '(__coconut_candidates)'
 end
 """
@@ -140,8 +145,8 @@ def _unquoted(word: str) -> str:
 
 
 def _known(program: str) -> Known:
-    if os.path.basename(program) == "coconut-build":
-        return Known()
+    if os.path.basename(program) in ("coconut", "coconut-build"):
+        return Known(dict(_of_coconut(os.path.basename(program))), asked=_asked)
     from coconut_tasks.tasks.program import command_classes
 
     dodo = dodo_file()
@@ -150,6 +155,33 @@ def _known(program: str) -> Known:
     ours = is_ours(dodo)
     lines = {name: _command_line(command, ours) for name, command in sorted(command_classes().items())}
     return Known(lines, dodo, ours, _listed)
+
+
+def _of_coconut(program: str) -> Iterator[tuple[str, CommandLine]]:
+    if program == "coconut-build":
+        command = xbuild()
+        yield "build", CommandLine("RECIPE", command.doc_purpose, tuple(_all_flags(command)))
+        return
+    for name in COCONUT:
+        if name == MEASURE:
+            yield name, CommandLine("FILE.igvm", MEASURE_PURPOSE)
+            continue
+        command = command_of(name)
+        flags = tuple(_all_flags(command))
+        yield name, CommandLine(usage_of(command, by_coconut=True), command.doc_purpose, flags)
+
+
+def _all_flags(command: Any) -> Iterator[Flag]:
+    for option in command.cmdparser.options:
+        yield from _flags(vars(option))
+
+
+def _asked(name: str, words: Sequence[str]) -> Options:
+    command = command_of(name)
+    params, rest = command.cmdparser.parse(options_first(words, command.cmdparser))
+    command.loader.take(params, rest)
+    asked: Options = command.loader.asked()
+    return asked
 
 
 def _command_line(command: Any, ours: bool) -> CommandLine:
@@ -167,7 +199,7 @@ def _flags(option: dict[str, Any]) -> Iterator[Flag]:
     names = tuple(name for name in (short and f"-{short}", long and f"--{long}") if name)
     about = re.sub(r"\s*\[default: .*?\]", "", option.get("help", "")).strip().split("\n")[0]
     switch = option.get("type") is bool
-    value = "" if switch else VALUES.get(option["name"], option.get("metavar", "VALUE"))
+    value = "" if switch else VALUES.get(option["name"], option.get("metavar", "VALUE").replace("ARG", "VALUE"))
     if names:
         yield Flag(names, about, value, tuple(dict(option.get("choices", ()))))
     if option.get("inverse"):

@@ -24,11 +24,12 @@ from coconut_tasks.inputs.files import VERSION_CONTROL
 from coconut_tasks.inputs.git import find_repository
 from coconut_tasks.inputs.version import repository
 from coconut_tasks.layout import STATE_FOLDER
-from coconut_tasks.options import TABLE, Options
+from coconut_tasks.options import Options
 from coconut_tasks.package import PACKAGE
 from coconut_tasks.steps.action import FsImage, Measurement
 from coconut_tasks.steps.command import Command
 from coconut_tasks.steps.step import Step
+from coconut_tasks.variables import TABLE
 from coconut_tasks.workspace.session import Session, open_session
 from coconut_tasks.workspace.source import Source, find_recipe
 
@@ -47,7 +48,9 @@ class Conditions:
     """Files are copied in the other order, with times and modes of their own."""
 
     def __str__(self) -> str:
-        return f"umask {self.umask:03o}, LC_ALL={self.variables['LC_ALL']}, TZ={self.variables['TZ']}, -n {self.jobs}"
+        return (
+            f"umask {self.umask:03o}, LC_ALL={self.variables['LC_ALL']}, TZ={self.variables['TZ']}, {self.jobs} at once"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +126,17 @@ def remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-_MAIN = "import sys; from coconut_tasks.commands.build import main; sys.exit(main(is_copy=True))"
+_MAIN = "import sys; from coconut_tasks.commands.coconut import main; sys.exit(main(is_copy=True))"
 
 
 def _flags(options: Options, copy: Copy) -> list[str]:
-    flags = ["--reproducible", "--svsm", str(copy.tree), "--bin", str(copy.bin), "--jobs", str(copy.conditions.jobs)]
+    flags = ["build", "--reproducible", "--svsm", str(copy.tree), "--out", str(copy.bin)]
+    flags += ["--jobs", str(copy.conditions.jobs)]
     given = {"REPRODUCIBLE", "SAMPLE"}  # given above, and of no use to who names a tree
     switches = [one for one in TABLE if one.is_switch and one.flags and one.name not in given]
     flags += [one.flags[-1] for one in switches if getattr(options, one.field)]
     if options.features:
-        flags += ["--feature", ",".join(map(str, options.features))]
+        flags += ["--features", ",".join(map(str, options.features))]
     return [*flags, "--"]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from coconut_tasks.inputs.environment import OF_MAKE, without_jobs
 from coconut_tasks.inputs.git import OF_ONE_REPOSITORY
-from coconut_tasks.options import BY_NAME
+from coconut_tasks.variables import BY_NAME
 
 _OF_CARGOS_CHILDREN = (
     r"CARGO(_(MANIFEST_(DIR|PATH|LINKS)|PKG_.*|(BIN|CRATE)_NAME"

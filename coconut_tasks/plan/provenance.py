@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from coconut_tasks.layout import PROVENANCE, key_of
-from coconut_tasks.options import TABLE
 from coconut_tasks.plan.context import PlanContext
 from coconut_tasks.recipe.model import Recipe, Target
 from coconut_tasks.steps.action import Measurement, Provenance
 from coconut_tasks.steps.step import Step
+from coconut_tasks.variables import TABLE
 
 
 def linked(step: Step, context: PlanContext) -> Step:

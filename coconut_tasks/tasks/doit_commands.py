@@ -18,7 +18,7 @@ from doit.cmd_run import Run as DoitRun
 from doit.cmd_strace import Strace as DoitStrace
 
 from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, UsageError, tell
-from coconut_tasks.tasks.task_command import TaskCommand, has_our_tasks
+from coconut_tasks.tasks.task_command import TaskCommand
 
 if TYPE_CHECKING:
     from coconut_tasks.tasks.node import Node
@@ -46,10 +46,9 @@ class RunCommand(TaskCommand, DoitRun):  # type: ignore[misc]
     doc_usage = "[TASK ...] [VARIABLE=value ...]"
     cmd_options = (*DoitRun.cmd_options, _QUIET)
     builds = True
-    tells_source = False  # told when the first step runs: with nothing to do, all that is said is two lines
     run: Run | None = None
     """Of our tasks, once it has begun."""
-    examples = (
+    examples: tuple[str, ...] = (
         "doit RECIPE=config/qemu.json  # builds and measures",
         "doit igvm:qemu RELEASE=1  # just what that needs",
         "doit -n 1 -c kernel  # one step at a time, and on after a failure",
@@ -97,7 +96,10 @@ class RunCommand(TaskCommand, DoitRun):  # type: ignore[misc]
             from coconut_tasks.tasks.supervisor import supervised
 
             if num_process < 0:
-                raise UsageError("wrong-number", f"-n: {num_process} is not a number of steps at once: 0 or more")
+                raise UsageError(
+                    "wrong-number",
+                    f"{'-j' if self.is_own else '-n'}: {num_process} is not a number of steps at once: 0 or more",
+                )
             if num_process and par_type != "thread":
                 raise UsageError("process-runner", f"-P: '{par_type}' does not work here: thread, which is the default")
             if outfile is None:  # doit's default is of the start, when it may have been closed
@@ -124,13 +126,30 @@ class ListCommand(TaskCommand, DoitList):  # type: ignore[misc]
     """``list``."""
 
     name = "list"
+    doc_purpose = "list the steps"
     examples = ("doit list --all  # the steps too", "doit list --all --status RECIPE=config/hyperv.json")
+
+    def _print_task(self, template: str, task: Any, status: bool, list_deps: bool, tasks: Any) -> None:
+        if status and self.session is not None and not task.actions:
+            # To doit, a group is never up to date.
+            states = {self._state(tasks[name], tasks) for name in task.task_dep}
+            worst = next((state for state in ("error", "run", "up-to-date") if state in states), "ignore")
+            self.outstream.write(template.format(name=task.name, doc=task.doc, status=self.STATUS_MAP[worst]))
+        else:
+            super()._print_task(template, task, status, list_deps, tasks)
+
+    def _state(self, task: Any, tasks: Any) -> str:
+        if self.dep_manager.status_is_ignore(task):
+            return "ignore"
+        state: str = self.dep_manager.get_status(task, tasks).status
+        return state
 
 
 class InfoCommand(TaskCommand, DoitInfo):  # type: ignore[misc]
     """``info``: the reasons in words, and status 0 for a stale task too, which is no failure."""
 
     name = "info"
+    doc_purpose = "show all about a step: inputs, outputs, commands, and why it is stale"
     examples = ("doit info igvm:qemu  # what it needs, and why it is stale",)
 
     def _execute(self, pos_args: Any, hide_status: bool = False) -> Any:
@@ -157,6 +176,7 @@ class CleanCommand(TaskCommand, DoitClean):  # type: ignore[misc]
     """``clean``: not while a run is at work."""
 
     name = "clean"
+    doc_purpose = "remove what the steps made"
     examples = ("doit clean  # what the tasks made", "doit clean --dry-run igvm:qemu")
 
     def clean_tasks(self, tasks: Any, dryrun: bool, cleanforget: bool) -> None:
@@ -178,6 +198,7 @@ class ForgetCommand(TaskCommand, DoitForget):  # type: ignore[misc]
     """``forget``."""
 
     name = "forget"
+    doc_purpose = "have steps run again next time"
     examples = ("doit forget igvm:qemu  # build it next time",)
 
 
@@ -185,10 +206,11 @@ class IgnoreCommand(TaskCommand, DoitIgnore):  # type: ignore[misc]
     """``ignore``."""
 
     name = "ignore"
+    doc_purpose = "leave steps out, until they are forgotten"
     examples = ("doit ignore module:hello  # until doit forget module:hello",)
 
     def execute(self, params: Any, args: Any) -> Any:
-        if not args and has_our_tasks():
+        if not args and self.is_ours:
             tell(UsageError("wrong-words", "ignore: name the steps, as module:hello: not all can be left out"))
             return EXIT_USAGE
         return super().execute(params, args)
@@ -200,7 +222,7 @@ class _Refused(TaskCommand):
     instead = ""
 
     def parse_execute(self, in_args: Any) -> Any:
-        if not has_our_tasks():
+        if not self.is_ours:
             return super().parse_execute(in_args)
         tell(self._refusal())
         return EXIT_USAGE

@@ -6,18 +6,14 @@ import io
 from contextlib import redirect_stdout
 from typing import Any
 
-from doit.cmd_base import DodoTaskLoader, DoitCmdBase, ModuleTaskLoader
+from doit.cmd_base import DodoTaskLoader, DoitCmdBase
 from doit.doit_cmd import DoitMain
-
-from coconut_tasks.tasks.namespace import namespace
-from coconut_tasks.tasks.table import PLUGINS
-from coconut_tasks.workspace.session import Session
+from doit.version import VERSION
 
 
-def run_session(session: Session, jobs: int) -> int:
-    """Run the tasks of a session, without a dodo.py; the exit status as of ``doit run``."""
-    doit = DoitMain(ModuleTaskLoader(namespace(session)), config_filenames=(), extra_config=PLUGINS)
-    return int(doit.run(["run", "-n", str(jobs)]))
+def doit_version() -> str:
+    """As ``0.37.0``."""
+    return ".".join(map(str, VERSION))
 
 
 def command_classes() -> dict[str, Any]:

@@ -156,7 +156,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
                     failed = f"FAILED ({', '.join(names[result])})"
                     said.append(f"{len(names[result])} {failed if result is StepResult.FAILED else what}")
             self.write(f"{', '.join(said)}, in {time.monotonic() - self._began:.1f} s\n")
-            for line in self._images():
+            for line in (*self._images(), *self._older_images()):
                 self.write(line)
         elif StepResult.FRESH in names and not self.run.quiet:
             source = "" if self.run.source_told else f"; {self.run.session.source_line}"
@@ -168,14 +168,11 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         """A line for each IGVM file that is there and good."""
         from coconut_tasks.wording import human
 
-        good = [
-            node
-            for node in self._nodes.values()
-            if node.result in (StepResult.BUILT, StepResult.PLACED, StepResult.FRESH)
-        ]
+        good = [node for node in self._nodes.values() if node.result in _GOOD]
         digests = dict(measured for node in good if (measured := node.digest()))
         return [
             f"{_from_here(node, place)}: {human(os.stat(node.workspace.path(output)).st_size)}, "
+            + f"{self.run.session.options.variant}, "
             + (
                 f"launch digest {digests[path]}\n"
                 if (path := node.workspace.path(place)) in digests
@@ -185,6 +182,19 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             if node.step.action.is_image
             for output, place in node.step.publish
         ]
+
+    def _older_images(self) -> list[str]:
+        """A line for each IGVM file that is there, and this run should have made anew and did not."""
+        places = [
+            node.workspace.path(place)
+            for node in self._nodes.values()
+            if node.step.action.is_image and node.result not in _GOOD
+            for _, place in node.step.publish
+        ]
+        return [f"{from_here(path)} is from an earlier build\n" for path in places if os.path.exists(path)]
+
+
+_GOOD = (StepResult.BUILT, StepResult.PLACED, StepResult.FRESH)
 
 
 def _expected(nodes: list[Node]) -> dict[str, float | None]:

@@ -11,9 +11,10 @@ from doit.cmd_base import DoitCmdBase
 from doit.cmdparse import CmdParseError
 from doit.control import TaskControl
 from doit.dependency import DatabaseException
-from doit.exceptions import InvalidCommand, InvalidTask
+from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
 from coconut_tasks.errors import EXIT_USAGE, CoconutError, UsageError, did_you_mean, tell
+from coconut_tasks.tasks.loader import OwnLoader
 
 if TYPE_CHECKING:
     from coconut_tasks.freshness.forecast import Forecast
@@ -31,15 +32,17 @@ class TaskCommand:
     """Fills gaps of doit: it ends with 3 for a wrong command line, has no hint for a misspelt task, and shows tracebacks for Ctrl-C."""
 
     name: str
-    loader: Any
+    loader: Any = None
     examples: tuple[str, ...] = ()
-    """Whole command lines, and behind ``  # `` what one is for."""
+    """Whole command lines of doit, and after ``  # `` what one is for."""
+    asked: Sequence[str] = ()
+    """The steps that the command line names."""
     session: Session | None = None
     """Of our tasks, once the dodo.py is loaded; None on any other."""
+    expects = False
+    """A launch digest among its words is one that is expected."""
     builds = False
     """It builds, or has something built, and does not only look at what is there."""
-    tells_source = True
-    """Which tree and recipes are meant is told at once."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if any(str(getattr(stream, "encoding", "")).lower() != "utf-8" for stream in (sys.stdout, sys.stderr)):
@@ -48,40 +51,63 @@ class TaskCommand:
             mend_streams()  # before doit takes hold of one
         super().__init__(*args, **kwargs)
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the command line is one of ``coconut``."""
+        return isinstance(self.loader, OwnLoader)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is about our tasks, as far as that can be known before they are loaded."""
+        return self.is_own or has_our_tasks()
+
+    def get_options(self) -> Any:
+        options = super().get_options()  # type: ignore[misc]
+        if self.is_own:
+            self.loader.spell(options)
+        return options
+
     def parse_execute(self, in_args: Any) -> Any:
-        if ("--help" in in_args or "-h" in in_args) and (has_our_tasks() or in_args[0] in ("--help", "-h")):
+        if ("--help" in in_args or "-h" in in_args) and (self.is_ours or in_args[0] in ("--help", "-h")):
             sys.stdout.write(f"{self.help()}\n")
             return 0
+        command: Any = self
         try:
+            if self.is_own:
+                from coconut_tasks.tasks.command import options_first
+
+                in_args = options_first(in_args, command.cmdparser)
             return super().parse_execute(in_args)  # type: ignore[misc]
         except CmdParseError as error:
-            if not has_our_tasks():
+            if not self.is_ours:
                 raise
             from coconut_tasks.tasks.command import parse_error
 
-            command: Any = self
             tell(parse_error(error, command.name, command.cmdparser))
             return EXIT_USAGE
 
     def help(self) -> Any:
-        from coconut_tasks.options import variables_of
-        from coconut_tasks.tasks.command import help_text
         from coconut_tasks.tasks.dodo_file import dodo_file
+        from coconut_tasks.tasks.help_text import help_text
+        from coconut_tasks.variables import variables_of
 
-        if has_our_tasks() or not dodo_file().exists():
-            return help_text(self, variables_of(self.name))
+        if self.is_ours or not dodo_file().exists():
+            return help_text(self, {} if self.is_own else variables_of(self.name))
         return super().help()  # type: ignore[misc]
 
     def execute(self, params: Any, args: Any) -> Any:
         self.loader.load_tasks = self._begun(self.loader.load_tasks, params)
+        self.asked = self.loader.take(params, args, expects=self.expects) if self.is_own else args
         try:
-            status = super().execute(params, args)  # type: ignore[misc]
+            status = super().execute(params, self.asked)  # type: ignore[misc]
             sys.stdout.flush()  # here, where a closed pipe can be told from an error
             return status
         except (Exception, KeyboardInterrupt) as error:
-            if not params.get(SESSION) and not isinstance(error, CoconutError):
+            if isinstance(error, InvalidDodoFile) and not dodo_is_named(params):
+                error = no_dodo()
+            if not params.get(SESSION) and not self.is_own and not isinstance(error, CoconutError):
                 raise
-            status = self._told(error, args, params)
+            status = self._told(error, self.asked, params)
             if status is None:
                 raise
             return status
@@ -103,7 +129,7 @@ class TaskCommand:
         Raises:
             UsageError: the command can do nothing with them.
         """
-        from coconut_tasks.options import VERIFY
+        from coconut_tasks.variables import VERIFY
 
         if session.options.expect is not None and self.name != VERIFY:
             raise UsageError("variable-not-used", f"EXPECT: only 'doit {VERIFY}' looks at it")
@@ -113,9 +139,8 @@ class TaskCommand:
 
             copy_tree(session.source)
             start_again()
-        notes = [note.shown for note in session.notes]
-        for line in (session.source_line, *notes) if self.tells_source else notes:
-            print(line, file=sys.stderr)
+        for note in session.notes:
+            print(note.shown, file=sys.stderr)
 
     def other_words(self) -> Sequence[str]:
         """What a word that is no task may have been meant for."""
@@ -141,9 +166,11 @@ class TaskCommand:
         wrong = [word for word in args if word not in tasks]
         # `info` of an unknown task ends in a KeyError, and others do not name it.
         if isinstance(error, InvalidCommand | InvalidTask) or (isinstance(error, KeyError) and wrong):
+            from coconut_tasks.tasks.guesses import meant_by
+
             right = {*tasks, *self.other_words()}
             for word in wrong:
-                tell(UsageError("no-such-task", f"'{word}' is not a task{did_you_mean(word, right)}"))
+                tell(UsageError("no-such-task", f"'{word}' is not a task{meant_by(word) or did_you_mean(word, right)}"))
             if not wrong:
                 tell(UsageError("no-such-task", str(error)))
             return EXIT_USAGE
@@ -154,11 +181,6 @@ class ReportCommand(TaskCommand, DoitCmdBase):  # type: ignore[misc]
     """A command that tells about builds, or builds in a way of its own: it has the steps that are asked for, and all that those need."""
 
     doc_usage = "[TASK ...] [VARIABLE=value ...]"
-    asked: Sequence[str] = ()
-
-    def execute(self, params: Any, args: Any) -> Any:
-        self.asked = args
-        return super().execute(params, args)
 
     @cached_property
     def nodes(self) -> list[Node]:
@@ -170,7 +192,7 @@ class ReportCommand(TaskCommand, DoitCmdBase):  # type: ignore[misc]
         found = needed_nodes(control.tasks, control.selected_tasks)
         if not found:
             raise UsageError(
-                "no-step-asked", f"{self.name}: no step of a recipe was asked for: doit list --all shows them"
+                "no-step-asked", f"{self.name}: no step of a recipe was asked for: 'doit list --all' shows them"
             )
         return found
 
@@ -187,6 +209,21 @@ class ReportCommand(TaskCommand, DoitCmdBase):  # type: ignore[misc]
 
         nodes = self.nodes
         return forecast((node.assess() for node in nodes), nodes[0].workspace.path)
+
+
+def dodo_is_named(params: Any) -> bool:
+    """Whether somebody says which dodo.py to load, or there is one."""
+    from coconut_tasks.tasks.dodo_file import dodo_file
+
+    named = any(params.get(name) for name in ("cwdPath", "seek_file")) or params.get("dodoFile") != "dodo.py"
+    return named or dodo_file().exists()
+
+
+def no_dodo() -> UsageError:
+    return UsageError(
+        "no-dodo-file",
+        "there is no dodo.py here; 'coconut build RECIPE' needs none, or write one: coconut help no-dodo-file",
+    )
 
 
 def has_our_tasks() -> bool:

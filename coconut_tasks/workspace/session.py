@@ -44,7 +44,7 @@ class Session:
     plan: Plan
     workspace: Workspace
     source_line: str
-    """Which tree and which recipes, for the user."""
+    """Which tree, which recipes and which variant, for the user."""
     notes: tuple[Fault, ...]
     """Further lines: what was not as asked, or may not be what is meant."""
 
@@ -99,8 +99,8 @@ def open_session(options: Options) -> Session:
         ask_cargo=options.ask_cargo,
         reproducible=reproducible,
     )
-    chosen = f"RECIPE={','.join(names)}" + ("" if options.recipes else " (the default)")
-    source_line = f"source: {source.copy_to or source.tree}, {source.why}{why}; {chosen}"
+    chosen = ", ".join(names) + ("" if options.recipes else " (default)")
+    source_line = f"source: {source.copy_to or source.tree}{source.why}{why}; {chosen}; {options.variant}"
     return Session(options, source, recipes, plan, workspace, source_line, tuple(notes))
 
 
@@ -198,4 +198,4 @@ def _triple(source: Source, toolchains: Toolchains) -> tuple[str, str]:
     toolchain = toolchains.find() if source.is_sample else None
     if toolchain is None or toolchain.has_target(BARE_METAL):
         return BARE_METAL, ""
-    return toolchain.host, f", built for {toolchain.host} since {BARE_METAL} is not installed"
+    return toolchain.host, f", for {toolchain.host} ({BARE_METAL} is not installed)"

@@ -28,7 +28,7 @@ class Source:
     bin: str
     """Absolute, without symbolic links."""
     why: str
-    """How the tree was chosen, for the one line that says so."""
+    """How the tree was chosen, for the one line that says so; empty for the checkout that one stands in."""
     is_sample: bool
     copy_to: str = ""
     """Where the tree is copied before something is built in it, since where it is is no place for that; empty for any other."""
@@ -132,18 +132,18 @@ def _tree(options: Options, sample: Path) -> tuple[Path, str]:
             no_tree = "it has no [workspace] with a kernel package called svsm"
             what = no_tree if tree.is_dir() else "there is no such folder"
             raise UsageError("no-svsm-tree", f"SVSM: '{options.svsm}' is no SVSM tree: {what}: {tree}")
-        return tree, "named by SVSM"
+        return tree, " (SVSM)"
     standing = Path(options.workdir)
     around = next((folder for folder in (standing, *standing.parents) if is_svsm_tree(folder)), None)
     if around is not None:
-        return around, "the checkout that you stand in"
+        return around, ""
     if not is_svsm_tree(sample):
         raise UsageError("no-source-tree", "no source tree: name one with SVSM=path, or stand in an SVSM checkout")
     if is_of_a_checkout(sample):
-        return sample, "the embedded sample"
+        return sample, " (the embedded sample)"
     if options.sample:
         # An installed package is no place to build in.
-        return _sample_copy(options), "a copy of the sample that comes with coconut-tasks"
+        return _sample_copy(options), " (a copy of the sample)"
     raise UsageError(
         "no-source-tree",
         "no source tree: stand in an SVSM checkout, or name one with SVSM=path; "

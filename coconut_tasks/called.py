@@ -1,0 +1,65 @@
+"""How this program was called: under which name, and so with variables or with flags."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cache
+
+from coconut_tasks.dataclass import dataclass
+from coconut_tasks.variables import BY_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """How this program was called, so that what a message proposes can be typed."""
+
+    program: str = "doit"
+    """As it can be typed: ``doit``, ``./doitw``, ``coconut``."""
+    is_coconut: bool = False
+    """Its recipes are plain words, and variables are flags."""
+    is_xbuild: bool = False
+    """It is ``coconut-build``, with xbuild's flags."""
+
+    def option(self, name: str) -> str:
+        """How the variable is called here: ``RELEASE``, or ``--release``."""
+        one = BY_NAME[name]
+        flags = (one.xbuild or one.flags) if self.is_xbuild else one.flags
+        return flags[-1] if self.is_coconut and flags else name
+
+    def setting(self, name: str, value: str) -> str:
+        """As it can be typed: ``RELEASE=1``, ``--release``, ``SVSM=~/svsm``, ``--svsm ~/svsm``; a value may be a placeholder."""
+        if not self.is_coconut:
+            return f"{name}={value}"
+        if BY_NAME[name].is_switch:
+            return self.option(name)
+        return value if name == "RECIPE" else f"{self.option(name)} {value}"
+
+    def command(self, name: str, *words: str) -> str:
+        """A command line: ``coconut why kernel:svsm``. ``build`` is what doit does without a command."""
+        program = "coconut" if self.is_xbuild else self.program
+        return " ".join([program, *([] if name == "build" and not self.is_coconut else [name]), *words])
+
+
+@cache
+def called() -> Called:
+    """How this process was called."""
+    path = sys.argv[0] if sys.argv else ""
+    name = os.path.basename(path)
+    if name in ("coconut", "coconut-build", "coconut-measure"):
+        return Called(_typable(path, name), True, name == "coconut-build")
+    return Called(_typable(path, name) if name == "doit" else "doit")
+
+
+def _typable(path: str, name: str) -> str:
+    """What calls a program: its name where PATH leads to it, the wrapper of the clone whose environment it is in, or its path."""
+    import shutil
+
+    found = shutil.which(name)
+    if found is not None and os.path.realpath(found) == os.path.realpath(path):
+        return name
+    wrapper = os.path.join(path, "..", "..", "..", "doitw")
+    if name == "doit" and os.path.isfile(wrapper):
+        near = os.path.relpath(wrapper, os.environ.get("PWD"))
+        return near if "/" in near else f"./{near}"
+    return path

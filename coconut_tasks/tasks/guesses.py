@@ -1,0 +1,70 @@
+"""What somebody meant who typed a word or an option of another program: make's, cargo's, xbuild's, or of our own other front end."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from coconut_tasks.called import called
+from coconut_tasks.tasks.table import COCONUT, COMMANDS
+from coconut_tasks.variables import flag_of
+
+_COMMANDS = {
+    **dict.fromkeys(("build", "run", "make", "all", "b", "r"), "build"),
+    **dict.fromkeys(("auto", "dev", "serve"), "watch"),
+    **dict.fromkeys(("tasks", "ls", "targets", "steps", "status"), "list"),
+    **dict.fromkeys(("check", "lint"), "validate"),
+    **dict.fromkeys(("explain", "reason"), "why"),
+    **dict.fromkeys(("dry-run", "commands"), "plan"),
+    **dict.fromkeys(("init", "create"), "new"),
+    **dict.fromkeys(("compare",), "diff"),
+    **dict.fromkeys(("show",), "info"),
+    **dict.fromkeys(("logs",), "log"),
+}
+_OPTIONS = {
+    **dict.fromkeys(("-j", "--jobs", "--process", "-n"), ("-n N", "-j N")),
+    **dict.fromkeys(("-k", "--keep-going", "--continue", "-c"), ("-c", "-k")),
+    **dict.fromkeys(("-B", "--always-make", "--always", "--force", "--always-execute"), ("-a", "-B")),
+    **dict.fromkeys(("-s", "--silent"), ("-q", "-q")),
+    "--feature": ("", "--features"),
+    "--bin": ("", "--out"),
+    "--target": ("", ""),
+}
+"""Options of others, with ours: of doit, of coconut."""
+_DRY = ("--dry-run", "--just-print", "--recon")
+
+
+def meant_by(word: str, command: str = "") -> str:
+    """`` (did you mean 'x'?)`` for a word or an option that others use, or nothing. ``command`` is whose option it is."""
+    found = _option(word, command) if word.startswith("-") else _word(word)
+    return f" (did you mean '{found}'?)" if found else ""
+
+
+def _word(word: str) -> str:
+    how = called()
+    if word.endswith(".json") or os.path.isfile(word):
+        return how.command("build", how.setting("RECIPE", word))
+    name = _COMMANDS.get(word, "")
+    if name == "build" and not how.is_coconut:
+        return how.command("build", "RECIPE=…")
+    return how.command(name) if name else ""
+
+
+def _option(word: str, command: str) -> str:
+    how = called()
+    if word in _DRY and command in ("run", "build"):
+        return how.command("plan")
+    if word in _OPTIONS and command in ("run", "build"):
+        return _OPTIONS[word][how.is_coconut]
+    one = flag_of(word)
+    if one is not None and not how.is_coconut:
+        return one.name + ("=1" if one.is_switch else "=…")
+    return ""
+
+
+def command_meant(word: str) -> str:
+    """As ``meant_by``, for what is no command of ``coconut``."""
+    names = COCONUT if called().is_coconut else COMMANDS
+    if re.fullmatch(r"[a-z]+:.*", word):
+        return f" (did you mean '{called().command('build', word)}'?)"
+    return meant_by(word) if word not in names else ""

@@ -1,0 +1,92 @@
+"""``help``, and what ``--help`` alone shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from doit.cmd_base import DoitCmdBase
+from doit.cmd_help import Help as DoitHelp
+from doit.exceptions import InvalidDodoFile
+
+from coconut_tasks.called import called
+from coconut_tasks.errors import EXIT_USAGE, UsageError, did_you_mean, tell
+from coconut_tasks.tasks.command import asks_for_help
+from coconut_tasks.tasks.dodo_file import dodo_file, is_ours
+from coconut_tasks.tasks.guesses import meant_by
+from coconut_tasks.tasks.help_text import help_text, overview, two_columns
+from coconut_tasks.tasks.loader import OwnLoader
+from coconut_tasks.tasks.table import MEASURE, MEASURE_PURPOSE, REFUSED
+
+_PLAIN_USAGE = DoitHelp.print_usage
+
+
+def print_usage(self: Any, commands: Mapping[str, Any]) -> None:
+    """The table of commands; doit's own with a dodo.py that is not ours."""
+    if dodo_file().exists() and not is_ours(dodo_file()) and not isinstance(self.loader, OwnLoader):
+        _PLAIN_USAGE(self, commands)
+        return
+    purposes = {name: one.doc_purpose for name, one in commands.items() if name not in REFUSED}
+    if called().is_coconut:
+        purposes[MEASURE] = MEASURE_PURPOSE
+    put(overview(purposes))
+
+
+def put(text: str) -> None:
+    """Print for somebody who may read no further than the first screen."""
+    from coconut_tasks.tasks.interrupt import nobody_reads
+
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        nobody_reads()
+
+
+# doit answers `--help` by its own class, whatever plugin is called help. It loads the plugins before, and so this module.
+DoitHelp.print_usage = print_usage
+
+
+class HelpCommand(DoitHelp):  # type: ignore[misc]
+    """``help``: doit's, with help on itself, and on the ID of a message; a word that is nothing is an error."""
+
+    name = "help"
+    doc_purpose = "show help on a command, a step, or the ID of a message"
+    doc_usage = "[COMMAND | STEP | ID]"
+    examples = ("doit help validate", "doit help igvm:qemu", "doit help no-such-recipe  # what a message means")
+
+    def help(self) -> str:
+        return help_text(self)
+
+    def parse_execute(self, in_args: Sequence[str]) -> Any:
+        if asks_for_help(in_args):
+            print(self.help())
+            return 0
+        return super().parse_execute(in_args)
+
+    def execute(self, params: Any, args: Sequence[str]) -> Any:
+        is_own = isinstance(self.loader, OwnLoader)
+        if (
+            len(args) != 1
+            or args[0] in (*(() if is_own else ("task",)), *self.cmds)
+            or (not is_own and dodo_file().exists() and not is_ours(dodo_file()))
+        ):
+            return super().execute(params, args)
+        from coconut_tasks.explanations import explanations
+
+        word, known = args[0], explanations()
+        if word in known:  # first: what a message is about may be that no task can be loaded
+            entry = known[word]
+            print(
+                "\n".join([f"{word}: {entry.means}", "", *two_columns([("why", entry.why), ("what to do", entry.do)])])
+            )
+            return 0
+        self.task_list: list[Any] = []
+        with suppress(InvalidDodoFile):
+            if DoitCmdBase.execute(self, params, args):
+                return 0
+        right = {*self.cmds, *known, *(str(one.name) for one in self.task_list)}
+        what = f"'{word}' is not a command, a step, or the ID of a message"
+        more = f"'{called().command('help')}' lists the commands"
+        tell(UsageError("no-such-topic", f"{what}{meant_by(word) or did_you_mean(word, right)}; {more}"))
+        return EXIT_USAGE

@@ -1,0 +1,207 @@
+"""Help as it is shown: on one command, and the table of all."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+
+from doit.cmd_base import Command
+from doit.cmdparse import CmdOption
+
+from coconut_tasks.called import called
+from coconut_tasks.tasks.table import GROUPS
+from coconut_tasks.variables import TABLE, VARIABLES
+
+_UNTOLD = {"dep_file", "backend", "check_file_uptodate", "par_type", "auto_delayed_regex", "pdb", "failure_verbosity"}
+"""Options of doit that these tasks refuse, or that do nothing for them: no part of our help."""
+_TEXTS = {
+    "always": "run steps that are up to date too",
+    "continue": "after a failed step, go on with what does not need it",
+    "verbosity": "what a dodo.py's own tasks print: 0 nothing, 1 errors, 2 everything [default: 1]",
+    "reporter": "tell progress in one of doit's ways, not in ours",
+    "outfile": "write the report to a file [default: stdout]",
+    "num_process": "steps at once [default: as many as the machine has cores]",
+    "single": "only the named tasks, without those that they need",
+    "dodoFile": "take the tasks from another file [default: dodo.py]",
+    "cwdPath": "the folder to run in [default: that of the dodo.py]",
+    "seek_file": "look for dodo.py in the folders above too",
+    "subtasks": "show each step too",
+    "status": "show the state: R would run, U is up to date, I is ignored",
+    "private": "show tasks whose names begin with _ too",
+}
+"""What doit's options are for here; its own words are about doit's defaults."""
+VALUES = {
+    "dodoFile": "FILE",
+    "cwdPath": "DIR",
+    "outfile": "FILE",
+    "num_process": "N",
+    "verbosity": "N",
+    "reporter": "NAME",
+}
+"""What the values of doit's options are called."""
+_SECTIONS = {"task loader": "which dodo.py", "what is built": "what is built"}
+
+
+def overview(purposes: Mapping[str, str]) -> str:
+    """What this program does, and its commands; ``purposes`` are theirs, by name."""
+    how = called()
+    lines = [*_wrap(_PURPOSE), "", "usage", *(f"  {how.program} {words}" for words in _USAGES[how.is_coconut])]
+    names = {"run": "(none)"}
+    for group, members in GROUPS.items():
+        rows = [(names.get(name, name), purposes[name]) for name in members if name in purposes]
+        lines += ["", group, *two_columns(rows, 12)]
+    if how.is_coconut:
+        # verify's own option is in its help.
+        flags = [
+            (" ".join(filter(None, (", ".join(one.flags), one.metavar))), one.about)
+            for one in TABLE
+            if one.flags and one.name != "EXPECT"
+        ]
+        lines += ["", "options of every command about builds", *two_columns(flags)]
+    else:
+        lines += [
+            "",
+            "variables, anywhere on the line",
+            *two_columns([(f"{n}=", about) for n, about in VARIABLES.items()]),
+        ]
+    lines += ["", "examples", *_examples(_EXAMPLES[how.is_coconut])]
+    lines += ["", "exit status", *two_columns(_STATUSES), ""]
+    lines += _wrap(
+        f"'{how.command('help', 'COMMAND')}' shows more; '{how.command('help', 'ID')}' explains a message: its ID stands in [ ]"
+    )
+    return "\n".join(lines)
+
+
+_PURPOSE = "coconut-tasks builds COCONUT-SVSM recipes into IGVM files and their launch digests, and builds again only what is stale."
+_USAGES = (
+    ("[STEP ...] RECIPE=FILE [VARIABLE=value ...]", "COMMAND [OPTIONS] [STEP ...] RECIPE=FILE [VARIABLE=value ...]"),
+    ("COMMAND [OPTIONS] [RECIPE ...] [STEP ...]",),
+)
+"""Of doit, of coconut."""
+_EXAMPLES = (
+    (
+        "doit RECIPE=config/qemu.json  # builds what is stale, and measures",
+        "doit RECIPE=config/qemu.json RELEASE=1 FEATURES=attest",
+        "doit why  # what the next build would do, and why",
+        "doit list --all  # the steps: each can be built alone, for example: doit igvm:qemu",
+    ),
+    (
+        "coconut build configs/qemu-target.json  # builds what is stale, and measures",
+        "coconut build --release --features attest configs/qemu-target.json",
+        "coconut why configs/qemu-target.json  # what the next build would do, and why",
+        "coconut list configs/qemu-target.json  # the steps: each can be built alone, for example: coconut build igvm:qemu",
+    ),
+)
+_STATUSES = (
+    ("0", "fine"),
+    ("1", "a step failed; or: not as expected, not the same"),
+    ("2", "wrong use, a wrong recipe, or something that a build needs is missing"),
+)
+
+
+def help_text(command: Command, variables: Mapping[str, str] | None = None) -> str:
+    """Purpose, usage, options, variables and examples of a command; ``variables`` are those that it looks at."""
+    how = called()
+    usage = how.command(command.name, "[OPTIONS]", usage_of(command, by_coconut=how.is_coconut)).rstrip()
+    lines = [f"{how.command(command.name)}: {command.doc_purpose}", "", "usage", f"  {usage}"]
+    if command.doc_description:
+        lines += ["", *_wrapped(as_called(command.doc_description))]
+    sections: dict[str, list[CmdOption]] = {"": []}
+    for option in command.cmdparser.options:
+        if (option.short or option.long) and option.name not in _UNTOLD:
+            sections.setdefault(_SECTIONS.get(option.section, ""), []).append(option)
+    for section, options in sections.items():
+        rows = [row for option in options for row in _option_rows(option)]
+        if not section:
+            rows.append(("-h, --help", "this text"))
+        lines += ["", f"options: {section}" if section else "options", *two_columns(rows)]
+    if variables:
+        lines += [
+            "",
+            "variables, anywhere on the line",
+            *two_columns([(f"{n}=…", text) for n, text in variables.items()]),
+        ]
+    if examples := getattr(command, "examples", ()):
+        lines += ["", "examples", *_examples(examples)]
+    lines += ["", f"'{how.command('--help')}' lists all commands"]
+    return "\n".join(lines)
+
+
+def usage_of(command: Command, *, by_coconut: bool) -> str:
+    """The words after a command's options."""
+    usage: str = command.doc_usage.replace("[TASK ...]", "[STEP ...]")
+    if not by_coconut:
+        return usage
+    own = usage.replace("[VARIABLE=value ...]", "").replace("EXPECT=value", "--expect DIGEST").strip()
+    return f"[RECIPE ...] {own}".strip() if "VARIABLE" in usage else own
+
+
+def _examples(examples: Sequence[str]) -> Iterator[str]:
+    parts = [as_called(example).partition("  # ") for example in examples]
+    width = max((len(line) for line, _, what in parts if what), default=0)
+    width = width if width <= _width() // 2 + 10 else 0
+    for line, _, what in parts:
+        yield f"  {line:{width}}  # {what}".rstrip() if what else f"  {line}"
+
+
+def as_called(text: str) -> str:
+    """A text that speaks of ``doit``, as it would be typed here: with the program's name, and with flags for variables."""
+    how = called()
+
+    def setting(found: re.Match[str]) -> str:
+        return how.setting(found[1], found[2])
+
+    text = re.sub(r"\bdoit\b(?! itself)", how.program, text)
+    if not how.is_coconut:
+        return text
+    return re.sub(rf"(?<!\S)({'|'.join(VARIABLES)})=(\S+)", setting, text)
+
+
+def _option_rows(option: CmdOption) -> Iterator[tuple[str, str]]:
+    value = "" if option.type is bool else VALUES.get(option.name, option.metavar.replace("ARG", "VALUE"))
+    names = [f"-{option.short}{value and ' ' + value}"] if option.short else []
+    names += [f"--{option.long}{value and '=' + value}"] if option.long else []
+    words = _TEXTS.get(option.name) or option.help % {"default": option.default}
+    text, bracket, default = " ".join(words.split()).partition(" [default: ")
+    if option.choices:
+        text += f": {', '.join(option.choices)}"
+    if bracket and default not in ("False]", "None]", "]"):
+        text += f"{bracket}{default}"
+    yield ", ".join(names), text
+    if option.inverse:
+        yield f"--{option.inverse}", f"the opposite of --{option.long}"
+
+
+def two_columns(rows: Sequence[tuple[str, str]], least: int = 0) -> Iterator[str]:
+    """Names, and what they are; the first column is at least so wide."""
+    width = min(24, max(least, *(len(left) for left, _ in rows)))
+    for left, right in rows:
+        indent = " " * (width + 4)
+        wrapped = _wrap(right, indent) or [indent]
+        if len(left) > width:
+            yield f"  {left}"
+        else:
+            wrapped[0] = f"  {left:{width}}  {wrapped[0].lstrip()}"
+        yield from (line.rstrip() for line in wrapped)
+
+
+def _wrapped(text: str) -> Iterator[str]:
+    for paragraph in textwrap.dedent(text).strip().splitlines():
+        if paragraph.startswith(" "):
+            yield f"  {paragraph}"
+        else:
+            yield from _wrap(paragraph) or [""]
+
+
+def _wrap(text: str, indent: str = "") -> list[str]:
+    # Names of options and files stay whole, to be copied.
+    return textwrap.wrap(
+        text, _width(), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+    )
+
+
+def _width() -> int:
+    """Columns of the terminal; where there is none, a page can be read that is not too wide."""
+    return max(40, min(shutil.get_terminal_size((100, 24)).columns, 120))

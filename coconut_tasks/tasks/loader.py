@@ -1,0 +1,132 @@
+"""The tasks of a command line of ``coconut``: its recipes and flags say what a dodo.py says else."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from doit.cmd_base import ModuleTaskLoader
+
+from coconut_tasks.variables import TABLE, VARIABLES, VERIFY, Variable
+
+if TYPE_CHECKING:
+    from coconut_tasks.options import Options
+    from coconut_tasks.workspace.session import Session
+
+# The rest is imported when it is needed: in an environment that has this package, doit's own commands are made of it for any dodo.py.
+
+_SPELT = {
+    "always": ("B", "always"),
+    "continue": ("k", "keep-going"),
+    "num_process": ("j", "jobs"),
+    "quiet": ("q", "quiet"),
+    "status": ("s", "status"),
+    "dryrun": ("n", "dry-run"),
+    "json": ("", "json"),
+}
+"""Options of doit's commands, as people know them from make, ninja and cargo: short and long."""
+_XBUILD = {"num_process": ("n", "jobs"), "quiet": ("q", "quiet")}
+"""As xbuild has them."""
+_HIDDEN = {
+    *("dep_file", "backend", "codec_cls", "check_file_uptodate"),
+    *("verbosity", "outfile", "single", "reporter", "par_type", "pdb", "auto_delayed_regex", "failure_verbosity"),
+    *("subtasks", "private", "list_deps", "template", "sort"),
+    *("hide_status", "cleandep", "cleanall", "cleanforget", "disable", "all"),
+}
+"""Options of doit's commands that ``coconut`` does without."""
+_DEFAULTS = {"subtasks": True}
+"""``coconut list`` shows the steps: who asks for a list wants to see what there is."""
+
+
+class OwnLoader(ModuleTaskLoader):  # type: ignore[misc]  # doit has no types
+    """For one command."""
+
+    def __init__(
+        self,
+        command: str,
+        names: Sequence[str],
+        namespace: Callable[[Session], dict[str, Any]],
+        *,
+        xbuild: bool = False,
+        is_copy: bool = False,
+    ) -> None:
+        super().__init__({})
+        self._namespace = namespace
+        left_out = {"EXPECT"} if command != VERIFY else set()
+        flags = {one: one.xbuild if xbuild and one.xbuild else one.flags for one in TABLE}
+        self.cmd_options = tuple(
+            _flag(one, names) for one, names in flags.items() if names and one.name not in left_out
+        )
+        self._spelt = _XBUILD if xbuild else _SPELT
+        self.cmd_names = names
+        self._is_copy = is_copy
+        self._recipes: list[str] = []
+        self._pairs: list[tuple[str, str]] = []
+
+    def spell(self, options: Sequence[Any]) -> None:
+        """Give options of doit their names here."""
+        for option in options:
+            if option.name in _SPELT or option.name in _HIDDEN:
+                option.short, option.long = self._spelt.get(option.name, ("", ""))
+                option.inverse = ""
+                option.set_default(_DEFAULTS.get(option.name, option.default))
+
+    def take(self, params: Mapping[str, Any], words: Sequence[str], *, expects: bool = False) -> list[str]:
+        """The steps among the words of a command line; recipes and variables are kept for ``setup``. ``expects``: a digest may be there."""
+        from coconut_tasks.steps.step import STAGES
+
+        self._pairs = list(_pairs(params))
+        steps = []
+        for word in words:
+            name, equals, value = word.partition("=")
+            if os.path.isfile(word):
+                self._recipes.append(word)
+            elif equals and name in VARIABLES:
+                self._pairs.append((name, value))
+            elif expects and _is_digest(word):
+                self._pairs.append(("EXPECT", word))
+            elif ":" in word or word in STAGES:
+                steps.append(word)
+            else:
+                self._recipes.append(word)
+        return steps
+
+    def asked(self) -> Options:
+        """What the words ask for. Raises UsageError."""
+        from coconut_tasks.options import from_pairs, process_environment
+        from coconut_tasks.tasks.standing import stand
+
+        options = from_pairs(self._pairs, process_environment(), stand(), self._recipes)
+        return replace(options, is_copy=self._is_copy)
+
+    def setup(self, opt_values: Any) -> None:
+        """Raises UsageError, RecipeError: what was asked for is wrong."""
+        import gc
+
+        from coconut_tasks.workspace.session import open_session
+
+        gc.disable()  # as `dodo` does
+        self.namespace = self._namespace(open_session(self.asked()))
+
+
+def _is_digest(word: str) -> bool:
+    return re.fullmatch("(0x|sha384:)?[0-9a-fA-F]{96}", word) is not None
+
+
+def _flag(one: Variable, names: Sequence[str]) -> dict[str, Any]:
+    short, long = ("", *(name.lstrip("-") for name in names))[-2:]
+    kind: Any
+    default: Any
+    kind, default = (bool, False) if one.is_switch else (list, []) if one.name == "FEATURES" else (str, None)
+    about = {"name": one.name, "short": short, "long": long, "help": one.about, "section": "what is built"}
+    return {**about, "type": kind, "default": default, **({"metavar": one.metavar} if one.metavar else {})}
+
+
+def _pairs(params: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for one in TABLE:
+        value = params.get(one.name)
+        if value not in (None, False, []):
+            yield one.name, ",".join(value) if isinstance(value, list) else "1" if value is True else value
