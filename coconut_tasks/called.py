@@ -58,7 +58,7 @@ def _typable(path: str, name: str) -> str:
     found = shutil.which(name)
     if found is not None and os.path.realpath(found) == os.path.realpath(path):
         return name
-    wrapper = os.path.join(path, "..", "..", "..", "doitw")
+    wrapper = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(path))), "doitw")
     if name == "doit" and os.path.isfile(wrapper):
         near = os.path.relpath(wrapper, os.environ.get("PWD"))
         return near if "/" in near else f"./{near}"

@@ -52,7 +52,7 @@ def main(words: Sequence[str] | None = None, *, is_copy: bool = False) -> int:
     if name == MEASURE:
         from coconut_tasks.commands.measure import main as measure
 
-        return measure(rest)
+        return measure(rest, "coconut measure")
     if name not in COCONUT:
         tell(_unknown(name))
         return EXIT_USAGE

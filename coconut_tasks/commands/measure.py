@@ -18,9 +18,12 @@ FORMAT = 1
 """Version of what ``--json`` prints; a change of meaning raises it."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; the result is the exit status: 0 measured, 1 the file cannot be measured, 2 wrong use or an unreadable file."""
-    given = _parser().parse_args(argv)
+def main(argv: Sequence[str] | None = None, name: str = "coconut-measure") -> int:
+    """Entry point of the program called ``name``.
+
+    The result is the exit status: 0 measured, 1 the file cannot be measured, 2 wrong use or an unreadable file.
+    """
+    given = _parser(name).parse_args(argv)
     path = Path(given.file)
     # A name that is no text is shown all the same.
     given.file = os.fsencode(given.file).decode(errors="replace")
@@ -67,9 +70,9 @@ def _shown(given: argparse.Namespace, data: bytearray, measured: Measured) -> st
     return json.dumps(content, indent=2)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="coconut-measure",
+        prog=name,
         description="Print the launch digest that SEV-SNP firmware reports for a guest of this IGVM file.",
         epilog="Exit status: 0 measured; 1 the file cannot be measured, or its ID block wants another digest; 2 wrong use, or a "
         "file that cannot be read. What is measured: docs/measurement.md.",

@@ -98,7 +98,7 @@ class RunCommand(TaskCommand, DoitRun):  # type: ignore[misc]
             if num_process < 0:
                 raise UsageError(
                     "wrong-number",
-                    f"{'-j' if self.is_own else '-n'}: {num_process} is not a number of steps at once: 0 or more",
+                    f"-{self.cmdparser['num_process'].short}: {num_process} is not a number of steps at once: 0 or more",
                 )
             if num_process and par_type != "thread":
                 raise UsageError("process-runner", f"-P: '{par_type}' does not work here: thread, which is the default")

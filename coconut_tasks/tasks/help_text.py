@@ -105,7 +105,7 @@ def help_text(command: Command, variables: Mapping[str, str] | None = None) -> s
     """Purpose, usage, options, variables and examples of a command; ``variables`` are those that it looks at."""
     how = called()
     usage = how.command(command.name, "[OPTIONS]", usage_of(command, by_coconut=how.is_coconut)).rstrip()
-    lines = [f"{how.command(command.name)}: {command.doc_purpose}", "", "usage", f"  {usage}"]
+    lines = [*_wrap(f"{how.command(command.name)}: {command.doc_purpose}"), "", "usage", f"  {usage}"]
     if command.doc_description:
         lines += ["", *_wrapped(as_called(command.doc_description))]
     sections: dict[str, list[CmdOption]] = {"": []}

@@ -34,7 +34,7 @@ _HIDDEN = {
     *("dep_file", "backend", "codec_cls", "check_file_uptodate"),
     *("verbosity", "outfile", "single", "reporter", "par_type", "pdb", "auto_delayed_regex", "failure_verbosity"),
     *("subtasks", "private", "list_deps", "template", "sort"),
-    *("hide_status", "cleandep", "cleanall", "cleanforget", "disable", "all"),
+    *("hide_status", "cleandep", "cleanall", "cleanforget", "forget_all", "forget_sub", "forget_disable_default"),
 }
 """Options of doit's commands that ``coconut`` does without."""
 _DEFAULTS = {"subtasks": True}

@@ -6,16 +6,18 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from coconut_tasks import __version__
+from coconut_tasks.called import called
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import UsageError, did_you_mean
 from coconut_tasks.layout import STATE_FOLDER, VERSION_FILE, Layout
 from coconut_tasks.options import Options
 from coconut_tasks.package import data_path, is_of_a_checkout
 
+_RECIPE_FOLDERS = ("config", "configs")
 _DEFAULT_RECIPES = ("config/qemu.json", "configs/qemu-target.json", "config/qemu-target.json")
 
 
@@ -183,14 +185,29 @@ def find_recipe(name: str, options: Options, tree: str) -> Path:
     for place in places:
         if place.is_file():
             return place
+    tried = ", ".join(map(str, places[:2]))
+    what = "is a folder, not a recipe" if any(place.is_dir() for place in places) else "there is no such recipe"
+    raise UsageError("no-such-recipe", f"RECIPE: '{name}': {what}{_recipes_near(name, places)}: looked for {tried}")
+
+
+def _recipes_near(name: str, places: Sequence[Path]) -> str:
+    """What was meant by a name that is no recipe."""
+    if re.search(r"[*?[]", name):
+        bases = {place.as_posix().removesuffix(name) for place in places if place.as_posix().endswith(name)}
+        found = sorted({path.relative_to(base).as_posix() for base in bases for path in Path(base).glob(name)})
+        return f" (did you mean {called().setting('RECIPE', ','.join(found))}?)" if found else ""
     folders = {place: name for place in places if place.is_dir()} or {
         place.parent: os.path.dirname(name) for place in places
     }
+    if not os.path.dirname(name):
+        folders |= {place.parent / folder: folder for place in places for folder in _RECIPE_FOLDERS}
     near = sorted({os.path.join(spelt, path.name) for folder, spelt in folders.items() for path in _json_files(folder)})
-    tried = ", ".join(map(str, places[:2]))
-    hint = did_you_mean(name, near) or (f" (there are: {', '.join(near)})" if near else "")
-    what = "is a folder, not a recipe" if any(place.is_dir() for place in places) else "there is no such recipe"
-    raise UsageError("no-such-recipe", f"RECIPE: '{name}': {what}{hint}: looked for {tried}")
+    alike = [path for path in near if name and os.path.basename(path).startswith(name)]
+    if meant := did_you_mean(name, near):
+        return meant
+    if alike:
+        return f" (did you mean '{min(alike, key=len)}'?)"
+    return f" (there are: {', '.join(near)})" if near else ""
 
 
 def default_recipe(options: Options, tree: str) -> str:
