@@ -228,7 +228,7 @@ def test_the_wheel_has_all_that_it_needs_and_builds_in_no_installed_folder(
     done = doit("SAMPLE=1")
     assert done.returncode == 0, done.stderr
     (copy,) = (cache / "coconut-tasks").iterdir()
-    assert f"source: {copy}/sample, a copy " in done.stderr
+    assert f"source: {copy}/sample (a copy of the sample)" in done.stderr
     assert (copy / "bin" / "bldr").exists() and not (tmp_path / "bin").exists()
     assert sorted(path for path in installed.rglob("*") if path.suffix != ".pyc") == before
 

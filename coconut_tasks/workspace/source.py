@@ -201,6 +201,7 @@ def _recipes_near(name: str, places: Sequence[Path]) -> str:
     }
     if not os.path.dirname(name):
         folders |= {place.parent / folder: folder for place in places for folder in _RECIPE_FOLDERS}
+        folders[data_path("config")] = "config"
     near = sorted({os.path.join(spelt, path.name) for folder, spelt in folders.items() for path in _json_files(folder)})
     alike = [path for path in near if name and os.path.basename(path).startswith(name)]
     if meant := did_you_mean(name, near):
