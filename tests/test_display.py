@@ -97,7 +97,7 @@ def test_a_terminal_has_one_line_that_lives_and_what_is_done_stays_above_it(site
     lines = [line for line in Screen(sent).text.splitlines() if line]
     assert lines[0].startswith(f"source: {site.tree}")
     assert re.fullmatch(r"8 built, in \d+\.\d s", lines[-2])
-    assert re.fullmatch(r"bin/q\.igvm: [\d.]+ KiB, launch digest [0-9a-f]{96}", lines[-1])
+    assert re.fullmatch(r"bin/q\.igvm: [\d.]+ KiB, debug, launch digest [0-9a-f]{96}", lines[-1])
     done = [line for line in lines[1:-2] if re.fullmatch(r"\S+: done in \d+\.\d s", line)]
     assert len(done) == 8 and len(lines) == 11
 
@@ -172,7 +172,7 @@ def test_nothing_to_do_is_two_lines_on_a_terminal_too(site: Site) -> None:
     status, sent = on_a_terminal(site, recipe)
     assert status == 0
     assert len(sent.splitlines()) == 2 and "\x1b" not in sent
-    assert sent.startswith(f"up to date: all 8 steps; source: {site.tree}, named by SVSM")
+    assert sent.startswith(f"up to date: all 8 steps; source: {site.tree} (SVSM)")
     assert sent.splitlines()[0].endswith(f"; {recipe}")
     assert site.build("run", "--quiet", recipe).text.strip() == ""
 

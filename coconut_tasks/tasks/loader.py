@@ -44,6 +44,9 @@ _DEFAULTS = {"subtasks": True}
 class OwnLoader(ModuleTaskLoader):  # type: ignore[misc]  # doit has no types
     """For one command."""
 
+    of_coconut = True
+    """How commands know it, which any other dodo.py has too, and then without this module."""
+
     def __init__(
         self,
         command: str,

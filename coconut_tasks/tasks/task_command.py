@@ -14,7 +14,6 @@ from doit.dependency import DatabaseException
 from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
 from coconut_tasks.errors import EXIT_USAGE, CoconutError, UsageError, did_you_mean, tell
-from coconut_tasks.tasks.loader import OwnLoader
 
 if TYPE_CHECKING:
     from coconut_tasks.freshness.forecast import Forecast
@@ -54,7 +53,7 @@ class TaskCommand:
     @property
     def is_own(self) -> bool:
         """Whether the command line is one of ``coconut``."""
-        return isinstance(self.loader, OwnLoader)
+        return getattr(self.loader, "of_coconut", False)
 
     @property
     def is_ours(self) -> bool:
