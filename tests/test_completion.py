@@ -18,8 +18,10 @@ from terminal import Terminal
 from coconut_tasks.commands.candidates import Candidate, CommandLine, Flag, Known, candidates, own_tasks
 from coconut_tasks.commands.verify import VerifyCommand
 from coconut_tasks.options import Options
+from coconut_tasks.tasks.table import COCONUT
 from coconut_tasks.variables import SWITCHES, variables_of
 
+ROOT = Path(__file__).parent.parent
 ASK = [sys.executable, "-P", "-m", "coconut_tasks.commands.completion"]
 COMMANDS = {
     "run": CommandLine(
@@ -53,6 +55,14 @@ TYPED = {
     "coconut-build --offl": "coconut-build --offline ",
     "coconut-build --svsm tre": "coconut-build --svsm tree/",
     "coconut-build config/on": "coconut-build config/one.json ",
+    "coconut repro": "coconut reproduce ",
+    "coconut build --rel": "coconut build --release ",
+    "coconut why --svsm tre": "coconut why --svsm tree/",
+    "coconut plan config/on": "coconut plan config/one.json ",
+    "coconut info config/one.json kernel:sv": "coconut info config/one.json kernel:svsm ",
+    "coconut build -r -f attest config/tw": "coconut build -r -f attest config/two.json ",
+    "coconut completion z": "coconut completion zsh ",
+    "coconut help vali": "coconut help validate ",
 }
 """What is typed before TAB, and the line after it."""
 
@@ -308,3 +318,11 @@ def test_verify_has_a_variable_of_its_own_that_names_a_file(folder: Path) -> Non
     assert values(folder, "doit", "verify", "EXPECT=go") == ["EXPECT=good.json"]
     offered = values(folder, "doit", "verify", "")
     assert not [one for one in offered if "FILE" in one or one.endswith(".json")]
+
+
+def test_coconut_offers_each_command_first_and_recipes_and_steps_after_it(folder: Path) -> None:
+    assert [name for name in COCONUT if name not in answers(folder, "coconut", "")] == []
+    found = answers(folder, "coconut", "build", "--svsm", str(ROOT / "sample"), "config/one.json", "igvm")
+    assert {"igvm", "igvm:qemu"} <= set(found)
+    assert "config/two.json" in answers(folder, "coconut", "list", "")
+    assert answers(folder, "coconut", "graph", "--format=s") == ["--format=svg"]

@@ -247,7 +247,7 @@ def _of_coconut(
     else:
         if "RECIPE" in command.usage:
             yield from _recipes(current, options)
-        if "[STEP" in command.usage and current:
+        if "STEP" in command.usage and current:
             with suppress(Exception):
                 yield from planned_tasks(asked(name, rest))
         yield from _positionals(command.usage.replace("STEP", ""), before, current, options, known)

@@ -131,11 +131,12 @@ def help_text(command: Command, variables: Mapping[str, str] | None = None) -> s
 
 def usage_of(command: Command, *, by_coconut: bool) -> str:
     """The words after a command's options."""
-    usage: str = command.doc_usage.replace("[TASK ...]", "[STEP ...]")
+    usage: str = command.doc_usage.replace("/TARGET...", " ...").replace("TASK", "STEP")
     if not by_coconut:
         return usage
     own = usage.replace("[VARIABLE=value ...]", "").replace("EXPECT=value", "--expect DIGEST").strip()
-    return f"[RECIPE ...] {own}".strip() if "VARIABLE" in usage else own
+    on_builds = "STEP" in own or own != usage
+    return f"[RECIPE ...] {own}".strip() if on_builds and command.name != "help" else own
 
 
 def _examples(examples: Sequence[str]) -> Iterator[str]:
