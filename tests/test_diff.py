@@ -676,6 +676,10 @@ def at(path: str, value: Any) -> Any:
 def hostile() -> Iterator[tuple[str, str, bytes]]:
     """Files that cannot be compared, each with the ID of what is said and pieces of it: the place and the value found first."""
     yield "not-comparable", "…'doit inspect --json ", b"hello"
+    digest = "ab" * 48
+    yield "not-comparable", "95 hex digits", digest[1:].encode()
+    yield "not-comparable", "47 raw bytes", b"\xff" * 47
+    yield "several-images", "2 ", f"{digest}\n{digest[::-1]}".encode()
     yield "not-comparable", "", b"[1]"
     yield "not-comparable", "", b""
     yield "not-comparable", "", b'{"a": 1}'
@@ -821,11 +825,54 @@ def test_statuses_and_names(tmp_path: Path) -> None:
         assert outcome.err.startswith(f"error: {place}") and value in outcome.err and outcome.err.count("\n") == 1
 
 
+NATIVE = igvm(platform(), page(0x1000))
+
+
+def test_a_digest_alone_is_compared_with_whatever_has_one() -> None:
+    digest, other = digest_of(NATIVE), digest_of(OTHER)
+    forms: list[bytes] = [digest.encode(), bytes.fromhex(digest), f"Launch Digest: {digest.upper()}\n".encode()]
+    for form in forms:
+        for known in (*forms, NATIVE, inspected(NATIVE), statement(NATIVE)):
+            for found in (diff(form, known), diff(known, form)):
+                assert found.same and "launch digest" in found.compared
+        assert not diff(form, OTHER).same and diff(form, other.encode()).same_digest is False
+    assert text(forms[0], OTHER).splitlines()[:2] == [f"old: launch digest {digest}", f"new: launch digest {other}"]
+
+
+def test_a_digest_alone_is_that_of_an_image_in_either_way_to_measure_it() -> None:
+    native = digest_of(NATIVE, native=True)
+    text_of_inspect = f"SEV-SNP launch digest: {digest_of(NATIVE)}\n  with native zero pages: {native}\n".encode()
+    for image in (NATIVE, inspected(NATIVE), text_of_inspect):
+        found = diff(native.encode(), image)
+        assert found.same and found.new.digest == native
+        assert len(found.new.doubts) == 1 and "measure_native_zeroes" in found.new.doubts[0]
+        assert diff(digest_of(NATIVE).encode(), image).new.doubts == ()
+    # A build that says how it measured is not measured in another way.
+    assert not diff(native.encode(), statement(NATIVE)).same
+    assert diff(text_of_inspect, statement(NATIVE, native=True)).same
+
+
 def test_a_pipe_can_be_compared(tmp_path: Path) -> None:
     (tmp_path / "a.igvm").write_bytes(DATA)
     line = f'"{sys.executable}" -m doit diff <("{sys.executable}" -m doit inspect --json a.igvm) <(cat a.igvm)'
     done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_digest_on_the_command_line_and_standard_input_can_be_compared(tmp_path: Path) -> None:
+    (tmp_path / "a.igvm").write_bytes(DATA)
+    digest = digest_of(DATA)
+    for word in (digest, f"0x{digest.upper()}", f"sha384:{digest}"):
+        assert run(tmp_path, word, "a.igvm").status == run(tmp_path, "a.igvm", word).status == 0
+    other = run(tmp_path, "ab" * 48, "a.igvm")
+    assert other.status == 1 and other.out.startswith(f"{'ab' * 8}…: ")
+    short = run(tmp_path, digest[1:], "a.igvm")
+    assert (short.status, short.ids) == (2, {"not-comparable"}) and "95 hex digits" in short.err
+    assert run(tmp_path, "-", "-").ids == {"wrong-words"}
+    argv = [sys.executable, "-m", "doit", "diff", "-", "a.igvm"]
+    for given, status in ((f"Launch Digest: {digest}\n".encode(), 0), (DATA, 0), (OTHER, 1)):
+        done = subprocess.run(argv, cwd=tmp_path, env=environment(tmp_path), input=given, capture_output=True)
+        assert (done.returncode, done.stderr) == (status, b"")
 
 
 def test_images_and_json_files_are_completed(tmp_path: Path) -> None:

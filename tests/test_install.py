@@ -208,11 +208,12 @@ def test_the_wheel_has_all_that_it_needs_and_builds_in_no_installed_folder(
     }
     cache = tmp_path / "cache"
 
-    def doit(*words: str, recipe: str = "config/qemu.json") -> subprocess.CompletedProcess[str]:
+    def doit(*words: str, recipe: str = "config/qemu.json", text: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "doit", *words, "kernel:bldr", f"RECIPE={recipe}"],
             cwd=tmp_path,
             env={**environment(cargo_target), "PYTHONPATH": str(installed), "XDG_CACHE_HOME": str(cache)},
+            input=text,
             capture_output=True,
             text=True,
         )
@@ -225,6 +226,9 @@ def test_the_wheel_has_all_that_it_needs_and_builds_in_no_installed_folder(
         looked = doit(command, "SAMPLE=1")
         assert (looked.returncode, looked.stdout != "") == (0, True), looked.stderr
     assert not cache.exists() and [path.name for path in tmp_path.iterdir()] == ["dodo.py"]
+    # The program starts again once the sample is copied, and standard input can be read only once.
+    asked = doit("verify", "SAMPLE=1", "EXPECT=-", text="ab" * 48)
+    assert asked.returncode == 2 and "  [nothing-measured]\n" in asked.stderr
     done = doit("SAMPLE=1")
     assert done.returncode == 0, done.stderr
     (copy,) = (cache / "coconut-tasks").iterdir()

@@ -5,73 +5,91 @@ from __future__ import annotations
 import base64
 import json
 import re
+import subprocess
 import sys
 from copy import deepcopy
+from hashlib import sha256, sha384
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import QEMU, Outcome, Site
+from conftest import QEMU, Outcome, Site, environment, has
+from igvm_files import igvm, page, platform
 
 from coconut_tasks.commands.verify import read_expectation
 from coconut_tasks.errors import UsageError
-from coconut_tasks.evidence.expected import FORMS, REPORT_SIZE, Expected, digest_in, expected_in
+from coconut_tasks.evidence.digests import FORMS, REPORT_SIZE, LaunchDigest
+from coconut_tasks.evidence.expected import Expectation
+from coconut_tasks.igvm.snp import MeasureOptions, measure
+from coconut_tasks.layout import SIDECARS
 
 DIGEST = "0123456789ab" * 8
 BASE64 = base64.b64encode(bytes.fromhex(DIGEST)).decode()
-DIFF = [sys.executable, "-m", "doit", "diff"]
-REPORT = bytes(0x90) + bytes.fromhex(DIGEST) + bytes(REPORT_SIZE - 0x90 - 48)
+DOIT = [sys.executable, "-m", "doit"]
+DIFF = [*DOIT, "diff"]
 
 
-# What can be expected
+# What can be expected: the forms are in test_digests
 
 
-@pytest.mark.parametrize("text", [DIGEST, DIGEST.upper(), BASE64])
-def test_a_digest_is_known_in_each_way_that_people_write_it(text: str) -> None:
-    assert digest_in(text) == DIGEST
-
-
-@pytest.mark.parametrize(
-    "text", ["", DIGEST[:-1], DIGEST + "0", "g" * 96, "0x" + DIGEST[2:], BASE64[:-1], BASE64[:-1] + "=", " " * 96]
-)
-def test_what_is_no_digest_is_not_taken_for_one(text: str) -> None:
-    assert digest_in(text) is None
+def expected_in(folder: Path, value: str) -> Expectation:
+    return read_expectation(value, lambda path: str(folder / path))
 
 
 @pytest.mark.parametrize(
-    ("data", "expected"),
+    ("value", "said"),
     [
-        (f"{DIGEST.upper()}\n".encode(), Expected((DIGEST,))),
-        (REPORT, Expected((DIGEST,))),
-        (json.dumps({"digest": DIGEST, "igvm": {"file": "a.igvm"}}).encode(), Expected((DIGEST,), "a.igvm")),
-        (json.dumps({"snp_launch_measurement": [DIGEST, BASE64]}).encode(), Expected((DIGEST,))),
-        (
-            json.dumps({"predicate": {}, "subject": [{"name": "a.igvm", "digest": {"sevSnpLaunchDigest": DIGEST}}]}).encode(),
-            Expected((DIGEST,), "a.igvm"),
-        ),
-        (b"", None),
-        (REPORT + b"\0", None),
-        (json.dumps({"digest": DIGEST, "igvm": {"file": "a.igvm"}}).ljust(REPORT_SIZE).encode(), Expected((DIGEST,), "a.igvm")),
-        (b"\xff\xfe", None),
-        (b"[" * 100_000, None),
-        (b'"text"', None),
-        (b"{}", None),
-        (b'{"digest": 1, "igvm": {"file": "a"}}', None),
-        (b'{"snp_launch_measurement": []}', None),
-        (json.dumps({"snp_launch_measurement": [DIGEST, "no digest"]}).encode(), None),
-        (json.dumps({"predicate": {}, "subject": [{"name": "a", "digest": {"sha256": "0"}}]}).encode(), None),
+        ("nosuch", f"'nosuch'…{FORMS}"),
+        (".", f"'.'…{FORMS}"),
+        ("bad\0name", FORMS),
+        ("/dev/zero", f"/dev/zero…{FORMS}"),
+        ("text", f"text: …{FORMS}"),
+        ("empty", "empty: "),
+        ("short", "short: 95 hex digits"),
+        (DIGEST[1:], "95 hex digits"),
+        (f"{DIGEST}\n{DIGEST}0", "line 2: 97 hex digits"),
+        (f"sha256:{DIGEST[:64]}", "a SHA-256"),
+        ("not.igvm", "not.igvm: at 0x4: "),
     ],
-)  # fmt: skip
-def test_a_file_says_which_digest_is_expected_or_nothing(data: bytes, expected: Expected | None) -> None:
-    assert expected_in(data) == expected
-
-
-@pytest.mark.parametrize("name", ["nosuch", ".", "empty", "bad\0name", "/dev/zero"])
-def test_what_is_neither_a_digest_nor_a_file_with_one_is_refused_with_what_could_be(name: str, tmp_path: Path) -> None:
-    (tmp_path / "empty").write_bytes(b"")
+)
+def test_what_is_neither_a_digest_nor_a_file_with_one_is_refused_with_what_it_is(
+    value: str, said: str, tmp_path: Path
+) -> None:
+    for name, content in (("empty", ""), ("text", "hello world"), ("short", DIGEST[1:]), ("not.igvm", "IGVM" * 10)):
+        (tmp_path / name).write_text(content)
     with pytest.raises(UsageError) as error:
-        read_expectation(name, lambda path: str(tmp_path / path))
-    assert str(error.value).startswith("EXPECT: ") and FORMS in str(error.value)
+        expected_in(tmp_path, value)
+    assert str(error.value).startswith("EXPECT: ") and has(str(error.value), said)
+
+
+def test_a_value_is_the_digest_that_it_is_before_it_is_a_file(tmp_path: Path) -> None:
+    """Else a file that somebody puts into the folder would decide what is expected."""
+    (tmp_path / DIGEST).write_text(DIGEST[::-1])
+    for value in (DIGEST, f"Launch Digest: {DIGEST.upper()}", BASE64, f"# ours\n{DIGEST}"):
+        assert expected_in(tmp_path, value) == Expectation("EXPECT", (LaunchDigest(DIGEST),))
+    # But a path of 64 letters is a path.
+    value = f"Folder/{'x' * 57}"
+    (tmp_path / "Folder").mkdir()
+    (tmp_path / value).write_text(DIGEST)
+    assert expected_in(tmp_path, value).told == value
+
+
+def test_an_image_is_expected_as_it_was_measured(tmp_path: Path) -> None:
+    """How its pages without data are measured is in the measurement beside it, if that is of this file; else the target says it."""
+    image, sidecar = tmp_path / "q.igvm", tmp_path / "q.igvm.launch-digest.json"
+    image.write_bytes(igvm(platform(), page(0x1000)))
+    plain, native = (measure(image.read_bytes(), MeasureOptions(native_zero=on)).digest.hex() for on in (False, True))
+    assert expected_in(tmp_path, "q.igvm").digests == (LaunchDigest(plain, native_zero=native),)
+    found = {
+        "kind": "SEV-SNP launch digest",
+        "igvm": {"file": "q.igvm", "sha256": sha256(image.read_bytes()).hexdigest()},
+    }
+    for on, digest in ((True, native), (False, plain)):
+        sidecar.write_text(json.dumps({**found, "digest": digest, "measure_native_zeroes": on}))
+        assert expected_in(tmp_path, "q.igvm").digests == (LaunchDigest(digest),)
+    for other in (json.dumps({**found, "igvm": {"sha256": "0" * 64}, "measure_native_zeroes": True}), "{", "[]"):
+        sidecar.write_text(other)
+        assert expected_in(tmp_path, "q.igvm").digests == (LaunchDigest(plain, native_zero=native),)
 
 
 # Builds
@@ -83,6 +101,19 @@ def with_zeroes(value: bool) -> dict[str, Any]:
     return content
 
 
+def piped(site: Site, words: list[str], text: str) -> Outcome:
+    """A run of ``verify`` with a text on its standard input."""
+    done = subprocess.run(
+        site.argv("verify", *words),
+        cwd=site.folder,
+        env=environment(site.target),
+        input=text,
+        capture_output=True,
+        text=True,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
 def verify(site: Site, *words: str) -> Outcome:
     return site.doit("verify", *words)
 
@@ -90,20 +121,54 @@ def verify(site: Site, *words: str) -> Outcome:
 def test_a_build_is_compared_in_every_form_that_digests_come_in(site: Site) -> None:
     recipe = site.recipe()
     digest = site.build(recipe).digests["q.igvm"]
-    (site.folder / "report.bin").write_bytes(bytes(0x90) + bytes.fromhex(digest) + bytes(REPORT_SIZE - 0x90 - 48))
-    ends = ("launch-digest.hex", "launch-digest.json", "provenance.json")
-    for word in (digest, digest.upper(), f"sha384:{digest}", "report.bin", *(f"bin/q.igvm.{end}" for end in ends)):
+    report = (2).to_bytes(4, "little") + bytes(0x8C) + bytes.fromhex(digest)
+    (site.folder / "report.bin").write_bytes(report.ljust(REPORT_SIZE, b"\0"))
+    (site.folder / "raw.bin").write_bytes(bytes.fromhex(digest))
+    (site.folder / "old.igvm").write_bytes((site.bin / "q.igvm").read_bytes())
+    printed = {
+        "log": site.doit("log", "measure:qemu", recipe).out,
+        "inspect": site.run([*DOIT, "inspect", "bin/q.igvm"]).out,
+        "inspect.json": site.run([*DOIT, "inspect", "--json", "bin/q.igvm"]).out,
+        "run": site.doit(recipe).out,
+        "sums": f"{'0' * 96}  other.igvm\n{digest}  /elsewhere/q.igvm\n",
+        **{
+            name: site.run([sys.executable, "-m", "coconut_tasks.commands.measure", *words, "bin/q.igvm"]).out
+            for name, words in (("measured", []), ("measured.json", ["--json"]), ("bare", ["--bare"]))
+        },
+    }
+    assert "\nLaunch Digest: " in printed["log"]
+    for name, text in printed.items():
+        (site.folder / name).write_text(text)
+    files = ("report.bin", "raw.bin", "old.igvm", *printed, "bin/q.igvm", *(f"bin/q.igvm{end}" for end in SIDECARS))
+    words = (digest, f"0x{digest.upper()}", f"SHA384:{digest}", printed["log"])
+    for word in (*words, *files):
         outcome = verify(site, recipe, f"EXPECT={word}")
         assert outcome.status == 0, outcome.text
-        assert (
-            f"\nverified: bin/q.igvm has the launch digest that {word if '.' in word else 'EXPECT'} names: {digest}\n"
-            in outcome.out
-        )
+        (line,) = [line for line in outcome.out.splitlines() if line.startswith("verified: ")]
+        assert has(line, f" bin/q.igvm … {word if word in files else 'EXPECT'}: {digest}")
     outcome = verify(site, recipe, f"EXPECT={DIGEST}")
     assert outcome.status == 1
-    assert outcome.out.endswith(
-        f"not verified: bin/q.igvm has not the launch digest that EXPECT names\n  expected: {DIGEST}\n  built:    {digest}\n"
+    assert has(outcome.out, f"not verified: bin/q.igvm … EXPECT\n  expected: {DIGEST}\n  built:    {digest}\n")
+    assert "what changed" not in outcome.out
+    # What sha384sum says of the file is no launch digest.
+    outcome = verify(site, recipe, f"EXPECT={sha384((site.bin / 'q.igvm').read_bytes()).hexdigest()}")
+    assert outcome.status == 1 and has(outcome.out, "SHA-384 …igvmmeasure")
+    # An older image has all that 'diff' needs.
+    main = site.tree / "kernel" / "src" / "main.rs"
+    main.write_text(main.read_text() + "\n#[used]\nstatic NEW: u64 = 0x1122334455667788;\n")
+    outcome = verify(site, recipe, "EXPECT=old.igvm")
+    assert outcome.status == 1 and has(
+        outcome.out, f"  expected: {digest}\n…what changed:\n…old.igvm: … pages … differ"
     )
+
+
+def test_standard_input_is_read_once_and_before_the_build(site: Site) -> None:
+    recipe = site.recipe()
+    outcome = piped(site, [recipe, "EXPECT=-"], DIGEST[1:])
+    assert (outcome.status, outcome.ids) == (2, {"no-launch-digest"}) and not site.bin.exists()
+    digest = site.build(recipe).digests["q.igvm"]
+    outcome = piped(site, [recipe, "EXPECT=-"], f"Launch Digest: {digest.upper()}\n")
+    assert outcome.status == 0 and "verified: bin/q.igvm " in outcome.out
 
 
 def test_what_is_stale_is_built_before_it_is_compared(site: Site) -> None:
@@ -193,13 +258,25 @@ def test_of_several_images_the_right_one_is_compared_or_asked_for(site: Site) ->
         assert outcome.status == 0 and f"verified: bin/{name} " in outcome.out and digest in outcome.out
     outcome = verify(site, recipe, f"EXPECT={digests['h.igvm']}")
     assert (outcome.status, outcome.ids) == (2, {"several-measured"})
-    assert " measure:hyper-v, measure:qemu " in outcome.err
+    assert has(outcome.err, "EXPECT: … measure:hyper-v or measure:qemu  ")
     assert verify(site, "measure:hyper-v", recipe, f"EXPECT={digests['h.igvm']}").status == 0
     assert verify(site, "measure:qemu", recipe, f"EXPECT={digests['h.igvm']}").status == 1
+    # A file about both is compared with both.
+    sums = site.folder / "sums"
+    sums.write_text("".join(f"{digest}  {name}\n" for name, digest in digests.items()))
+    outcome = verify(site, recipe, "EXPECT=sums")
+    assert outcome.status == 0 and outcome.out.count("verified: ") == 2
+    sums.write_text(f"{digests['q.igvm']}  q.igvm\n{digests['q.igvm']}  h.igvm\n")
+    outcome = verify(site, recipe, "EXPECT=sums")
+    assert outcome.status == 1
+    assert has(outcome.out, "not verified: bin/h.igvm …\nverified: bin/q.igvm ")
+    sums.write_text(f"{digests['q.igvm']}  q.igvm\n")
+    outcome = verify(site, recipe, "EXPECT=sums")
+    assert outcome.status == 0 and has(outcome.out, "bin/h.igvm: sums ")
     outcome = verify(site, "measure:qemu", recipe, "EXPECT=bin/h.igvm.launch-digest.json")
     assert (outcome.status, outcome.ids) == (2, {"expected-of-another"})
-    assert "EXPECT: bin/h.igvm.launch-digest.json " in outcome.err and " h.igvm: " in outcome.err
-    assert outcome.told("expected-of-another")[0].endswith(" q.igvm")
+    (told,) = outcome.told("expected-of-another")
+    assert has(told, "EXPECT: bin/h.igvm.launch-digest.json … h.igvm…q.igvm…EXPECT=" + digests["h.igvm"])
     source = site.tree / "kernel" / "src" / "main.rs"
     source.write_text(f"{source.read_text()}\n// an edit\n")
     outcome = verify(site, "kernel:svsm", recipe, f"EXPECT={digests['h.igvm']}")
@@ -222,3 +299,18 @@ def test_wrong_use_is_told_before_anything_is_built(words: list[str], id: str, s
     assert (outcome.status, outcome.ids) == (2, {id})
     assert "error: EXPECT: " in outcome.err
     assert not site.bin.exists()
+
+
+def test_a_digest_or_a_file_that_stands_where_tasks_do_is_told_with_the_word_that_takes_it(site: Site) -> None:
+    (site.folder / "good.hex").write_text(DIGEST)
+    for words, id, said in (
+        ([DIGEST], "digest-as-task", f"EXPECT={DIGEST}"),
+        ([f"sha384:{DIGEST}"], "digest-as-task", f"EXPECT=sha384:{DIGEST}"),
+        ([DIGEST[1:]], "digest-as-task", f"EXPECT={DIGEST[1:]} …95 hex digits"),
+        (["good.hex"], "nothing-expected", "EXPECT=good.hex"),
+        (["-"], "nothing-expected", "EXPECT=-"),
+    ):
+        outcome = verify(site, site.recipe(), *words)
+        assert (outcome.status, outcome.ids) == (2, {id})
+        assert has(outcome.told(id)[0], said)
+        assert not site.bin.exists()

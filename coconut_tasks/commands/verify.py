@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +16,11 @@ from coconut_tasks.variables import VARIABLES, VERIFY
 
 if TYPE_CHECKING:
     from coconut_tasks.evidence.expected import Expectation
+    from coconut_tasks.steps.action import Measurement
     from coconut_tasks.tasks.node import Node
     from coconut_tasks.workspace.session import Session
 
 # The rest is imported when it is needed, as in commands.
-
-
-_MOST = 64 << 20
-"""Bytes that are read of a file: a provenance has about 130 for each measured page, and a name like /dev/zero has no end."""
 
 
 class VerifyCommand(RunCommand):
@@ -31,23 +30,29 @@ class VerifyCommand(RunCommand):
     doc_purpose = "build, and compare the launch digest with the one that is expected"
     doc_usage = "[TASK ...] EXPECT=value [VARIABLE=value ...]"
     doc_description = """
-        Builds as 'run' does, so that what is compared is never older than its sources. EXPECT is a launch digest in hex or base64, or a
-        file that names one: as text, or the .launch-digest.json, .provenance.json or .reference-values.json of another build, or an SEV-SNP
-        attestation report of which somebody else has checked the signature. If the digests differ, what changed is shown (doit diff).
-        Exit status: 0 as expected, 1 not, or a step failed, 2 wrong use.
+        Builds like 'run', so that what is compared is never older than its sources. EXPECT is a launch digest in hex or base64, a file that
+        has one, or - for standard input. A file can be what igvmmeasure, coconut-measure or 'doit log measure:qemu' printed, an .igvm file,
+        a file that a build wrote beside one, lines like those of sha384sum, or an SEV-SNP attestation report, whose signature is not
+        checked here. If the digests differ, 'verify' shows what changed, as 'doit diff' does.
+        Exit status: 0 as expected, 1 not as expected or a step failed, 2 wrong use.
     """
     expectation: Expectation
     """Set once the session is there."""
+    words: Sequence[str] = ()
+    """The tasks on the command line."""
     examples = (
         "doit verify RECIPE=config/qemu.json EXPECT=old/coconut-qemu.igvm.provenance.json",
         "doit verify EXPECT=attestation-report.bin",
-        "doit verify measure:qemu RECIPE=config/all-targets.json EXPECT=$(cat qemu.hex)",
+        "doit verify measure:qemu RECIPE=config/all-targets.json EXPECT=measured.txt  # what igvmmeasure printed",
     )
 
     def execute(self, params: Any, args: Any) -> Any:
         if params.get("single"):
-            tell(UsageError("single-verify", "verify: --single would leave out what the image is made of: without it"))
+            tell(
+                UsageError("single-verify", "verify: --single leaves out what the image is made of: leave out --single")
+            )
             return EXIT_USAGE
+        self.words = args
         status = super().execute(params, args)
         if status != 0 or self.session is None:
             return status
@@ -59,17 +64,24 @@ class VerifyCommand(RunCommand):
 
     def begin(self, session: Session) -> None:
         # Before the build: a wrong word is not to be told after minutes.
-        if session.options.expect is None:
-            raise UsageError("nothing-expected", f"EXPECT: {VERIFY} needs it: {VARIABLES['EXPECT']}")
-        self.expectation = read_expectation(session.options.expect, session.options.absolute)
+        _no_digest_among(self.words)
+        value, absolute = session.options.expect, session.options.absolute
+        if value is None:
+            file = next((word for word in self.words if word == "-" or os.path.isfile(absolute(word))), None)
+            raise UsageError(
+                "nothing-expected",
+                f"EXPECT: '{VERIFY}' needs the launch digest that is expected: EXPECT={file or 'DIGEST or EXPECT=FILE'}",
+            )
+        # After the sample is copied, the program starts again: what can be read only once is left to that start.
+        if not (session.source.copy_to and (value == "-" or _is_pipe(absolute(value)))):
+            self.expectation = read_expectation(value, absolute)
         super().begin(session)
 
     def check(self, steps: Sequence[Node]) -> None:
-        _measured(steps, self.expectation)  # which image is meant is not to be asked after minutes
+        _expected(steps, self.expectation)  # which image is meant is not to be asked after minutes
 
     def _compare(self) -> int:
-        from coconut_tasks.reports.verified import mismatch_text, other_settings, verified_text
-        from coconut_tasks.steps.action import Measurement
+        from coconut_tasks.reports.verified import mismatch_text, not_compared_text, other_settings, verified_text
         from coconut_tasks.tasks.node import StepResult
 
         good = (StepResult.BUILT, StepResult.PLACED, StepResult.FRESH)
@@ -79,74 +91,134 @@ class VerifyCommand(RunCommand):
         if left_out:
             raise UsageError(
                 "step-left-out",
-                f"verify: {', '.join(left_out)} was left out, so nobody knows what a build gives: doit forget takes it in",
+                f"verify: {', '.join(left_out)} was left out, so the image is not what a build gives: 'doit forget' takes it in again",
             )
-        node = _measured(steps, expectation)
-        action, workspace, measured = node.step.action, node.workspace, node.digest()
-        assert isinstance(action, Measurement) and measured is not None
-        image, digest = measured
-        shown = from_here(image)
-        if digest in expectation.expected.digests:
-            sys.stdout.write(f"{verified_text(shown, digest, expectation)}\n")
-            return 0
-        data = Path(workspace.path(action.igvm)).read_bytes()
-        hint = other_settings(data, action.native_zero, expectation.expected.digests)
-        lines = [*mismatch_text(shown, digest, expectation, hint), *_what_changed(expectation, node, steps, data)]
+        status = 0
+        lines: list[str] = []
+        expected = _expected(steps, expectation)
+        for name, (node, action) in _measurements(steps).items():
+            measured = node.digest()
+            assert measured is not None
+            image, digest = measured
+            shown, wanted = from_here(image), expected.get(name)
+            if wanted is None:
+                lines.append(not_compared_text(shown, expectation))
+            elif digest in wanted:
+                lines.append(verified_text(shown, digest, expectation))
+            else:
+                status = EXIT_FAILED
+                data = Path(node.workspace.path(action.igvm)).read_bytes()
+                hint = other_settings(data, action.native_zero, wanted)
+                lines += mismatch_text(shown, digest, wanted, expectation, hint)
+                lines += _what_changed(expectation, node, steps, data)
         sys.stdout.write("".join(f"{line}\n" for line in lines))
-        return EXIT_FAILED
+        return status
 
 
-def _measured(steps: Sequence[Node], expectation: Expectation) -> Node:
-    """The one measurement among them that is to be compared.
+def _no_digest_among(words: Sequence[str]) -> None:
+    """Raises UsageError for a digest that stands where tasks do."""
+    from coconut_tasks.evidence.digests import looks_like_digest, near_miss
 
-    Raises:
-        UsageError: there is none, or nobody says which.
-    """
+    for word in words:
+        if looks_like_digest(word):
+            wrong = near_miss(word)
+            raise UsageError(
+                "digest-as-task",
+                f"verify: a launch digest is not a task: EXPECT={word}" + (f" (but it has {wrong})" if wrong else ""),
+            )
+
+
+def _is_pipe(path: str) -> bool:
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+
+
+def _measurements(steps: Sequence[Node]) -> Mapping[str, tuple[Node, Measurement]]:
+    """Those among the steps, by the name of the image below the output folder."""
     from coconut_tasks.steps.action import Measurement
 
-    measured = [(action.shown, node) for node in steps if isinstance(action := node.step.action, Measurement)]
-    wanted = expectation.expected.image
-    nodes = [node for image, node in measured if not wanted or image == wanted]
-    if len(nodes) == 1:
-        return nodes[0]
-    if not measured:
+    return {action.shown: (node, action) for node in steps if isinstance(action := node.step.action, Measurement)}
+
+
+def _expected(steps: Sequence[Node], expectation: Expectation) -> Mapping[str, Sequence[str]]:
+    """Image → its digests, as ``expected_of``.
+
+    Raises:
+        UsageError: no image is measured, or nobody says which one is meant.
+    """
+    from coconut_tasks.evidence.expected import BuiltImage, expected_of
+
+    images = [
+        BuiltImage(name, node.step.name, action.native_zero) for name, (node, action) in _measurements(steps).items()
+    ]
+    if not images:
         raise UsageError(
             "nothing-measured",
-            "verify: nothing that was asked for is measured: a target with SEV-SNP, or its task, as measure:qemu",
+            "verify: no image is measured here: ask for a target with SEV-SNP, or for its task, for example measure:qemu",
         )
-    if not nodes:
-        images = ", ".join(image for image, _ in measured)
-        raise UsageError("expected-of-another", f"EXPECT: {expectation.told} is of {wanted}: here are {images}")
-    names = ", ".join(node.step.name for node in nodes)
-    raise UsageError(
-        "several-measured",
-        f"EXPECT: {expectation.told} says not of which image it is: one of the tasks {names} with it",
-    )
+    return expected_of(expectation, images)
 
 
 def read_expectation(value: str, absolute: Callable[[str], str]) -> Expectation:
-    """What the variable ``EXPECT`` says; ``absolute`` is ``Options.absolute``.
+    """What the variable ``EXPECT`` says; ``absolute`` is ``Options.absolute``. Standard input is read to its end.
 
     Raises:
-        UsageError: it is neither a digest nor a file that names one.
+        UsageError: it is neither a digest nor a file that has one.
     """
-    from coconut_tasks.evidence.expected import FORMS, Expectation, Expected, digest_in, expected_in
+    from coconut_tasks.commands.diff import read_content
+    from coconut_tasks.evidence.digests import FORMS, NotADigest, digests_in, digests_in_text
+    from coconut_tasks.evidence.expected import Expectation
+    from coconut_tasks.wording import printable, shown
 
-    if digest := digest_in(value.removeprefix("sha384:")):
-        return Expectation("EXPECT", Expected((digest,)))
-    path = Path(absolute(value))
+    path = absolute(value)
+    wrong = ""
+    # Base64 can have slashes in it, but so has a path; with one that is there, it is meant.
+    if value != "-" and not ("/" in value and os.path.isfile(path)):
+        try:
+            return Expectation("EXPECT", digests_in_text(value))
+        except NotADigest as error:
+            wrong = str(error)
+    name = "standard input" if value == "-" else printable(value)
     try:
-        with path.open("rb") as file:
-            data = file.read(_MOST)
+        data = read_content(f"EXPECT: {name}", 0 if value == "-" else Path(path))
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "No such file"
+        said = wrong or f"{shown(value)}: {why}; expected {FORMS}"
+        raise UsageError("no-launch-digest", f"EXPECT: {said}") from error
+    try:
+        digests = digests_in(data)
+    except NotADigest as error:
         raise UsageError(
-            "no-launch-digest", f"EXPECT: '{value}' is no launch digest, and no file that can be read ({why}): {FORMS}"
+            "no-launch-digest",
+            f"EXPECT: {name}: {error if str(error) else f'no launch digest in it; expected {FORMS}'}",
         ) from error
-    found = expected_in(data)
-    if found is None:
-        raise UsageError("no-launch-digest", f"EXPECT: {value} names no launch digest: {FORMS}")
-    return Expectation(value, found, data, path)
+    if value == "-":
+        return Expectation(name, digests, data)
+    native_zero = _native_zero(Path(path), data)
+    if native_zero is not None:
+        digests = tuple(
+            replace(one, digest=one.native_zero or one.digest, native_zero="")
+            if native_zero
+            else replace(one, native_zero="")
+            for one in digests
+        )
+    return Expectation(name, digests, data, Path(path))
+
+
+def _native_zero(path: Path, data: bytes | bytearray) -> bool | None:
+    """How an image's pages without data were measured, by the measurement beside it; None where there is none, or it is of another file."""
+    from hashlib import sha256
+
+    from coconut_tasks.compare.sides import read_side
+    from coconut_tasks.igvm import MAGIC
+    from coconut_tasks.layout import DIGEST_JSON
+
+    if data[: len(MAGIC)] != MAGIC:
+        return None
+    try:
+        side = read_side("", path.with_name(path.name + DIGEST_JSON).read_bytes())
+    except (OSError, UsageError):
+        return None
+    return side.native_zero if side.sha256 == sha256(data).hexdigest() else None
 
 
 def _what_changed(expectation: Expectation, node: Node, steps: Sequence[Node], image: bytes) -> Iterator[str]:
@@ -159,10 +231,14 @@ def _what_changed(expectation: Expectation, node: Node, steps: Sequence[Node], i
 
     action, workspace = node.step.action, node.workspace
     assert isinstance(action, Measurement)
+    if not expectation.content:
+        return
     try:
-        old = read_side(expectation.told, expectation.content, images_beside(expectation.path))
+        old = read_side(expectation.told, expectation.content, images_beside(expectation.path or Path("-")))
     except UsageError:
-        return  # a digest as text, or a report
+        return  # several digests
+    if old.is_digest_alone:
+        return
     statements = [one.step.action for one in steps if isinstance(one.step.action, Provenance)]
     # Without the provenance, as where only measure:qemu was asked for, the measurement has the digest and its settings.
     sidecar = next((one.output for one in statements if one.igvm == action.igvm), action.json)

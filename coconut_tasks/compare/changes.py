@@ -134,7 +134,21 @@ def compare(old: Side, new: Side) -> Changes:
 
 def _measured_alike(side: Side, other: Side) -> Side:
     """How an image is to be measured stands in no image: it is measured as the other one was."""
-    return side.as_native_zero() if side.native_zero is None and other.native_zero else side
+    if side.native_zero is not None or not (other.native_zero or other.is_digest_alone):
+        return side
+    native = side.as_native_zero()
+    if other.native_zero:
+        return native
+    # How a digest alone was measured, nobody says: in the way in which both are the same, if there is one.
+    if side.digest == other.digest or native.digest != other.digest:
+        return side
+    return replace(
+        native,
+        doubts=(
+            *side.doubts,
+            f"it has this launch digest with its pages without data measured as zero pages ({NATIVE_ZERO})",
+        ),
+    )
 
 
 def _pages(old: Side, new: Side) -> tuple[Any, Any]:

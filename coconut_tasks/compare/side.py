@@ -55,6 +55,8 @@ class Side:
     """What kind of file it is, in words."""
     digest: str | None = None
     """SEV-SNP launch digest, 96 hex digits."""
+    native_zero_digest: str | None = None
+    """That of the same image as ``as_native_zero``, where no pages are known that it could be made of."""
     sha256: str | None = None
     """Of the image, 64 hex digits."""
     settings: Mapping[str, Any] | None = None
@@ -95,10 +97,16 @@ class Side:
         """Whether it tells what the image was made of."""
         return any(part is not None for part in (self.recipe, self.tools, self.files, self.steps))
 
+    @property
+    def is_digest_alone(self) -> bool:
+        """Whether a launch digest is all that is known."""
+        known = (self.sha256, self.settings, self.recipe_sha256, self.options, self.source, self.parts, self.headers)
+        return self.digest is not None and not self.is_build_record and all(part is None for part in known)
+
     def as_native_zero(self) -> Side:
         """The same image, measured with its pages without data as pages of type zero."""
         if self.pages is None:
-            return self
+            return replace(self, digest=self.native_zero_digest or self.digest)
         pages = tuple(
             replace(page, kind="zero", content="") if page.kind == "normal" and page.file_offset == 0 else page
             for page in self.pages

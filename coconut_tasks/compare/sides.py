@@ -9,12 +9,16 @@ from coconut_tasks.compare.image import of_igvm, of_inspect
 from coconut_tasks.compare.record import Beside, of_measurement, of_statement
 from coconut_tasks.compare.side import Given, Side
 from coconut_tasks.errors import UsageError
+from coconut_tasks.evidence.digests import NotADigest, digests_in
 from coconut_tasks.igvm import MAGIC
 from coconut_tasks.recipe.positions import MAX_DEPTH
 
 MOST_JSON = 64 << 20
 """Bytes of a JSON file: enough for an image of a GiB, and what comes of it fits into memory."""
-_FORMS = "an .igvm file, the output of 'doit inspect --json FILE.igvm', a .provenance.json or a .launch-digest.json of a build"
+_FORMS = (
+    "an .igvm file, the output of 'doit inspect --json FILE.igvm', a .provenance.json or .launch-digest.json of a build, "
+    "or a launch digest"
+)
 
 
 def read_side(name: str, data: bytes | bytearray, beside: Beside = lambda name: None) -> Side:
@@ -27,21 +31,35 @@ def read_side(name: str, data: bytes | bytearray, beside: Beside = lambda name: 
     """
     if data[:4] == MAGIC:
         return of_igvm(name, data)
-    given = Given(name, _json(name, data))
-    document = given.value
-    if isinstance(document, dict):
+    if data.lstrip()[:1] == b"{":
+        given = Given(name, _json(name, data))
+        document = given.value
         if "predicateType" in document:
             return of_statement(name, given, beside)
         if isinstance(document.get("files"), list):
             return of_inspect(name, given)
         if document.get("kind") == "SEV-SNP launch digest":
             return of_measurement(name, given)
-    raise _not_known(name)
+    return of_digests(name, data)
+
+
+def of_digests(name: str, data: bytes | bytearray) -> Side:
+    """A file that has a launch digest and no more that could be compared.
+
+    Raises:
+        UsageError: it has none, or several: which one is meant cannot be told.
+    """
+    try:
+        found = digests_in(data)
+    except NotADigest as error:
+        wrong = str(error) or f"nothing that can be compared; expected {_FORMS}"
+        raise UsageError("not-comparable", f"{name}: {wrong}") from error
+    if len({one.digest for one in found}) > 1:
+        raise UsageError("several-images", f"{name}: {len(found)} launch digests; expected one on each side")
+    return Side(name, "a launch digest", digest=found[0].digest, native_zero_digest=found[0].native_zero or None)
 
 
 def _json(name: str, data: bytes | bytearray) -> Any:
-    if not data.lstrip()[:1] == b"{":
-        raise _not_known(name)
     if len(data) > MOST_JSON:
         raise UsageError("too-large", f"{name}: more than {MOST_JSON >> 20} MiB of JSON")
     try:
@@ -61,10 +79,6 @@ def _json(name: str, data: bytes | bytearray) -> Any:
         if not level:
             return value
     raise _too_deep(name)
-
-
-def _not_known(name: str) -> UsageError:
-    return UsageError("not-comparable", f"{name}: nothing that can be compared: {_FORMS}")
 
 
 def _too_deep(name: str) -> UsageError:

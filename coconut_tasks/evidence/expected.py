@@ -1,41 +1,16 @@
-"""Which launch digest somebody expects: written out, or in one of the files that digests come in."""
+"""What somebody expects, and which of the images that are built it is about. A digest of one image never vouches for another one."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-import re
-from collections.abc import Iterable
+import posixpath
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from coconut_tasks.dataclass import dataclass
-from coconut_tasks.evidence.reference_values import TRUSTEE_NAME
-from coconut_tasks.evidence.statement import LAUNCH_DIGEST
-from coconut_tasks.igvm.snp import DIGEST_SIZE
-
-FORMS = (
-    "96 hexadecimal digits, 64 characters of base64, or a file: a digest as text, .launch-digest.json, .provenance.json, "
-    ".reference-values.json, or an SEV-SNP attestation report"
-)
-"""What ``EXPECT`` can be."""
-REPORT_SIZE = 0x4A0
-"""Bytes of an attestation report (SEV-SNP firmware ABI, structure ATTESTATION_REPORT)."""
-_MEASUREMENT = 0x90
-"""Where its launch digest is."""
-_HEX = re.compile(rf"[0-9a-fA-F]{{{2 * DIGEST_SIZE}}}")
-_BASE64 = re.compile(rf"[0-9a-zA-Z+/]{{{4 * DIGEST_SIZE // 3}}}")
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """One of these digests is right."""
-
-    digests: tuple[str, ...]
-    """Lower-case hex."""
-    image: str = ""
-    """The IGVM file that they are of, by its name below the output folder; empty where nobody says."""
+from coconut_tasks.errors import UsageError
+from coconut_tasks.evidence.digests import LaunchDigest
+from coconut_tasks.layout import SIDECARS
+from coconut_tasks.wording import either, printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,55 +19,72 @@ class Expectation:
 
     told: str
     """What to call it: the file's name, or ``EXPECT``."""
-    expected: Expected
-    content: bytes = b""
+    digests: tuple[LaunchDigest, ...]
+    """As ``digests_in`` gives them."""
+    content: bytes | bytearray = b""
     """Of the file, where it is one."""
-    path: Path = Path()
+    path: Path | None = None
     """Where that is."""
 
 
-def digest_in(text: str) -> str | None:
-    """The digest that a text is, in lower-case hex; None if it is none."""
-    if _HEX.fullmatch(text):
-        return text.lower()
-    if _BASE64.fullmatch(text):
-        try:
-            return base64.b64decode(text, validate=True).hex()
-        except binascii.Error:
-            return None
-    return None
+@dataclass(frozen=True, slots=True)
+class BuiltImage:
+    """An image that is to be compared."""
+
+    name: str
+    """Of the IGVM file below the output folder."""
+    task: str
+    """The step that measures it."""
+    native_zero: bool
+    """Whether its pages without data are measured as zero pages."""
 
 
-def expected_in(data: bytes) -> Expected | None:
-    """What a file's content says; None if that is nothing of the kind."""
-    # A report is known by its size alone, which a text may have, too.
-    if (expected := _of_text(data)) is not None or len(data) != REPORT_SIZE:
-        return expected
-    return Expected((data[_MEASUREMENT : _MEASUREMENT + DIGEST_SIZE].hex(),))
+def expected_of(expectation: Expectation, images: Sequence[BuiltImage]) -> dict[str, tuple[str, ...]]:
+    """For each image that they are about, by its name, the digests as lower-case hex; one of them is right.
+
+    Raises:
+        UsageError: they are about other images, or nobody says about which.
+    """
+    found: dict[str, list[str]] = {}
+    others = []
+    for one in expectation.digests:
+        about = _about(one.image, images) if one.image else _about_any(expectation, images)
+        if not about:
+            others.append(one)
+            continue
+        if len(about) > 1:
+            tasks = either([image.task for image in about])
+            raise UsageError(
+                "several-measured",
+                f"EXPECT: {expectation.told} does not say which image it is about: add one of the tasks: {tasks}",
+            )
+        (image,) = about
+        found.setdefault(image.name, []).append(
+            one.native_zero if image.native_zero and one.native_zero else one.digest
+        )
+    if not found:
+        theirs = ", ".join(printable(one.image) for one in others)
+        ours = ", ".join(image.name for image in images)
+        anyway = f"; to compare all the same: EXPECT={others[0].digest}" if len(others) == len(images) == 1 else ""
+        raise UsageError(
+            "expected-of-another",
+            f"EXPECT: {expectation.told} is about {theirs}, but this call measures {ours}{anyway}",
+        )
+    return {name: tuple(dict.fromkeys(digests)) for name, digests in found.items()}
 
 
-def _of_text(data: bytes) -> Expected | None:
-    try:
-        text = data.decode().strip()
-    except UnicodeDecodeError:
-        return None
-    if digest := digest_in(text):
-        return Expected((digest,))
-    try:
-        return _of_json(json.loads(text))
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError, IndexError):
-        return None
+def _about(name: str, images: Sequence[BuiltImage]) -> list[BuiltImage]:
+    """Those that a name can mean. Tools are given paths, which may lead into a folder where an older build is kept."""
+    ends = [image for image in images if f"/{name}".endswith(f"/{image.name}")]
+    if ends:
+        return [max(ends, key=lambda image: len(image.name))]
+    return [image for image in images if posixpath.basename(image.name) == posixpath.basename(name)]
 
 
-def _of_json(found: Any) -> Expected | None:
-    if "predicate" in found:
-        (subject,) = found["subject"]
-        return _expected([subject["digest"][LAUNCH_DIGEST]], subject["name"])
-    if TRUSTEE_NAME in found:
-        return _expected(found[TRUSTEE_NAME])
-    return _expected([found["digest"]], found["igvm"]["file"])
-
-
-def _expected(texts: Iterable[str], image: str = "") -> Expected | None:
-    digests = [digest_in(text) for text in texts]
-    return Expected(tuple(dict.fromkeys(filter(None, digests))), image) if digests and all(digests) else None
+def _about_any(expectation: Expectation, images: Sequence[BuiltImage]) -> list[BuiltImage]:
+    """Those that a digest without a name can be about: all, but for a file that has the name of an image or of a sidecar."""
+    if expectation.path is None or len(images) == 1:
+        return list(images)
+    name = expectation.path.name
+    end = next((end for end in SIDECARS if name.endswith(end)), "")
+    return _about(name.removesuffix(end), images) or list(images)

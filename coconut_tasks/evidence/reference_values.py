@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from collections.abc import Iterator
 from typing import Any
 
 TRUSTEE_NAME = "snp_launch_measurement"
@@ -57,3 +58,26 @@ def corim(digest: bytes, guest_svn: int | None) -> bytes:
         tag_id, document = PROFILE_TAG_ID, {0: PROFILE_CORIM_ID, 3: PROFILE}
     comid = encoded({1: {0: tag_id}, 4: triples})
     return encoded(cbor2.CBORTag(_CORIM, {**document, 1: [cbor2.CBORTag(_COMID, comid)]}))
+
+
+def digests_of_corim(data: bytes) -> list[bytes]:
+    """The SHA-384 digests that a CoRIM has as reference values for AMD SEV-SNP; none where it is damaged, or about something else."""
+    import cbor2
+
+    try:
+        return list(_digests_of_corim(cbor2.loads(data)))
+    except (cbor2.CBORError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        return []
+
+
+def _digests_of_corim(document: Any) -> Iterator[bytes]:
+    import cbor2
+
+    for tag in document.value[1]:
+        comid = cbor2.loads(tag.value) if tag.tag == _COMID else {}
+        for environment, measurements in comid.get(4, {}).get(0, ()):
+            if (environment[0].get(1), environment[0].get(2)) != (VENDOR, MODEL):
+                continue
+            for measurement in measurements:
+                if measurement.get(0) == MKEY:
+                    yield from (digest for kind, digest in measurement[1].get(2, ()) if kind == _SHA384)

@@ -25,14 +25,15 @@ def read_igvm(path: Path) -> bytearray:
         return _rest(file, file.read(_START))
 
 
-def read_igvm_or_start(path: Path, most: int) -> bytearray:
+def read_igvm_or_start(path: Path | int, most: int) -> bytearray:
     """An IGVM file as ``read_igvm`` reads it; of any other file at most ``most`` bytes. It is opened once, so it can be a pipe.
+    A number is an open file's descriptor, which stays open.
 
     Raises:
         IgvmError: it begins with the magic number of an IGVM file, and goes on as none does.
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
+    with open(path, "rb", closefd=not isinstance(path, int)) as file:
         start = file.read(_START)
         if start[: len(MAGIC)] == MAGIC:
             return _rest(file, start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from hashlib import sha384
 
 from coconut_tasks.evidence.expected import Expectation
 from coconut_tasks.igvm.error import IgvmError
@@ -10,26 +11,32 @@ from coconut_tasks.igvm.snp import launch_digest
 
 
 def other_settings(data: bytes, native_zero: bool, wanted: Collection[str]) -> str:
-    """Why the same file may be expected to have another digest: it was measured in another way; empty if that is not it."""
+    """Why another digest may be expected of the same file: it was measured in another way; empty if that is not it."""
+    if sha384(data).hexdigest() in wanted:
+        return "expected is the SHA-384 of the whole file, which is not its launch digest: igvmmeasure or coconut-measure prints that"
     try:
         other = launch_digest(data, check_kvm=False, native_zero=not native_zero, tolerant=True).hex()
     except IgvmError:
         return ""
     if other not in wanted:
         return ""
-    how = "without 'measure-native-zeroes', as" if native_zero else "with 'measure-native-zeroes': true, as"
-    return f"the same file has the expected digest {how} its loader does or does not mark pages without data"
+    how = "without 'measure-native-zeroes'" if native_zero else "with 'measure-native-zeroes': true"
+    return f"the same file has the expected digest {how}: it depends on how the loader adds pages without data"
 
 
 def verified_text(image: str, digest: str, expectation: Expectation) -> str:
     """For a build that is as expected."""
-    return f"verified: {image} has the launch digest that {expectation.told} names: {digest}"
+    return f"verified: {image} has the launch digest in {expectation.told}: {digest}"
 
 
-def mismatch_text(image: str, digest: str, expectation: Expectation, hint: str) -> list[str]:
+def mismatch_text(image: str, digest: str, wanted: Collection[str], expectation: Expectation, hint: str) -> list[str]:
     """For one that is not."""
-    digests = expectation.expected.digests
-    lines = [f"not verified: {image} has not the launch digest that {expectation.told} names"]
-    lines += [f"  expected: {one}" for one in digests]
+    lines = [f"not verified: {image} does not have the launch digest in {expectation.told}"]
+    lines += [f"  expected: {one}" for one in wanted]
     lines += [f"  built:    {digest}"]
     return [*lines, *([f"  {hint}"] if hint else [])]
+
+
+def not_compared_text(image: str, expectation: Expectation) -> str:
+    """For one of several that were built."""
+    return f"not compared: {image}: {expectation.told} has no launch digest of it"

@@ -1,0 +1,422 @@
+"""A launch digest in every form in which people have one. This is the only module that knows the forms: each is an entry of a table here.
+
+What is nearly a digest is refused with what it is instead, since it was meant as one.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from base64 import b64decode
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from coconut_tasks.dataclass import dataclass
+from coconut_tasks.wording import printable, shown
+
+# What only some forms need is imported by them: a command line asks what a word looks like before anything else is known.
+
+FORMS = (
+    "a launch digest in hex or base64, or a file that has one: what igvmmeasure or coconut-measure printed, an .igvm file, "
+    "a file that a build wrote beside it, or an SEV-SNP attestation report"
+)
+"""What has a launch digest, for messages; ``docs/commands.md`` names all forms."""
+REPORT_SIZE = 0x4A0
+"""Bytes of an attestation report (SEV-SNP firmware ABI, structure ATTESTATION_REPORT)."""
+DIGITS = 96
+"""Hex digits of a launch digest, which is a SHA-384."""
+_BYTES = DIGITS // 2
+_CHARACTERS = DIGITS * 4 // 6
+"""Of base64; 48 bytes need no padding."""
+_MEASUREMENT = 0x90
+"""Where a report has its launch digest."""
+_VERSIONS = range(1, 256)
+"""What a report begins with, as 4 bytes: 5 is the latest that is known. It tells a report from any other 1184 bytes."""
+_CORIM = b"\xd9\x01\xf5"
+"""CBOR tag 501."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchDigest:
+    """One that is named somewhere."""
+
+    digest: str
+    """Lower-case hex."""
+    image: str = ""
+    """The IGVM file that it is of, as a path; empty where nobody says."""
+    native_zero: str = ""
+    """The digest of the same image with its pages without data measured as zero pages; empty where only one digest is known."""
+
+
+class NotADigest(Exception):
+    """It is no launch digest, or has none. The message says what it is, without a name: ``95 hex digits, 96 wanted``; empty: anything."""
+
+
+def digests_in(data: bytes | bytearray) -> tuple[LaunchDigest, ...]:
+    """The launch digests that a file's content names, each once; at least one. Either all of them say which image they are of, or none.
+
+    Raises:
+        NotADigest: there is none, or something is wrong with one of them.
+    """
+    for form in _BINARY:
+        if (found := form(data)) is not None:
+            return _each_once(found)
+    text = _text(data)
+    if text is None:
+        raise NotADigest(_raw_miss(len(data)))
+    return digests_in_text(text)
+
+
+def digests_in_text(text: str) -> tuple[LaunchDigest, ...]:
+    """The same of a text.
+
+    Raises:
+        NotADigest: as ``digests_in``.
+    """
+    lines = text.removeprefix("\ufeff").splitlines()
+    # The numbers of the other lines stay.
+    text = "\n".join("" if line.lstrip().startswith("#") else line for line in lines)
+    for form in _TEXT:
+        if (found := form(text)) is not None:
+            return _each_once(found)
+    raise NotADigest("it is empty")
+
+
+def digest_in(word: str) -> str | None:
+    """The digest that a word is, in lower-case hex; None if it is none."""
+    for spelling in _SPELLINGS:
+        if found := spelling.fullmatch(word):
+            digits = found["digits"]
+            if len(digits) == DIGITS:
+                return digits.lower()
+            # 64 hex digits are a SHA-256, and 64 small letters a name; the chance that a digest looks so is 1 in 10^14.
+            if not _HEX.fullmatch(digits) and digits.lower() != digits != digits.upper():
+                return b64decode(digits.translate(_URL_SAFE), validate=True).hex()
+    return None
+
+
+def looks_like_digest(word: str) -> bool:
+    """Whether a word is a launch digest, or was meant as one: no name of a task or a command looks so."""
+    return digest_in(word) is not None or near_miss(word) != ""
+
+
+def near_miss(word: str) -> str:
+    """What a word is that is nearly a launch digest: ``95 hex digits, 96 wanted``; empty where it does not look like one."""
+    if digest_in(word) is not None:
+        return ""
+    if found := _OTHER_HASH.match(word):
+        return f"a SHA-{found[1]}; a launch digest is a SHA-384"
+    prefix = _PREFIX.match(word)
+    rest = word[prefix.end() :] if prefix else word
+    if _HEX.fullmatch(rest) and (prefix or len(rest) >= 32):
+        what = f", the length of {_LENGTHS[len(rest)]}" if len(rest) in _LENGTHS else ""
+        return f"{len(rest)} hex digits{what}, {DIGITS} wanted"
+    if _CUT.fullmatch(rest):
+        return "a digest that was cut short for display"
+    if abs(len(rest) - DIGITS) <= 4:
+        strange = [(at, char) for at, char in enumerate(rest, 1) if not _HEX.fullmatch(char)]
+        if len(strange) <= DIGITS // 8:
+            at, char = strange[0]
+            return f"{shown(char)} at position {at} is not a hex digit"
+    letters = rest.rstrip("=")
+    if _LETTERS.fullmatch(letters) and (prefix or (abs(len(letters) - _CHARACTERS) <= 4 and _is_mixed(letters))):
+        return f"{len(letters)} characters of base64, {_CHARACTERS} wanted"
+    return ""
+
+
+# One word
+
+_HASH = r"(?i:sha-?384)[:=-]"
+_SPELLINGS = tuple(
+    re.compile(spelling, re.ASCII)
+    for spelling in (
+        rf"(?:0[xX]|{_HASH})?(?P<digits>[0-9a-fA-F]{{{DIGITS}}})",
+        # Of HTML (subresource integrity) sha384-BASE64, and the alphabet that is safe in URLs.
+        rf"(?:{_HASH})?(?P<digits>[0-9a-zA-Z+/]{{{_CHARACTERS}}}|[0-9a-zA-Z_-]{{{_CHARACTERS}}})",
+    )
+)
+_URL_SAFE = str.maketrans("-_", "+/")
+_HEX = re.compile("[0-9a-fA-F]+")
+_LETTERS = re.compile(r"[0-9a-zA-Z+/_-]+")
+_PREFIX = re.compile(rf"0[xX]|{_HASH}")
+_OTHER_HASH = re.compile(r"(?i:sha-?)(1|224|256|512)[:=-][0-9a-zA-Z+/]{20}")
+_CUT = re.compile(r"[0-9a-fA-F]{8,}(…|\.\.\.)")
+_LENGTHS = {32: "an MD5", 40: "a SHA-1", 64: "a SHA-256", 128: "a SHA-512"}
+
+
+def _is_mixed(word: str) -> bool:
+    return all(any(test(char) for char in word) for test in (str.isupper, str.islower, str.isdigit))
+
+
+def _checked(word: Any, where: str = "") -> str:
+    """The digest that a word is."""
+    if digest := digest_in(word):
+        return digest
+    raise NotADigest(where + (near_miss(word) or f"{shown(word)} is not a launch digest"))
+
+
+# What is no text
+
+
+def _of_image(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
+    """An IGVM file. How its pages without data are measured is in no file; but an ID block has the digest that the firmware checks."""
+    from coconut_tasks.igvm import MAGIC
+    from coconut_tasks.igvm.error import IgvmError
+    from coconut_tasks.igvm.snp import MeasureOptions, measure
+
+    if data[: len(MAGIC)] != MAGIC:
+        return None
+    try:
+        plain, native = (
+            measure(data, MeasureOptions(native_zero=native, check_id_block=False, tolerant=True))
+            for native in (False, True)
+        )
+    except IgvmError as error:
+        raise NotADigest(f"an IGVM file without a launch digest: {error}") from error
+    if plain.id_block is None:
+        return [LaunchDigest(plain.digest.hex(), native_zero=native.digest.hex())]
+    if plain.id_block not in (plain.digest, native.digest):
+        raise NotADigest(
+            f"an IGVM file whose ID block names launch digest {plain.id_block.hex()}, and its pages give {plain.digest.hex()}"
+        )
+    return [LaunchDigest(plain.id_block.hex())]
+
+
+def _of_corim(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
+    """A ``.corim``."""
+    from coconut_tasks.evidence.reference_values import digests_of_corim
+
+    if not data.startswith(_CORIM):
+        return None
+    found = [LaunchDigest(digest.hex()) for digest in digests_of_corim(bytes(data)) if len(digest) == _BYTES]
+    if not found:
+        raise NotADigest("a CoRIM without a launch digest for AMD SEV-SNP")
+    return found
+
+
+def _of_report(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
+    """An attestation report, as the guest gets it."""
+    if len(data) != REPORT_SIZE or int.from_bytes(data[:4], "little") not in _VERSIONS:
+        return None
+    return [LaunchDigest(data[_MEASUREMENT : _MEASUREMENT + _BYTES].hex())]
+
+
+def _of_raw(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
+    """The bytes themselves."""
+    return [LaunchDigest(data.hex())] if len(data) == _BYTES and _text(data) is None else None
+
+
+_BINARY: tuple[Callable[[bytes | bytearray], Iterable[LaunchDigest] | None], ...] = (
+    _of_image,
+    _of_corim,
+    _of_report,
+    _of_raw,
+)
+"""In this order: what is known by its first bytes, then what is known by its size."""
+
+
+def _raw_miss(size: int) -> str:
+    """What raw bytes are that are no form."""
+    if size <= 2 * _BYTES:
+        return f"{size} raw bytes, {_BYTES} wanted"
+    if abs(size - REPORT_SIZE) <= 2 * _BYTES:
+        return f"{size} raw bytes; an attestation report has {REPORT_SIZE}, and begins with its version"
+    return ""
+
+
+def _text(data: bytes | bytearray) -> str | None:
+    """Printable text; None if it is none. Some shells write UTF-16."""
+    try:
+        text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+    return None if _CONTROL.search(text) else text
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+
+
+# Text
+
+
+def _of_json_text(text: str) -> Iterable[LaunchDigest] | None:
+    if not text.lstrip().startswith(("{", "[", '"')):
+        return None
+    try:
+        return list(_of_json(json.loads(text)))
+    except RecursionError:
+        raise NotADigest("JSON with too many levels inside each other") from None
+    except ValueError as error:
+        raise NotADigest(f"it begins like JSON, but is none: {error}") from error
+
+
+def _of_json(found: Any) -> Iterator[LaunchDigest]:
+    if isinstance(found, str):  # what jq prints of one
+        yield LaunchDigest(_checked(found))
+        return
+    if isinstance(found, list) and found:
+        for one in found:
+            yield from _of_json(one)
+        return
+    for what, name, read in _DOCUMENTS:
+        if isinstance(found, dict) and name in found:
+            try:
+                digests = list(read(found))
+            except (AttributeError, KeyError, TypeError):
+                digests = []
+            if not digests:
+                raise NotADigest(f"{what} without a launch digest")
+            yield from digests
+            return
+    raise NotADigest("JSON without a launch digest")
+
+
+def _of_statement(found: Any) -> Iterator[LaunchDigest]:
+    from coconut_tasks.evidence.statement import LAUNCH_DIGEST
+
+    for subject in found["subject"]:
+        if LAUNCH_DIGEST in subject["digest"]:
+            yield LaunchDigest(_checked(subject["digest"][LAUNCH_DIGEST]), subject["name"])
+
+
+def _of_reference_values(found: Any) -> Iterator[LaunchDigest]:
+    values = found[_REFERENCE_VALUE]
+    return (LaunchDigest(_checked(value)) for value in ([values] if isinstance(values, str) else values))
+
+
+def _of_inspect(found: Any) -> Iterator[LaunchDigest]:
+    for file in found["files"]:
+        launch = file["launch_digest"] or {}
+        if "digest" in launch:
+            native = _checked(launch["native_zero_digest"])
+            yield LaunchDigest(_checked(launch["digest"]), _named(file["file"]), native)
+
+
+def _of_measurement(found: Any) -> Iterator[LaunchDigest]:
+    image = found["igvm"]["file"] if "igvm" in found else ""
+    yield LaunchDigest(_checked(found["digest"]), _named(image))
+
+
+_REFERENCE_VALUE = "snp_launch_measurement"
+_DOCUMENTS: tuple[tuple[str, str, Callable[[Any], Iterator[LaunchDigest]]], ...] = (
+    ("a provenance statement", "subject", _of_statement),
+    ("a file of reference values", _REFERENCE_VALUE, _of_reference_values),
+    ("the output of 'doit inspect --json'", "files", _of_inspect),
+    ("a launch measurement", "digest", _of_measurement),  # .launch-digest.json, coconut-measure --json
+)
+"""JSON: what it is called, a member that tells it, and what reads it."""
+
+
+def _of_output(text: str) -> Iterable[LaunchDigest] | None:
+    """What tools print for people, with other lines between. A line names the image, the digest, or both."""
+    found: list[LaunchDigest] = []
+    image = ""
+    for line in map(str.strip, text.splitlines()):
+        match = next((match for form in _LINES if (match := form.fullmatch(line))), None)
+        if match is None:
+            continue
+        groups = match.groupdict()
+        image = groups.get("image", image)
+        if (digest := groups.get("digest")) is not None:
+            where = f"line '{printable(line.partition(digest)[0].strip() if digest else line)}': "
+            found.append(LaunchDigest(_checked(digest, where), _named(image)))
+            image = ""
+        elif "native" in groups and found:
+            found[-1] = replace(found[-1], native_zero=_checked(groups["native"], "with native zero pages: "))
+    return found or None
+
+
+_LINES = tuple(
+    re.compile(line)
+    for line in (
+        # igvmmeasure, and so 'doit log measure:…'
+        r"igvmmeasure '(?P<image>.*)'",
+        r"Launch Digest:\s*(?P<digest>.*)",
+        # doit inspect
+        r"(?P<image>.+?): IGVM version \d.*",
+        r"SEV-SNP launch digest:\s*(?P<digest>.*)",
+        r"with native zero pages:\s*(?P<native>.*)",
+        # coconut-measure, doit diff, the end of a run
+        r"(?P<image>.+?):\s+(?:SEV-SNP |\S+ \S+, )?launch digest (?P<digest>\S+)",
+    )
+)
+
+
+def _of_report_text(text: str) -> Iterable[LaunchDigest] | None:
+    """What snpguest and its like print of an attestation report."""
+    if not (labels := _LABEL.findall(text)):
+        return None
+    found = [LaunchDigest(_joined(digits).lower()) for digits in _LABELLED.findall(text)]
+    if len(found) != len(labels):
+        raise NotADigest(f"'Measurement:' without {DIGITS} hex digits after it")
+    return found
+
+
+_LABEL = re.compile(r"^\W*Measurement:", re.MULTILINE | re.IGNORECASE)
+# The next label may begin with a letter that is a hex digit.
+_LABELLED = re.compile(
+    rf"{_LABEL.pattern}\s*(?:0x)?((?:[0-9a-f][\s:]*){{{DIGITS - 1}}}[0-9a-f])\b", _LABEL.flags
+)  # fmt: skip
+
+
+def _of_spread_hex(text: str) -> Iterable[LaunchDigest] | None:
+    """Hex with colons or blanks, or over several lines: xxd -p, od, openssl."""
+    digits = _joined(text)
+    words = text.split()
+    if words == [digits] or not _HEX.fullmatch(digits) or any(map(digest_in, words)):
+        return None
+    return [LaunchDigest(_checked(digits))]
+
+
+def _joined(text: str) -> str:
+    return re.sub(r"[\s:]", "", text)
+
+
+def _of_list(text: str) -> Iterable[LaunchDigest] | None:
+    """A digest on each line, or several; after one, or before it as ``sha384sum --tag`` has it, the name of its image."""
+    lines = [(number, re.sub(r"\s#.*", "", line).strip()) for number, line in enumerate(text.splitlines(), 1)]
+    lines = [(number, line) for number, line in lines if line]
+    found: list[LaunchDigest] = []
+    for number, line in lines:
+        where = f"line {number}: " if len(lines) > 1 else ""
+        if tagged := _TAGGED.fullmatch(line):
+            found.append(LaunchDigest(_checked(tagged["digest"], where), _named(tagged["image"])))
+            continue
+        first, *others = line.split(maxsplit=1)
+        if others and all(map(digest_in, line.split())):
+            found += (LaunchDigest(_checked(word)) for word in line.split())
+        elif looks_like_digest(first):
+            found.append(LaunchDigest(_checked(first, where), _named("".join(others).removeprefix("*"))))
+        else:
+            raise NotADigest(where and f"{where}{shown(line)} is not a launch digest")
+    return found or None
+
+
+_TAGGED = re.compile(r"SHA(?:2-|-)?384 ?\((?P<image>.*)\) ?= ?(?P<digest>\S+)")
+_TEXT: tuple[Callable[[str], Iterable[LaunchDigest] | None], ...] = (
+    _of_json_text,
+    _of_output,
+    _of_report_text,
+    _of_spread_hex,
+    _of_list,
+)
+"""In this order: what says what it is before what is known by its look alone."""
+
+
+def _named(image: str) -> str:
+    """The name of an image; none for what has none, for example a pipe."""
+    if not isinstance(image, str):
+        raise TypeError(image)
+    return posixpath.normpath(image) if image and not _PIPE.fullmatch(image) else ""
+
+
+_PIPE = re.compile(r"-|/dev/stdin|/dev/fd/\d+|/proc/\w+/fd/\d+")
+
+
+def _each_once(found: Iterable[LaunchDigest]) -> tuple[LaunchDigest, ...]:
+    digests = tuple(dict.fromkeys(found))
+    if len({not one.image for one in digests}) > 1:
+        raise NotADigest("only some of its launch digests have the name of an image")
+    return digests
