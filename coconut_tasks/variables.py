@@ -82,7 +82,7 @@ TABLE = (
     Variable("ASK_CARGO", "every cargo item asks cargo, whatever is known of its inputs", True, ("--ask-cargo",)),
     Variable(
         "EXPECT",
-        "the launch digest that is expected, or a file that names one",
+        "the launch digest that is expected, or a file that has one",
         flags=("--expect",),
         metavar="DIGEST",
     ),

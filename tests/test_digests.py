@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import random
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +194,18 @@ def test_the_id_block_says_how_an_image_is_measured() -> None:
         digests_in(igvm(*PAGES, id_block(1, SNP, RAW)))
 
 
+def test_files_that_are_broken_at_random_have_a_digest_or_are_refused() -> None:
+    chance = random.Random(7)
+    for content, _ in FILES.values():
+        for _ in range(100):
+            data = bytearray(encoded(content))
+            for _ in range(chance.randrange(1, 4)):
+                at = chance.randrange(len(data))
+                data[at : at + chance.randrange(3)] = chance.randbytes(chance.randrange(3))
+            with suppress(NotADigest):
+                assert all(re.fullmatch("[0-9a-f]{96}", one.digest) for one in digests_in(data))
+
+
 # What is nearly one
 
 
@@ -235,6 +250,8 @@ MISSES: dict[str, tuple[bytes | str, str]] = {
     "a statement about nothing": ('{"subject": [], "predicate": {}}', "a provenance statement without"),
     "inspect of an image without SEV-SNP": ('{"format": 1, "files": [{"file": "a", "launch_digest": null}]}', "doit inspect --json"),
     "a report without it": ("Measurement:\n00 11\n\nHost Data:\n", "'Measurement:' without 96 hex digits"),
+    "a report with more": (f"Measurement: {RAW.hex(' ')} 00\n", "'Measurement:' without 96 hex digits"),
+    "a text without an end": ("yes\n" * (2 << 20), "4 MiB"),
     "a CoRIM of something else": (cbor2.dumps(cbor2.CBORTag(501, {0: "x", 1: []})), "a CoRIM without"),
     "a broken CoRIM": (corim(RAW, None)[:-9], "a CoRIM without"),
     "an image without SEV-SNP": (igvm(platform(TDX, 3), page(0, mask=TDX)), "an IGVM file without…SEV-SNP"),

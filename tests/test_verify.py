@@ -146,6 +146,8 @@ def test_a_build_is_compared_in_every_form_that_digests_come_in(site: Site) -> N
         assert outcome.status == 0, outcome.text
         (line,) = [line for line in outcome.out.splitlines() if line.startswith("verified: ")]
         assert has(line, f" bin/q.igvm … {word if word in files else 'EXPECT'}: {digest}")
+    outcome = verify(site, recipe, f"EXPECT={DIGEST}\n{digest}\n")
+    assert outcome.status == 0 and has(outcome.out, f"verified: bin/q.igvm … 2 … EXPECT: {digest}")
     outcome = verify(site, recipe, f"EXPECT={DIGEST}")
     assert outcome.status == 1
     assert has(outcome.out, f"not verified: bin/q.igvm … EXPECT\n  expected: {DIGEST}\n  built:    {digest}\n")
@@ -306,7 +308,7 @@ def test_a_digest_or_a_file_that_stands_where_tasks_do_is_told_with_the_word_tha
     for words, id, said in (
         ([DIGEST], "digest-as-task", f"EXPECT={DIGEST}"),
         ([f"sha384:{DIGEST}"], "digest-as-task", f"EXPECT=sha384:{DIGEST}"),
-        ([DIGEST[1:]], "digest-as-task", f"EXPECT={DIGEST[1:]} …95 hex digits"),
+        ([DIGEST[1:]], "digest-as-task", f"EXPECT={DIGEST[1:]}…95 hex digits"),
         (["good.hex"], "nothing-expected", "EXPECT=good.hex"),
         (["-"], "nothing-expected", "EXPECT=-"),
     ):

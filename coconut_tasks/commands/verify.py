@@ -67,11 +67,9 @@ class VerifyCommand(RunCommand):
         _no_digest_among(self.words)
         value, absolute = session.options.expect, session.options.absolute
         if value is None:
-            file = next((word for word in self.words if word == "-" or os.path.isfile(absolute(word))), None)
-            raise UsageError(
-                "nothing-expected",
-                f"EXPECT: '{VERIFY}' needs the launch digest that is expected: EXPECT={file or 'DIGEST or EXPECT=FILE'}",
-            )
+            file = next((word for word in self.words if word == "-" or os.path.isfile(absolute(word))), "")
+            meant = f" (did you mean 'EXPECT={file}'?)" if file else ""
+            raise UsageError("nothing-expected", f"EXPECT: missing{meant}; expected EXPECT=DIGEST or EXPECT=FILE")
         # After the sample is copied, the program starts again: what can be read only once is left to that start.
         if not (session.source.copy_to and (value == "-" or _is_pipe(absolute(value)))):
             self.expectation = read_expectation(value, absolute)
@@ -104,7 +102,7 @@ class VerifyCommand(RunCommand):
             if wanted is None:
                 lines.append(not_compared_text(shown, expectation))
             elif digest in wanted:
-                lines.append(verified_text(shown, digest, expectation))
+                lines.append(verified_text(shown, digest, wanted, expectation))
             else:
                 status = EXIT_FAILED
                 data = Path(node.workspace.path(action.igvm)).read_bytes()
@@ -118,13 +116,15 @@ class VerifyCommand(RunCommand):
 def _no_digest_among(words: Sequence[str]) -> None:
     """Raises UsageError for a digest that stands where tasks do."""
     from coconut_tasks.evidence.digests import looks_like_digest, near_miss
+    from coconut_tasks.wording import printable
 
     for word in words:
         if looks_like_digest(word):
             wrong = near_miss(word)
             raise UsageError(
                 "digest-as-task",
-                f"verify: a launch digest is not a task: EXPECT={word}" + (f" (but it has {wrong})" if wrong else ""),
+                f"verify: expected a task, not a launch digest; use EXPECT={printable(word)}"
+                + (f", but this is none: {wrong}" if wrong else ""),
             )
 
 

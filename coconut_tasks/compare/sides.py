@@ -61,13 +61,13 @@ def of_digests(name: str, data: bytes | bytearray) -> Side:
 
 def _json(name: str, data: bytes | bytearray) -> Any:
     if len(data) > MOST_JSON:
-        raise UsageError("too-large", f"{name}: more than {MOST_JSON >> 20} MiB of JSON")
+        raise UsageError("too-large", f"{name}: JSON of more than {MOST_JSON >> 20} MiB")
     try:
         value = json.loads(data.decode())
     except RecursionError:
         raise _too_deep(name) from None
     except ValueError as error:
-        raise UsageError("damaged-record", f"{name}: no JSON in UTF-8: {error}") from error
+        raise UsageError("damaged-record", f"{name}: not JSON in UTF-8: {error}") from error
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [
@@ -82,4 +82,4 @@ def _json(name: str, data: bytes | bytearray) -> Any:
 
 
 def _too_deep(name: str) -> UsageError:
-    return UsageError("too-deep", f"{name}: more than {MAX_DEPTH} levels inside each other: fewer levels")
+    return UsageError("too-deep", f"{name}: nested more than {MAX_DEPTH} levels deep")

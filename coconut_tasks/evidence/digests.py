@@ -34,6 +34,8 @@ _MEASUREMENT = 0x90
 """Where a report has its launch digest."""
 _VERSIONS = range(1, 256)
 """What a report begins with, as 4 bytes: 5 is the latest that is known. It tells a report from any other 1184 bytes."""
+_MOST_TEXT = 4 << 20
+"""Characters of a text that is not JSON: igvmmeasure prints a few hundred KiB if it tells each page."""
 _CORIM = b"\xd9\x01\xf5"
 """CBOR tag 501."""
 
@@ -75,6 +77,8 @@ def digests_in_text(text: str) -> tuple[LaunchDigest, ...]:
     Raises:
         NotADigest: as ``digests_in``.
     """
+    if len(text) > _MOST_TEXT and not text.startswith(("{", "[")):
+        raise NotADigest(f"more than {_MOST_TEXT >> 20} MiB of text")
     lines = text.removeprefix("\ufeff").splitlines()
     # The numbers of the other lines stay.
     text = "\n".join("" if line.lstrip().startswith("#") else line for line in lines)
@@ -354,10 +358,10 @@ def _of_report_text(text: str) -> Iterable[LaunchDigest] | None:
     return found
 
 
-_LABEL = re.compile(r"^\W*Measurement:", re.MULTILINE | re.IGNORECASE)
+_LABEL = re.compile(r"^[^\w\n]*Measurement:", re.MULTILINE | re.IGNORECASE)
 # The next label may begin with a letter that is a hex digit.
 _LABELLED = re.compile(
-    rf"{_LABEL.pattern}\s*(?:0x)?((?:[0-9a-f][\s:]*){{{DIGITS - 1}}}[0-9a-f])\b", _LABEL.flags
+    rf"{_LABEL.pattern}\s*(?:0x)?((?:[0-9a-f][\s:]*){{{DIGITS - 1}}}[0-9a-f])\b(?![\s:]*[0-9a-f]+\b)", _LABEL.flags
 )  # fmt: skip
 
 

@@ -24,9 +24,10 @@ def other_settings(data: bytes, native_zero: bool, wanted: Collection[str]) -> s
     return f"the same file has the expected digest {how}: it depends on how the loader adds pages without data"
 
 
-def verified_text(image: str, digest: str, expectation: Expectation) -> str:
+def verified_text(image: str, digest: str, wanted: Collection[str], expectation: Expectation) -> str:
     """For a build that is as expected."""
-    return f"verified: {image} has the launch digest in {expectation.told}: {digest}"
+    which = f"one of the {len(wanted)} launch digests" if len(wanted) > 1 else "the launch digest"
+    return f"verified: {image} has {which} in {expectation.told}: {digest}"
 
 
 def mismatch_text(image: str, digest: str, wanted: Collection[str], expectation: Expectation, hint: str) -> list[str]:
