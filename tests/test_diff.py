@@ -847,6 +847,7 @@ def test_a_digest_alone_is_that_of_an_image_in_either_way_to_measure_it() -> Non
         assert found.same and found.new.digest == native
         assert len(found.new.doubts) == 1 and "measure_native_zeroes" in found.new.doubts[0]
         assert diff(digest_of(NATIVE).encode(), image).new.doubts == ()
+    assert diff(digest_of(DATA).encode(), DATA).new.doubts == ()  # without such pages, there is only one way
     # A build that says how it measured is not measured in another way.
     assert not diff(native.encode(), statement(NATIVE)).same
     assert diff(text_of_inspect, statement(NATIVE, native=True)).same

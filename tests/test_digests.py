@@ -217,6 +217,7 @@ MISSES: dict[str, tuple[bytes | str, str]] = {
     "igvmmeasure that did not end": ("igvmmeasure 'q.igvm'\nLaunch Digest: ", "Launch Digest:"),
     "igvmmeasure for SEV": (f"igvmmeasure 'q.igvm'\nLaunch Digest: {SHA256.upper()}\n", "64 hex digits…a SHA-256…96 wanted"),
     "a SHA-256": (SHA256, "64 hex digits…a SHA-256…96 wanted"),
+    "a SHA-256 in both cases": (SHA256[:32] + SHA256[32:].upper(), "64 hex digits…a SHA-256"),
     "sha256sum": (f"{SHA256}  q.igvm", "64 hex digits…a SHA-256"),
     "sha256:": (f"sha256:{SHA256}", "a SHA-256…a SHA-384"),
     "a SHA-512": (SHA256 * 2, "128 hex digits…a SHA-512"),

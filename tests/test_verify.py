@@ -152,6 +152,9 @@ def test_a_build_is_compared_in_every_form_that_digests_come_in(site: Site) -> N
     assert outcome.status == 1
     assert has(outcome.out, f"not verified: bin/q.igvm … EXPECT\n  expected: {DIGEST}\n  built:    {digest}\n")
     assert "what changed" not in outcome.out
+    (site.folder / "other.hex").write_text(DIGEST)
+    outcome = verify(site, recipe, "EXPECT=other.hex")
+    assert outcome.status == 1 and "what changed" not in outcome.out
     # What sha384sum says of the file is no launch digest.
     outcome = verify(site, recipe, f"EXPECT={sha384((site.bin / 'q.igvm').read_bytes()).hexdigest()}")
     assert outcome.status == 1 and has(outcome.out, "SHA-384 …igvmmeasure")
