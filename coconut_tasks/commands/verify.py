@@ -27,6 +27,7 @@ class VerifyCommand(RunCommand):
     """``verify``: status 0 if each image has a launch digest that is expected, 1 if one has not, or a step failed."""
 
     name = VERIFY
+    expects = True
     doc_purpose = "build, and compare the launch digest with the one that is expected"
     doc_usage = "[TASK ...] EXPECT=value [VARIABLE=value ...]"
     doc_description = """

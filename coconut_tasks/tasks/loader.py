@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -89,7 +88,7 @@ class OwnLoader(ModuleTaskLoader):  # type: ignore[misc]  # doit has no types
                 self._recipes.append(word)
             elif equals and name in VARIABLES:
                 self._pairs.append((name, value))
-            elif expects and _is_digest(word):
+            elif expects and (word == "-" or _is_digest(word)):
                 self._pairs.append(("EXPECT", word))
             elif ":" in word or word in STAGES:
                 steps.append(word)
@@ -116,7 +115,9 @@ class OwnLoader(ModuleTaskLoader):  # type: ignore[misc]  # doit has no types
 
 
 def _is_digest(word: str) -> bool:
-    return re.fullmatch("(0x|sha384:)?[0-9a-fA-F]{96}", word) is not None
+    from coconut_tasks.evidence.digests import looks_like_digest
+
+    return looks_like_digest(word)
 
 
 def _flag(one: Variable, names: Sequence[str]) -> dict[str, Any]:
