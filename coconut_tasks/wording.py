@@ -31,6 +31,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:56]}…'" if isinstance(value, str) else f"{text[:57]}…"
 
 
+def short_digest(digest: str) -> str:
+    """Enough of a digest in hex to tell it from another one: its first 16 digits."""
+    return f"{digest[:16]}…"
+
+
 def printable(text: str) -> str:
     """Text without control characters, which could move a terminal's cursor: they become escapes, as ``\\n``."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

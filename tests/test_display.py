@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 
 import forks
 import pytest
-from conftest import Site, environment
+from conftest import QEMU, Site, environment, has
 
 from coconut_tasks.layout import VERSION_FILE
 from coconut_tasks.terminal import Terminal, plain, terminal_of
@@ -175,6 +175,17 @@ def test_nothing_to_do_is_two_lines_on_a_terminal_too(site: Site) -> None:
     assert sent.startswith(f"up to date: all 8 steps; source: {site.tree} (SVSM)")
     assert sent.splitlines()[0].endswith(f"; {recipe}")
     assert site.build("run", "--quiet", recipe).text.strip() == ""
+
+
+def test_several_images_are_one_line_with_the_start_of_each_digest(site: Site) -> None:
+    targets = {name: {"output": f"{name}.igvm", "platforms": ["snp"]} for name in ("qemu", "vanadium")}
+    recipe = site.recipe({**QEMU, "igvm": targets})
+    site.build(recipe)
+    starts = [(site.bin / f"{name}.igvm.launch-digest.hex").read_text()[:16] for name in targets]
+    last = site.build(recipe).out.splitlines()[-1]
+    assert last == f"launch digests: bin/qemu.igvm {starts[0]}…, bin/vanadium.igvm {starts[1]}…"
+    last = site.build("igvm", recipe).out.splitlines()[-1]
+    assert has(last, ": bin/qemu.igvm … run, bin/vanadium.igvm … run") and last.endswith(" run")
 
 
 def test_a_run_that_was_ended_does_not_say_that_all_is_up_to_date(site: Site) -> None:

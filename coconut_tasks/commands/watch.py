@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Iterator, Mapping, Sequence, Set
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from coconut_tasks.records.store import recorded_inputs
 from coconut_tasks.tasks.interrupt import Terminated, listen
 from coconut_tasks.tasks.standing import from_here, stand
 from coconut_tasks.tasks.task_command import ReportCommand
+from coconut_tasks.wording import short_digest
 from coconut_tasks.workspace.workspace import Workspace
 
 _QUIET_MS = 100
@@ -36,13 +37,14 @@ class WatchCommand(ReportCommand):
 
     name = "watch"
     builds = True
-    doc_purpose = "build, and build again on each change of an input, until Ctrl-C"
+    doc_purpose = "build, and build again whenever an input changes, until Ctrl-C"
     examples = ("doit watch", "doit watch RECIPE=config/qemu.json RELEASE=1", "doit watch kernel:svsm  # just that")
 
     def _execute(self) -> int:
         nodes = self.nodes
         workspace = nodes[0].workspace
         digests = _digests(workspace.bin)
+        last_run, recorded = _last_run(workspace.state), recorded_inputs(workspace.state / RECORDS)
         rewritten = _Rewritten()
         # What a build writes into the tree is no news, as far as that is known.
         made = {workspace.path(path) for node in nodes for path in node.step.makes}
@@ -52,11 +54,11 @@ class WatchCommand(ReportCommand):
             # Watched first, then built: a change during the build is seen, and built after it. A build of its own for each time, as
             # if it had been typed: what it looks up is of that moment, and what is wrong with a recipe ends it, not the watch.
             of_git = _of_git(workspace)
-            folders = sorted(_folders(nodes) | of_git)
+            folders = sorted(_folders(nodes, recorded) | of_git)
             with closing(_changes(folders, workspace.bin, made)) as changes:
                 next(changes)
                 if not told:
-                    self._say(f"watching {len(folders)} folders of {workspace.tree}; Ctrl-C ends it")
+                    self._say(f"watching {len(folders)} folders in {workspace.tree}; press Ctrl-C to stop")
                     told = True
                 before, commit = _last_run(workspace.state), _commit(workspace)
                 status = _build()
@@ -64,11 +66,14 @@ class WatchCommand(ReportCommand):
                     return status  # it was ended, and said so
                 for name, digest in _digests(workspace.bin).items():
                     if digests.get(name) not in (None, digest):
-                        self._say(f"{name}: the launch digest changed: {digests[name]} → {digest}")
+                        self._say(f"{name}: launch digest {short_digest(digests[name])} → {short_digest(digest)}")
                     digests[name] = digest
-                known = recorded_inputs(workspace.state / RECORDS) if status == 0 else {}
-                idle = "nothing to build; " if _last_run(workspace.state) == before else ""
-                self._say(f"{'it failed; ' if status else idle}waiting for changes")
+                after = _last_run(workspace.state)
+                if after != last_run:  # all records are read, which takes as long as a build with little to do
+                    last_run, recorded = after, recorded_inputs(workspace.state / RECORDS)
+                idle = "nothing to build; " if after == before else ""
+                self._say(f"{'build failed; ' if status else idle}waiting for changes")
+                known = recorded if status == 0 else {}
                 while True:
                     found = _burst(changes)
                     # git writes its files whenever it looks: what counts is what it says. A new folder of tags is to be watched, too.
@@ -114,9 +119,7 @@ def _changes(folders: Sequence[str], bin: str, made: Set[str]) -> Generator[set[
         ):
             yield {path for _, path in found}
     except OSError as error:
-        raise UsageError(
-            "cannot-watch", f"watch: the operating system cannot watch {len(folders)} folders: {error}"
-        ) from error
+        raise UsageError("cannot-watch", f"watch: cannot watch {len(folders)} folders: {error}") from error
 
 
 def _burst(changes: Iterator[set[str]]) -> set[str]:
@@ -129,15 +132,15 @@ def _burst(changes: Iterator[set[str]]) -> set[str]:
     return found
 
 
-def _folders(nodes: Sequence[Any]) -> set[str]:
-    """Every folder in which something could change that a build reads; what is an input is then for the build to decide."""
+def _folders(nodes: Sequence[Any], recorded: Iterable[str]) -> set[str]:
+    """Every folder in which something could change that a build reads; what is an input is then for the build to decide. ``recorded`` are
+    the files that records name as inputs."""
     workspace = nodes[0].workspace
     found = {workspace.tree, os.getcwd(), *_below(workspace.tree, workspace.bin)}
     home = stand()
     recipes = [os.path.join(base, name) for name in workspace.recipes for base in (home, workspace.tree)]
     read = {workspace.path(path) for node in nodes for path in node.step.inputs}
-    read |= recorded_inputs(workspace.state / RECORDS).keys()
-    found |= {os.path.dirname(os.path.normpath(path)) for path in (*recipes, *read)}
+    found |= {os.path.dirname(os.path.normpath(path)) for path in (*recipes, *read, *recorded)}
     return {
         folder
         for folder in found

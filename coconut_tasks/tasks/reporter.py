@@ -220,7 +220,13 @@ def _in_one_line(lines: list[str]) -> str:
     """Nothing to do is two lines, however many files there are: the digests in full are in the files."""
     if len(lines) < 2:
         return "".join(lines)
-    short = (f"{name} {rest.rpartition(' ')[2][:16]}…" for name, _, rest in (line.partition(": ") for line in lines))
+    from coconut_tasks.wording import short_digest
+
+    short = []
+    for line in lines:
+        name, _, rest = line.rstrip().partition(": ")
+        _, measured, digest = rest.partition("launch digest ")
+        short.append(f"{name} {short_digest(digest) if measured else rest.partition(', ')[2]}")
     return f"launch digests: {', '.join(short)}\n"
 
 
