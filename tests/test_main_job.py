@@ -536,12 +536,53 @@ def test_info_of_a_stale_task_says_why_and_is_no_failure(site: Site) -> None:
     assert f"status     : run\n{told}" in stage
 
 
-def test_what_clean_would_remove_is_told_in_words(site: Site) -> None:
+def test_clean_names_what_it_removes_and_nothing_else(site: Site) -> None:
+    recipe = site.recipe(FULL)
+    (site.tree / "fw.bin").write_bytes(b"x" * 4096)
+    site.build(recipe)
+
+    def files() -> set[str]:
+        return {os.path.relpath(path, site.folder) for path in site.folder.rglob("*") if path.is_file()}
+
+    before = files()
+    would = site.build("clean", "--dry-run", recipe).out.splitlines()
+    assert before <= files()
+    told = site.build("clean", recipe).out.splitlines()
+    named = [line.removeprefix("removed ") for line in told]
+    assert sorted(would) == sorted(f"would remove {name}" for name in named) and len({*named}) == len(named)
+    gone = before - files()
+    folders = [name for name in named if name not in gone]
+    assert all(name in named or name.startswith(tuple(f"{folder}/" for folder in folders)) for name in gone)
+    assert len(folders) == 1 and "/fs-" in folders[0] and not (site.folder / folders[0]).exists()
+    assert {"bin/svsm", "bin/q.igvm", "bin/q.igvm.launch-digest.hex"} <= {*named}
+    for words in (["clean"], ["clean", "--dry-run"]):
+        assert site.build(*words, recipe).out == "nothing to remove\n"
+
+
+def test_clean_goes_by_the_order_of_tasks_and_leaves_a_dodos_own_to_doit(site: Site) -> None:
+    own = """
+def task_own():
+    return {"actions": ["true"], "targets": ["own.txt"], "task_dep": ["kernel:bldr"], "clean": True}
+"""
+    (site.folder / "dodo.py").write_text(DODO + own)
     recipe = site.recipe()
     site.build("kernel:bldr", recipe)
-    told = site.build("clean", "-n", "kernel:bldr", recipe).out
-    assert told.startswith("kernel:bldr - executing 'Python: remove what it made'\nkernel:bldr - removing bin/bldr\n")
-    assert (site.bin / "bldr").exists()
+    (site.folder / "own.txt").touch()
+    told = site.build("clean", "--clean-dep", "own", recipe).out.splitlines()
+    assert told[:2] == ["own - removing file 'own.txt'", "removed bin/bldr"]
+    assert not (site.folder / "own.txt").exists() and not (site.bin / "bldr").exists()
+
+
+def test_what_clean_cannot_remove_ends_it(site: Site) -> None:
+    recipe = site.recipe()
+    site.build("kernel:bldr", recipe)
+    (site.bin / "bldr").unlink()
+    (part,) = (site.bin / ".coconut" / "parts").rglob("bldr")
+    part.unlink()
+    part.mkdir()
+    outcome = site.doit("clean", "kernel:bldr", recipe)
+    assert (outcome.status, outcome.ids) == (2, {"system-refused"}) and f"{part}: " in outcome.err
+    assert part.is_dir()
 
 
 def test_an_ignored_step_is_left_out_until_it_is_forgotten(site: Site) -> None:
@@ -596,7 +637,7 @@ def test_clean_leaves_another_variants_files(site: Site) -> None:
 def test_a_dry_clean_removes_nothing(site: Site) -> None:
     site.build(site.recipe())
     before = site.contents()
-    assert "removing" in site.build("clean", "-n", site.recipe()).out
+    assert "would remove bin/q.igvm\n" in site.build("clean", "-n", site.recipe()).out
     assert site.contents() == before
 
 

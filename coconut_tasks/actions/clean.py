@@ -14,18 +14,20 @@ from coconut_tasks.workspace.workspace import Workspace
 
 
 def clean(step: Step, record: Record | None, workspace: Workspace, say: Callable[[str], None], *, dry: bool) -> None:
-    """Remove it, or where it is ``dry`` only say what that is: ``say`` gets the path of each file, absolute."""
+    """Remove it, or where it is ``dry`` only say what that is: ``say`` gets the path of each file and folder, absolute."""
     if step.action.writes_source:
         return  # part of the source as far as cargo is concerned: without it, a plain `cargo build` of the tree could fail
     remove = _files(step, record, workspace)
-    if isinstance(step.action, FsImage) and not dry:
-        shutil.rmtree(workspace.path(step.action.root), ignore_errors=True)
+    if isinstance(step.action, FsImage) and os.path.isdir(root := workspace.path(step.action.root)):
+        if not dry:
+            shutil.rmtree(root)
+        say(root)
     for path in remove:
         if os.path.exists(path):
-            say(path)
             if not dry:
                 os.unlink(path)
                 workspace.placed.drop(path)
+            say(path)
     if not dry:
         for folder in {os.path.dirname(path) for path in remove}:
             _remove_if_empty(folder, workspace.bin)

@@ -22,7 +22,7 @@ class BuildCommand(RunCommand):
 
     name = "build"
     doc_purpose = "build what is stale, and measure"
-    cmd_options = (*RunCommand.cmd_options, switch("dryrun", "show what would run, as plan does, and run nothing"))
+    cmd_options = (*RunCommand.cmd_options, switch("plan_only", "show what would run, as plan does, and run nothing"))
     examples: tuple[str, ...] = (
         "coconut build configs/qemu-target.json  # builds and measures",
         "coconut build --release --features attest configs/qemu-target.json",
@@ -30,7 +30,7 @@ class BuildCommand(RunCommand):
     )
 
     def execute(self, params: Any, args: Any) -> Any:
-        if not params["dryrun"]:
+        if not params["plan_only"]:
             return super().execute(params, args)
         from coconut_tasks.commands.plan import PlanCommand
 

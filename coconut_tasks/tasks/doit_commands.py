@@ -173,7 +173,7 @@ class InfoCommand(TaskCommand, DoitInfo):  # type: ignore[misc]
 
 
 class CleanCommand(TaskCommand, DoitClean):  # type: ignore[misc]
-    """``clean``: not while a run is at work."""
+    """``clean``: not while a run is at work. It names what it removes, where doit names each task."""
 
     name = "clean"
     doc_purpose = "remove what the steps made"
@@ -182,16 +182,32 @@ class CleanCommand(TaskCommand, DoitClean):  # type: ignore[misc]
     def clean_tasks(self, tasks: Any, dryrun: bool, cleanforget: bool) -> None:
         from coconut_tasks.tasks.node import node_of
         from coconut_tasks.tasks.preflight import take_lock
+        from coconut_tasks.tasks.standing import from_here
 
-        node = next((found for task in tasks if (found := node_of(task))), None)
-        if (
-            node is not None
-            and not dryrun
-            and node.workspace.state.is_dir()
-            and (problems := take_lock(node.workspace))
-        ):
+        nodes = {task.name: node for task in tasks if (node := node_of(task))}
+        if not nodes:
+            super().clean_tasks(tasks, dryrun, cleanforget)
+            return
+        workspace = next(iter(nodes.values())).workspace
+        if not dryrun and workspace.state.is_dir() and (problems := take_lock(workspace)):
             raise UsageError.of(problems)
-        super().clean_tasks(tasks, dryrun, cleanforget)
+        removed = set()
+
+        def say(path: str) -> None:
+            if path not in removed:  # an image and its measurement both name the measurement's files
+                removed.add(path)
+                self.outstream.write(f"{'would remove' if dryrun else 'removed'} {from_here(path)}\n")
+
+        for name, task in {task.name: task for task in tasks}.items():
+            if node := nodes.get(name):
+                node.clean(say, dry=dryrun)
+            else:
+                task.clean(self.outstream, dryrun)
+            if cleanforget and not dryrun:
+                self.dep_manager.remove(name)
+        self.dep_manager.close()
+        if not removed:
+            self.outstream.write("nothing to remove\n")
 
 
 class ForgetCommand(TaskCommand, DoitForget):  # type: ignore[misc]

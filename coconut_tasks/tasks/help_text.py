@@ -22,6 +22,7 @@ _TEXTS = {
     "verbosity": "what a dodo.py's own tasks print: 0 nothing, 1 errors, 2 everything [default: 1]",
     "reporter": "tell progress in one of doit's ways, not in ours",
     "outfile": "write the report to a file [default: stdout]",
+    "dryrun": "say what would be removed, and remove nothing",
     "num_process": "steps at once [default: as many as the machine has cores]",
     "single": "only the named tasks, without those that they need",
     "dodoFile": "take the tasks from another file [default: dodo.py]",

@@ -24,6 +24,7 @@ _SPELT = {
     "quiet": ("q", "quiet"),
     "status": ("s", "status"),
     "dryrun": ("n", "dry-run"),
+    "plan_only": ("n", "dry-run"),
     "json": ("", "json"),
 }
 """Options of doit's commands, as people know them from make, ninja and cargo: short and long."""

@@ -1,10 +1,10 @@
-"""A step as doit sees it: when it is up to date, what its action does, what ``clean`` removes."""
+"""A step as doit sees it: when it is up to date, and what its action does."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,6 @@ from coconut_tasks.records.store import IGNORED, VALUES, Store
 from coconut_tasks.steps.action import Measurement, Provenance
 from coconut_tasks.steps.step import Step
 from coconut_tasks.tasks.checker import Checker
-from coconut_tasks.tasks.standing import from_here
 from coconut_tasks.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -79,7 +78,6 @@ class Node:
             "targets": [workspace.path(output) for output in step.outputs],
             "task_dep": [after[path] for path in step.after if path in after],
             "uptodate": [self._is_up_to_date],
-            "clean": [_Removal(self)],
             # Output goes to a log of the step's own: doit's capture replaces sys.stdout, which threads share.
             "io": {"capture": False},
             "title": lambda task: f"{task.name}  {step.doc}",
@@ -177,27 +175,11 @@ class Node:
         with open(self.workspace.path(action.json), encoding="utf-8") as file:
             return os.path.join(self.workspace.bin, action.shown), json.load(file)["digest"]
 
-    def clean(self, dryrun: bool) -> None:
-        """Remove what the step made, or only say what that is."""
+    def clean(self, say: Callable[[str], None], *, dry: bool) -> None:
+        """Remove what the step made, or only say what that is; as ``actions.clean``."""
         from coconut_tasks.actions.clean import clean  # as above
 
-        def say(path: str) -> None:
-            print(f"{self.step.name} - removing {from_here(path)}")
-
-        clean(self.step, self._record, self.workspace, say, dry=dryrun)
-
-
-class _Removal:
-    """The action of ``clean``; doit shows its text, without the first character."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-
-    def __call__(self, dryrun: bool) -> None:
-        self._node.clean(dryrun)
-
-    def __str__(self) -> str:
-        return "<remove what it made"
+        clean(self.step, self._record, self.workspace, say, dry=dry)
 
 
 def node_of(task: Any) -> Node | None:
