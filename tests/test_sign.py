@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -11,10 +12,11 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
-from conftest import QEMU, Site
+from conftest import QEMU, Site, environment
+from terminal import Terminal
 
 from coconut_tasks.errors import StepError, UsageError
-from coconut_tasks.evidence.signing import key_as_given, program_for, sign
+from coconut_tasks.evidence.signing import asks_for_touch, key_as_given, program_for, sign
 from coconut_tasks.layout import (
     BESIDE,
     CORIM,
@@ -34,6 +36,7 @@ MADE = [DIGEST_JSON, REFERENCE_VALUES, CORIM, PROVENANCE]
 
 
 def ssh_key(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
     key = folder / "key"
     words = ["-q", "-t", "ed25519", "-N", "", "-C", "me@example.org", "-f", str(key)]
     subprocess.run(["ssh-keygen", *words], check=True, stdin=subprocess.DEVNULL)
@@ -182,7 +185,7 @@ def test_cosign_verifies_what_it_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "id", "value"),
     [
-        ("exit 3", "signing-failed", " 3, "),
+        ("echo one; echo two >&2; exit 3", "signing-failed", " 3; "),
         ("exit 0", "file-not-made", " x.corim.sig"),
         (
             'case "$2" in sign) echo x > ./a/x.corim.sig; echo x > ./b/x.corim.sig;; *) echo no such thing; exit 255;; esac',
@@ -198,7 +201,57 @@ def test_where_the_program_fails_no_signature_is_placed(script: str, id: str, va
     with pytest.raises(StepError, match=re.escape(value)) as error:
         sign(files, tmp_path / "bin", "key", "ssh-keygen", environment)
     assert error.value.id == id
+    assert id != "signing-failed" or str(error.value).endswith("\none\ntwo")
     assert sorted(path for path in (tmp_path / "bin").rglob("*") if path.is_file()) == files
+
+
+@needs_ssh_keygen
+def test_ssh_keygen_asks_for_a_passphrase_on_the_terminal_and_says_nothing_else(site: Site, tmp_path: Path) -> None:
+    site.build(site.recipe())
+    for passphrase, status in (("secret", 0), ("wrong", 1)):
+        words = ["-q", "-t", "ed25519", "-N", "secret", "-f", str(tmp_path / passphrase)]
+        subprocess.run(["ssh-keygen", *words], check=True, stdin=subprocess.DEVNULL)
+        argv = site.argv("sign", f"--key={tmp_path / passphrase}", site.recipe())
+        with Terminal(argv, site.folder, environment(site.target)) as terminal:
+            terminal.see(r"passphrase.*: ")
+            terminal.type(f"{passphrase}\n")
+            assert terminal.status() == status
+            lines = [line for line in terminal.text.splitlines() if line]
+        if status == 0:
+            assert [line.partition(": ")[0] for line in lines] == [f"bin/q.igvm{end}.sig" for end in MADE]
+        else:
+            assert lines[0].startswith("error: sign: ssh-keygen ") and "incorrect passphrase" in "\n".join(lines[1:])
+
+
+def test_what_a_program_asks_on_standard_error_is_shown_and_what_it_says_is_not(site: Site, tmp_path: Path) -> None:
+    """As cosign asks for its key's password."""
+    site.build(site.recipe())
+    script = 'echo before; printf "Password: " >&2; read word; echo >&2; echo after; echo "$word" > "$7"'
+    programs = stub(tmp_path / "programs", "cosign", script)["PATH"]
+    argv = site.argv("sign", "--key=env://KEY", "measure:qemu", site.recipe())
+    with Terminal(argv, site.folder, {**environment(site.target), "PATH": programs}) as terminal:
+        for i in range(3):
+            shown = terminal.see(r"[\s\S]*^Password: $")[0]
+            assert "before" not in shown and "after" not in shown
+            terminal.type(f"{i}\n")
+        assert terminal.status() == 0
+        assert "after" not in terminal.text
+    signed = (end for end in MADE if end != PROVENANCE)
+    assert [(site.bin / f"q.igvm{end}.sigstore.json").read_text() for end in signed] == ["0\n", "1\n", "2\n"]
+
+
+def test_a_key_says_whether_it_is_to_be_touched(tmp_path: Path) -> None:
+    """ssh-keygen makes such keys only where one is plugged in: the blob is that of PROTOCOL.u2f and PROTOCOL.key."""
+    kind = b"sk-ssh-ed25519@openssh.com"
+    blob = base64.b64encode(b"openssh-key-v1\0\0\0\0\x0aaes256-ctr\0\0\0\x1a" + kind + b"\0" * 100).decode()
+    lines = "\n".join(blob[at : at + 70] for at in range(0, len(blob), 70))
+    private = f"-----BEGIN OPENSSH PRIVATE KEY-----\n{lines}\n-----END OPENSSH PRIVATE KEY-----\n"
+    for text, touched in ((private, True), (f"{kind.decode()} AAAA me\n", True), ("ssh-ed25519 AAAA me\n", False)):
+        (tmp_path / "key").write_text(text)
+        assert asks_for_touch(str(tmp_path / "key")) is touched
+    assert not asks_for_touch("awskms:///alias/x")
+    if shutil.which("ssh-keygen"):
+        assert not asks_for_touch(str(ssh_key(tmp_path / "other")))
 
 
 @pytest.mark.parametrize("program", SIGNATURES)

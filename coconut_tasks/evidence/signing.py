@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from coconut_tasks.effects.place import write_whole
 from coconut_tasks.errors import StepError, UsageError
 from coconut_tasks.layout import SIGNATURES
 from coconut_tasks.steps.command import Command
+from coconut_tasks.terminal import plain
 from coconut_tasks.tools import cosign, ssh_keygen
 
 PROGRAMS = {
@@ -23,6 +27,8 @@ PROGRAMS = {
 """What can sign, and how it is installed."""
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*://|pkcs11:")
 """How a key begins that is in no file: in a key management service, a token, a variable. cosign knows these."""
+_PAUSE_S = 0.1
+"""A program that says nothing for so long in the middle of a line waits for an answer."""
 
 
 def key_as_given(key: str, folder: str) -> str:
@@ -50,10 +56,18 @@ def program_for(key: str) -> str:
     )
 
 
+def asks_for_touch(key: str) -> bool:
+    """Whether ssh-keygen says when a security key is to be touched: it does so on standard error, in lines as all others."""
+    try:
+        return ssh_keygen.is_on_security_key(Path(key).read_bytes())
+    except OSError:
+        return False
+
+
 def sign(sidecars: Sequence[Path], root: Path, key: str, program: str, environment: Mapping[str, str]) -> list[Path]:
     """Sign files below ``root``, and put each signature beside its file; only when all are made and checked, the first is put in place.
 
-    The program has the terminal, to ask for a passphrase or a touch.
+    The program can ask for a passphrase or a touch; what else it says is shown only if it fails.
 
     Raises:
         UsageError: the program is not there.
@@ -70,7 +84,7 @@ def sign(sidecars: Sequence[Path], root: Path, key: str, program: str, environme
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(sidecar, copy)
         for command in _commands(program, key, names, folder):
-            _run(command, folder, environment)
+            _run(command, folder, environment, loud=asks_for_touch(key))
         if program == "ssh-keygen":
             for name in names:
                 _check(name, folder, environment)
@@ -89,13 +103,45 @@ def _commands(program: str, key: str, names: Sequence[str], folder: str) -> list
     return [cosign.cosign_sign(key, str(config), name + SIGNATURES[program], name) for name in names]
 
 
-def _run(command: Command, folder: str, environment: Mapping[str, str]) -> None:
-    status = subprocess.run(command.argv, cwd=folder, env=environment).returncode
-    if status != 0:
-        raise StepError(
-            "signing-failed",
-            f"sign: {command.argv[0]} ended with {status}, nothing was signed\n  command: {command}",
-        )
+def _run(command: Command, folder: str, environment: Mapping[str, str], *, loud: bool) -> None:
+    """Run it. What it says is shown only if it fails, unless it is ``loud``. It can ask: standard input is the user's, and ssh-keygen asks
+    for a passphrase on the terminal itself, whatever its standard error is.
+
+    Raises:
+        StepError: it failed.
+    """
+    kept = {} if loud else {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command.argv, cwd=folder, env=environment, **kept) as process:  # type: ignore[call-overload]
+        try:
+            said = _heard(process.stdout) if process.stdout else ""
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode != 0:
+        what = f"sign: {command.argv[0]} failed with exit status {process.returncode}; nothing was signed"
+        raise StepError("signing-failed", f"{what}\n  command: {command}\n{said}".rstrip())
+
+
+def _heard(stream: IO[bytes]) -> str:
+    """All that a program says. What it asks is shown at once: a line that it does not end."""
+    said, asked = b"", False
+    while True:
+        if said[-1:] not in (b"", b"\n") and not asked and not select.select([stream], [], [], _PAUSE_S)[0]:
+            _show(said[said.rfind(b"\n") + 1 :])
+            asked = True
+        data = os.read(stream.fileno(), 1 << 16)
+        if not data:
+            return plain(said.decode(errors="replace"))
+        if asked:
+            rest, end, _ = data.partition(b"\n")
+            _show(rest + end)
+            asked = not end
+        said += data
+
+
+def _show(text: bytes) -> None:
+    sys.stderr.write(text.decode(errors="replace"))
+    sys.stderr.flush()
 
 
 def _check(name: str, folder: str, environment: Mapping[str, str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import binascii
+import re
 from collections.abc import Iterable
 
 from coconut_tasks.steps.command import Command
@@ -10,6 +12,17 @@ NAMESPACE = "file"
 """What ssh-keygen's manual names for signatures of files: one made for something else cannot be taken for one of these."""
 KEYS = ("-----BEGIN OPENSSH PRIVATE KEY-----", "ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-")
 """How an OpenSSH key begins: a private one, or a public one, whose private one the agent has."""
+
+_SECURITY_KEY = re.compile(rb"sk-[a-z0-9-]+@openssh\.com")
+
+
+def is_on_security_key(content: bytes) -> bool:
+    """Whether a key, public or private, is one of a security key (FIDO). The type is readable in an encrypted one, too."""
+    body = b"".join(line for line in content.splitlines() if not line.startswith(b"-----"))
+    try:
+        return bool(_SECURITY_KEY.search(content) or _SECURITY_KEY.search(binascii.a2b_base64(body)))
+    except binascii.Error:
+        return False
 
 
 def ssh_keygen_sign(key: str, sidecars: Iterable[str]) -> Command:
