@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -91,7 +92,7 @@ def test_a_terminal_has_one_line_that_lives_and_what_is_done_stays_above_it(site
     (site.tree / VERSION_FILE).unlink()
     status, sent = on_a_terminal(site, recipe)
     assert status == 0, sent
-    assert re.search(r"\[\d+/8\] .*kernel:svsm \d+\.\d s", sent), sent
+    assert re.search(r"\[\d+/8\] .*kernel:svsm: (\d+/\d+ crates, )?\d+\.\d s", sent), sent
     assert UP_AND_CLEAR in sent
     # In the end only what is done, and the summary.
     lines = [line for line in Screen(sent).text.splitlines() if line]
@@ -113,7 +114,39 @@ def test_the_live_line_tells_how_long_it_takes_by_the_last_run(site: Site) -> No
     script.write_text(script.read_text().replace("fn main() {", f"fn main() {{\n{wait}"))
     sent = on_a_terminal(site, recipe)[1]
     # Five of seven are known to stay; what is to come are the edited part, its image and its measurement.
-    assert re.search(r"\[\d/8\] kernel:svsm \d+\.\d s; about \d+ s left", sent), sent
+    assert re.search(r"\[\d/8\] kernel:svsm: \d+/\d+ crates, \d+\.\d s; about \d+ s left", sent), sent
+
+
+def test_the_live_line_tells_how_far_cargo_is(site: Site) -> None:
+    """Of the host tools, which cargo builds one after the other, together."""
+    recipe = site.recipe()
+    for folder in ("tools/igvmbuilder", "tools/igvmmeasure", "kernel"):
+        script = site.tree / folder / "build.rs"
+        text = script.read_text() if script.exists() else "fn main() {}\n"
+        sleep = "std::thread::sleep(std::time::Duration::from_secs(1));"  # many times as long as until the next line
+        script.write_text(text.replace("fn main() {", f"fn main() {{ {sleep}"))
+    first = on_a_terminal(site, recipe)[1]
+    found = re.findall(r"host tools \(2\): (\d+) crates, \d+\.\d s", first)
+    assert found and "/" not in "".join(re.findall(r"(\S+) crates?,", first))
+    counts = [*map(int, found)]
+    assert counts == sorted(counts) and counts[0] < counts[-1]
+    named = json.loads((site.bin / ".coconut" / "crates.json").read_text())
+    tools = sum(number for record, number in named.items() if record.startswith("tool:"))
+    assert sorted(record.partition("#")[0] for record in named) == [
+        "kernel:bldr",
+        "kernel:svsm",
+        "tool:igvmbuilder",
+        "tool:igvmmeasure",
+    ]
+    assert counts[-1] <= tools
+
+    for folder in ("tools/igvmbuilder", "tools/igvmmeasure", "kernel"):
+        (site.tree / folder / "build.rs").touch()
+    site.build("forget", recipe)
+    again = on_a_terminal(site, recipe)[1]
+    assert re.search(rf"host tools \(2\): \d+/{tools} crates, \d+\.\d s", again), again
+    svsm = next(number for record, number in named.items() if record.startswith("kernel:svsm"))
+    assert re.search(rf"kernel:svsm: \d+/{svsm} crates, \d+\.\d s", again), again
 
 
 def test_a_failure_comes_through_whole_with_its_step_and_its_colours(site: Site) -> None:

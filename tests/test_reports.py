@@ -15,7 +15,7 @@ import pytest
 from conftest import QEMU, Site
 
 from coconut_tasks.records.sizes import Sizes
-from coconut_tasks.reports.progress import Running, progress_line, seconds_left
+from coconut_tasks.reports.progress import Running, in_one, progress_line, seconds_left
 from coconut_tasks.reports.size import size_table
 from coconut_tasks.wording import human, seconds_in_words
 
@@ -224,11 +224,11 @@ def test_a_failed_run_has_a_timeline_too_and_what_is_damaged_is_nothing(site: Si
     failed = [event["name"] for event in trace["traceEvents"] if event.get("args", {}).get("result") == "failed"]
     assert failed == ["kernel:svsm"]
     state = site.bin / ".coconut"
-    for name in ("last-run.json", "durations.json", "sizes.json"):
+    for name in ("last-run.json", "durations.json", "crates.json", "sizes.json"):
         (state / name).write_text('{"bin": [1], "x": ')
     assert site.doit("timeline", recipe).status == 2
     assert site.doit(recipe).status == 1
-    for name in ("last-run.json", "durations.json", "sizes.json"):
+    for name in ("last-run.json", "durations.json", "crates.json", "sizes.json"):
         (state / name).write_text('{"q.igvm": [1], "x": {"y": 1}}')
     assert site.doit(recipe).status == 1
     assert site.doit("size", recipe).status == 2
@@ -237,7 +237,7 @@ def test_a_failed_run_has_a_timeline_too_and_what_is_damaged_is_nothing(site: Si
 def test_reports_are_kept_where_they_can_be_and_never_stop_a_build(site: Site) -> None:
     recipe = site.recipe()
     site.build(recipe)
-    for name in ("last-run.json", "durations.json", "sizes.json"):
+    for name in ("last-run.json", "durations.json", "crates.json", "sizes.json"):
         (site.bin / ".coconut" / name).unlink()
         os.mkdir(site.bin / ".coconut" / name)
     add_code(site, "kernel/src/main.rs")
@@ -249,10 +249,30 @@ def test_reports_are_kept_where_they_can_be_and_never_stop_a_build(site: Site) -
 
 def test_the_live_line_names_what_runs_longest_first() -> None:
     running = [Running("a:a", 1.0), Running("b:b", 4.25), Running("c:c", 0.0, waiting=True)]
-    assert progress_line(3, 11, running, 12.4) == "[3/11] b:b 4.2 s, a:a 1.0 s; 1 waits; about 12 s left"
+    assert progress_line(3, 11, running, 12.4) == "[3/11] b:b: 4.2 s; a:a: 1.0 s; 1 waits; about 12 s left"
     assert progress_line(3, 11, [], None) == "[3/11] "
     waiting = [Running("a:a", 0, waiting=True), Running("b:b", 0, waiting=True)]
     assert progress_line(0, 2, waiting, None) == "[0/2] 2 wait"
+
+
+def test_the_live_line_tells_how_many_crates_there_are_of_how_many_last_time() -> None:
+    for crates, of, told in (
+        (12, 57, "12/57 crates, "),
+        (0, 57, "0/57 crates, "),
+        (57, 57, "57/57 crates, "),
+        (58, 57, "58 crates, "),
+        (1, None, "1 crate, "),
+        (0, None, ""),
+    ):
+        assert progress_line(0, 1, [Running("a:a", 1.0, False, crates, of)], None) == f"[0/1] a:a: {told}1.0 s"
+
+
+def test_steps_that_are_told_together_are_added_up() -> None:
+    done, now, later = Running("a", 2.0, True, 30, 30), Running("b", 1.5, False, 11, 40), Running("c", 0.0, True, 0, 10)
+    assert in_one("x", [done, now, later]) == Running("x (3)", 3.5, False, 41, 80)
+    unknown = Running("c", 0.0, True)
+    assert in_one("x", [done, now, unknown]) == Running("x (3)", 3.5, False, 41, None)
+    assert in_one("x", [done, later]).waiting
 
 
 def test_what_is_left_is_what_the_last_run_took_less_what_is_done() -> None:

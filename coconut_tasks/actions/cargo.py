@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from coconut_tasks.actions.cargo_traces import Built
     from coconut_tasks.inputs.fingerprints import Written
 
+_CRATE = b'{"reason":"compiler-artifact",'
+"""How the line of a message begins that tells of a crate, compiled now or up to date; a build script is one, too."""
 _TRIES = 4
 """One where all is well. The others: what is in doubt is cleaned, what a script may have written itself is looked at once more, and what
 turns out to be somebody's edit is cleaned too."""
@@ -70,7 +72,7 @@ def _build(name: str, action: CargoItem, workspace: Workspace, log: Path, was_th
         started_ns = time.time_ns() - CLOCK_LAG_NS
         failure = None
         try:
-            printed = workspace.run(action.build, log)
+            printed = workspace.run(action.build, log, hear=_count(name, workspace))
         except CommandFailed as error:
             failure, printed = error, error.printed
         # Not before cargo begins: to import what reads its traces takes longer than to start it (tasks/ahead.py does it meanwhile).
@@ -110,6 +112,17 @@ def _build(name: str, action: CargoItem, workspace: Workspace, log: Path, was_th
         _warn(name, unsettled, log)
         return Built(build, artifacts, found.good, found.made, started_ns, taking.result())
     raise AssertionError("the last run returns or raises")
+
+
+def _count(name: str, workspace: Workspace) -> Callable[[bytes], None]:
+    """Counts the crates that cargo names, as it names them."""
+    crates = workspace.run_state.crates
+    crates[name] = 0
+
+    def hear(line: bytes) -> None:
+        crates[name] += line.startswith(_CRATE)
+
+    return hear
 
 
 def _warn(name: str, unsettled: Mapping[str, str], log: Path) -> None:

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -46,10 +46,11 @@ def run(
     umask: int = -1,
     talk: Mapping[str, str] = MappingProxyType({}),
     descriptors: Iterable[int] = (),
+    hear: Callable[[bytes], None] | None = None,
 ) -> str:
     """Run in the tree and return what was printed on standard output; both streams go to the log. ``umask`` is what the
     child gets; -1 for the one of this process. ``talk`` are variables that it gets unless ``environment`` has them, ``descriptors`` files
-    that it gets open.
+    that it gets open. ``hear`` gets each line of standard output as soon as it is printed.
 
     Raises:
         CommandFailed: the program ended with another status than 0: the exact command, the status, the end of the output.
@@ -84,7 +85,7 @@ def run(
             ) from error
         try:
             with lap(str(command)):
-                printed, _ = process.communicate()
+                printed = _printed(process, hear)
         except BaseException:
             _end([process])  # nobody waits for it any longer
             raise
@@ -99,6 +100,20 @@ def run(
         faults = [_how_it_ended(process.returncode, more), *_not_written(said, tree)]
         raise CommandFailed(faults, printed.decode(errors="replace"))
     return printed.decode(errors="replace")
+
+
+def _printed(process: subprocess.Popen[bytes], hear: Callable[[bytes], None] | None) -> bytes:
+    """All of its standard output, once it has ended."""
+    if hear is None:
+        return process.communicate()[0]
+    assert process.stdout is not None
+    lines = []
+    with process.stdout:
+        for line in process.stdout:
+            hear(line)
+            lines.append(line)
+    process.wait()
+    return b"".join(lines)
 
 
 def warn(id: str, text: str, log: Path) -> None:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from coconut_tasks.effects.place import read_object, write_cache
 from coconut_tasks.records.sizes import Sizes
 from coconut_tasks.records.timeline import Timeline, as_json, from_json
 
+N = TypeVar("N", int, float)
 _KEPT = 1000
-"""How many durations are kept: of the steps that ran last."""
+"""Of how many steps durations and crates are kept: those that ran last."""
 
 
 class History:
     """The files of one state folder."""
 
     def __init__(self, state: Path) -> None:
-        self._run, self._durations, self._sizes = (
-            state / name for name in ("last-run.json", "durations.json", "sizes.json")
+        self._run, self._durations, self._crates, self._sizes = (
+            state / name for name in ("last-run.json", "durations.json", "crates.json", "sizes.json")
         )
 
     def last_run(self) -> Timeline | None:
@@ -35,16 +37,20 @@ class History:
 
     def durations(self) -> dict[str, float]:
         """Seconds of the last good run, by ``Step.record``; the latest last."""
-        return {
-            name: float(seconds)
-            for name, seconds in read_object(self._durations).items()
-            if isinstance(seconds, int | float)
-        }
+        return _numbers(self._durations)
 
     def record_durations(self, seconds: Mapping[str, float]) -> None:
         """Add the steps that ran now."""
-        kept = {name: value for name, value in self.durations().items() if name not in seconds}
-        write_cache(self._durations, json.dumps(dict([*kept.items(), *seconds.items()][-_KEPT:])).encode())
+        _add(self._durations, seconds)
+
+    def crates(self) -> dict[str, int]:
+        """How many crates cargo named in the last good run, by ``Step.record``; the latest last."""
+        return {record: int(number) for record, number in _numbers(self._crates).items()}
+
+    def record_crates(self, crates: Mapping[str, int]) -> None:
+        """Add the steps that cargo built now."""
+        if crates:
+            _add(self._crates, crates)
 
     def before(self, place: str, now: Sizes) -> Sizes | None:
         """The sizes of the build before the one that is there now: the last one that had another content."""
@@ -66,9 +72,18 @@ class History:
             return []
 
 
-def expected_seconds(record: str, durations: Mapping[str, float]) -> float | None:
-    """How long a step took last time, this variant or, if that has never been built, the one that was built last."""
-    if record in durations:
-        return durations[record]
+def expected(record: str, known: Mapping[str, N]) -> N | None:
+    """What is known of a step's last run: of this variant or, if that has never been built, of the one that was built last."""
+    if record in known:
+        return known[record]
     name = record.partition("#")[0]
-    return next((value for key, value in reversed(list(durations.items())) if key.partition("#")[0] == name), None)
+    return next((value for key, value in reversed(list(known.items())) if key.partition("#")[0] == name), None)
+
+
+def _numbers(file: Path) -> dict[str, float]:
+    return {name: float(value) for name, value in read_object(file).items() if isinstance(value, int | float)}
+
+
+def _add(file: Path, numbers: Mapping[str, float]) -> None:
+    kept = {name: value for name, value in _numbers(file).items() if name not in numbers}
+    write_cache(file, json.dumps(dict([*kept.items(), *numbers.items()][-_KEPT:])).encode())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.wording import seconds_in_words
@@ -16,16 +16,39 @@ class Running:
     seconds: float
     """Since it began, without what it waited."""
     waiting: bool = False
+    crates: int = 0
+    """That cargo named so far."""
+    of: int | None = None
+    """How many it will have named in the end, by last time; None: nobody knows."""
+
+
+def in_one(name: str, steps: Sequence[Running]) -> Running:
+    """Steps that are told together; it waits if all of them do."""
+    ends = [step.of for step in steps if step.of is not None]
+    return Running(
+        f"{name} ({len(steps)})",
+        sum(step.seconds for step in steps),
+        all(step.waiting for step in steps),
+        sum(step.crates for step in steps),
+        sum(ends) if len(ends) == len(steps) else None,
+    )
 
 
 def progress_line(done: int, total: int, running: Iterable[Running], left: float | None) -> str:
-    """As ``[3/11] kernel:svsm 4.2 s; 1 waits; about 12 s left``. The longest runs first; ``left`` None: nobody knows."""
+    """For example ``[3/11] kernel:svsm: 12/57 crates, 4.2 s; 1 waits; about 12 s left``. What runs longest comes first; ``left`` None:
+    nobody knows."""
     at_work = sorted((step for step in running if not step.waiting), key=lambda step: -step.seconds)
     waiting = sum(step.waiting for step in running)
-    parts = [", ".join(f"{step.name} {step.seconds:.1f} s" for step in at_work)]
+    parts = [f"{step.name}: {_crates(step)}{step.seconds:.1f} s" for step in at_work]
     parts += [f"{waiting} {'waits' if waiting == 1 else 'wait'}"] if waiting else []
     parts += [f"about {seconds_in_words(left)} left"] if left else []
-    return f"[{done}/{total}] " + "; ".join(filter(None, parts))
+    return f"[{done}/{total}] " + "; ".join(parts)
+
+
+def _crates(step: Running) -> str:
+    if step.of is not None and step.crates <= step.of:
+        return f"{step.crates}/{step.of} crates, "
+    return f"{step.crates} crate{'' if step.crates == 1 else 's'}, " if step.crates else ""
 
 
 def seconds_left(expected: Mapping[str, float | None], running: Iterable[Running]) -> float | None:

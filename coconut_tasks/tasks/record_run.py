@@ -23,7 +23,10 @@ def record_run(nodes: Sequence[Node], whole: Stopwatch, jobs: int) -> None:
     """Keep it in the state folder; ``nodes`` are all steps of the run, each after those that it needs."""
     history = History(nodes[0].workspace.state)
     history.record_run(_timeline(nodes, whole, jobs))
-    history.record_durations({node.step.record: node.seconds for node in nodes if node.result is StepResult.BUILT})
+    built = [node for node in nodes if node.result is StepResult.BUILT]
+    history.record_durations({node.step.record: node.seconds for node in built})
+    crates = nodes[0].workspace.run_state.crates
+    history.record_crates({node.step.record: crates[node.step.name] for node in built if node.step.name in crates})
     history.record_sizes(sizes_of(nodes))
 
 

@@ -20,6 +20,7 @@ from coconut_tasks.terminal import Terminal, alarming, plain, shown, terminal_of
 from coconut_tasks.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
+    from coconut_tasks.reports.progress import Running
     from coconut_tasks.tasks.live import LiveDisplay  # imported when the first step runs
 
 
@@ -40,6 +41,8 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self._running: dict[str, Node] = {}
         self._expected: dict[str, float | None] = {}
         """How long each step that is to run took last time."""
+        self._crates: dict[str, int | None] = {}
+        """How many crates cargo named last time, for the same steps."""
         self._terminal: Terminal | None = None
         """Not looked at before the first step runs."""
         self._live: LiveDisplay | None = None
@@ -121,7 +124,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         if terminal.live:
             from coconut_tasks.tasks.live import LiveDisplay
 
-            self._expected = _expected(list(self._nodes.values()))
+            self._expected, self._crates = _expected(list(self._nodes.values()))
             self._live = LiveDisplay(self.outstream, colours=terminal.colours, line=self._line)
         return terminal
 
@@ -133,16 +136,29 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             self._running.pop(task.name, None)
 
     def _line(self) -> str:
-        from coconut_tasks.reports.progress import Running, progress_line, seconds_left
+        from coconut_tasks.reports.progress import in_one, progress_line, seconds_left
 
         with self._lock:
-            at_work = [(name, node.watch) for name, node in self._running.items()]
-        running = [
-            Running(name, watch.seconds if watch else 0.0, bool(watch and watch.waiting)) for name, watch in at_work
-        ]
+            names = list(self._running)
+        running = [self._at_work(name) for name in names]
         left = {name: seconds for name, seconds in self._expected.items() if self._nodes[name].result is None}
         done = sum(node.result is not None for node in self._nodes.values())
-        return progress_line(done, len(self._nodes), running, seconds_left(left, running))
+        steps = self._nodes.items()
+        tools = {name for name, node in steps if node.step.stage == "tool" and (node.watch or name in left)}
+        told = running
+        if len(tools) > 1 and any(step.name in tools and not step.waiting for step in running):
+            told = [step for step in running if step.name not in tools]
+            told.append(in_one("host tools", [self._at_work(name) for name in tools]))
+        return progress_line(done, len(self._nodes), told, seconds_left(left, running))
+
+    def _at_work(self, name: str) -> Running:
+        """How far a step is, which may be done or still to come."""
+        from coconut_tasks.reports.progress import Running
+
+        node = self._nodes[name]
+        watch, crates = node.watch, self._workspace.run_state.crates.get(name, 0)
+        of = self._crates.get(name) if node.result is None else crates
+        return Running(name, node.seconds, watch is None or watch.waiting or node.result is not None, crates, of)
 
     def _summarise(self) -> None:
         names: dict[StepResult | None, list[str]] = {}
@@ -197,19 +213,17 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 _GOOD = (StepResult.BUILT, StepResult.PLACED, StepResult.FRESH)
 
 
-def _expected(nodes: list[Node]) -> dict[str, float | None]:
-    """How long each step that will run, or may, took last time."""
+def _expected(nodes: list[Node]) -> tuple[dict[str, float | None], dict[str, int | None]]:
+    """How long each step that will run, or may, took last time, and how many crates cargo named then."""
     from coconut_tasks.freshness.forecast import Fate, forecast
-    from coconut_tasks.records.history import History, expected_seconds
+    from coconut_tasks.records.history import History, expected
 
-    durations = History(nodes[0].workspace.state).durations()
+    history = History(nodes[0].workspace.state)
+    durations, crates = history.durations(), history.crates()
     coming = forecast((node.assess() for node in nodes), nodes[0].workspace.path)
-    at_rest = (Fate.RESTS, Fate.PLACES)
-    return {
-        name: expected_seconds(found.step.record, durations)
-        for name, found in coming.items()
-        if found.fate not in at_rest
-    }
+    records = {name: one.step.record for name, one in coming.items() if one.fate not in (Fate.RESTS, Fate.PLACES)}
+    seconds = {name: expected(record, durations) for name, record in records.items()}
+    return seconds, {name: expected(record, crates) for name, record in records.items()}
 
 
 def _from_here(node: Node, place: str) -> str:

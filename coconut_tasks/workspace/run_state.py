@@ -36,6 +36,8 @@ class RunState:
     """Variables that each command gets unless the user set them: they only change how it talks, and are in no signature."""
     descriptors: set[int] = field(default_factory=set)
     """Files that each command gets open: the lock of the output folder."""
+    crates: dict[str, int] = field(default_factory=dict)
+    """How many crates cargo named so far as built or up to date, by the name of the step."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _shared: dict[Hashable, _Once] = field(default_factory=dict)
 

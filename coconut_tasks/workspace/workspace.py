@@ -151,7 +151,13 @@ class Workspace:
         """The log of a step's last run; each variant has one of its own."""
         return self.state / "logs" / f"{step.file_name}.log"
 
-    def run(self, command: Command, log: Path, more: Mapping[str, str] | None = None) -> str:
+    def run(
+        self,
+        command: Command,
+        log: Path,
+        more: Mapping[str, str] | None = None,
+        hear: Callable[[bytes], None] | None = None,
+    ) -> str:
         """Run a command in the tree, with ``more`` in its environment that is no part of the command; as ``effects.process.run``.
 
         Where cargo is not rustup's, the toolchain's own takes the place of ``cargo +NAME``.
@@ -165,7 +171,14 @@ class Workspace:
             environment = toolchain.environment(environment)
         try:
             return run(
-                command, self.tree, environment, log, umask=umask, talk=state.talk, descriptors=state.descriptors
+                command,
+                self.tree,
+                environment,
+                log,
+                umask=umask,
+                talk=state.talk,
+                descriptors=state.descriptors,
+                hear=hear,
             )
         except CommandFailed as error:
             if "No such file or directory" not in str(error) or not (missing := missing_submodules(self.tree)):
