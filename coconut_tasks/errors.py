@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 
 from coconut_tasks.dataclass import dataclass
+from coconut_tasks.terminal import marked, terminal_at
 
 EXIT_FAILED = 1
 """A step failed."""
@@ -124,4 +125,10 @@ def tell(error: Exception) -> None:
     """Print an error, or what ``user_fault`` makes of it; lines that say where they belong stay as they are, for editors to find."""
     if not isinstance(error, CoconutError):
         error = user_fault(error)
-    print(f"error: {error.shown}" if len(str(error).splitlines()) == 1 else error.shown, file=sys.stderr)
+    tell_line(f"error: {error.shown}" if len(str(error).splitlines()) == 1 else error.shown)
+
+
+def tell_line(line: str) -> None:
+    """Print a line, or several, on standard error: ``error:``, ``warning:`` and ``note:`` in their colours, where it shows colours."""
+    if sys.stderr is not None:  # it may be closed
+        print(marked(line, terminal_at(sys.stderr)), file=sys.stderr, flush=True)

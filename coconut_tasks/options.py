@@ -1,7 +1,8 @@
 """What this run was asked for: the only reader of command-line values and of the environment.
 
 All front ends end in ``from_pairs``: the ``NAME=value`` words of ``doit``, and the flags of ``coconut`` and ``coconut-build``. Nothing else
-looks at ``os.environ`` or ``sys.argv``, except to start this program again.
+looks at ``os.environ`` or ``sys.argv``, except to start this program again, to know under which name it was called, and whether a stream
+shows colours.
 """
 
 from __future__ import annotations

@@ -255,9 +255,8 @@ def _look(folder: Path) -> dict[str, tuple[int, ...]]:
 
 def environment(target: Path) -> dict[str, str]:
     """This process's environment, without what a test must not depend on."""
-    ours = {
-        name: value for name, value in os.environ.items() if name not in ("SVSM", "FW_FILE", "RELEASE", "RUSTFLAGS")
-    }
+    left_out = ("SVSM", "FW_FILE", "RELEASE", "RUSTFLAGS", "FORCE_COLOR", "CLICOLOR_FORCE", "NO_COLOR")
+    ours = {name: value for name, value in os.environ.items() if name not in left_out}
     return {**ours, "CARGO_TARGET_DIR": str(target), "PYTHONWARNINGS": "error", "PYTHONDONTWRITEBYTECODE": "1"}
 
 

@@ -19,7 +19,7 @@ import pytest
 from conftest import QEMU, Site, environment, has
 
 from coconut_tasks.layout import VERSION_FILE
-from coconut_tasks.terminal import Terminal, plain, terminal_of
+from coconut_tasks.terminal import ARROWS, MARKS, Terminal, marked, plain, terminal_of
 
 UP_AND_CLEAR = "\x1b[2K"
 
@@ -34,7 +34,7 @@ def on_a_terminal(
         if name not in (env or {}):
             variables.pop(name, None)
     process = subprocess.Popen(
-        site.argv(*words),
+        argv(site, *words),
         cwd=site.folder, env=variables, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
         # A test run in the background may have Ctrl-C ignored, which its children would keep.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -61,6 +61,11 @@ def on_a_terminal(
         return process.wait(timeout=30), got.decode().replace("\r\n", "\n")
     finally:
         forks.end_session(process)
+
+
+def argv(site: Site, *words: str) -> list[str]:
+    """A command line of doit; what needs no tree is given none."""
+    return [sys.executable, "-m", "doit", *words] if words[0] in ("validate", "diff") else site.argv(*words)
 
 
 class Screen:
@@ -273,6 +278,49 @@ def test_output_of_steps_that_run_at_once_does_not_mix(site: Site) -> None:
         assert re.search(r"^\S+: done in", rest, re.MULTILINE).group().startswith(end.split(": done")[0])  # type: ignore[union-attr]
 
 
+# Colours
+
+
+def test_messages_and_reports_have_colours_on_a_terminal_and_nowhere_else(site: Site) -> None:
+    recipe = site.recipe()
+    site.build(recipe)
+    shutil.copytree(site.bin, site.folder / "old")
+    main = site.tree / "kernel" / "src" / "main.rs"
+    main.write_text(main.read_text() + "\n#[used]\nstatic MORE: [u8; 3] = [1, 2, 3];\n")
+    old, new = (f"{folder}/q.igvm.provenance.json" for folder in ("old", "bin"))
+    red, green, yellow, cyan = (f"\x1b[{number}m" for number in (31, 32, 33, 36))
+    digest = "[0-9a-f]{96}\x1b"
+    (site.folder / "wrong.json").write_text('{"igvm": {"qemu": {"output": "q"}}, "kernle": {}}')
+    for words, status, shown in (
+        (["RECIPE=nosuch.json"], 2, ["\x1b[1;31merror:\x1b[0m RECIPE"]),
+        (["why", recipe], 0, [f"kernel:svsm {yellow}runs", f"igvm:qemu {cyan}may run", f"{green}up to date"]),
+        (["validate", "r.json"], 0, [f"{green}1 recipe"]),
+        (["validate", "wrong.json"], 2, ["\x1b[1mwrong.json:1:", "\x1b[1;31m2 problems"]),
+        (["verify", recipe, f"EXPECT={old}"], 1, [f"expected: {green}{digest}", f"built:    {red}{digest}"]),
+        (["diff", old, new], 1, [f"launch digest {red}{digest}", f"main.rs {yellow}changed", f"{red}different"]),
+        (["diff", old, old], 0, [f"launch digest {green}{digest}", f"{green}the same"]),
+        (["verify", recipe, f"EXPECT={new}"], 0, [f"{green}verified", f"{green}{digest}"]),
+        (["why", recipe, "FEATURES=enable-gdb"], 0, [f"{red}'vtpm'\x1b[0m → {green}'vtpm,enable-gdb'"]),
+    ):
+        got, sent = on_a_terminal(site, *words)
+        assert got == status, sent
+        for piece in shown:
+            # Values are patterns where they cannot be known.
+            pattern = re.escape(piece).replace(re.escape(digest), digest)
+            assert re.search(pattern, sent), (piece, sent)
+        if words[0] in ("why", "validate", "diff"):  # the others build
+            outcome = site.run(argv(site, *words))
+            assert "\x1b" not in outcome.text
+            last = plain(sent).splitlines()[-1]
+            assert last in outcome.text.splitlines()
+            assert "\x1b[" not in on_a_terminal(site, *words, env={"NO_COLOR": "1"})[1]
+
+
+def test_a_closed_standard_error_is_no_error(site: Site) -> None:
+    done = site.run(["sh", "-c", f"{sys.executable} -m coconut_tasks.commands.measure nosuch 2>&-"])
+    assert (done.status, done.text.strip()) == (2, "")
+
+
 # Units
 
 
@@ -294,6 +342,8 @@ class Stream:
         (True, {}, Terminal()),
         (False, {"TERM": "xterm"}, Terminal()),
         (False, {"FORCE_COLOR": "1"}, Terminal(colours=True)),
+        (False, {"CLICOLOR_FORCE": "1"}, Terminal(colours=True)),
+        (False, {"CLICOLOR_FORCE": "0"}, Terminal()),
         (False, {"FORCE_COLOR": "0"}, Terminal()),
         (False, {"FORCE_COLOR": "1", "NO_COLOR": "1"}, Terminal()),
     ],
@@ -302,6 +352,26 @@ def test_a_terminal_is_what_the_stream_and_the_environment_say(
     tty: bool, env: dict[str, str], expected: Terminal
 ) -> None:
     assert terminal_of(Stream(tty), env) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("error: a: b\nwarning: c", "{error:} a: b\n{warning:} c"),
+        ("an error: a", "an error: a"),
+        ("a/b.json:1:2: /x: y", "{a/b.json:1:2:} /x: y"),
+        ("error: a.json:1:2: /x: y", "{error:} {a.json:1:2:} /x: y"),
+        ("  a: 'b c' → d  e", "  a: {'b c'} → {d}  e"),
+        ("  a: --of 'b c' → 'd'", "  a: --of {'b c'} → {'d'}"),
+        ("x runs: y: old → new (why)", "x runs: y: {old} → {new} (why)"),
+    ],
+)
+def test_words_are_marked_where_there_are_colours(text: str, expected: str) -> None:
+    rules = (*MARKS, *ARROWS)
+    assert marked(text, Terminal(), rules) == text
+    found = marked(text, Terminal(colours=True), rules)
+    assert plain(found) == text
+    assert re.sub(r"\x1b\[[1-9;]+m", "{", found).replace("\x1b[0m", "}") == expected
 
 
 @pytest.mark.parametrize(

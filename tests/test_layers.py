@@ -13,10 +13,11 @@ PACKAGE = Path(__file__).parent.parent / "coconut_tasks"
 # From values to front ends. A module may import those before it; "a | b" stand side by side, and know nothing of each other.
 ROOMS: dict[str, str] = {
     "__init__ | dataclass | package": "",
+    "terminal": "",
     "errors | explanations | wording": "",
     "variables": "",
     "called": "",
-    "layout | options | terminal": "",
+    "layout | options": "",
     "igvm": "__init__ error values parse rules snp read fields",
     "steps": "__init__ command command_diff action step",
     "recipe": "__init__ model diagnostic positions schema rules load reference starter",

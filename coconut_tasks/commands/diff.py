@@ -42,7 +42,8 @@ class DiffCommand(OwnCommand):
 
     def execute(self, opt_values: Any, pos_args: Sequence[str]) -> int:
         from coconut_tasks.compare.changes import compare
-        from coconut_tasks.reports.changes import changes_json, changes_text
+        from coconut_tasks.reports.changes import changes_json, changes_text, changes_words
+        from coconut_tasks.terminal import marked, terminal_at
 
         _, words = self.given_variables()
         names = [*pos_args, *words]
@@ -63,7 +64,7 @@ class DiffCommand(OwnCommand):
             json.dump(changes_json(changes), sys.stdout, indent=2)
             print()
         else:
-            print("\n".join(changes_text(changes)))
+            print(marked("\n".join(changes_text(changes)), terminal_at(sys.stdout), changes_words(changes)))
         return 0 if changes.same else EXIT_FAILED
 
 

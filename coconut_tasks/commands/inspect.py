@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, UsageError, tell
+from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, UsageError, tell, tell_line
 from coconut_tasks.tasks.command import OwnCommand, switch
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _read(name: str) -> tuple[IgvmFile, Digests | None] | int:
         tell(error)
         return EXIT_USAGE
     except IgvmError as error:
-        print(f"error: {printable(name)}: {error.shown}", file=sys.stderr)
+        tell_line(f"error: {printable(name)}: {error.shown}")
         return EXIT_FAILED
     return file, _digests(file) if for_snp else None
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from coconut_tasks import __version__
-from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, tell
+from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, tell, tell_line
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.read import read_igvm
 from coconut_tasks.igvm.snp import Measured, MeasureOptions, measure
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None, name: str = "coconut-measure") -> in
         measured = measure(data, options)
         print(_shown(given, data, measured), flush=True)
     except IgvmError as error:
-        print(f"error: {given.file}: {error.shown}", file=sys.stderr)
+        tell_line(f"error: {given.file}: {error.shown}")
         return EXIT_FAILED
     except BrokenPipeError:
         from coconut_tasks.tasks.interrupt import nobody_reads

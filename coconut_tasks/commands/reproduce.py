@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
-from coconut_tasks.errors import EXIT_FAILED, Fault, StepError, UsageError
+from coconut_tasks.errors import EXIT_FAILED, Fault, StepError, UsageError, tell_line
 from coconut_tasks.tasks.command import switch
 from coconut_tasks.tasks.standing import stand
 from coconut_tasks.tasks.task_command import ReportCommand
@@ -44,7 +43,7 @@ class ReproduceCommand(ReportCommand):
             result = reproduce(session, folder, self._say)
         except StepError as error:
             fault = Fault("build-for-reproduce", f"error: reproduce: one of the two builds failed: {error}")
-            sys.stderr.write(f"{fault.shown}\n")
+            tell_line(fault.shown)
             return EXIT_FAILED
         report = diffoscope(result.differences, folder, session.options.environment)
         self._say(reproduced_text(result, time.monotonic() - started, report, stand()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ class ValidateCommand(OwnCommand):
     )
 
     def execute(self, opt_values: Any, pos_args: Sequence[str]) -> int:
-        from coconut_tasks.reports.problems import as_github, as_sarif, as_text, summary
+        from coconut_tasks.reports.problems import WORDS, as_github, as_sarif, as_text, summary
+        from coconut_tasks.terminal import Terminal, marked, terminal_at
 
         values, words = self.given_variables()
         files = list(dict.fromkeys([*pos_args, *words, *split_list(values.get("RECIPE", ""))]))
@@ -53,8 +55,10 @@ class ValidateCommand(OwnCommand):
 
             print(as_sarif(found, {id: (entry.means, entry.do) for id, entry in explanations().items()}))
         else:
-            lines = as_github(found) if opt_values["format"] == "github" else as_text(found)
-            print("\n".join([*lines, summary(found, len(files))]))
+            for_people = opt_values["format"] == "text"
+            lines = as_text(found) if for_people else as_github(found)
+            terminal = terminal_at(sys.stdout) if for_people else Terminal()
+            print(marked("\n".join([*lines, summary(found, len(files))]), terminal, WORDS))
         return EXIT_USAGE if any(one.level == "error" for one in found) else 0
 
 

@@ -80,8 +80,15 @@ class VerifyCommand(RunCommand):
         _expected(steps, self.expectation)  # which image is meant is not to be asked after minutes
 
     def _compare(self) -> int:
-        from coconut_tasks.reports.verified import mismatch_text, not_compared_text, other_settings, verified_text
+        from coconut_tasks.reports.verified import (
+            WORDS,
+            mismatch_text,
+            not_compared_text,
+            other_settings,
+            verified_text,
+        )
         from coconut_tasks.tasks.node import StepResult
+        from coconut_tasks.terminal import marked, terminal_at
 
         good = (StepResult.BUILT, StepResult.PLACED, StepResult.FRESH)
         assert self.run is not None
@@ -92,25 +99,26 @@ class VerifyCommand(RunCommand):
                 "step-left-out",
                 f"verify: {', '.join(left_out)} was left out, so the image is not what a build gives: 'doit forget' takes it in again",
             )
-        status = 0
-        lines: list[str] = []
+        status, terminal = 0, terminal_at(sys.stdout)
         expected = _expected(steps, expectation)
         for name, (node, action) in _measurements(steps).items():
             measured = node.digest()
             assert measured is not None
             image, digest = measured
             shown, wanted = from_here(image), expected.get(name)
+            changed: Iterator[str] = iter(())
             if wanted is None:
-                lines.append(not_compared_text(shown, expectation))
+                lines = [not_compared_text(shown, expectation)]
             elif digest in wanted:
-                lines.append(verified_text(shown, digest, wanted, expectation))
+                lines = [verified_text(shown, digest, wanted, expectation)]
             else:
                 status = EXIT_FAILED
                 data = Path(node.workspace.path(action.igvm)).read_bytes()
                 hint = other_settings(data, action.native_zero, wanted)
-                lines += mismatch_text(shown, digest, wanted, expectation, hint)
-                lines += _what_changed(expectation, node, steps, data)
-        sys.stdout.write("".join(f"{line}\n" for line in lines))
+                lines = mismatch_text(shown, digest, wanted, expectation, hint)
+                changed = _what_changed(expectation, node, steps, data)
+            sys.stdout.write(marked("".join(f"{line}\n" for line in lines), terminal, WORDS))
+            sys.stdout.writelines(f"{line}\n" for line in changed)
         return status
 
 
@@ -227,8 +235,9 @@ def _what_changed(expectation: Expectation, node: Node, steps: Sequence[Node], i
     from coconut_tasks.commands.diff import images_beside
     from coconut_tasks.compare.changes import compare
     from coconut_tasks.compare.sides import read_side
-    from coconut_tasks.reports.changes import changes_text
+    from coconut_tasks.reports.changes import changes_text, changes_words
     from coconut_tasks.steps.action import Measurement, Provenance
+    from coconut_tasks.terminal import marked, terminal_at
 
     action, workspace = node.step.action, node.workspace
     assert isinstance(action, Measurement)
@@ -247,4 +256,5 @@ def _what_changed(expectation: Expectation, node: Node, steps: Sequence[Node], i
         "this build", Path(workspace.path(sidecar)).read_bytes(), lambda name: image if name == action.shown else None
     )
     yield "what changed:"
-    yield from (f"  {line}" for line in changes_text(compare(old, new)))
+    changes, terminal = compare(old, new), terminal_at(sys.stdout)
+    yield from (marked(f"  {line}", terminal, changes_words(changes)) for line in changes_text(changes))

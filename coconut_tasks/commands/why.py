@@ -15,8 +15,10 @@ class WhyCommand(ReportCommand):
     examples = ("doit why", "doit why RECIPE=config/qemu.json igvm:qemu")
 
     def _execute(self) -> int:
-        from coconut_tasks.reports.why import why_text
+        from coconut_tasks.reports.why import WORDS, why_text
+        from coconut_tasks.terminal import marked, terminal_at
 
         self.tell_what_is_missing()
-        self.outstream.write(why_text(self.forecasts().values(), self.asked))
+        text = why_text(self.forecasts().values(), self.asked)
+        self.outstream.write(marked(text, terminal_at(self.outstream), WORDS))
         return 0

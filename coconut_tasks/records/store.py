@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import threading
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coconut_tasks.errors import Fault, UsageError
+from coconut_tasks.errors import Fault, UsageError, tell_line
 
 if TYPE_CHECKING:
     # Imported where it is used: doit loads every backend that is installed, for any dodo.py.
@@ -239,7 +238,7 @@ class Store:
             "records-set-aside",
             f"note: the records in {self.name} are not usable ({why}); set aside as {aside}, all is built again",
         )
-        print(note.shown, file=sys.stderr)
+        tell_line(note.shown)
         self._rows = {}
         return self._open()
 

@@ -12,6 +12,7 @@ from coconut_tasks.compare.side import NATIVE_ZERO, Side
 from coconut_tasks.compare.spots import spot_text
 from coconut_tasks.compare.values import Change
 from coconut_tasks.igvm.values import PAGE_SIZE
+from coconut_tasks.terminal import ARROWS, MARKS, Rules, Style
 from coconut_tasks.wording import printable
 
 FORMAT = 1
@@ -34,6 +35,21 @@ _MOST_BYTES = 3
 _MOST_SPOTS = 3
 _SHOWN = 8
 """Bytes of each page at a difference."""
+
+
+def changes_words(changes: Changes) -> Rules:
+    """Styles for the words of ``changes_text``."""
+    return (
+        *MARKS,
+        (Style.GOOD if changes.same_digest else Style.BAD, r"launch digest ([0-9a-f]{96})$"),
+        (Style.GOOD, "^ *(the same):"),
+        (Style.BAD, "^ *(different)"),
+        (Style.STRONG, r"^ *(\S[^:]*:)$"),
+        (Style.GOOD, r"^ +\S+ (is new)\b"),
+        (Style.BAD, r"^ +\S+ (is gone)\b"),
+        (Style.CHANGED, r"^ +\S+ (changed)\b"),
+        *ARROWS,
+    )
 
 
 def changes_text(changes: Changes) -> list[str]:

@@ -10,6 +10,14 @@ from urllib.parse import quote
 from coconut_tasks import __version__
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import Problem
+from coconut_tasks.terminal import MARKS, Rules, Style
+
+WORDS: Rules = (
+    *MARKS,
+    (Style.GOOD, r"^(\d+ recipes? (?:is|are) valid)\b"),
+    (Style.ERROR, r"^(\d+ problems?) in \d+ of \d+ recipes?\b"),
+)
+"""Styles for the words of ``as_text`` and ``summary``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,15 @@ from hashlib import sha384
 from coconut_tasks.evidence.expected import Expectation
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.snp import launch_digest
+from coconut_tasks.terminal import Rules, Style
+
+WORDS: Rules = (
+    (Style.GOOD, "^(verified):"),
+    (Style.ERROR, "^(not verified):"),
+    (Style.BAD, "^  built: +([0-9a-f]{96})$"),
+    (Style.GOOD, "(?<=: )([0-9a-f]{96})$"),
+)
+"""Styles for the words of ``verified_text`` and ``mismatch_text``."""
 
 
 def other_settings(data: bytes, native_zero: bool, wanted: Collection[str]) -> str:

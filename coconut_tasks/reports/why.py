@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from coconut_tasks.freshness.forecast import Fate, Forecast
+from coconut_tasks.terminal import ARROWS, Rules, Style
 from coconut_tasks.wording import printable
 
+WORDS: Rules = (
+    (Style.CHANGED, rf"^(?:\S+ )?({Fate.RUNS.value}|{Fate.PLACES.value})\b"),
+    (Style.PERHAPS, rf"^(?:\S+ )?({Fate.MAYBE.value})\b"),
+    (Style.GOOD, r"^(?:\S+ (?:is )?)?(up to date)\b"),
+    *ARROWS,
+)
+"""Styles for the words of ``why_text``."""
 _MOST = 10
 """Reasons that are shown of a step that was not asked for by name."""
 

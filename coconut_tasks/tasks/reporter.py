@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -12,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from doit.exceptions import TaskFailed, UnmetDependency
 from doit.reporter import ConsoleReporter
 
+from coconut_tasks.errors import tell_line
 from coconut_tasks.tasks.interrupt import nobody_reads
 from coconut_tasks.tasks.node import Node, StepResult, node_of
 from coconut_tasks.tasks.run import Run
 from coconut_tasks.tasks.standing import from_here
-from coconut_tasks.terminal import Terminal, alarming, plain, shown, terminal_of
+from coconut_tasks.terminal import Style, Terminal, marked, plain, shown, styled, terminal_of
 from coconut_tasks.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     def initialize(self, tasks: Mapping[str, Any], selected_tasks: Iterable[str]) -> None:
         self._nodes = {node.step.name: node for node in self.run.steps}
-        self._workspace.run_state.say = lambda line: self.write(f"{line}\n")
+        self._workspace.run_state.say = lambda line: self.write(f"{marked(line, self._terminal or Terminal())}\n")
 
     def execute_task(self, task: Any) -> None:
         node = node_of(task)
@@ -97,13 +97,13 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
     def add_failure(self, task: Any, fail: Any) -> None:
         self._ended(task)
         if isinstance(fail, TaskFailed):
-            failed = alarming("FAILED", self._terminal or Terminal())
+            failed = styled("FAILED", Style.ERROR, self._terminal or Terminal())
             self.write(f"{task.name}: {failed}: {self._shown(fail.message)}\n")
         elif not isinstance(fail, UnmetDependency):
             self.write(f"{task.name}: {fail.get_msg()}\n")
 
     def runtime_error(self, msg: str) -> None:
-        sys.stderr.write(f"{msg}\n")
+        tell_line(msg)
 
     def complete_run(self) -> None:
         if self._live is not None:
@@ -129,7 +129,8 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         return terminal
 
     def _shown(self, text: str) -> str:
-        return shown(text, self._terminal or Terminal())
+        terminal = self._terminal or Terminal()
+        return marked(shown(text, terminal), terminal)
 
     def _ended(self, task: Any) -> None:
         with self._lock:

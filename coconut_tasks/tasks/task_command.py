@@ -13,7 +13,7 @@ from doit.control import TaskControl
 from doit.dependency import DatabaseException
 from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
-from coconut_tasks.errors import EXIT_USAGE, CoconutError, UsageError, did_you_mean, tell
+from coconut_tasks.errors import EXIT_USAGE, CoconutError, UsageError, did_you_mean, tell, tell_line
 
 if TYPE_CHECKING:
     from coconut_tasks.freshness.forecast import Forecast
@@ -139,7 +139,7 @@ class TaskCommand:
             copy_tree(session.source)
             start_again()
         for note in session.notes:
-            print(note.shown, file=sys.stderr)
+            tell_line(note.shown)
 
     def other_words(self) -> Sequence[str]:
         """What a word that is no task may have been meant for."""
@@ -200,7 +200,7 @@ class ReportCommand(TaskCommand, DoitCmdBase):  # type: ignore[misc]
         from coconut_tasks.tasks.preflight import preflight
 
         for problem in preflight(self.nodes):
-            print(f"note: a run would end at once: {problem.shown}", file=sys.stderr)
+            tell_line(f"note: a run would end at once: {problem.shown}")
 
     def forecasts(self) -> dict[str, Forecast]:
         """What would become of each step, by name."""

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import field
 from typing import Any, TypeVar
 
 from coconut_tasks.dataclass import dataclass
+from coconut_tasks.errors import tell_line
 
 T = TypeVar("T")
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 class _Once:
@@ -30,7 +26,7 @@ class _Once:
 class RunState:
     """Of one run; its steps share it, from several threads."""
 
-    say: Callable[[str], None] = _say
+    say: Callable[[str], None] = tell_line
     """Shows the user a line while steps run."""
     talk: dict[str, str] = field(default_factory=dict)
     """Variables that each command gets unless the user set them: they only change how it talks, and are in no signature."""
