@@ -1,4 +1,4 @@
-"""Everything that a user can cause: one base class, and problems that say where, what and what would be right."""
+"""Everything that a user can get wrong: one base class, and problems that say where, what and what was expected."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from coconut_tasks.terminal import marked, terminal_at
 EXIT_FAILED = 1
 """A step failed."""
 EXIT_USAGE = 2
-"""Wrong use, a wrong recipe, or something that must be there before anything can be built is not."""
+"""Wrong use, an invalid recipe, or something missing that every build needs."""
+_LABELS = ("error: ", "warning: ", "note: ")
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that a user is told: of an error, or in a note or a warning, which ``text`` begins with then."""
+    """A message to the user: an error, or a note or warning, whose ``text`` begins with that word."""
 
     id: str
-    """Of the kind of fault: what does not change when its words are bettered. ``doit help ID`` explains it."""
+    """The kind of fault. It stays when the wording changes; ``doit help ID`` explains it."""
     text: str
 
     @property
@@ -28,33 +29,43 @@ class Fault:
         first, end, rest = self.text.partition("\n")
         return f"{first}  [{self.id}]{end}{rest}"
 
+    @property
+    def labelled(self) -> str:
+        """As it is printed on a line of its own, with its label."""
+        return label(self.shown)
+
 
 class CoconutError(Exception):
     """Base of every error that a user can cause; it is shown without a traceback."""
 
     def __init__(self, id: str, text: str) -> None:
-        """``id`` as in ``Fault``: a literal, or that of another fault whose text is in this one's."""
+        """``id`` as in ``Fault``: a literal, or the ID of a fault whose text this error includes."""
         super().__init__(text)
         self.faults: tuple[Fault, ...] = (Fault(id, text),)
-        """What is told, in order; mostly one."""
+        """What is reported, in order; usually one."""
 
     @property
     def id(self) -> str:
-        """Of the first fault."""
+        """The ID of the first fault."""
         return self.faults[0].id
 
     @property
     def shown(self) -> str:
-        """The text for users, with the ID of each fault."""
+        """The text for users, with the ID of each fault and without labels."""
         return "\n".join(fault.shown for fault in self.faults)
+
+    @property
+    def labelled(self) -> str:
+        """The text for users as it is printed, with labels."""
+        return "\n".join(fault.labelled for fault in self.faults)
 
 
 class UsageError(CoconutError):
-    """A wrong variable, value, option or path on the command line (exit code 2)."""
+    """A wrong variable, value, option or path on the command line (exit status 2)."""
 
     @classmethod
     def of(cls, faults: Iterable[Fault]) -> UsageError:
-        """Several at once; at least one."""
+        """One error for several faults; at least one is needed."""
         faults = tuple(faults)
         error = cls(faults[0].id, "\n".join(fault.text for fault in faults))
         error.faults = faults
@@ -70,23 +81,30 @@ class Problem:
     place: str
     """``file:line:column``, 1-based, as editors and compilers write it."""
     pointer: str
-    """JSON pointer (RFC 6901) of the value, as ``/kernel/svsm/type``; ``""`` is the whole document, shown as ``/``."""
+    """JSON pointer (RFC 6901) of the value, for example ``/kernel/svsm/type``; ``""`` is the whole document, shown as ``/``."""
     wrong: str
-    """What was found there."""
-    allowed: str
-    """What would be right, with the nearest right word where there is one."""
+    """What is wrong with it."""
+    remedy: str = ""
+    """``expected …`` with the nearest right word if there is one, or what to do; empty if ``wrong`` says it all."""
+    excerpt: str = ""
+    """The line of the text with a mark below the place, if it helps."""
+
+    @property
+    def message(self) -> str:
+        """The problem without its place, in one line."""
+        return f"{self.pointer or '/'}: {sentence(self.wrong, self.remedy)}"
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.pointer or '/'}: {self.wrong}: {self.allowed}"
+        return f"{self.place}: {self.message}" + (f"\n{self.excerpt}" if self.excerpt else "")
 
     @property
     def fault(self) -> Fault:
-        """The problem as it is told."""
+        """The problem as it is reported."""
         return Fault(self.id, str(self))
 
 
 class RecipeError(CoconutError):
-    """All problems of one or more recipes, reported at once (exit code 2)."""
+    """All problems of one or more recipes, reported at once (exit status 2)."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
@@ -95,7 +113,17 @@ class RecipeError(CoconutError):
 
 
 class StepError(CoconutError):
-    """A step that ran and failed (exit code 1)."""
+    """A step that ran and failed (exit status 1)."""
+
+
+def label(text: str) -> str:
+    """A message that begins with ``error:``, unless it says itself that it is a note or a warning."""
+    return text if text.startswith(_LABELS) else f"error: {text}"
+
+
+def sentence(wrong: str, remedy: str) -> str:
+    """What is wrong, and what to do about it if there is more to say: ``page size is 3 bytes; expected 4096``."""
+    return f"{wrong}; {remedy}" if remedy else wrong
 
 
 def nearest(word: str, right: Iterable[str]) -> str | None:
@@ -114,18 +142,19 @@ def did_you_mean(word: str, right: Iterable[str]) -> str:
 
 
 def user_fault(error: Exception) -> UsageError:
-    """What the operating system or a data base said, as a message: a file that cannot be read or written is nobody's bug."""
+    """An error of the operating system or a database as a message: a file that cannot be read or written is nobody's bug."""
     if isinstance(error, OSError) and error.strerror:
         file = error.filename2 or error.filename
         return UsageError("system-refused", f"{file}: {error.strerror}" if file else error.strerror)
     return UsageError("system-refused", str(error))
 
 
-def tell(error: Exception) -> None:
-    """Print an error, or what ``user_fault`` makes of it; lines that say where they belong stay as they are, for editors to find."""
+def tell(error: Exception, about: str = "") -> None:
+    """Print an error, or what ``user_fault`` makes of it, on standard error; ``about`` is a file that its text does not name."""
     if not isinstance(error, CoconutError):
         error = user_fault(error)
-    tell_line(f"error: {error.shown}" if len(str(error).splitlines()) == 1 else error.shown)
+    faults = (Fault(fault.id, f"{about}: {fault.text}") if about else fault for fault in error.faults)
+    tell_line("\n".join(fault.labelled for fault in faults))
 
 
 def tell_line(line: str) -> None:

@@ -65,7 +65,7 @@ def outcome(text: str, *, lenient: bool = False) -> tuple[list[str], list[str]]:
 
 
 def in_short(problem: Problem) -> str:
-    nearest = re.search(r" \(did you mean ('.*')\?\)$", problem.allowed)
+    nearest = re.search(r" \(did you mean ('.*')\?\)$", problem.remedy)
     end = f", {nearest[1]}" if nearest else ""
     return f"{problem.place.removeprefix('r.json:')}: {problem.pointer or '/'}: {problem.id}{end}"
 
@@ -655,7 +655,7 @@ def test_any_document_gives_a_recipe_or_messages(document: object, lenient: bool
         recipe = load_recipe("r", data, lenient=lenient)
     except RecipeError as error:
         assert error.problems
-        assert "\n" not in "".join(problem.wrong + problem.allowed for problem in error.problems)
+        assert "\n" not in "".join(problem.wrong + problem.remedy for problem in error.problems)
     else:
         assert recipe == load_recipe("r", data, valid=True)
 

@@ -26,10 +26,10 @@ TOLD = {
     "StepError": "{1}",
     "Fault": "{1}",
     "warn": "warning: {1}",
-    "IgvmError": "at {}: {2}: {3}",
-    "Problem": "{3}: {4}",
-    "Diagnostic": "{2}: {3}",
-    "fail": "{2}: {3}",
+    "IgvmError": "at {}: {2}; {3}",
+    "Problem": "{3}; {4}",
+    "Diagnostic": "{2}; {3}",
+    "fail": "{2}; {3}",
 }
 ELSEWHERE = {
     "page table relocation region": "the name of a structure in an IGVM file: with the offset, the place",
@@ -64,8 +64,9 @@ class Module:
                 id = child.args[0]
                 if isinstance(id, ast.Constant):
                     parts = re.split(r"\{(\d)\}", told)
-                    parts[1::2] = [self.text(child.args[int(number)], function) for number in parts[1::2]]
-                    yield str(id.value), "".join(parts)
+                    given = dict(enumerate(self.text(argument, function) for argument in child.args))
+                    parts[1::2] = [given.get(int(number), "") for number in parts[1::2]]
+                    yield str(id.value), "".join(parts).removesuffix("; ")
                 elif not is_handed_on(id, function):
                     raise ValueError(f"line {child.lineno}: an ID is a literal, or that of another fault")
             yield from self._messages(child, inside)
@@ -244,7 +245,8 @@ def words(text: str) -> str:
     [
         ("UsageError('x', f'{a}: one {b!r}')", ("x", "{}: one {}")),
         ("warn('x', 'one', log)", ("x", "warning: one")),
-        ("self.fail('x', pointer, 'one', 'two')", ("x", "one: two")),
+        ("self.fail('x', pointer, 'one', 'two')", ("x", "one; two")),
+        ("self.fail('x', pointer, 'one')", ("x", "one")),
         ("def f():\n    what = 'one'\n    raise StepError('x', what + ' two')", ("x", "one two")),
         ("def f(a):\n    StepError('x', f\"a{' one' if a else ''}\")", ("x", "a{ one|}")),
         (

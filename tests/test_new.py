@@ -127,15 +127,15 @@ def test_a_name_that_is_taken_is_not_the_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "id", "said"),
     [
-        (["--target=qemo"], "no-such-choice", "'qemo' … 'qemu'…: qemu, hyper-v or vanadium"),
-        (["--platforms", "snp,tdx"], "no-such-choice", "'tdx' … 'tdp'…: native, snp, tdp or vsm"),
+        (["--target=qemo"], "no-such-choice", "'qemo'; … qemu, hyper-v or vanadium …'qemu'"),
+        (["--platforms", "snp,tdx"], "no-such-choice", "'tdx'; … native, snp, tdp or vsm …'tdp'"),
         (["--loader=blr"], "no-such-choice", "--loader: 'blr' …: bldr, stage2, none … 'bldr'"),
         (["--features=-x"], "leading-dash", "'-x' "),
         (["--module=a/b"], "wrong-module-name", "'a/b' "),
-        (["--firmware=env:"], "empty-text", "env …''"),
+        (["--firmware=env:"], "empty-text", "env "),
         (["--platform=snp", "--tgt=x"], "no-such-option", "new … --tgt"),
-        (["--force"], "wrong-words", "--force: "),
-        (["a.json", "b.json"], "wrong-words", "2 files: "),
+        (["--force"], "wrong-words", "new: --force "),
+        (["a.json", "b.json"], "wrong-words", "2 files "),
         (["RELEASE=1", "a.json"], "variable-not-used", "RELEASE: new …no variables"),
         (["."], "is-a-folder", "'.' "),
     ],
@@ -165,7 +165,7 @@ def test_the_shipped_recipes_name_the_schema() -> None:
 
 def test_on_a_terminal_empty_answers_take_the_defaults(tmp_path: Path) -> None:
     with asked(tmp_path) as it:
-        for question in ("Hypervisors.*: $", "TDX.*: $", "Features.*: $", "modules.*: $", "firmware.*: $"):
+        for question in ("Hypervisors.*: $", "TDX.*: $", "features.*: $", "modules.*: $", "firmware.*: $"):
             it.see(question)
             it.type("\n")
         it.see(r"File \[config/qemu.json\]: $")
@@ -182,12 +182,16 @@ def test_a_wrong_answer_is_asked_again_with_what_is_allowed(tmp_path: Path) -> N
     (tmp_path / "taken.json").write_text("mine")
     with asked(tmp_path) as it:
         answers = [
-            ("Hypervisors", "hyperv", r"'hyperv' .*'hyper-v'.*: qemu, hyper-v or vanadium  \[no-such-choice\]"),
+            (
+                "Hypervisors",
+                "hyperv",
+                r"error: .*'hyperv'; .* qemu, hyper-v or vanadium .*'hyper-v'.*  \[no-such-choice\]",
+            ),
             ("Hypervisors", "qemu hyper-v", ""),
             ("TDX", "perhaps", r"'perhaps' .*\[not-a-switch\]"),
             ("TDX", "y", ""),
-            ("Features", "-x", r"'-x' .*\[leading-dash\]"),
-            ("Features", "enable-gdb", ""),
+            ("features", "-x", r"'-x' .*\[leading-dash\]"),
+            ("features", "enable-gdb", ""),
             ("modules", "a=b", r"'a=b' .*\[wrong-module-name\]"),
             ("modules", "none", ""),
             ("firmware", "env:FW_FILE", ""),
@@ -212,7 +216,7 @@ def test_who_ends_the_questions_leaves_nothing_behind(key: str, status: int, tmp
         it.type("\n")
         it.see("TDX.*: $")
         it.type(key)
-        it.see("ended; nothing was written")
+        it.see("cancelled; nothing was written")
         assert it.status() == status
         assert "Traceback" not in it.text
     assert list(tmp_path.iterdir()) == []

@@ -81,7 +81,7 @@ def test_write_and_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     page = tmp_path / "recipe-reference.md"
     monkeypatch.setattr(reference, "reference_path", lambda: page)
     assert reference.main(["--check"]) == 1
-    assert capsys.readouterr().err == f"{page}: not what the schema says: python -m coconut_tasks.recipe.reference\n"
+    assert capsys.readouterr().err == f"error: {page} is out of date; run python -m coconut_tasks.recipe.reference\n"
     assert reference.main([]) == 0
     assert page.read_text(encoding="utf-8") == PAGE
     assert reference.main(["--check"]) == 0
@@ -93,5 +93,5 @@ def test_a_wrong_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert reference.main(["--chekc"]) == 2
     monkeypatch.setattr(reference, "reference_path", lambda: tmp_path / "docs" / "page.md")
     assert reference.main([]) == 2
-    usage = "usage, in a checkout: python -m coconut_tasks.recipe.reference [--check]\n"
+    usage = "error: usage, in a checkout: python -m coconut_tasks.recipe.reference [--check]\n"
     assert capsys.readouterr().err == usage * 2

@@ -60,7 +60,9 @@ def test_all_problems_of_all_files_are_told_at_once(folder: Path) -> None:
     )
     assert outcome.status == 2
     lines = [line for line in outcome.out.splitlines() if not line.startswith(" ")]
-    found = [re.fullmatch(r"(\w+\.json):(\d+):(\d+): (/\S*): (.+): (.+)  \[\S+\]", line) for line in lines[:-1]]
+    found = [
+        re.fullmatch(r"error: (\w+\.json):(\d+):(\d+): (/\S*): ([^;]+; )?(.+)  \[\S+\]", line) for line in lines[:-1]
+    ]
     assert [match and match[1] for match in found] == [
         "unknown.json",
         "broken.json",
@@ -69,7 +71,7 @@ def test_all_problems_of_all_files_are_told_at_once(folder: Path) -> None:
         "none.json",
     ]
     assert "/igvn: " in lines[0] and lines[0].endswith("(did you mean 'igvm'?)  [unknown-field]")
-    assert lines[-2].startswith("none.json:1:1: /: ") and "No such file or directory" in lines[-2]
+    assert lines[-2].startswith("error: none.json:1:1: /: ") and "No such file or directory" in lines[-2]
     assert outcome.ids == {"unknown-field", "no-json-name", "duplicate-name", "unreadable-file", "wrong-type"}
     assert lines[-1] == "5 problems in 4 of 5 recipes"
 
@@ -94,13 +96,13 @@ def test_the_recipes_of_a_build_command_are_taken_too(folder: Path) -> None:
 
 def test_a_file_name_that_looks_like_a_variable_is_a_file(folder: Path) -> None:
     shutil.copy(folder / "unknown.json", folder / "a=b.json")
-    assert validate(folder, "a=b.json").out.startswith("a=b.json:")
+    assert validate(folder, "a=b.json").out.startswith("error: a=b.json:")
 
 
 @pytest.mark.parametrize(
     ("words", "id", "said"),
     [
-        ([], "wrong-words", "validate: …: doit validate "),
+        ([], "wrong-words", "validate …: doit validate "),
         (["--format=githb", "good.json"], "no-such-choice", "--format: 'githb' …: text, github, sarif …'github'"),
         (["good.json", "--lenent"], "no-such-option", "validate … --lenent …'--lenient'"),
         (["good.json", "--format"], "option-and-value", " --format "),
@@ -134,7 +136,7 @@ def test_github_gets_an_annotation_for_each_problem(folder: Path) -> None:
 def test_github_gets_its_own_marks_escaped() -> None:
     problem = Problem("x-y", "a,b:c%.json:3:4", "/x", "100%\r", "one: or, two")
     assert as_github([Reported(problem)]) == [
-        "::error file=a%2Cb%3Ac%25.json,line=3,col=4,title=recipe%3A x-y::/x: 100%25%0D: one: or, two"
+        "::error file=a%2Cb%3Ac%25.json,line=3,col=4,title=recipe%3A x-y::/x: 100%25%0D; one: or, two"
     ]
 
 
@@ -251,11 +253,14 @@ def test_file_names_become_uris(file: str) -> None:
 
 
 def test_a_summary_counts_in_words() -> None:
-    error, warning = Reported(Problem("x", "a:1:1", "", "", "")), Reported(Problem("x", "a:2:1", "", "", ""), "warning")
+    error, warning = (
+        Reported(Problem("x", "a:1:1", "", "y", "z")),
+        Reported(Problem("x", "a:2:1", "", "y", "z"), "warning"),
+    )
     assert summary([], 3) == "3 recipes are valid"
     assert summary([error, error], 3) == "2 problems in 1 of 3 recipes"
     assert summary([error, warning, warning], 1) == "1 problem in 1 of 1 recipe, 2 warnings"
-    assert as_text([warning]) == ["warning: a:2:1: /: :   [x]"]
+    assert as_text([warning]) == ["warning: a:2:1: /: y; z  [x]"]
 
 
 def test_the_pre_commit_hook_runs_this_command() -> None:

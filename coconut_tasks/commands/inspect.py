@@ -82,7 +82,7 @@ def _read(name: str) -> tuple[IgvmFile, Digests | None] | int:
         tell(error)
         return EXIT_USAGE
     except IgvmError as error:
-        tell_line(f"error: {printable(name)}: {error.shown}")
+        tell(error, printable(name))
         return EXIT_FAILED
     return file, _digests(file) if for_snp else None
 

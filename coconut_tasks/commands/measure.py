@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from coconut_tasks import __version__
-from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, tell, tell_line
+from coconut_tasks.commands.arguments import Arguments
+from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, UsageError, tell
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.read import read_igvm
 from coconut_tasks.igvm.snp import Measured, MeasureOptions, measure
@@ -23,7 +24,11 @@ def main(argv: Sequence[str] | None = None, name: str = "coconut-measure") -> in
 
     The result is the exit status: 0 measured, 1 the file cannot be measured, 2 wrong use or an unreadable file.
     """
-    given = _parser(name).parse_args(argv)
+    try:
+        given = _parser(name).parse_args(argv)
+    except UsageError as error:
+        tell(error)
+        return EXIT_USAGE
     path = Path(given.file)
     # A name that is no text is shown all the same.
     given.file = os.fsencode(given.file).decode(errors="replace")
@@ -33,7 +38,7 @@ def main(argv: Sequence[str] | None = None, name: str = "coconut-measure") -> in
         measured = measure(data, options)
         print(_shown(given, data, measured), flush=True)
     except IgvmError as error:
-        tell_line(f"error: {given.file}: {error.shown}")
+        tell(error, given.file)
         return EXIT_FAILED
     except BrokenPipeError:
         from coconut_tasks.tasks.interrupt import nobody_reads
@@ -71,7 +76,7 @@ def _shown(given: argparse.Namespace, data: bytearray, measured: Measured) -> st
 
 
 def _parser(name: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog=name,
         description="Print the launch digest that SEV-SNP firmware reports for a guest of this IGVM file.",
         epilog="Exit status: 0 measured; 1 the file cannot be measured, or its ID block wants another digest; 2 wrong use, or a "

@@ -21,14 +21,14 @@ T = TypeVar("T")
 
 
 class NewCommand(OwnCommand):
-    """``new``: asks where nobody said anything and somebody is there to answer."""
+    """``new``: without options it asks, if standard input is a terminal."""
 
     name = "new"
     doc_purpose = "write a first recipe, by options or by questions"
     doc_usage = "[NEW_FILE]"
     doc_description = """
-        Without options, a terminal is asked a few questions; otherwise every option has a sensible default.
-        A file that is there is kept, unless --force is given. Without NEW_FILE, a free name in config/ is taken.
+        Without options it asks a few questions on a terminal; otherwise each option has a sensible default.
+        An existing file is kept unless --force is given. Without NEW_FILE, it takes a free name in config/.
         Exit status: 0 written, 2 nothing was written.
     """
     cmd_options = (
@@ -56,7 +56,7 @@ class NewCommand(OwnCommand):
             "default": "bldr",
             "metavar": "WORD",
             "choices": [("bldr", ""), ("stage2", ""), ("none", "")],
-            "help": "what loads the kernel, which is stage2 in older trees [default: bldr]",
+            "help": "what loads the kernel: stage2 in older trees [default: bldr]",
         },
         switch("tdx", "Intel TDX too: adds tdp and tdx-stage1"),
         {
@@ -81,7 +81,7 @@ class NewCommand(OwnCommand):
             "metavar": "PATH",
             "help": "guest firmware: a path, env:VARIABLE for the path in a variable, or none [default: none]",
         },
-        switch("force", "write over a file that is there"),
+        switch("force", "overwrite an existing file"),
     )
     examples = (
         "doit new  # asks",
@@ -96,21 +96,23 @@ class NewCommand(OwnCommand):
         _, words = self.given_variables()
         names = [*pos_args, *words]
         if len(names) > 1:
-            raise UsageError("wrong-words", f"new: {len(names)} files: one, for example: doit new config/mine.json")
-        # doit does not note that a list was given.
+            raise UsageError(
+                "wrong-words", f"new: {len(names)} files given; expected one, for example: doit new config/mine.json"
+            )
+        # doit does not record that a list option was given.
         chosen = (
             opt_values._non_default_keys & _ANSWERS
             or opt_values["target"] + opt_values["platforms"] + opt_values["module"]
         )
         name = names[0] if names else None
         if opt_values["force"] and name is None:
-            raise UsageError("wrong-words", "new: --force: which file? for example: doit new --force config/mine.json")
+            raise UsageError("wrong-words", "new: --force needs a file, for example: doit new --force config/mine.json")
         _may_write(name, opt_values["force"])
         if not chosen and sys.stdin.isatty():
             try:
                 answers, name = _asked(name)
             except (EOFError, KeyboardInterrupt) as end:
-                print("\nended; nothing was written")
+                print("\ncancelled; nothing was written")
                 return EXIT_USAGE if isinstance(end, EOFError) else 128 + signal.SIGINT
         else:
             answers = _from_options(opt_values)
@@ -128,9 +130,13 @@ def _may_write(name: str | None, force: bool) -> None:
         return
     path = Path(name)
     if path.is_dir() or name.endswith("/"):
-        raise UsageError("is-a-folder", f"new: '{name}' is a folder: a file in it, as {name.rstrip('/')}/mine.json")
+        raise UsageError(
+            "is-a-folder", f"new: '{name}' is a folder; name a file in it, for example {name.rstrip('/')}/mine.json"
+        )
     if path.exists() and not force:
-        raise UsageError("file-exists", f"new: '{name}' is there already: another name, or --force to write over it")
+        raise UsageError(
+            "file-exists", f"new: '{name}' already exists; choose another name, or overwrite it with --force"
+        )
 
 
 def _from_options(given: Any) -> Answers:
@@ -151,14 +157,14 @@ _ANSWERS = {"loader", "tdx", "features", "firmware"}
 
 
 def _asked(name: str | None) -> tuple[Answers, str]:
-    """The answers of who sits at the terminal, and the file."""
+    """The user's answers, and the file."""
     from coconut_tasks.recipe import starter
 
     with suppress(ImportError):
         import readline  # noqa: F401  # input() has line editing by it
 
     answers = starter.Answers()
-    print("A first recipe. An empty answer takes what stands in brackets; Ctrl-C ends.")
+    print("A first recipe. Press Enter to accept the value in brackets, Ctrl-C to cancel.")
     for question in starter.QUESTIONS:
         answers = _ask(question.text, question.default, partial(question.take, answers))
     return answers, name or _ask("File", starter.free_name(answers.targets, Path()), _free_file)
@@ -170,7 +176,7 @@ def _ask(text: str, default: str, take: Callable[[str], T]) -> T:
         try:
             return take(answer)
         except UsageError as error:
-            print("\n".join(f"  {line}" for line in error.shown.split("\n")))
+            print(error.labelled)
 
 
 def _free_file(name: str) -> str:
@@ -179,7 +185,7 @@ def _free_file(name: str) -> str:
 
 
 def _next_command(name: str) -> str:
-    """What builds the recipe from here: doit where a dodo.py of ours is, else coconut-build."""
+    """The command that builds the recipe from here: doit if there is a dodo.py of ours, otherwise coconut-build."""
     from coconut_tasks.tasks.dodo_file import dodo_file, is_ours
 
     word = shlex.quote(name)

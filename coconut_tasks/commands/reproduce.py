@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from coconut_tasks.errors import EXIT_FAILED, Fault, StepError, UsageError, tell_line
+from coconut_tasks.errors import EXIT_FAILED, StepError, UsageError, tell
 from coconut_tasks.tasks.command import switch
 from coconut_tasks.tasks.standing import stand
 from coconut_tasks.tasks.task_command import ReportCommand
@@ -42,8 +42,7 @@ class ReproduceCommand(ReportCommand):
         try:
             result = reproduce(session, folder, self._say)
         except StepError as error:
-            fault = Fault("build-for-reproduce", f"error: reproduce: one of the two builds failed: {error}")
-            tell_line(fault.shown)
+            tell(StepError("build-for-reproduce", f"reproduce: one of the two builds failed: {error}"))
             return EXIT_FAILED
         report = diffoscope(result.differences, folder, session.options.environment)
         self._say(reproduced_text(result, time.monotonic() - started, report, stand()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from coconut_tasks.errors import EXIT_FAILED, StepError, UsageError, tell_line
+from coconut_tasks.errors import EXIT_FAILED, StepError, UsageError, tell
 from coconut_tasks.tasks.command import text_option
 from coconut_tasks.tasks.standing import from_here, stand
 from coconut_tasks.tasks.task_command import ReportCommand
@@ -74,7 +74,7 @@ class SignCommand(ReportCommand):
         try:
             made = sign(sidecars, Path(workspace.bin), key, program, process_environment())
         except StepError as error:
-            tell_line(f"error: {error.shown}")
+            tell(error)
             return EXIT_FAILED
         self.outstream.write("".join(f"{from_here(path)}: written\n" for path in made))
         return 0

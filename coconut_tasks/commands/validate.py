@@ -1,4 +1,4 @@
-"""``doit validate``: recipes are checked without a build. It needs no dodo.py, and works in any folder."""
+"""``doit validate``: checks recipes without building them. It needs no dodo.py, and works in any folder."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from coconut_tasks.tasks.command import OwnCommand, switch
 
 
 class ValidateCommand(OwnCommand):
-    """``validate``: status 0 if all recipes are valid, else 2."""
+    """``validate``: status 0 if all recipes are valid, otherwise 2."""
 
     name = "validate"
     doc_purpose = "check recipes without building"
     doc_usage = "FILE..."
     doc_description = """
-        Tells all that is wrong in all files at once. Warnings are told, but do not make a recipe invalid.
-        Exit status: 0 all recipes are valid, 2 they are not.
+        Reports everything that is wrong in all files at once. Warnings do not make a recipe invalid.
+        Exit status: 0 all recipes are valid, 2 some are not.
     """
     cmd_options = (
         {
@@ -29,9 +29,9 @@ class ValidateCommand(OwnCommand):
             "default": "text",
             "metavar": "WORD",
             "choices": [("text", ""), ("github", ""), ("sarif", "")],
-            "help": "how problems are told [default: text]",
+            "help": "how to report problems [default: text]",
         },
-        switch("lenient", "what the old builders pass over in a recipe is a warning"),
+        switch("lenient", "only warn about what the old builders ignore in a recipe"),
     )
     variables = ("RECIPE", "LENIENT")
     examples = (
@@ -47,7 +47,7 @@ class ValidateCommand(OwnCommand):
         values, words = self.given_variables()
         files = list(dict.fromkeys([*pos_args, *words, *split_list(values.get("RECIPE", ""))]))
         if not files:
-            raise UsageError("wrong-words", "validate: which recipes? for example: doit validate config/*.json")
+            raise UsageError("wrong-words", "validate needs recipes, for example: doit validate config/*.json")
         lenient = opt_values["lenient"] or parse_switch("LENIENT", values.get("LENIENT", ""))
         found = [one for file in files for one in _problems(file, lenient)]
         if opt_values["format"] == "sarif":
@@ -75,9 +75,10 @@ def _problems(file: str, lenient: bool) -> list[Any]:
     except RecipeError as error:
         errors = error.problems
     except OSError as error:
-        wrong = f"the file cannot be read: {error.strerror}"
+        wrong = f"cannot read the file: {error.strerror}"
         if isinstance(error, IsADirectoryError):
             wrong = "this is a folder"
-        errors = (Problem("unreadable-file", f"{name}:1:1", "", wrong, "the path of a recipe, as config/*.json"),)
+        remedy = "expected the path of a recipe, for example config/qemu.json"
+        errors = (Problem("unreadable-file", f"{name}:1:1", "", wrong, remedy),)
     found = [*(Reported(problem) for problem in errors), *(Reported(problem, "warning") for problem in warnings)]
     return sorted(found, key=lambda one: one.where[1:])

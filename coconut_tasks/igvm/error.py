@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from coconut_tasks.errors import CoconutError
+from coconut_tasks.errors import CoconutError, sentence
 
 
 class IgvmError(CoconutError):
-    """A file that no loader may take, or one that cannot be measured."""
+    """A file that no loader may accept, or that cannot be measured."""
 
-    def __init__(self, id: str, offset: int, found: str, allowed: str) -> None:
-        super().__init__(id, f"at {offset:#x}: {found}: {allowed}")
+    def __init__(self, id: str, offset: int, wrong: str, remedy: str = "") -> None:
+        """``wrong`` and ``remedy`` as in ``Problem``."""
+        super().__init__(id, f"at {offset:#x}: {sentence(wrong, remedy)}")
         self.offset = offset
-        """Where in the file, in bytes; that of the header where a whole header is meant."""
-        self.found = found
-        """What is there."""
-        self.allowed = allowed
-        """What could be there."""
+        """Where in the file, in bytes: the field, or the header that it concerns."""
+        self.wrong = wrong
+        self.remedy = remedy

@@ -36,14 +36,14 @@ _HEX = {
     "relocation_alignment", "relocation_region_gpa", "minimum_relocation_gpa", "maximum_relocation_gpa",
     "attributes_required_zeroes", "attributes_required_ones", "policy_flags",
 }  # fmt: skip
-"""Fields that are addresses or bits: hexadecimal text in the JSON, where numbers of 64 bits are not safe."""
+"""Fields that hold addresses or bits: hexadecimal text in the JSON, where 64-bit numbers are not safe."""
 
 
 def all_fields(file: IgvmFile) -> Iterator[dict[str, Any]]:
-    """Each header as it stands in the JSON.
+    """Each header as it is in the JSON.
 
     Raises:
-        IgvmError: a header that no loader may take; those before it were right.
+        IgvmError: a header that no loader may accept; those before it are valid.
     """
     kinds: dict[int, int] = {}
     for header in file.headers():
@@ -53,7 +53,7 @@ def all_fields(file: IgvmFile) -> Iterator[dict[str, Any]]:
 
 
 def header_name(header: Header) -> str:
-    """As the specification calls it, in words."""
+    """What the specification calls it, in words."""
     if isinstance(header, OptionalHeader):
         known = header.header_type & ~OPTIONAL
         return f"optional {NAMES.get(known, f'header {known:#x}')}"
@@ -90,7 +90,7 @@ def page_size(file: IgvmFile, page: PageData) -> int:
 
 
 def is_measured(page: PageData) -> bool:
-    """Whether its content is part of a measurement, on platforms that have one."""
+    """Whether its content is measured, on platforms that measure."""
     return page.data_type == NORMAL and not page.flags & (UNMEASURED | SHARED | IS_2MB_PAGE)
 
 
@@ -100,7 +100,7 @@ def content_of(file: IgvmFile, page: PageData) -> bytes | memoryview:
 
 
 def vmsa_digest(file: IgvmFile, context: VpContext, kinds: dict[int, int]) -> str:
-    """SHA-384 of a VMSA, as hex text; empty for contexts that are none."""
+    """SHA-384 of a VMSA, as hex text; empty for a context that is not a VMSA."""
     start = context.file_offset
     if kinds.get(context.compatibility_mask) not in (SEV_SNP, SEV_ES) or start + PAGE_SIZE > len(file.data):
         return ""

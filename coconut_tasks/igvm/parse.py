@@ -1,7 +1,7 @@
-"""The bytes of an IGVM file → values, header by header: nothing is copied but what a value holds.
+"""The bytes of an IGVM file → values, header by header; only what a value holds is copied.
 
-What each header must be by itself is looked at here, by the IGVM specification (crate ``igvm_defs`` 0.5); what headers must be together, in
-``rules``. Padding behind a header should be zero; no loader looks at it, so neither is it looked at here.
+Each header is checked by itself here, against the IGVM specification (crate ``igvm_defs`` 0.5); ``rules`` checks headers together. Padding
+after a header should be zero, but no loader checks that, so neither does this module.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ _FIXED = struct.Struct("<4s5I")
 _FIXED_V2 = struct.Struct("<2I")
 _TYPE_AND_LENGTH = struct.Struct("<2I")
 _SECTIONS = (("platform", 0x1, 0x100), ("initialization", 0x101, 0x200), ("directive", 0x301, 0x400))
-"""``IGVM_VHT_RANGE_*``, in the order that a file must have."""
+"""``IGVM_VHT_RANGE_*``, in the order required in a file."""
 _VTLS = (0, 1, 2)
 
 
 @dataclass(frozen=True, slots=True)
 class IgvmFile:
-    """A file whose fixed header, length and checksum are right."""
+    """A file whose fixed header, length and checksum are valid."""
 
     fixed: FixedHeader
     data: memoryview
@@ -62,43 +62,50 @@ class IgvmFile:
         """The variable headers in the file's order: platforms, then initialization headers, then directives.
 
         Raises:
-            IgvmError: a header that no loader may take. What was yielded before is right.
+            IgvmError: a header that no loader may accept. Those yielded before it are valid.
         """
         data, fixed = self.data, self.fixed
         at, end, section = fixed.variable_header_offset, fixed.file_data_offset, 0
         while at < end:
             if end - at < 8:
-                raise IgvmError("igvm-header", at, f"{end - at} bytes of a header", "a type and a length, 8 bytes")
+                wrong = f"only {end - at} bytes of a header are left"
+                raise IgvmError("igvm-header", at, wrong, "expected a type and a length, 8 bytes")
             header_type, length = _TYPE_AND_LENGTH.unpack_from(data, at)
             if length > end - at - 8:
                 raise IgvmError(
                     "igvm-header",
                     at + 4,
-                    f"a header of {length} bytes",
-                    f"at most {end - at - 8} bytes, where the variable headers end",
+                    f"header length is {length}",
+                    f"expected at most {end - at - 8} bytes, where the variable headers end",
                 )
             following = at + 8 + (length + 7 & ~7)
             if following > end:
                 raise IgvmError(
-                    "igvm-header", at + 4, f"a header of {length} bytes that ends the headers", "padding to 8 bytes"
+                    "igvm-header",
+                    at + 4,
+                    f"the last header has {length} bytes and no padding",
+                    "expected padding to a multiple of 8 bytes",
                 )
             if header_type & OPTIONAL:
                 yield OptionalHeader(at, header_type, length)
             else:
                 known = _READERS.get(header_type)
                 if known is None:
-                    raise IgvmError("igvm-header", at, f"a header of type {header_type:#x}", _known_types(header_type))
+                    raise IgvmError(
+                        "igvm-header", at, f"unknown header type {header_type:#x}", _known_types(header_type)
+                    )
                 own, size, read = known
                 if own < section:
                     raise IgvmError(
                         "igvm-header",
                         at,
-                        f"a {_SECTIONS[own][0]} header ({NAMES[header_type]}) behind {_SECTIONS[section][0]} headers",
-                        "platforms, then initialization headers, then directives",
+                        f"{_SECTIONS[own][0]} header ({NAMES[header_type]}) after {_SECTIONS[section][0]} headers",
+                        "expected platforms, then initialization headers, then directives",
                     )
                 section = own
                 if size is not None and length != size:
-                    raise IgvmError("igvm-header", at + 4, f"a {NAMES[header_type]} of {length} bytes", f"{size} bytes")
+                    wrong = f"{NAMES[header_type]} has {length} bytes"
+                    raise IgvmError("igvm-header", at + 4, wrong, f"expected {size}")
                 yield read(self, at, at + 8, length)
             at = following
 
@@ -106,24 +113,24 @@ class IgvmFile:
         """``size`` bytes of file data.
 
         Raises:
-            IgvmError: they are not all behind the headers and inside the file. ``offset`` is that of the header that wants them.
+            IgvmError: some are in the headers or outside the file. ``offset`` is that of the header that refers to them.
         """
         first, total = self.fixed.file_data_offset, self.fixed.total_file_size
         if file_offset < first or file_offset + size > total:
             raise IgvmError(
                 "igvm-data",
                 offset,
-                f"{what}: {size} bytes of data at {file_offset:#x}",
+                f"{what} refers to {size} bytes of data at {file_offset:#x}",
                 f"file data is from {first:#x} to {total:#x}",
             )
         return self.data[file_offset : file_offset + size]
 
 
 def parse(data: bytes | bytearray | memoryview) -> IgvmFile:
-    """A file; its variable headers are read when they are asked for.
+    """Parse a file; its variable headers are read on demand.
 
     Raises:
-        IgvmError: the fixed header is not that of a file of this length and content.
+        IgvmError: the fixed header is invalid, or does not match the length or content of the file.
     """
     view = memoryview(data).cast("B")
     size = len(view)
@@ -132,59 +139,63 @@ def parse(data: bytes | bytearray | memoryview) -> IgvmFile:
     start, end = fixed.variable_header_offset, fixed.file_data_offset
     if fixed.total_file_size != size:
         raise IgvmError(
-            "igvm-cut-off", 16, f"a file size of {fixed.total_file_size} bytes", f"{size} bytes, what the file has"
+            "igvm-cut-off", 16, f"file size is {fixed.total_file_size} bytes by the header", f"the file has {size}"
         )
     if start < fixed_size or start % 8:
         raise IgvmError(
             "igvm-header",
             8,
-            f"variable headers at {start:#x}",
-            f"a multiple of 8 behind the fixed header, from {fixed_size:#x} on",
+            f"variable headers start at {start:#x}",
+            f"expected a multiple of 8 after the fixed header, {fixed_size:#x} or more",
         )
     if end > size:
         raise IgvmError(
             "igvm-cut-off",
             12,
-            f"variable headers of {fixed.variable_header_size} bytes",
-            f"at most {max(size - start, 0)}: the file ends",
+            f"variable headers have {fixed.variable_header_size} bytes",
+            f"expected at most {max(size - start, 0)}, where the file ends",
         )
     with_zero = bytes(view[:20]) + bytes(4) + bytes(view[24:fixed_size])
     checksum = zlib.crc32(view[start:end], zlib.crc32(with_zero))
     if fixed.checksum != checksum:
         raise IgvmError(
-            "igvm-checksum", 20, f"checksum {fixed.checksum:#010x}", f"{checksum:#010x}, the CRC32 of the headers"
+            "igvm-checksum",
+            20,
+            f"checksum is {fixed.checksum:#010x}",
+            f"expected {checksum:#010x}, the CRC32 of the headers",
         )
     return IgvmFile(fixed, view)
 
 
 def fixed_header(data: bytes | memoryview) -> FixedHeader:
-    """What the first bytes say.
+    """The fixed header, from the first bytes of a file.
 
     Raises:
-        IgvmError: they are not those of an IGVM file of version 1 or 2.
+        IgvmError: it is not an IGVM file of version 1 or 2.
     """
     if len(data) < FIXED_SIZE:
         raise IgvmError(
-            "not-igvm", 0, f"a file of {len(data)} bytes", f"an IGVM file has a fixed header of {FIXED_SIZE} bytes"
+            "not-igvm", 0, f"the file has {len(data)} bytes", f"expected a fixed header of {FIXED_SIZE} bytes"
         )
     magic, version, offset, size, total, checksum = _FIXED.unpack_from(data, 0)
     if magic != MAGIC:
-        raise IgvmError("not-igvm", 0, f"{magic!r}", "an IGVM file begins with b'IGVM'")
+        raise IgvmError("not-igvm", 0, f"the file begins with {magic!r}", "expected b'IGVM'")
     if version == 1:
         return FixedHeader(version, offset, size, total, checksum)
     if version != 2:
-        raise IgvmError("igvm-version", 4, f"format version {version}", "1 or 2")
+        raise IgvmError("igvm-version", 4, f"format version is {version}", "expected 1 or 2")
     if len(data) < FIXED_SIZE + _FIXED_V2.size:
-        raise IgvmError("not-igvm", 0, f"a file of {len(data)} bytes", "the fixed header of version 2 has 32 bytes")
+        wrong = f"the file has {len(data)} bytes"
+        raise IgvmError("not-igvm", 0, wrong, "expected the fixed header of version 2, 32 bytes")
     architecture, page_size = _FIXED_V2.unpack_from(data, FIXED_SIZE)
     if architecture not in ARCHITECTURES:
-        raise IgvmError("igvm-field", 24, f"architecture {architecture}", "0 (x64) or 1 (AArch64)")
+        raise IgvmError("igvm-field", 24, f"architecture is {architecture}", "expected 0 (x64) or 1 (AArch64)")
     if page_size < 4096 or page_size & page_size - 1:
-        raise IgvmError("igvm-field", 28, f"a page size of {page_size} bytes", "a power of 2 from 4096 on")
+        raise IgvmError("igvm-field", 28, f"page size is {page_size} bytes", "expected a power of 2, 4096 or more")
     return FixedHeader(version, offset, size, total, checksum, architecture, page_size)
 
 
-# One function for each structure. ``offset`` is that of the header, ``at`` that of the structure in it.
+# One function for each structure. ``offset`` is where the header is, ``at`` where its structure is.
 
 
 def _supported_platform(file: IgvmFile, offset: int, at: int, length: int) -> SupportedPlatform:
@@ -202,7 +213,7 @@ def _relocatable_region(file: IgvmFile, offset: int, at: int, length: int) -> Re
     _aligned(offset, "relocatable region", "size", region.relocation_region_size)
     _aligned(offset, "relocatable region", "alignment", region.relocation_alignment)
     if not region.relocation_alignment:
-        raise IgvmError("igvm-field", offset, "relocatable region: alignment 0", "a multiple of 0x1000")
+        raise IgvmError("igvm-field", offset, "relocatable region: alignment is 0", "expected a multiple of 0x1000")
     for gpa in (region.relocation_region_gpa, region.minimum_relocation_gpa, region.maximum_relocation_gpa):
         _aligned(offset, "relocatable region", "address", gpa, region.relocation_alignment)
     _vtl(offset, "relocatable region", region.vtl)
@@ -217,7 +228,7 @@ def _page_table_relocation(file: IgvmFile, offset: int, at: int, length: int) ->
     for name, value in (("address", gpa), ("size", size), ("used size", used_size)):
         _aligned(offset, what, name, value)
     if used_size > size:
-        raise IgvmError("igvm-field", offset, f"{what}: {used_size:#x} bytes are used", f"at most its size, {size:#x}")
+        raise IgvmError("igvm-field", offset, f"{what}: used size is {used_size:#x}", f"expected at most {size:#x}")
     return PageTableRelocation(offset, mask, vp_index, vtl, gpa, size, used_size)
 
 
@@ -240,8 +251,8 @@ def _cca_policy(file: IgvmFile, offset: int, at: int, length: int) -> CcaPolicy:
         raise IgvmError(
             "igvm-field",
             offset,
-            f"CCA policy: bits {zeroes & ones:#x} must be both 0 and 1",
-            "each attribute is one of them",
+            f"CCA policy: bits {zeroes & ones:#x} are required to be both 0 and 1",
+            "expected one of the two",
         )
     return CcaPolicy(offset, mask, zeroes, ones, algorithm, lfa)
 
@@ -250,7 +261,7 @@ def _version_string(file: IgvmFile, offset: int, at: int, length: int) -> Versio
     try:
         return VersionString(offset, str(file.data[at : at + length], "utf-8"))
     except UnicodeDecodeError as error:
-        raise IgvmError("igvm-field", offset, f"version string: no UTF-8 at byte {error.start}", "UTF-8") from error
+        raise IgvmError("igvm-field", offset, f"version string: invalid UTF-8 at byte {error.start}") from error
 
 
 def _parameter_area(file: IgvmFile, offset: int, at: int, length: int) -> ParameterArea:
@@ -267,10 +278,10 @@ def _page_data(file: IgvmFile, offset: int, at: int, length: int) -> PageData:
     if gpa % page_size:
         _aligned(offset, "page data", "address", gpa, page_size)
     if file_offset:
-        # Also of a page of 2 MiB: loaders read the first 4 KiB.
+        # For a page of 2 MiB too, loaders read the first 4 KiB.
         file.content(offset, file_offset, page_size, "page data")
     if data_type not in PAGE_DATA_TYPES:
-        raise IgvmError("igvm-field", offset, f"page data of type {data_type}", "0 to 3")
+        raise IgvmError("igvm-field", offset, f"page data: type is {data_type}", "expected 0 to 3")
     if reserved:
         _zero(offset, "page data", reserved)
     return PageData(offset, gpa, mask, file_offset, flags, data_type)
@@ -350,27 +361,27 @@ _READERS: dict[int, tuple[int, int | None, Callable[[IgvmFile, int, int, int], H
     VbsMeasurement.header_type: (2, 864, _vbs_measurement),
     **{header_type: (2, 8, _parameter(header_type)) for header_type in PARAMETERS},
 }
-"""Header type → its section, the size of its structure in bytes (None: any), and what reads it."""
+"""Header type → its section, the size of its structure in bytes (None: any), and its reader."""
 
 
 def _known_types(header_type: int) -> str:
     for name, first, last in _SECTIONS:
         if first <= header_type <= last:
             known = ", ".join(f"{one:#x}" for one in sorted(_READERS) if first <= one <= last)
-            return f"a {name} header that is known ({known}), or one with bit 31, which may be passed over"
-    return "a type from 0x1 to 0x200 or from 0x301 to 0x400, or one with bit 31, which may be passed over"
+            return f"expected a known {name} header ({known}), or bit 31 set for one that may be skipped"
+    return "expected 0x1 to 0x200 or 0x301 to 0x400, or bit 31 set for one that may be skipped"
 
 
 def _aligned(offset: int, what: str, name: str, value: int, alignment: int = 4096) -> None:
     if value % alignment:
-        raise IgvmError("igvm-field", offset, f"{what}: {name} {value:#x}", f"a multiple of {alignment:#x}")
+        raise IgvmError("igvm-field", offset, f"{what}: {name} is {value:#x}", f"expected a multiple of {alignment:#x}")
 
 
 def _zero(offset: int, what: str, reserved: int) -> None:
     if reserved:
-        raise IgvmError("igvm-field", offset, f"{what}: {reserved:#x} in a reserved field", "0")
+        raise IgvmError("igvm-field", offset, f"{what}: a reserved field is {reserved:#x}", "expected 0")
 
 
 def _vtl(offset: int, what: str, vtl: int) -> None:
     if vtl not in _VTLS:
-        raise IgvmError("igvm-field", offset, f"{what}: VTL {vtl}", "0, 1 or 2")
+        raise IgvmError("igvm-field", offset, f"{what}: VTL is {vtl}", "expected 0, 1 or 2")

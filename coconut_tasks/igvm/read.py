@@ -1,4 +1,4 @@
-"""An IGVM file from the disk."""
+"""Reads IGVM files from the disk."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from coconut_tasks.igvm.parse import FIXED_SIZE, fixed_header
 _AT_ONCE = 1 << 20
 """Bytes."""
 _START = FIXED_SIZE + 8
-"""Bytes of the longer one of the fixed headers."""
+"""Bytes of the longer fixed header."""
 
 
 def read_igvm(path: Path) -> bytearray:
-    """The bytes of a file, and no more than it says that it has: one that is no IGVM file is not read to its end, which may never come.
+    """The bytes of a file, up to the size in its header: a file of another kind is not read to its end, which may never come.
 
     Raises:
-        IgvmError: it does not begin as an IGVM file does.
+        IgvmError: it does not begin like an IGVM file.
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
@@ -26,11 +26,11 @@ def read_igvm(path: Path) -> bytearray:
 
 
 def read_igvm_or_start(path: Path | int, most: int) -> bytearray:
-    """An IGVM file as ``read_igvm`` reads it; of any other file at most ``most`` bytes. It is opened once, so it can be a pipe.
+    """An IGVM file as ``read_igvm`` reads it, or at most ``most`` bytes of any other file. It is opened once, so it can be a pipe.
     A number is an open file's descriptor, which stays open.
 
     Raises:
-        IgvmError: it begins with the magic number of an IGVM file, and goes on as none does.
+        IgvmError: it has the magic number of an IGVM file, but not its fixed header.
         OSError: it cannot be read.
     """
     with open(path, "rb", closefd=not isinstance(path, int)) as file:
@@ -42,7 +42,7 @@ def read_igvm_or_start(path: Path | int, most: int) -> bytearray:
 
 def _rest(file: BinaryIO, start: bytes) -> bytearray:
     data = bytearray(start)
-    # One byte more, so that what is too long is seen.
+    # One byte more, to detect a file that is too long.
     size = fixed_header(start).total_file_size + 1
     while len(data) < size and (more := file.read(min(size - len(data), _AT_ONCE))):
         data += more

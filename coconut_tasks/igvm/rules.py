@@ -1,7 +1,7 @@
-"""What the headers of a file must be together: the rules of the loader that igvmmeasure, igvmbuilder and QEMU use, crate ``igvm`` 0.5.
+"""Rules for the headers of a file together, those of crate ``igvm`` 0.5, the loader in igvmmeasure, igvmbuilder and QEMU.
 
-A file that breaks one is refused by igvmmeasure, so it has no launch digest here either. Where that crate panics (a sum that overflows, a
-relocation alignment of 0), the file is refused as well.
+igvmmeasure refuses a file that breaks one, so it has no launch digest here either. A file on which that crate panics (a sum that overflows,
+a relocation alignment of 0) is refused as well.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ from coconut_tasks.igvm.values import (
     VersionString,
     VpContext,
 )
+from coconut_tasks.wording import either
 
 MOST_REGISTERS = 1 << 20
-"""How many registers all VSM contexts of a file may name: contexts can share file data, so that a small file could name very many."""
+"""Limit on the registers in all VSM contexts of a file: contexts can share file data, so a small file could name very many."""
 _ADDRESS_LIMIT = 1 << 64
 _NATIVE_CONTEXT_SIZE = 232
 """Bytes of ``IgvmNativeVpContextX64``; the rest of its page must be zero."""
@@ -73,12 +74,12 @@ _REGISTERS = {
         )
     ),
 }
-"""The registers (names of the Hyper-V TLFS) that the crate takes from a VSM context."""
+"""The registers (names of the Hyper-V TLFS) that the crate accepts in a VSM context."""
 _WITH_CONTENT = (0x301, 0x302, 0x303, 0x304)
 
 
 class Rules:
-    """Looks at each header in turn; then ``end``."""
+    """Give each header to ``see``, in order, then call ``end``."""
 
     __slots__ = (
         "_areas",
@@ -95,11 +96,11 @@ class Rules:
     )
 
     def __init__(self, file: IgvmFile, *, tolerant: bool = False) -> None:
-        """With ``tolerant``, what the format allows and crate ``igvm`` 0.5 does not read is no fault: CoRIM, version strings, optional
-        headers, a file without file data. None of it is measured.
+        """``tolerant`` accepts what the format allows and crate ``igvm`` 0.5 does not read: CoRIM, version strings, optional headers, files
+        without file data. None of it is measured.
 
         Raises:
-            IgvmError: the crate reads no such file.
+            IgvmError: the crate does not read such a file.
         """
         self._file = file
         self._tolerant = tolerant
@@ -108,29 +109,29 @@ class Rules:
             raise IgvmError(
                 "igvm-not-read",
                 28,
-                f"a page size of {fixed.page_size} bytes",
-                f"{PAGE_SIZE}; crate igvm reads no other",
+                f"page size is {fixed.page_size} bytes",
+                f"expected {PAGE_SIZE}, the only one that crate igvm reads",
             )
         if not tolerant and fixed.file_data_offset >= fixed.total_file_size:
-            raise IgvmError("igvm-not-read", 16, "no file data", "crate igvm reads only files that have some")
+            raise IgvmError("igvm-not-read", 16, "the file has no file data", "crate igvm needs some")
         self._types: set[int] = set()
-        """Platform types that were declared."""
+        """Platform types declared so far."""
         self._platforms: dict[int, int] = {}
         """Compatibility mask → platform type."""
         self._areas: dict[int, bool] = {}
-        """Parameter area index → whether it waits to be inserted."""
+        """Parameter area index → whether it is still to be inserted."""
         self._regions: dict[int, list[tuple[int, int]]] = {}
-        """Bit of a mask → first and last addresses of what may be relocated, sorted."""
+        """Bit of a mask → first and last addresses of its relocatable regions, sorted."""
         self._page_tables: list[PageTableRelocation] = []
         self._page_tables_mask = 0
         self._relocated: dict[tuple[int, int, int], int] = {}
-        """Mask, VP index and VTL that a relocation speaks of → offset of its header."""
+        """Mask, VP index and VTL of a relocation → offset of its header."""
         self._contexts: dict[int, int] = {}
         """VTL → masks of the VSM contexts of processor 0."""
         self._registers = 0
 
     def see(self, header: Header) -> None:
-        """Raises IgvmError for a header that does not go with those before it."""
+        """Raises IgvmError for a header that conflicts with those before it."""
         match header:
             case ParameterArea():
                 self._declare(header)
@@ -143,7 +144,7 @@ class Rules:
             case ParameterInsert() | PageTableRelocation() | RelocatableRegion() | CcaPolicy() if (
                 not header.compatibility_mask
             ):
-                pass  # the crate drops what is for no platform, before it looks at what goes together
+                pass  # the crate drops headers for no platform before it checks headers together
             case ParameterInsert():
                 self._use(header)
             case PageTableRelocation() | RelocatableRegion():
@@ -154,25 +155,32 @@ class Rules:
                 self._optional(header)
             case CorimData() | VersionString() if not self._tolerant:
                 name = NAMES[header.header_type] if isinstance(header, CorimData) else "version string"
-                raise IgvmError("igvm-not-read", header.offset, f"a {name}", "crate igvm 0.5 does not read it")
+                raise IgvmError(
+                    "igvm-not-read", header.offset, f"the file has a {name}", "crate igvm 0.5 does not read it"
+                )
             case _:
                 pass
 
     def end(self) -> None:
         """Raises IgvmError if something is missing."""
         if not self._types:
-            raise IgvmError("igvm-platform", self._file.fixed.variable_header_offset, "no platform", "at least one")
+            raise IgvmError(
+                "igvm-platform",
+                self._file.fixed.variable_header_offset,
+                "the file declares no platform",
+                "expected at least one",
+            )
         for (mask, vp_index, vtl), offset in self._relocated.items():
             if vp_index or not mask & self._contexts.get(vtl, 0):
                 raise IgvmError(
                     "igvm-relocation",
                     offset,
-                    f"a relocation of the state of processor {vp_index}, VTL {vtl}, mask {mask:#x}",
-                    "one for which there is a VSM context of processor 0",
+                    f"relocation of the state of processor {vp_index}, VTL {vtl}, mask {mask:#x}",
+                    "expected one with a VSM context of processor 0",
                 )
 
     def is_vmsa(self, context: VpContext) -> bool:
-        """Whether it is of a platform whose state is a VMSA."""
+        """Whether its platform keeps the processor state in a VMSA."""
         return self._platforms.get(context.compatibility_mask) in (SEV_SNP, SEV_ES)
 
     def _declare(self, header: ParameterArea) -> None:
@@ -180,8 +188,8 @@ class Rules:
             raise IgvmError(
                 "igvm-parameters",
                 header.offset,
-                f"parameter area {header.parameter_area_index} is declared again",
-                "an index that is new",
+                f"parameter area {header.parameter_area_index} is declared twice",
+                "expected a new index",
             )
         self._areas[header.parameter_area_index] = True
 
@@ -190,41 +198,36 @@ class Rules:
             raise IgvmError(
                 "igvm-not-read",
                 header.offset,
-                f"a header of type {header.header_type:#x}",
-                "crate igvm reads no optional header",
+                f"the file has an optional header of type {header.header_type:#x}",
+                "crate igvm reads no optional headers",
             )
 
     def _platform(self, header: SupportedPlatform) -> None:
         at, kind, architecture = header.offset, header.platform_type, self._file.fixed.architecture
         if header.compatibility_mask.bit_count() != 1:
             raise IgvmError(
-                "igvm-platform", at, f"platform: compatibility mask {header.compatibility_mask:#x}", "one bit"
+                "igvm-platform",
+                at,
+                f"platform: compatibility mask is {header.compatibility_mask:#x}",
+                "expected one bit",
             )
         if header.highest_vtl not in (0, 2):
-            raise IgvmError("igvm-platform", at, f"platform: highest VTL {header.highest_vtl}", "0 or 2")
+            raise IgvmError("igvm-platform", at, f"platform: highest VTL is {header.highest_vtl}", "expected 0 or 2")
         if kind not in PLATFORMS:
-            raise IgvmError(
-                "igvm-platform",
-                at,
-                f"platform type {kind}",
-                ", ".join(f"{one} ({name})" for one, name in PLATFORMS.items()),
-            )
+            known = either([f"{one} ({name})" for one, name in PLATFORMS.items()])
+            raise IgvmError("igvm-platform", at, f"platform type is {kind}", f"expected {known}")
         name = PLATFORMS[kind]
         if header.platform_version != 1:
-            raise IgvmError("igvm-platform", at, f"platform {name}: version {header.platform_version}", "1")
+            raise IgvmError("igvm-platform", at, f"platform {name}: version is {header.platform_version}", "expected 1")
         if kind in (NATIVE, VSM_ISOLATION) and header.shared_gpa_boundary:
-            raise IgvmError(
-                "igvm-platform", at, f"platform {name}: shared GPA boundary {header.shared_gpa_boundary:#x}", "0"
-            )
-        if kind != VSM_ISOLATION and architecture != (AARCH64 if kind == CCA else X64):
-            raise IgvmError(
-                "igvm-platform",
-                at,
-                f"platform {name} in a file for {ARCHITECTURES[architecture]}",
-                "the other architecture",
-            )
+            wrong = f"platform {name}: shared GPA boundary is {header.shared_gpa_boundary:#x}"
+            raise IgvmError("igvm-platform", at, wrong, "expected 0")
+        needed = AARCH64 if kind == CCA else X64
+        if kind != VSM_ISOLATION and architecture != needed:
+            wrong = f"platform {name} in a file for {ARCHITECTURES[architecture]}"
+            raise IgvmError("igvm-platform", at, wrong, f"expected a file for {ARCHITECTURES[needed]}")
         if kind in self._types:
-            raise IgvmError("igvm-platform", at, f"platform {name} is declared again", "each platform once")
+            raise IgvmError("igvm-platform", at, f"platform {name} is declared twice")
         self._types.add(kind)
         self._platforms[header.compatibility_mask] = kind
 
@@ -235,8 +238,8 @@ class Rules:
                 raise IgvmError(
                     "igvm-relocation",
                     header.offset,
-                    f"page table relocation region: mask {header.compatibility_mask:#x}",
-                    f"one region a platform; there are some for {self._page_tables_mask:#x}",
+                    f"second page table relocation region for mask {header.compatibility_mask & self._page_tables_mask:#x}",
+                    "expected one per platform",
                 )
             self._page_tables_mask |= header.compatibility_mask
             self._page_tables.append(header)
@@ -246,8 +249,8 @@ class Rules:
             raise IgvmError(
                 "igvm-relocation",
                 header.offset,
-                f"a region of {size:#x} bytes at {start:#x}",
-                "not empty, and below the end of memory",
+                f"relocatable region of {size:#x} bytes at {start:#x}",
+                "expected one that is not empty and ends below 2^64",
             )
         last = start + size - 1
         for bit in range(32):
@@ -255,38 +258,42 @@ class Rules:
                 regions = self._regions.setdefault(bit, [])
                 place = bisect_right(regions, (start, last))
                 before = regions[place - 1] if place else None
-                behind = regions[place] if place < len(regions) else None
-                for other in (before, behind):
+                after = regions[place] if place < len(regions) else None
+                for other in (before, after):
                     if other and other[0] <= last and start <= other[1]:
                         raise IgvmError(
                             "igvm-relocation",
                             header.offset,
-                            f"a region from {start:#x} to {last:#x}",
-                            f"none that overlaps; one is from {other[0]:#x} to {other[1]:#x}",
+                            f"region from {start:#x} to {last:#x} overlaps the one from {other[0]:#x} to {other[1]:#x}",
                         )
                 regions.insert(place, (start, last))
         self._relocated.setdefault((header.compatibility_mask, header.vp_index, header.vtl), header.offset)
 
     def _cca_policy(self, header: CcaPolicy) -> None:
         if self._file.fixed.architecture != AARCH64:
-            raise IgvmError("igvm-platform", header.offset, "a CCA policy in a file for x64", "AArch64")
+            raise IgvmError(
+                "igvm-platform", header.offset, "CCA policy in a file for x64", "expected a file for AArch64"
+            )
         for bit in range(32):
             mask = header.compatibility_mask & 1 << bit
             if mask and self._platforms.get(mask) != CCA:
                 raise IgvmError(
-                    "igvm-platform", header.offset, f"a CCA policy with mask {mask:#x}", "the mask of platform CCA"
+                    "igvm-platform",
+                    header.offset,
+                    f"CCA policy: mask is {mask:#x}",
+                    "expected the mask of platform CCA",
                 )
 
     def _use(self, header: Parameter | ParameterInsert) -> None:
         index = header.parameter_area_index
         waits = self._areas.get(index)
         if not waits:
-            found = "is not declared" if waits is None else "was inserted before"
+            found = "is not declared" if waits is None else "is already inserted"
             raise IgvmError(
                 "igvm-parameters",
                 header.offset,
                 f"parameter area {index} {found}",
-                "one that is declared, and not inserted yet",
+                "expected one that is declared and not yet inserted",
             )
         if isinstance(header, ParameterInsert):
             self._areas[index] = False
@@ -296,8 +303,8 @@ class Rules:
                     raise IgvmError(
                         "igvm-parameters",
                         header.offset,
-                        f"a parameter area is inserted at {header.gpa:#x}",
-                        f"outside of the page tables from {region.gpa:#x} on",
+                        f"parameter area is inserted at {header.gpa:#x}",
+                        f"expected an address outside the page tables, which start at {region.gpa:#x}",
                     )
 
     def _vp_context(self, header: VpContext) -> None:
@@ -310,8 +317,8 @@ class Rules:
             raise IgvmError(
                 "igvm-context",
                 header.offset,
-                f"a VP context with mask {header.compatibility_mask:#x}, of {shown}",
-                "the mask of a platform that takes one: all but TDX",
+                f"VP context: mask {header.compatibility_mask:#x} belongs to {shown}",
+                "expected the mask of one platform, but not of TDX",
             )
         page = self._file.content(header.offset, header.file_offset, PAGE_SIZE, "VP context")
         if kind in (SEV_SNP, SEV_ES):
@@ -319,15 +326,15 @@ class Rules:
                 raise IgvmError(
                     "igvm-context",
                     header.offset,
-                    f"VP context: address {header.gpa:#x}",
-                    f"a multiple of {PAGE_SIZE:#x}",
+                    f"VP context: address is {header.gpa:#x}",
+                    f"expected a multiple of {PAGE_SIZE:#x}",
                 )
         elif any(page[_CCA_CONTEXT_SIZE if kind == CCA else _NATIVE_CONTEXT_SIZE :]):
             raise IgvmError(
                 "igvm-context",
                 header.offset,
-                "VP context: data behind the registers",
-                "zeroes up to the end of the page",
+                "VP context: data after the registers",
+                "expected zeroes to the end of the page",
             )
 
     def _vsm_context(self, header: VpContext) -> None:
@@ -337,21 +344,25 @@ class Rules:
         self._registers += count
         if self._registers > MOST_REGISTERS:
             raise IgvmError(
-                "too-large", at, f"VSM contexts of {self._registers} registers", f"at most {MOST_REGISTERS} in a file"
+                "too-large", at, f"VSM contexts have {self._registers} registers", f"expected at most {MOST_REGISTERS}"
             )
         if not count:
-            raise IgvmError("igvm-context", at, "a VSM context without registers", "at least one")
+            raise IgvmError("igvm-context", at, "VSM context has no registers", "expected at least one")
         if header.vp_index:
-            raise IgvmError("igvm-context", at, f"a VSM context of processor {header.vp_index}", "processor 0")
+            raise IgvmError(
+                "igvm-context", at, f"VSM context is for processor {header.vp_index}", "expected processor 0"
+            )
         known = _REGISTERS[file.fixed.architecture]
         vtl = registers[0]
         for other, name in _VBS_REGISTER.iter_unpack(registers):
             if other != vtl:
-                raise IgvmError("igvm-context", at, f"a VSM context with registers of VTL {vtl} and {other}", "one VTL")
+                raise IgvmError(
+                    "igvm-context", at, f"VSM context has registers of VTL {vtl} and {other}", "expected a single VTL"
+                )
             if name not in known:
                 raise IgvmError(
-                    "igvm-context", at, f"a VSM context with register {name:#x}", "registers that crate igvm knows"
+                    "igvm-context", at, f"VSM context has register {name:#x}", "crate igvm does not know it"
                 )
         if vtl > 2:
-            raise IgvmError("igvm-context", at, f"a VSM context of VTL {vtl}", "0, 1 or 2")
+            raise IgvmError("igvm-context", at, f"VSM context: VTL is {vtl}", "expected 0, 1 or 2")
         self._contexts[vtl] = self._contexts.get(vtl, 0) | header.compatibility_mask

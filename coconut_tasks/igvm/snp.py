@@ -1,20 +1,20 @@
-"""The SEV-SNP launch digest of an IGVM file, as igvmmeasure computes it: the same digest, or a refusal of the same files.
+"""The SEV-SNP launch digest of an IGVM file, as igvmmeasure computes it: the same digest, and the same files refused.
 
-The firmware keeps a digest of 48 bytes, which begins as zeroes. For each page that the hypervisor adds before the guest starts, it
-becomes the SHA-384 of a PAGE_INFO structure of 0x70 bytes (SEV-SNP firmware ABI, "Guest launch"; offsets in bytes):
+The firmware keeps a digest of 48 bytes, initially zeroes. For each page that the hypervisor adds before the guest starts, it becomes
+the SHA-384 of a PAGE_INFO structure of 0x70 bytes (SEV-SNP firmware ABI, "Guest launch"; offsets in bytes):
 
 ====  ====  =====================================================================================
 0x00    48  the digest so far
-0x30    48  SHA-384 of the page's 4096 bytes, for normal pages and VMSAs; else zeroes
-0x60     2  0x70, the structure's length
+0x30    48  SHA-384 of the page's 4096 bytes for normal pages and VMSAs, otherwise zeroes
+0x60     2  0x70, the length of the structure
 0x62     1  page type: 1 normal, 2 VMSA, 3 zero, 4 unmeasured, 5 secrets, 6 CPUID
-0x63     1  whether it belongs to the initial migration image: 0
+0x63     1  whether it is part of the initial migration image: 0
 0x64     1  reserved
 0x65     3  permissions of VMPL 1 to 3: 0
 0x68     8  guest physical address
 ====  ====  =====================================================================================
 
-So the address and type of an unmeasured page count too, only its content does not. Pages are added in the order of the directives.
+So an unmeasured page counts with its address and type, but not with its content. Pages are added in the order of the directives.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from coconut_tasks.igvm.values import (
 DIGEST_SIZE = 48
 """Bytes."""
 MOST_PARAMETER_PAGES = 1 << 18
-"""How many pages all inserted parameter areas may have (1 GiB): a header of a few bytes can ask for any number."""
+"""Limit on the pages of all inserted parameter areas (1 GiB): a header of a few bytes can ask for any number."""
 _TAIL = struct.Struct("<HB5xQ")
 """PAGE_INFO from offset 0x60 on."""
 _PAGE_INFO_SIZE = 0x70
@@ -59,14 +59,14 @@ _ZEROES = sha384(bytes(PAGE_SIZE)).digest()
 _KVM_VMSA_GPA = 0xFFFF_FFFF_F000
 """Where KVM puts each VMSA, whatever the file says."""
 _KVM_CR0 = (0x30, 0x31)
-"""The values with which KVM starts a guest: in real mode, in protected mode. SVSM's igvmmeasure takes both since commit abfb2783."""
+"""The values with which KVM starts a guest: in real mode and in protected mode. SVSM's igvmmeasure accepts both since commit abfb2783."""
 _CR0 = slice(0x158, 0x160)
-"""Place of CR0 in a VMSA (AMD64 Architecture Programmer's Manual, volume 2, table "VMSA layout, SEV-ES")."""
+"""Position of CR0 in a VMSA (AMD64 Architecture Programmer's Manual, volume 2, table "VMSA layout, SEV-ES")."""
 _Watcher = Callable[[str, int, bytes, int], None]
-"""Called with one of ``PAGE_KINDS``, address, SHA-384 of the content (``_NO_CONTENT`` where it is not measured) and its file offset."""
+"""Called with one of ``PAGE_KINDS``, address, SHA-384 of the content (``_NO_CONTENT`` if it is not measured) and its file offset."""
 _ADDRESS_LIMIT = 1 << 64
 _MOST_HASHES = 1 << 16
-"""How many hashes of page contents are kept."""
+"""Limit on the cached hashes of page contents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +74,13 @@ class MeasureOptions:
     """How to measure; the first two are igvmmeasure's."""
 
     check_kvm: bool = False
-    """Refuse what KVM would measure otherwise than it stands in the file."""
+    """Refuse a file that KVM would measure differently."""
     native_zero: bool = False
-    """Pages without data are of type zero, as the IGVM loader of QEMU marks them; else normal pages full of zeroes."""
+    """Pages without data are of type zero, as QEMU's IGVM loader marks them; otherwise they are normal pages full of zeroes."""
     check_id_block: bool = True
-    """Refuse a file whose ID block has another digest."""
+    """Refuse a file whose ID block has a different digest."""
     tolerant: bool = False
-    """Headers that the format allows and igvmmeasure does not read are no fault; see ``rules.Rules``."""
+    """Accept headers that the format allows and igvmmeasure does not read; see ``rules.Rules``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +92,9 @@ class Measured:
     pages: int
     """How many pages went into it, VMSAs included."""
     id_block: bytes | None
-    """The digest that the file's ID block wants; None where there is no ID block for SEV-SNP."""
+    """The digest that the file's ID block expects; None without an ID block for SEV-SNP."""
     guest_svn: int | None
-    """The ID block's security version number of the guest; None where there is none."""
+    """The ID block's security version number of the guest; None without an ID block."""
 
 
 PAGE_KINDS = {"normal": 1, "vmsa": 2, "zero": 3, "unmeasured": 4, "secrets": 5, "cpuid": 6}
@@ -102,9 +102,9 @@ PAGE_KINDS = {"normal": 1, "vmsa": 2, "zero": 3, "unmeasured": 4, "secrets": 5, 
 
 
 def kind_of_page(flags: int, data_type: int) -> str:
-    """What a page of 4 KiB counts as, by its header: one of ``PAGE_KINDS``; empty for a shared one, which is not measured.
+    """How a page of 4 KiB is measured, by its header: one of ``PAGE_KINDS``; empty for a shared page, which is not measured.
 
-    A normal page without data may count as a zero page (``MeasureOptions.native_zero``). The rules are igvmmeasure's.
+    A normal page without data may be measured as a zero page (``MeasureOptions.native_zero``). The rules are igvmmeasure's.
     """
     if flags & SHARED:
         return ""
@@ -123,13 +123,13 @@ class MeasuredPage(NamedTuple):
     kind: str
     """One of ``PAGE_KINDS``."""
     content: str
-    """SHA-384 of its 4096 bytes as hex text, where they are measured; else empty."""
+    """SHA-384 of its 4096 bytes as hex text; empty if they are not measured."""
     file_offset: int
-    """Of its bytes in the file; 0 where it has none there, or they are not measured."""
+    """Where its bytes are in the file; 0 if they are not there, or not measured."""
 
 
 def measured_pages(data: bytes | bytearray | memoryview, options: MeasureOptions) -> list[MeasuredPage]:
-    """Every page that goes into the launch digest, in the order in which they do.
+    """Every page that goes into the launch digest, in order.
 
     Raises:
         IgvmError: as ``launch_digest``.
@@ -138,7 +138,7 @@ def measured_pages(data: bytes | bytearray | memoryview, options: MeasureOptions
 
 
 def measure_pages(data: bytes | bytearray | memoryview, options: MeasureOptions) -> tuple[Measured, list[MeasuredPage]]:
-    """Both at once: the digest, and the pages that it is made of.
+    """The digest, and the pages that it is computed from.
 
     Raises:
         IgvmError: as ``launch_digest``.
@@ -153,7 +153,7 @@ def measure_pages(data: bytes | bytearray | memoryview, options: MeasureOptions)
 
 
 def chained(pages: Iterable[MeasuredPage]) -> str:
-    """The launch digest that pages make, as hex text: what is said of them fits a digest, or does not."""
+    """The launch digest of pages, as hex text, to check whether a list of pages matches a digest."""
     digest = bytes(DIGEST_SIZE)
     for page in pages:
         content = bytes.fromhex(page.content) or _NO_CONTENT
@@ -167,14 +167,14 @@ def launch_digest(
     """The launch digest that ``igvmmeasure [--check-kvm] [--native-zero] FILE measure`` prints, as 48 bytes.
 
     Raises:
-        IgvmError: igvmmeasure refuses the file too, but for three things that are refused here alone: variable headers that do not begin
-            at a multiple of 8, parameter areas of more than ``MOST_PARAMETER_PAGES``, and those that reach beyond the end of memory.
+        IgvmError: igvmmeasure refuses the file too, except for three things that only this function refuses: variable headers that do not
+            begin at a multiple of 8, more than ``MOST_PARAMETER_PAGES`` of parameters, and parameters that reach past the end of memory.
     """
     return measure(data, MeasureOptions(check_kvm, native_zero, tolerant=tolerant)).digest
 
 
 def measure(data: bytes | bytearray | memoryview, options: MeasureOptions, see: _Watcher | None = None) -> Measured:
-    """The same with all that can be said about it; ``see`` is called for each page.
+    """The launch digest with all that goes with it; ``see`` is called for each page.
 
     Raises:
         IgvmError: as ``launch_digest``.
@@ -183,7 +183,7 @@ def measure(data: bytes | bytearray | memoryview, options: MeasureOptions, see: 
     rules = Rules(file, tolerant=options.tolerant)
     launch = _Launch(file, options, see)
     for header in file.headers():
-        if type(header) is PageData:  # nearly all are; no rule is about several of them
+        if type(header) is PageData:  # nearly all are; no rule concerns several of them
             if header.compatibility_mask & launch.mask:
                 launch.add_page(header)
             continue
@@ -191,24 +191,26 @@ def measure(data: bytes | bytearray | memoryview, options: MeasureOptions, see: 
         launch.see(header, rules)
     rules.end()
     if not launch.mask:
-        raise IgvmError("no-snp", file.fixed.variable_header_offset, "no platform SEV-SNP", "a launch digest needs it")
+        raise IgvmError(
+            "no-snp", file.fixed.variable_header_offset, "the file has no platform SEV-SNP", "a launch digest needs it"
+        )
     wanted = launch.id_block
     if wanted is not None and options.check_id_block and wanted.ld != launch.digest:
         raise IgvmError(
             "id-block-differs",
             wanted.offset,
-            f"the ID block wants launch digest {wanted.ld.hex()}",
-            f"{launch.digest.hex()}, that of the file",
+            f"the ID block expects launch digest {wanted.ld.hex()}",
+            f"the file has {launch.digest.hex()}",
         )
     if wanted is None:
         return Measured(launch.digest, launch.pages, None, None)
     return Measured(launch.digest, launch.pages, wanted.ld, wanted.guest_svn)
 
 
-@lru_cache(maxsize=4096)  # 16 MiB; images of one run are mostly of the same parts
+@lru_cache(maxsize=4096)  # 16 MiB; the images of a run mostly share their parts
 def page_hash(page: bytes) -> bytes:
     """SHA-384 of a page's 4096 bytes."""
-    # In pieces: for more than 2047 bytes hashlib lets another thread run, and to get back costs more than a page takes.
+    # In pieces: above 2047 bytes, hashlib releases the GIL, and getting it back costs more than hashing a page.
     content = memoryview(page)
     found = sha384(content[:2047])
     found.update(content[2047:4094])
@@ -250,7 +252,7 @@ class _Launch:
         self.id_block: SnpIdBlock | None = None
 
     def see(self, header: Header, rules: Rules) -> None:
-        """A header that is no page. Raises IgvmError for one that cannot be measured."""
+        """Take a header that is not a page. Raises IgvmError if it cannot be measured."""
         match header:
             case ParameterArea():
                 self.areas[header.parameter_area_index] = header.number_of_bytes
@@ -275,8 +277,8 @@ class _Launch:
             raise IgvmError(
                 "not-measurable",
                 page.offset,
-                f"a page of 2 MiB at {page.gpa:#x}",
-                "pages of 4 KiB; no others are measured",
+                f"page of 2 MiB at {page.gpa:#x}",
+                "only pages of 4 KiB are measured",
             )
         if kind == "normal" and not page.file_offset and self._options.native_zero:
             kind = "zero"
@@ -286,7 +288,7 @@ class _Launch:
             self._extend(kind, page.gpa)
 
     def insert(self, insert: ParameterInsert) -> None:
-        """All pages of a parameter area. Raises IgvmError where there are too many."""
+        """Add all pages of a parameter area. Raises IgvmError if there are too many."""
         self._before_vmsa(insert)
         size = self.areas.pop(insert.parameter_area_index)
         self._parameter_pages += size // PAGE_SIZE
@@ -294,38 +296,41 @@ class _Launch:
             raise IgvmError(
                 "too-large",
                 insert.offset,
-                f"parameter areas of {self._parameter_pages} pages",
-                f"at most {MOST_PARAMETER_PAGES} in a file",
+                f"parameter areas have {self._parameter_pages} pages",
+                f"expected at most {MOST_PARAMETER_PAGES}",
             )
         if insert.gpa + size > _ADDRESS_LIMIT:
             raise IgvmError(
-                "igvm-field", insert.offset, f"{size:#x} bytes of parameters at {insert.gpa:#x}", "addresses of 64 bits"
+                "igvm-field", insert.offset, f"{size:#x} bytes of parameters at {insert.gpa:#x} end beyond 2^64"
             )
         for gpa in range(insert.gpa, insert.gpa + size, PAGE_SIZE):
             self._extend("unmeasured", gpa)
 
     def add_vmsa(self, context: VpContext) -> None:
-        """Raises IgvmError for one that KVM would not measure so, if that is checked."""
+        """Raises IgvmError if KVM would measure it differently and that is checked."""
         vmsa = self._file.content(context.offset, context.file_offset, PAGE_SIZE, "VMSA")
         if self._options.check_kvm:
             cr0 = int.from_bytes(vmsa[_CR0], "little")
             if self._vmsa_seen:
                 raise IgvmError(
-                    "kvm-differs", context.offset, "KVM check: another VMSA", "one; KVM makes the others itself"
+                    "kvm-differs",
+                    context.offset,
+                    "KVM check: there is a second VMSA",
+                    "expected one, since KVM makes the others itself",
                 )
             if context.gpa != _KVM_VMSA_GPA:
                 raise IgvmError(
                     "kvm-differs",
                     context.offset,
-                    f"KVM check: a VMSA at {context.gpa:#x}",
-                    f"{_KVM_VMSA_GPA:#x}, where KVM puts it",
+                    f"KVM check: the VMSA is at {context.gpa:#x}",
+                    f"expected {_KVM_VMSA_GPA:#x}, where KVM puts it",
                 )
             if cr0 not in _KVM_CR0:
                 raise IgvmError(
                     "kvm-differs",
                     context.offset,
-                    f"KVM check: a VMSA with CR0 {cr0:#x}",
-                    f"{' or '.join(map(hex, _KVM_CR0))}, with which KVM starts it",
+                    f"KVM check: CR0 in the VMSA is {cr0:#x}",
+                    f"expected {' or '.join(map(hex, _KVM_CR0))}, with which KVM starts a guest",
                 )
         self._vmsa_seen = True
         self._extend("vmsa", context.gpa, page_hash(bytes(vmsa)), context.file_offset)
@@ -335,8 +340,8 @@ class _Launch:
             raise IgvmError(
                 "kvm-differs",
                 header.offset,
-                f"KVM check: a page at {header.gpa:#x} behind the VMSA",
-                "the VMSA last, as KVM measures it",
+                f"KVM check: page at {header.gpa:#x} comes after the VMSA",
+                "expected the VMSA last, as KVM measures it",
             )
 
     def _hash(self, file_offset: int) -> bytes:

@@ -1,6 +1,6 @@
-"""The headers of an IGVM file as values. Names and layouts are those of the IGVM specification, crate ``igvm_defs`` 0.5.
+"""The headers of an IGVM file as values. Names and layouts follow the IGVM specification, crate ``igvm_defs`` 0.5.
 
-All numbers are little endian in the file. ``offset`` of each value is where its type and length are in the file, in bytes.
+All numbers are little-endian in the file. The ``offset`` of each value is where its type and length are in the file, in bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import ClassVar
 from coconut_tasks.dataclass import dataclass
 
 PAGE_SIZE = 4096
-"""Bytes; ``PAGE_SIZE_4K``, what every file of version 1 counts in."""
+"""Bytes; ``PAGE_SIZE_4K``, the page size of every file of version 1."""
 X64, AARCH64 = 0, 1
 """``IgvmArchitecture``."""
 ARCHITECTURES = {X64: "x64", AARCH64: "AArch64"}
@@ -32,7 +32,7 @@ PAGE_DATA_TYPES = {NORMAL: "normal", SECRETS: "secrets", CPUID_DATA: "CPUID data
 IS_2MB_PAGE, UNMEASURED, SHARED = 1, 2, 4
 """Bits of ``IgvmPageDataFlags``."""
 OPTIONAL = 1 << 31
-"""``IGVM_VHT_OPTIONAL_BIT``: a loader that does not know the type may pass the header over."""
+"""``IGVM_VHT_OPTIONAL_BIT``: a loader that does not know the type may skip the header."""
 PARAMETERS = {
     0x307: "VP count",
     0x308: "SRAT",
@@ -79,7 +79,7 @@ class FixedHeader:
     total_file_size: int
     """Bytes."""
     checksum: int
-    """CRC32 of both headers, with this field as zero."""
+    """CRC32 of the fixed and the variable headers, with this field as zero."""
     architecture: int = X64
     page_size: int = PAGE_SIZE
     """Bytes."""
@@ -101,7 +101,7 @@ class SupportedPlatform:
     platform_type: int
     platform_version: int
     shared_gpa_boundary: int
-    """Guest physical address above which memory is shared with the host; 0: none."""
+    """Guest physical address above which memory is shared with the host; 0 if none is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class PageTableRelocation:
 
 @dataclass(frozen=True, slots=True)
 class CorimData:
-    """``IGVM_VHS_CORIM_DATA``: a CoRIM document, or the signature of one."""
+    """``IGVM_VHS_CORIM_DATA``: a CoRIM document or its signature."""
 
     offset: int
     header_type: int
@@ -190,10 +190,10 @@ class ParameterArea:
     number_of_bytes: int
     parameter_area_index: int
     file_offset: int
-    """Where its first content is in the file; 0: it is zeroes."""
+    """Where its initial content is in the file; 0 for zeroes."""
 
 
-@dataclasses.dataclass(slots=True)  # an image has a thousand, and one that is frozen takes twice as long to make
+@dataclasses.dataclass(slots=True)  # an image has a thousand, and a frozen one takes twice as long to make
 class PageData:
     """``IGVM_VHS_PAGE_DATA``."""
 
@@ -202,7 +202,7 @@ class PageData:
     gpa: int
     compatibility_mask: int
     file_offset: int
-    """Where its content is in the file; 0: it is zeroes."""
+    """Where its content is in the file; 0 for zeroes."""
     flags: int
     data_type: int
 
@@ -300,7 +300,7 @@ class VbsMeasurement:
 
 @dataclass(frozen=True, slots=True)
 class OptionalHeader:
-    """A header that a loader may pass over: its type has ``OPTIONAL`` set."""
+    """A header that a loader may skip: its type has ``OPTIONAL`` set."""
 
     offset: int
     header_type: int

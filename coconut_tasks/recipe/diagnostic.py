@@ -1,4 +1,4 @@
-"""Something that is wrong in a recipe, by its path in the document; where that is in the text is not known here."""
+"""Something wrong in a recipe, by its path in the document; its place in the text is not known here."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One thing that is wrong; ``wrong`` and ``allowed`` as in ``Problem``."""
+    """One thing that is wrong; ``wrong`` and ``remedy`` as in ``Problem``."""
 
     id: str
     """As in ``Fault``."""
     path: Path
     wrong: str
-    allowed: str
+    remedy: str
     at_key: bool = False
     """The member's name is to blame, not its value."""
     passed_over: bool = False
-    """build.py and xbuild pass over it: leniency makes it a warning."""
+    """build.py and xbuild ignore it, so leniency makes it a warning."""
     warning: bool = False
-    """The recipe can be built as it is."""
+    """The recipe can be built all the same."""

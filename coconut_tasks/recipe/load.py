@@ -1,4 +1,4 @@
-"""From recipe text to a checked ``Recipe``: everything that is wrong, at once, with the line it is on."""
+"""From recipe text to a checked ``Recipe``. Everything that is wrong is reported at once, each with its line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coconut_tasks.recipe.model import TARGETS, BuildType, Component, Firmware, 
 
 
 def ignore(problem: Problem) -> None:
-    """Listens to no warning."""
+    """Drop a warning."""
 
 
 def load_recipe(
@@ -21,8 +21,7 @@ def load_recipe(
 ) -> Recipe:
     """The recipe in a file's text; ``source`` is the file as the user named it.
 
-    With ``valid``, the caller knows that ``check`` found nothing against this very text: it is not checked again, and
-    there are no warnings either.
+    With ``valid``, the caller knows that ``check`` accepted this very text without a warning: it is not checked again.
 
     Raises:
         RecipeError: everything that is wrong, as in ``check``.
@@ -33,12 +32,12 @@ def load_recipe(
 def check(source: str, data: bytes, *, lenient: bool = False, warn: Callable[[Problem], None] = ignore) -> Any:
     """The document in a recipe's text, fit for ``build``.
 
-    ``warn`` gets what is odd but can be built, and with ``lenient`` also what the old builders pass over.
+    ``warn`` gets what is odd but can be built, and with ``lenient`` also what the old builders ignore.
 
     Raises:
         RecipeError: everything that is wrong, in the order of the text. Text that is not JSON has one problem.
     """
-    # Imported here: a run that knows its recipes does without.
+    # Imported here: a run whose recipes are known to be valid needs none of it.
     from coconut_tasks.recipe.diagnostic import Diagnostic
     from coconut_tasks.recipe.positions import Position, child, parse
     from coconut_tasks.recipe.rules import rule_diagnostics
@@ -58,7 +57,7 @@ def check(source: str, data: bytes, *, lenient: bool = False, warn: Callable[[Pr
             pointer = child(pointer, part)
         position = (document.keys if diagnostic.at_key else document.values)[pointer]
         harmless = diagnostic.warning or (diagnostic.passed_over and lenient)
-        found = Problem(diagnostic.id, place(position), printable(pointer), diagnostic.wrong, diagnostic.allowed)
+        found = Problem(diagnostic.id, place(position), printable(pointer), diagnostic.wrong, diagnostic.remedy)
         (warnings if harmless else errors).append((position, found))
 
     for diagnostic in schema_diagnostics(document.value):
@@ -66,9 +65,9 @@ def check(source: str, data: bytes, *, lenient: bool = False, warn: Callable[[Pr
     for diagnostic in rule_diagnostics(document.value):
         sort_in(diagnostic)
     for pointer, first, again in document.duplicates:
-        wrong = f"the same name is already on line {first.line}, column {first.column}"
-        allowed = "each name once in an object" + (", and the last one counts" if lenient else "")
-        found = Problem("duplicate-name", place(again), printable(pointer), wrong, allowed)
+        wrong = f"duplicate field, already on line {first.line}, column {first.column}"
+        remedy = "the last one counts" if lenient else "remove one of them"
+        found = Problem("duplicate-name", place(again), printable(pointer), wrong, remedy)
         (warnings if lenient else errors).append((again, found))
     for _, problem in sorted(warnings, key=lambda pair: pair[0]):
         warn(problem)
@@ -78,7 +77,7 @@ def check(source: str, data: bytes, *, lenient: bool = False, warn: Callable[[Pr
 
 
 def build(source: str, document: dict[str, Any]) -> Recipe:
-    """The recipe in a document that ``check`` found valid; fields that the format does not have are passed over."""
+    """The recipe in a document that ``check`` accepted; unknown fields are ignored."""
     kernel = document["kernel"]
     loader = next((name for name in ("bldr", "stage2") if name in kernel), None)
     firmware = document.get("firmware")
@@ -123,5 +122,5 @@ def _target(name: str, item: dict[str, Any]) -> Target:
 
 
 def _given(item: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    """The members that are there, by the name of their attribute; the defaults of the rest, null included, are those of the classes."""
+    """The fields that are set, by the name of their attribute; the rest, null included, have the defaults of the classes."""
     return {key.replace("-", "_"): item[key] for key in keys if item.get(key) is not None}

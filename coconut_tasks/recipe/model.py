@@ -1,6 +1,6 @@
 """A checked recipe as plain values: one frozen class for each JSON object, no I/O.
 
-Field names are the JSON keys in snake_case. Every default here is the format's own default, so a ``Recipe`` is complete.
+Field names are the JSON keys in snake_case. Each default here is the format's own, so a ``Recipe`` is complete.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class BuildType(StrEnum):
 
 
 class Platform(StrEnum):
-    """A platform that an IGVM file supports, in the order in which ``igvmbuilder`` gets the flags."""
+    """A platform that an IGVM file supports, in the order of the flags for ``igvmbuilder``."""
 
     NATIVE = "native"
     SNP = "snp"
@@ -39,7 +39,7 @@ class Component:
     """The key in the recipe: a kernel part, or a module's package or binary name."""
     type: BuildType = BuildType.CARGO
     output_file: str | None = None
-    """make only: the make target, and the file that it makes; relative to the tree."""
+    """make only: the make target, which is also the file it makes; relative to the tree."""
     manifest: str | None = None
     """``--manifest-path``, relative to the tree."""
     features: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class Module:
 
     component: Component
     path: str
-    """Path inside the image: relative, normalised, ``/`` between parts, never leaving the image."""
+    """Path inside the image: relative, normalised, with ``/``, never leading out of the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Firmware:
     env: str | None = None
     file: str | None = None
     command: tuple[str, ...] | None = None
-    """An argv that runs first, in the tree, without a shell."""
+    """An argv to run first, in the tree, without a shell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +93,9 @@ class Target:
     output: str
     """File name below ``bin/``; default ``coconut-<target>.igvm``."""
     platforms: tuple[Platform, ...] = (Platform.SNP, Platform.TDP, Platform.VSM)
-    """In the order of ``Platform``, so that the recipe's order changes nothing."""
+    """In the order of ``Platform``: the recipe's order does not matter."""
     policy: str = "0x30000"
-    """SEV-SNP guest policy: a hex number of up to 64 bits, as it stands in the recipe."""
+    """SEV-SNP guest policy: a hex number of up to 64 bits, as written in the recipe."""
     comport: int | None = None
     """Serial port 1 to 4 of the console; None leaves igvmbuilder's own default."""
     check_kvm: bool = False
@@ -108,12 +108,12 @@ class Recipe:
     """A whole recipe."""
 
     source: str
-    """The path that the user named it by."""
+    """The path by which the user named it."""
     kernel: Kernel
     targets: tuple[Target, ...] = ()
-    """Sorted by name, so that the recipe's key order changes nothing."""
+    """Sorted by name: the recipe's order does not matter."""
     firmware: Firmware | None = None
     modules: tuple[Module, ...] = ()
     """Sorted by name."""
     path: str = ""
-    """Where its file is, spelt as the commands spell paths; empty for one that is in no file."""
+    """The path of its file, spelt as in commands; empty if there is no file."""

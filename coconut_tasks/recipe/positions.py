@@ -1,7 +1,7 @@
-"""JSON text with positions: what ``json`` does not tell, so that a message can name the line that a value is on.
+"""JSON text with positions, which ``json`` does not give, so that a message can name the line of a value.
 
-The grammar is RFC 8259, as ``json.loads`` reads it, without its extensions (NaN, Infinity, half surrogate pairs) and
-with a limit to the depth.
+The grammar is RFC 8259, as ``json.loads`` reads it, but without its extensions (NaN, Infinity, half surrogate pairs) and
+with a limit on the depth.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ from coconut_tasks.errors import Problem, RecipeError, did_you_mean
 from coconut_tasks.wording import printable
 
 MAX_DEPTH = 100
-"""Levels of lists and objects inside each other. A recipe has five; a text of nothing but brackets must not end in a
-traceback."""
+"""Levels of nested lists and objects. A recipe has five; a text of brackets only must not end in a traceback."""
 
 
 class Position(NamedTuple):
-    """A place in the text, both numbers from 1; a column is one character."""
+    """A place in the text, counted from 1; a column is one character."""
 
     line: int
     column: int
 
 
 class Duplicate(NamedTuple):
-    """A member that its object has already."""
+    """A field that its object already has."""
 
     pointer: str
     first: Position
@@ -37,36 +36,36 @@ class Duplicate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A JSON value and where its parts are, by JSON pointer (RFC 6901)."""
+    """A JSON value and the positions of its parts, by JSON pointer (RFC 6901)."""
 
     value: Any
     values: dict[str, Position]
     """Where each value begins."""
     keys: dict[str, Position]
-    """Where the name of each member begins."""
+    """Where the name of each field begins."""
     duplicates: tuple[Duplicate, ...]
-    """In the order of the text. As with ``json``, the last member of a name is the one that counts."""
+    """In the order of the text. As with ``json``, the last field of a name is used."""
 
 
 def child(pointer: str, part: str | int) -> str:
-    """The pointer of a member or entry of the value at ``pointer``."""
+    """The pointer of a field or entry of the value at ``pointer``."""
     return f"{pointer}/{str(part).replace('~', '~0').replace('/', '~1')}"
 
 
 def parse(source: str, data: bytes) -> Document:
-    """Read JSON text; ``source`` is the file's name for messages.
+    """Parse JSON text; ``source`` is the file's name for messages.
 
     Raises:
-        RecipeError: the text is not JSON in UTF-8 without a byte-order mark. Its one problem shows the line.
+        RecipeError: the text is not JSON in UTF-8 without a byte-order mark. Its only problem shows the line.
     """
     reader = _Reader(source, data.decode("utf-8", "replace"))
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
         reader.at = len(data[: error.start].decode("utf-8"))
-        reader.fail("not-utf-8", "", f"the byte 0x{data[error.start]:02X} is not UTF-8", "UTF-8 text")
+        reader.fail("not-utf-8", "", f"invalid UTF-8: byte 0x{data[error.start]:02X}", "save the file as UTF-8")
     if data.startswith(codecs.BOM_UTF8):
-        reader.fail("byte-order-mark", "", "the file begins with a byte-order mark", "UTF-8 text without it")
+        reader.fail("byte-order-mark", "", "the file begins with a byte-order mark", "save it as UTF-8 without BOM")
     return reader.document()
 
 
@@ -77,9 +76,9 @@ _PLAIN = re.compile(r'[^"\\\x00-\x1f]*')
 _ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
 _LOW_SURROGATE = re.compile(r"\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-_QUOTES = {"'": "a single quote", '"': "a double quote"}
+_QUOTES = {"'": "single quote", '"': "double quote"}
 _CONSTANTS = {"true": True, "false": False, "null": None}
-_A_VALUE = "true, false, a number, text in double quotes, [ or {"
+_A_VALUE = "expected a string in double quotes, a number, true, false, null, [ or {"
 
 
 class _Reader:
@@ -96,18 +95,16 @@ class _Reader:
         self.skip_space("")
         if self.at == len(self.text):
             self.at = 0
-            self.fail("empty-file", "", "the file is empty", "a JSON object")
+            self.fail("empty-file", "", "the file is empty", "expected a JSON object")
         value = self.value("", 1)
         self.skip_space("")
         if self.at < len(self.text):
-            self.fail(
-                "text-after-end", "", f"{self.found()} after the end of the value", "one value, and nothing after it"
-            )
+            self.fail("text-after-end", "", f"unexpected {self.found()} after the end of the value", "remove it")
         return Document(value, self.values, self.keys, tuple(self.duplicates))
 
     def value(self, pointer: str, depth: int) -> Any:
         if depth > MAX_DEPTH:
-            self.fail("too-deep", "", f"more than {MAX_DEPTH} levels inside each other", "fewer levels")
+            self.fail("too-deep", "", f"nested more than {MAX_DEPTH} levels deep")
         self.values[pointer] = self.position()
         match self.text[self.at : self.at + 1]:
             case "{":
@@ -117,10 +114,10 @@ class _Reader:
             case '"':
                 return self.string(pointer)
             case "'":
-                self.fail("single-quote", pointer, self.found(), "text in double quotes")
+                self.fail("single-quote", pointer, "string in single quotes", "use double quotes")
         match = _WORD.match(self.text, self.at)
         if match is None:
-            self.fail("no-json-value", pointer, f"{self.found()} where a value belongs", _A_VALUE)
+            self.fail("no-json-value", pointer, f"unexpected {self.found()}", _A_VALUE)
         word = match.group()
         value = _CONSTANTS[word] if word in _CONSTANTS else self.number(pointer, word)
         self.at = match.end()
@@ -129,16 +126,21 @@ class _Reader:
     def number(self, pointer: str, word: str) -> int | float:
         match = _NUMBER.fullmatch(word)
         if match is None and word[0] in "0123456789+-.":
-            self.fail("no-json-number", pointer, f"{self.found()} is not a JSON number", "a decimal number, as 3")
+            self.fail(
+                "no-json-number",
+                pointer,
+                f"{self.found()} is not a JSON number",
+                "expected a decimal number, for example 3",
+            )
         if match is None:
-            allowed = _A_VALUE + did_you_mean(word, _CONSTANTS)
-            self.fail("no-json-value", pointer, f"{self.found()} is not a JSON value", allowed)
+            remedy = _A_VALUE + did_you_mean(word, _CONSTANTS)
+            self.fail("no-json-value", pointer, f"{self.found()} is not a JSON value", remedy)
         if match.group(1) or match.group(2):
             return float(word)
         try:
             return int(word)
         except ValueError:  # Python's own limit, which keeps a long number from taking minutes.
-            self.fail("no-json-number", pointer, f"a number of {len(word)} digits", "a shorter number")
+            self.fail("no-json-number", pointer, f"a number of {len(word)} digits is too long")
 
     def object(self, pointer: str, depth: int) -> dict[str, Any]:
         members: dict[str, Any] = {}
@@ -146,8 +148,9 @@ class _Reader:
         opened = self.open(pointer)
         while not self.closes(pointer, "}", "an object", opened, more=bool(members)):
             if self.text[self.at : self.at + 1] != '"':
-                wrong = f"{self.found()} where the name of a member belongs"
-                self.fail("no-json-name", pointer, wrong, "a name in double quotes")
+                self.fail(
+                    "no-json-name", pointer, f"unexpected {self.found()}", "expected a field name in double quotes"
+                )
             here = self.position()
             name = self.string(pointer)
             member = child(pointer, name)
@@ -156,7 +159,7 @@ class _Reader:
             self.keys[member] = here
             self.skip_space(member)
             if self.text[self.at : self.at + 1] != ":":
-                self.fail("missing-colon", member, f"{self.found()} after the name of a member", "a colon")
+                self.fail("missing-colon", member, f"unexpected {self.found()} after a field name", "expected ':'")
             self.at += 1
             self.skip_space(member)
             members[name] = self.value(member, depth + 1)
@@ -175,26 +178,26 @@ class _Reader:
         return opened
 
     def closes(self, pointer: str, close: str, noun: str, opened: Position, *, more: bool) -> bool:
-        """Step to the next member or entry, over the comma where there were ``more`` before it, or over the end."""
+        """Step to the next field or entry, over the comma if there were ``more`` before it, or over the end."""
         self.skip_space(pointer)
         mark = self.text[self.at : self.at + 1]
         if mark == close:
             self.at += 1
             return True
         if mark == "":
-            allowed = f"a '{close}' for the one on line {opened.line}"
-            self.fail("unfinished-json", pointer, f"the file ends inside {noun}", allowed)
+            remedy = f"expected '{close}' to close the one that starts on line {opened.line}"
+            self.fail("unfinished-json", pointer, f"the file ends inside {noun}", remedy)
         if not more:
             return False
         if mark != ",":
-            wrong = "no comma before this" if mark in '"[{' or _WORD.match(mark) else f"{self.found()} inside {noun}"
-            self.fail("missing-comma", pointer, wrong, f"',' or '{close}'")
+            wrong = "missing comma" if mark in '"[{' or _WORD.match(mark) else f"unexpected {self.found()} in {noun}"
+            self.fail("missing-comma", pointer, wrong, f"expected ',' or '{close}'")
         comma = self.at
         self.at += 1
         self.skip_space(pointer)
         if self.text[self.at : self.at + 1] in ("]", "}"):
             found, self.at = self.found(), comma
-            self.fail("trailing-comma", pointer, f"a comma before {found}", "no comma after the last one")
+            self.fail("trailing-comma", pointer, f"trailing comma before {found}", "remove it")
         return False
 
     def string(self, pointer: str) -> str:
@@ -215,18 +218,19 @@ class _Reader:
                 case "" | "\n" | "\r":
                     self.at = opened
                     self.fail(
-                        "unfinished-text", pointer, "text that does not end on its line", "a double quote at its end"
+                        "unfinished-text", pointer, "unterminated string", "expected a double quote on the same line"
                     )
                 case _:
-                    self.fail("unescaped-character", pointer, f"{self.found()} in text", "an escape, as \\t or \\u0009")
+                    wrong = f"unescaped control character {self.found()} in a string"
+                    self.fail("unescaped-character", pointer, wrong, "use an escape, for example \\t or \\u0009")
 
     def escape(self, pointer: str) -> str:
         match = _ESCAPE.match(self.text, self.at)
         if match is None:
             found = self.text[self.at : self.at + 2]
-            found = f"'{found}'" if found.isprintable() else "a backslash"
-            allowed = '\\" \\\\ \\/ \\b \\f \\n \\r \\t or \\u and four hex digits'
-            self.fail("wrong-escape", pointer, f"{found} is not an escape", allowed)
+            wrong = f"invalid escape '{found}'" if found.isprintable() else "invalid escape"
+            remedy = 'expected \\" \\\\ \\/ \\b \\f \\n \\r \\t or \\u and four hex digits'
+            self.fail("wrong-escape", pointer, wrong, remedy)
         digits, letter = match.groups()
         if letter:
             self.at = match.end()
@@ -236,9 +240,7 @@ class _Reader:
             self.at = low.end()
             return chr(0x10000 + ((code - 0xD800) << 10) + int(low.group(1), 16) - 0xDC00)
         if 0xD800 <= code < 0xE000:  # No UTF-8 text and no command line can hold it.
-            self.fail(
-                "half-character", pointer, f"\\u{digits} is half of a character", "both halves of a surrogate pair"
-            )
+            self.fail("half-character", pointer, f"\\u{digits} is half of a surrogate pair", "write both halves")
         self.at = match.end()
         return chr(code)
 
@@ -247,16 +249,16 @@ class _Reader:
         assert space is not None  # It matches the empty text.
         self.at = space.end()
         if self.text.startswith(("//", "/*", "#"), self.at):
-            self.fail("json-comment", pointer, "a comment", "JSON has no comments")
+            self.fail("json-comment", pointer, "JSON does not allow comments", "remove this one")
 
     def position(self) -> Position:
         line = bisect_right(self.line_starts, self.at)
         return Position(line, self.at - self.line_starts[line - 1] + 1)
 
     def found(self) -> str:
-        """What stands here, for messages."""
+        """What is here, for messages."""
         if self.at == len(self.text):
-            return "the end of the file"
+            return "end of file"
         word = _WORD.match(self.text, self.at)
         text = word.group() if word else self.text[self.at]
         if text in _QUOTES:
@@ -265,11 +267,11 @@ class _Reader:
             return f"U+{ord(text[0]):04X}"
         return f"'{text}'" if len(text) <= 30 else f"'{text[:30]}…'"
 
-    def fail(self, id: str, pointer: str, wrong: str, allowed: str) -> NoReturn:
+    def fail(self, id: str, pointer: str, wrong: str, remedy: str = "") -> NoReturn:
         line, column = self.position()
         text = self.text[self.line_starts[line - 1] :].split("\n", 1)[0].rstrip("\r")
         begin = max(0, column - 60)
         text = "".join(c if c.isprintable() else " " for c in text[begin : begin + 100])
         where = f"{self.source}:{line}:{column}"
-        picture = f"\n    {text}\n    {' ' * (column - 1 - begin)}^" if text.strip() else ""
-        raise RecipeError([Problem(id, where, printable(pointer), wrong, allowed + picture)])
+        excerpt = f"    {text}\n    {' ' * (column - 1 - begin)}^" if text.strip() else ""
+        raise RecipeError([Problem(id, where, printable(pointer), wrong, remedy, excerpt)])

@@ -1,4 +1,4 @@
-"""The reference page of the recipe format, made from the schema: ``python -m coconut_tasks.recipe.reference [--check]``."""
+"""The reference page of the recipe format, generated from the schema: ``python -m coconut_tasks.recipe.reference [--check]``."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SECTIONS = ("igvm", "target", "kernel", "part", "fs", "module", "firmware")
 _INTRODUCTION = """\
 # Recipe reference
 
-This page is made from `schema/recipe.schema.json` by `python -m coconut_tasks.recipe.reference`: change the schema, not the
-page.
+This page is generated from `schema/recipe.schema.json` by `python -m coconut_tasks.recipe.reference`. Change the schema,
+not the page.
 
-A recipe is a JSON file in UTF-8. A field that is not on this page is an error, so that a typing error changes no image
-in silence. To see the same text while you type, name the schema in the recipe, as
-`"$schema": "../schema/recipe.schema.json"`. Where null is allowed, it means the same as no field.
+A recipe is a JSON file in UTF-8. A field that is not on this page is an error, so that a typo cannot change an image
+unnoticed. To see these descriptions in your editor, name the schema in the recipe, for example
+`"$schema": "../schema/recipe.schema.json"`. Where null is allowed, it means the same as leaving the field out.
 """
 
 
@@ -39,15 +39,15 @@ def reference_path() -> Path:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the page, or with ``--check`` compare it; the exit code is 1 for an old page, 2 for a wrong call."""
+    """Write the page, or compare it with ``--check``; the exit status is 1 if it is out of date, 2 for wrong use."""
     text, path = reference_text(json.loads(schema_text())), reference_path()
     if list(arguments) not in ([], ["--check"]) or not path.parent.is_dir():
-        print("usage, in a checkout: python -m coconut_tasks.recipe.reference [--check]", file=sys.stderr)
+        print("error: usage, in a checkout: python -m coconut_tasks.recipe.reference [--check]", file=sys.stderr)
         return 2
     if not arguments:
         path.write_text(text, encoding="utf-8")
     elif not path.exists() or path.read_text(encoding="utf-8") != text:
-        print(f"{path}: not what the schema says: python -m coconut_tasks.recipe.reference", file=sys.stderr)
+        print(f"error: {path} is out of date; run python -m coconut_tasks.recipe.reference", file=sys.stderr)
         return 1
     return 0
 
@@ -65,7 +65,7 @@ def _section(title: str, schema: dict[str, Any], definitions: dict[str, Any]) ->
 
 def _row(label: str, field: dict[str, Any], definitions: dict[str, Any]) -> str:
     target = field.get("$ref", "").removeprefix("#/$defs/")
-    # What stands beside a reference is closer to the field than what it refers to.
+    # What is beside a reference describes the field more closely than what it refers to.
     known = {**definitions.get(target, {}), **field}
     default = _code(known["default"]) if "default" in known else ""
     example = _code(known["examples"][0]) if "examples" in known else ""

@@ -1,4 +1,4 @@
-"""The JSON Schema of recipes, and what it finds in a document, in the project's own words."""
+"""The JSON Schema of recipes, and what it finds in a document, in our own words."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def schema_path() -> Path:
 
 
 def schema_text() -> str:
-    """The schema as it stands in its file."""
+    """The text of the schema's file."""
     return schema_path().read_text(encoding="utf-8")
 
 
 def schema_diagnostics(document: object) -> list[Diagnostic]:
-    """All that the schema has against a document, of any shape; at most one finding about the type of a value."""
+    """Everything in a document of any shape that breaks the schema; at most one finding for the type of a value."""
     schema = json.loads(schema_text())
     if _fits(document, schema, schema):
         return []
-    # Imported here: to import it takes longer than to build the images of an edited recipe.
+    # Imported here: the import takes longer than building the images of an edited recipe.
     from jsonschema import Draft202012Validator
 
     errors = list(Draft202012Validator(schema).iter_errors(document))
@@ -39,7 +39,7 @@ def schema_diagnostics(document: object) -> list[Diagnostic]:
     for error in errors:
         path = tuple(error.absolute_path)
         if path in mistyped and error.validator != "type":
-            continue  # A value of the wrong type is also none of the allowed words: one message is enough.
+            continue  # A value of the wrong type breaks other keywords too: one message is enough.
         found += _TRANSLATIONS[error.validator](path, error.instance, error.schema)
     return list(dict.fromkeys(found))
 
@@ -50,7 +50,7 @@ _SAID = {"$schema", "$id", "$defs", "title", "description", "default", "examples
 
 
 def _fits(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> bool:
-    """Whether there is certainly nothing against a value; where that is not plain to see, jsonschema decides."""
+    """Whether a value is certainly valid; if that is not plain to see, jsonschema decides."""
     for keyword, demand in schema.items():
         meets = _DEMANDS.get(keyword)
         if not (keyword in _SAID if meets is None else meets(value, demand, schema, whole)):
@@ -97,11 +97,11 @@ _DEMANDS: dict[str, Callable[[Any, Any, dict[str, Any], dict[str, Any]], bool]] 
     "properties": _has_good_members,
     "additionalProperties": _has_good_others,
 }
-"""What each keyword demands of a value: (value, what stands behind the keyword, the schema that it is in, the whole schema)."""
+"""What each keyword demands of a value: (value, the keyword's value, the schema that has the keyword, the whole schema)."""
 
 
 def types(schema: dict[str, Any]) -> list[str]:
-    """The names of the JSON types that a schema takes, the one that a value should have first; none where it names none."""
+    """The names of the JSON types that a schema allows, the preferred one first; empty if it names none."""
     named = schema.get("type", [])
     return [named] if isinstance(named, str) else list(named)
 
@@ -109,61 +109,61 @@ def types(schema: dict[str, Any]) -> list[str]:
 _NOUNS = {
     "boolean": ("a boolean", "true or false"),
     "string": ("a string", "text in double quotes"),
-    "array": ("a list", "entries in brackets"),
-    "object": ("an object", "members in braces"),
+    "array": ("a list", "a list in brackets"),
+    "object": ("an object", "fields in braces"),
 }
 
 
 def _wrong_type(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Diagnostic]:
     kind = types(schema)[0]
-    noun, allowed = _NOUNS[kind]
+    noun, right = _NOUNS[kind]
     if kind == "boolean" and str(value).lower() in ("true", "false"):
-        allowed += ", without quotes"
+        right += " without quotes"
     for example in schema.get("examples", [])[:1]:
-        allowed += f", as {json.dumps(example)}"
-    yield Diagnostic("wrong-type", path, f"{shown(value)} is not {noun}", allowed)
+        right += f", for example {json.dumps(example)}"
+    yield Diagnostic("wrong-type", path, f"{shown(value)} is not {noun}", f"expected {right}")
 
 
 def _wrong_word(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Diagnostic]:
     # comport has each number twice, as text and as a number.
     words = list(dict.fromkeys(str(word) for word in schema["enum"] if word is not None))
     nearest = did_you_mean(value, words) if isinstance(value, str) else ""
-    yield Diagnostic("no-such-choice", path, _is(path, value), either(words) + nearest)
+    yield Diagnostic("no-such-choice", path, _is(path, value), f"expected {either(words)}{nearest}")
 
 
 def _wrong_pattern(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Diagnostic]:
-    yield Diagnostic("wrong-form", path, _is(path, value), schema["patternErrorMessage"])
+    yield Diagnostic("wrong-form", path, _is(path, value), f"expected {schema['patternErrorMessage']}")
 
 
 def _empty_text(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Diagnostic]:
-    yield Diagnostic("empty-text", path, _is(path, value), "at least one character")
+    where = str(path[-1]) if isinstance(path[-1], str) else f"an entry of {path[-2]}"
+    yield Diagnostic("empty-text", path, f"{where} is empty", "expected at least one character")
 
 
 def _empty_list(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Diagnostic]:
-    allowed = f"at least one of {either(_words(schema))}" if _words(schema) else "at least one entry"
-    yield Diagnostic("empty-list", path, _is(path, value), allowed)
+    right = f"at least one of {either(_words(schema))}" if _words(schema) else "at least one entry"
+    yield Diagnostic("empty-list", path, f"{path[-1]} is empty", f"expected {right}")
 
 
 def _repeated(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Diagnostic]:
     for i, entry in enumerate(value):
         if entry in value[:i]:
-            yield Diagnostic("repeated-entry", (*path, i), f"{path[-1]} has {shown(entry)} again", "each entry once")
+            yield Diagnostic("repeated-entry", (*path, i), f"{path[-1]} has {shown(entry)} twice", "remove one of them")
 
 
 def _missing(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Diagnostic]:
     for name in schema["required"]:
         if name not in value:
-            what = schema["properties"][name]["description"].rstrip(".")
-            yield Diagnostic("missing-field", path, f"'{name}' is missing", what)
+            yield Diagnostic("missing-field", path, f"missing field '{name}'", "add it")
 
 
 def _unknown(path: DocumentPath, value: Any, schema: dict[str, Any]) -> Iterator[Diagnostic]:
     fields = [name for name in schema["properties"] if not name.startswith("$")]
     for name in value:
         if name not in schema["properties"]:
-            allowed = ", ".join(fields) + did_you_mean(name, fields)
-            wrong = f"{shown(name)} is not a field"
-            yield Diagnostic("unknown-field", (*path, name), wrong, allowed, at_key=True, passed_over=True)
+            remedy = f"expected {either(fields)}{did_you_mean(name, fields)}"
+            wrong = f"unknown field {shown(name)}"
+            yield Diagnostic("unknown-field", (*path, name), wrong, remedy, at_key=True, passed_over=True)
 
 
 def _is(path: DocumentPath, value: object) -> str:
@@ -185,4 +185,4 @@ _TRANSLATIONS: dict[str, Callable[[DocumentPath, Any, dict[str, Any]], Iterator[
     "required": _missing,
     "additionalProperties": _unknown,
 }
-"""Every keyword of the schema that can fail; a test holds that none is missing."""
+"""Every keyword of the schema that can fail; a test checks that none is missing."""

@@ -1,4 +1,4 @@
-"""A first recipe from a few answers; pure, but for looking whether a file is there."""
+"""A first recipe from a few answers; pure, except that it looks whether a file exists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from coconut_tasks.dataclass import dataclass
-from coconut_tasks.errors import Fault, RecipeError, UsageError, did_you_mean
+from coconut_tasks.errors import Fault, RecipeError, UsageError, did_you_mean, sentence
 from coconut_tasks.options import parse_switch, split_list
 from coconut_tasks.recipe.load import check
 from coconut_tasks.recipe.model import TARGETS, Platform
@@ -22,18 +22,18 @@ _PLATFORMS = {"qemu": ("native", "snp"), "hyper-v": ("snp", "vsm"), "vanadium": 
 _ON_TOP_OF_KVM = ("qemu", "vanadium")
 _MANIFESTS = {"bldr": "boot/bldr/Cargo.toml", "stage2": "kernel/Cargo.toml"}
 _INIT = {"userinit": "/init"}
-"""Modules that the kernel looks for in a place of their own."""
+"""Modules that the kernel looks for at a fixed path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a recipe is for; every default is the one that most recipes have."""
+    """What a recipe is for; the defaults are those of most recipes."""
 
     targets: tuple[str, ...] = ("qemu",)
     platforms: tuple[str, ...] = ()
-    """For all targets; empty: what fits each hypervisor."""
+    """For all targets; if empty, what fits each hypervisor."""
     tdx: bool = False
-    """Intel TDX too: the platform tdp and the part that it starts with."""
+    """Intel TDX too: the platform tdp, and the part that it starts with."""
     loader: str = "bldr"
     features: str = "vtpm"
     modules: tuple[str, ...] = ("userinit",)
@@ -42,7 +42,7 @@ class Answers:
 
 
 def document(answers: Answers, schema: str | None = None) -> dict[str, Any]:
-    """The recipe as a JSON value; ``schema`` is what editors are told to check it against."""
+    """The recipe as a JSON value; ``schema`` is the schema that editors check it against."""
     tdx = answers.tdx or Platform.TDP in answers.platforms
     kernel: dict[str, Any] = {"svsm": {"features": answers.features} if answers.features else {}}
     if answers.loader != "none":
@@ -63,7 +63,7 @@ def document(answers: Answers, schema: str | None = None) -> dict[str, Any]:
 
 def _target(name: str, answers: Answers, tdx: bool) -> dict[str, Any]:
     wanted = {*(answers.platforms or _PLATFORMS[name]), *(["tdp"] if tdx else [])}
-    # Words that are none stay, for the check to find.
+    # Unknown words stay, for the check to find.
     platforms = [*(str(p) for p in Platform if p in wanted), *(p for p in answers.platforms if p not in list(Platform))]
     target: dict[str, Any] = {"output": f"coconut-{name}.igvm", "platforms": platforms, "policy": "0x30000"}
     if Platform.SNP in wanted:
@@ -79,32 +79,32 @@ def recipe_text(answers: Answers, schema: str | None = None) -> str:
     """The text of the recipe's file.
 
     Raises:
-        UsageError: an answer that makes no valid recipe; what is wrong with it and what is allowed.
+        UsageError: the answers do not make a valid recipe.
     """
     text = json.dumps(document(answers, schema), indent=4, ensure_ascii=False) + "\n"
     try:
         check("", text.encode())
     except RecipeError as error:
         raise UsageError.of(
-            Fault(problem.id, f"{problem.wrong}: {problem.allowed}") for problem in error.problems
+            Fault(problem.id, sentence(problem.wrong, problem.remedy)) for problem in error.problems
         ) from error
     return text
 
 
 def schema_for(recipe: Path) -> str:
-    """Where the schema is, as seen from a recipe: a relative path inside of this checkout, else an absolute URI."""
+    """Where the schema is, seen from a recipe: a relative path in this checkout, otherwise an absolute URI."""
     schema, folder = schema_path(), recipe.resolve().parent
     checkout = schema.parent.parent
-    # Of an installed package, that is the package itself.
+    # For an installed package, that is the package itself.
     if (checkout / "pyproject.toml").is_file() and folder.is_relative_to(checkout):
         return os.path.relpath(schema, folder)
     return schema.as_uri()
 
 
 def free_name(targets: tuple[str, ...], folder: Path) -> str:
-    """A recipe's usual name where no file is yet: ``config/qemu.json``, ``config/qemu-2.json``, …
+    """A recipe's usual name that is still free: ``config/qemu.json``, ``config/qemu-2.json``, …
 
-    In ``configs/``, as in SVSM checkouts, where only that folder is there.
+    In ``configs/``, as in SVSM checkouts, if only that folder exists.
     """
     there = [name for name in ("config", "configs") if (folder / name).is_dir()]
     stem = f"{there[0] if there else 'config'}/{'-'.join(targets)}"
@@ -114,7 +114,7 @@ def free_name(targets: tuple[str, ...], folder: Path) -> str:
     return name
 
 
-# What users write → answers. Each raises UsageError with what is allowed; a question is asked again then.
+# What users write → answers. Each raises UsageError, and the question is asked again.
 
 
 def with_targets(answers: Answers, text: str) -> Answers:
@@ -137,7 +137,7 @@ def with_loader(answers: Answers, text: str) -> Answers:
     """One loader, or ``none``."""
     if text not in LOADERS:
         raise UsageError(
-            "no-such-choice", f"'{text}' is no loader: {either(list(LOADERS))}{did_you_mean(text, LOADERS)}"
+            "no-such-choice", f"unknown loader '{text}'; expected {either(list(LOADERS))}{did_you_mean(text, LOADERS)}"
         )
     return replace(answers, loader=text)
 
@@ -160,7 +160,7 @@ def with_firmware(answers: Answers, text: str) -> Answers:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question to who starts a recipe; an empty answer keeps the default."""
+    """One question for the user; an empty answer takes the default."""
 
     text: str
     default: str
@@ -170,8 +170,8 @@ class Question:
 QUESTIONS = (
     Question(f"Hypervisors ({', '.join(TARGETS)})", "qemu", with_targets),
     Question("Intel TDX as well as AMD SEV-SNP (yes, no)", "no", with_tdx),
-    Question("Features of the kernel, by commas, or none", "vtpm", with_features),
-    Question("User-space modules, by commas, or none", "userinit", with_modules),
+    Question("Kernel features, separated by commas, or none", "vtpm", with_features),
+    Question("User-space modules, separated by commas, or none", "userinit", with_modules),
     Question("Guest firmware: a path, env:VARIABLE, or none", "none", with_firmware),
 )
 
@@ -185,6 +185,7 @@ def _words(noun: str, text: str, right: tuple[str, ...]) -> tuple[str, ...]:
     words = tuple(dict.fromkeys(split_list(text)))
     wrong = [word for word in words if word not in right]
     if wrong or not words:
-        found = f"'{wrong[0]}' is no {noun}{did_you_mean(wrong[0], right)}" if wrong else f"no {noun}"
-        raise UsageError("no-such-choice", f"{found}: {either(list(right))}")
+        found = f"unknown {noun} '{wrong[0]}'" if wrong else f"no {noun} given"
+        nearest = did_you_mean(wrong[0], right) if wrong else ""
+        raise UsageError("no-such-choice", f"{found}; expected {either(list(right))}{nearest}")
     return words

@@ -1,4 +1,4 @@
-"""What is wrong in recipes, for people, for GitHub's annotations, and as SARIF 2.1.0 (OASIS) for code scanning."""
+"""Problems in recipes, as text, as GitHub annotations, and as SARIF 2.1.0 (OASIS) for code scanning."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WORDS: Rules = (
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """A problem and how bad it is: ``error`` or ``warning``."""
+    """A problem and its level: ``error`` or ``warning``."""
 
     problem: Problem
     level: str = "error"
@@ -33,16 +33,10 @@ class Reported:
         file, line, column = self.problem.place.rsplit(":", 2)
         return file, int(line), int(column)
 
-    @property
-    def message(self) -> str:
-        """The problem without its place, in one line: what shows the place shows the text that stands there too."""
-        problem = self.problem
-        return f"{problem.pointer or '/'}: {problem.wrong}: {problem.allowed}".split("\n", 1)[0]
-
 
 def as_text(found: Iterable[Reported]) -> list[str]:
-    """``file:line:column: /pointer: wrong: allowed``, as editors and compilers write it."""
-    return [f"{'warning: ' if one.level == 'warning' else ''}{one.problem.fault.shown}" for one in found]
+    """``error: file:line:column: /pointer: …``, or ``warning: …``, for each problem."""
+    return [f"{one.level}: {one.problem.fault.shown}" for one in found]
 
 
 def summary(found: Sequence[Reported], recipes: int) -> str:
@@ -57,21 +51,21 @@ def summary(found: Sequence[Reported], recipes: int) -> str:
 
 
 def as_github(found: Iterable[Reported]) -> list[str]:
-    """Workflow commands of GitHub Actions, which become annotations of the lines."""
+    """Workflow commands of GitHub Actions, which annotate the lines."""
     lines = []
     for one in found:
         file, line, column = one.where
         title = f"recipe: {one.problem.id}"
         properties = {"file": file, "line": line, "col": column, "title": title}
         said = ",".join(f"{name}={_property(str(value))}" for name, value in properties.items())
-        lines.append(f"::{one.level} {said}::{_data(one.message)}")
+        lines.append(f"::{one.level} {said}::{_data(one.problem.message)}")
     return lines
 
 
 def as_sarif(found: Sequence[Reported], about: Mapping[str, tuple[str, str]]) -> str:
-    """A SARIF log with one run; ``about`` has, for the ID of each problem, what it means and what helps.
+    """A SARIF log with one run; ``about`` maps the ID of each problem to what it means and what to do.
 
-    Columns are characters; the URI of a relative path is relative.
+    Columns count characters; a relative path gives a relative URI.
     """
     rules = sorted({one.problem.id for one in found})
     driver = {
@@ -98,7 +92,7 @@ def _result(one: Reported, index: int) -> dict[str, Any]:
         "ruleId": one.problem.id,
         "ruleIndex": index,
         "level": one.level,
-        "message": {"text": one.message},
+        "message": {"text": one.problem.message},
         "locations": [
             {
                 "physicalLocation": {

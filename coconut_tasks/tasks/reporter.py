@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from doit.exceptions import TaskFailed, UnmetDependency
 from doit.reporter import ConsoleReporter
 
-from coconut_tasks.errors import tell_line
+from coconut_tasks.errors import label, tell_line
 from coconut_tasks.tasks.interrupt import nobody_reads
 from coconut_tasks.tasks.node import Node, StepResult, node_of
 from coconut_tasks.tasks.run import Run
@@ -97,10 +97,10 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
     def add_failure(self, task: Any, fail: Any) -> None:
         self._ended(task)
         if isinstance(fail, TaskFailed):
-            failed = styled("FAILED", Style.ERROR, self._terminal or Terminal())
-            self.write(f"{task.name}: {failed}: {self._shown(fail.message)}\n")
+            terminal = self._terminal or Terminal()
+            self.write(marked(label(f"{task.name} failed: "), terminal) + f"{self._shown(fail.message)}\n")
         elif not isinstance(fail, UnmetDependency):
-            self.write(f"{task.name}: {fail.get_msg()}\n")
+            self.write(label(f"{task.name}: {fail.get_msg()}\n"))
 
     def runtime_error(self, msg: str) -> None:
         tell_line(msg)

@@ -15,7 +15,7 @@ from typing import Any
 from doit.exceptions import InvalidTask, TaskFailed, UnmetDependency
 
 from coconut_tasks.effects.stopwatch import Stopwatch
-from coconut_tasks.errors import Fault, UsageError
+from coconut_tasks.errors import Fault, UsageError, label
 from coconut_tasks.tasks.interrupt import listen
 from coconut_tasks.tasks.node import Node, StepResult, node_of
 from coconut_tasks.tasks.preflight import preflight, take_lock
@@ -46,7 +46,7 @@ class Supervisor:
         if problems:
             self._tell_source()
             # doit's way to end a run before its first task; runtime_error gets the text.
-            raise InvalidTask("\n".join(problem.shown for problem in problems))
+            raise InvalidTask("\n".join(problem.labelled for problem in problems))
         if start := getattr(super(), "initialize", None):  # not every reporter of doit has it
             start(tasks, selected_tasks)
 
@@ -55,7 +55,7 @@ class Supervisor:
             if self.run.check is not None:
                 self.run.check(nodes)
         except UsageError as error:
-            return [Fault(error.id, f"error: {error}")]
+            return list(error.faults)
         return []
 
     def execute_task(self, task: Any) -> None:
@@ -95,7 +95,7 @@ class Supervisor:
 
     def runtime_error(self, msg: str) -> None:
         self.run.internal_error = True
-        super().runtime_error(msg)  # type: ignore[misc]
+        super().runtime_error(label(msg))  # type: ignore[misc]
 
     def complete_run(self) -> None:
         super().complete_run()  # type: ignore[misc]
