@@ -816,7 +816,7 @@ def test_statuses_and_names(tmp_path: Path) -> None:
         (("c.igvm", "c.igvm", "c.igvm"), "wrong-words", "diff: ", " doit diff "),
         (("c.igvm", "no.igvm"), "system-refused", "no.igvm: ", "No such file or directory"),
         (("c.igvm", "."), "system-refused", ".: ", "Is a directory"),
-        (("bad", "c.igvm"), "not-igvm", "bad: at 0x0: ", " 4 bytes: "),
+        (("bad", "c.igvm"), "not-igvm", "bad: at 0x0: ", " 4 bytes; "),
         (("c.igvm", "/dev/zero"), "not-comparable", "/dev/zero: ", ""),
         (("--jsom", "c.igvm", "c.igvm"), "no-such-option", "diff ", " --jsom (did you mean '--json'?)"),
     ):

@@ -107,7 +107,7 @@ def test_all_problems_of_all_recipes_are_told_at_once(site: Site) -> None:
     outcome = site.doit("RECIPE=a.json,b.json,c.json")
     assert outcome.status == 2
     lines = outcome.err.splitlines()
-    assert [(line.split(": ")[0], line.rpartition("  ")[2]) for line in lines] == [
+    assert [(line.split(": ")[1], line.rpartition("  ")[2]) for line in lines] == [
         ("RECIPE", "[no-such-recipe]"),
         ("a.json:1:20", "[unknown-field]"),
         ("a.json:1:47", "[no-such-choice]"),
@@ -159,6 +159,71 @@ def test_wrong_use_is_told_with_the_nearest_right_word(words: list[str], id: str
     assert (outcome.status, outcome.ids) == (2, {id}), outcome.text
     (line,) = outcome.told(id)
     assert has(line, told), line
+
+
+TWO = {**deepcopy(QEMU), "kernel": {"svsm": {"manifest": "none"}}, "firmware": {"file": "no/such.fd"}}
+DIGEST = "ab" * 48
+DOIT = [sys.executable, "-m", "doit"]
+BUILD = [sys.executable, "-c", "import sys; from coconut_tasks.commands.build import main; sys.exit(main())"]
+MEASURE = [sys.executable, "-m", "coconut_tasks.commands.measure"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "ids"),
+    [
+        # From the command line, and from recipes.
+        ([*DOIT, "RECIP=x", "RELEASE=treu"], 2, ["no-such-variable", "not-a-switch"]),
+        ([*DOIT, "list", "--no-such"], 2, ["no-such-option"]),
+        ([*DOIT, "no-such", "neither", "RECIPE=good.json"], 2, ["no-such-task", "no-such-task"]),
+        ([*DOIT, "RECIPE=bad.json,torn.json"], 2, ["unknown-field", "missing-comma"]),
+        ([*DOIT, "RECIPE=none.json,bad.json"], 2, ["no-such-recipe", "unknown-field"]),
+        # What ends a run before its first step, whatever it reports with; and a step that fails.
+        ([*DOIT, "RECIPE=two.json"], 2, ["manifest-missing", "firmware-unusable"]),
+        ([*DOIT, "-r", "zero", "RECIPE=two.json"], 2, ["manifest-missing", "firmware-unusable"]),
+        ([*DOIT, "verify", "version", f"EXPECT={DIGEST}", "RECIPE=good.json"], 2, ["nothing-measured"]),
+        ([*DOIT, "firmware", "RECIPE=fails.json"], 1, ["command-failed"]),
+        # Commands that need no dodo.py.
+        ([*DOIT, "validate", "bad.json", "torn.json", "none.json"], 2, ["unknown-field", "missing-comma", "unreadable-file"]),
+        ([*DOIT, "inspect", "good.json", "none.igvm"], 2, ["not-igvm", "system-refused"]),
+        ([*DOIT, "diff", "good.json"], 2, ["wrong-words"]),
+        ([*DOIT, "new", "--loader=none", "--module=a/b", "--firmware=-x"], 2, ["wrong-module-name"]),
+        # argparse's own faults, and what is found out later.
+        ([*BUILD], 2, ["wrong-words"]),
+        ([*BUILD, "--ofline", "good.json"], 2, ["no-such-option"]),
+        ([*BUILD, "good.json", "--svsm"], 2, ["option-and-value"]),
+        ([*BUILD, "-n", "0", "good.json"], 2, ["wrong-number"]),
+        ([*BUILD, "-f", ":x", "good.json"], 2, ["not-a-feature"]),
+        ([*BUILD, "bad.json", "torn.json"], 2, ["unknown-field", "missing-comma"]),
+        ([*BUILD, "two.json"], 2, ["manifest-missing", "firmware-unusable"]),
+        ([*MEASURE], 2, ["wrong-words"]),
+        ([*MEASURE, "--bear", "a.igvm"], 2, ["no-such-option"]),
+        ([*MEASURE, "a.igvm", "b.igvm"], 2, ["wrong-words"]),
+        ([*MEASURE, "--bare", "--json", "a.igvm"], 2, ["option-and-value"]),
+        ([*MEASURE, "none.igvm"], 2, ["system-refused"]),
+        ([*MEASURE, "good.json"], 1, ["not-igvm"]),
+    ],
+    ids=lambda value: " ".join(value[3 if "-c" in value or "-m" in value else 0 :]) if isinstance(value, list) else None,
+)  # fmt: skip
+def test_every_error_begins_with_that_word(argv: list[str], status: int, ids: list[str], site: Site) -> None:
+    site.recipe(QEMU, "good.json")
+    site.recipe(TWO, "two.json")
+    site.recipe({**QEMU, "fwimrare": {}}, "bad.json")
+    site.recipe(firmware(command=["false"]), "fails.json")
+    (site.folder / "torn.json").write_text('{"igvm": {} "kernel": {}}')
+    outcome = site.run(argv, {"SVSM": str(site.tree)})
+    assert outcome.status == status, outcome.text
+    with_id = [
+        line for line in (*outcome.out.splitlines(), *outcome.err.splitlines()) if re.search(r"  \[[a-z-]+\]$", line)
+    ]
+    assert [line.rpartition("  ")[2] for line in with_id] == [f"[{id}]" for id in ids], outcome.text
+    assert [line for line in with_id if not line.startswith("error: ")] == []
+    assert "usage: " not in outcome.text
+
+
+def test_the_programs_name_the_nearest_option(site: Site) -> None:
+    for program, word, nearest in ((BUILD, "--ofline", "--offline"), (MEASURE, "--bear", "--bare")):
+        (line,) = site.run([*program, word, "x"]).told("no-such-option")
+        assert has(line, f" {word} (did you mean '{nearest}'?)")
 
 
 def test_a_wrong_tree_is_an_error(site: Site) -> None:
@@ -218,11 +283,11 @@ def test_a_firmware_that_cannot_be_taken_is_told_in_one_line_before_anything_is_
     outcome = site.doit("firmware:guest", recipe, env={"FW_FILE": value})
     assert (outcome.status, outcome.built) == (2, set())
     (line,) = outcome.told("firmware-unusable")
-    assert line.startswith("firmware:guest: ") and line.endswith("(from FW_FILE)")
+    assert line.startswith("error: firmware:guest: ") and line.endswith("(from FW_FILE)")
     assert f": {path.format(site.folder)}{', ' if 'blank' in found else ' ('}" in line
     assert has(line, found), line
     why = site.build("why", recipe, env={"FW_FILE": value})
-    assert why.told("firmware-unusable") == [f"note: a run would end at once: {line}"]
+    assert why.told("firmware-unusable") == [f"note: a run would end at once: {line.removeprefix('error: ')}"]
 
 
 def test_a_firmware_that_becomes_a_pipe_is_not_waited_for(site: Site) -> None:
@@ -336,7 +401,7 @@ def test_a_test_item_without_a_test_program_is_told_as_such(site: Site) -> None:
     outcome = site.doit("module:hello", site.recipe(content))
     assert (outcome.status, "program-not-made" in outcome.ids) == (1, True)
     (line,) = outcome.told("program-not-made")
-    assert line.startswith("module:hello: FAILED: ") and " test program" in line
+    assert line.startswith("error: module:hello: FAILED: ") and " test program" in line
     assert "required-features" not in outcome.out
 
 
@@ -467,7 +532,7 @@ def test_a_tool_that_does_not_do_its_work_fails_its_step_and_the_last_good_files
     source_of_tool(site, tool).write_text(code)
     outcome = site.doit(recipe)
     assert outcome.status == 1, outcome.text
-    assert re.search(rf"^{task}: FAILED: .*  \[{id}\]$", outcome.out, re.MULTILINE), outcome.out
+    assert re.search(rf"^error: {task}: FAILED: .*  \[{id}\]$", outcome.out, re.MULTILINE), outcome.out
     assert message in outcome.out
     assert "launch digest" not in outcome.out
     assert site.contents() == good

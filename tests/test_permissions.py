@@ -128,7 +128,7 @@ def test_firmware_that_may_not_be_read_is_told_before_anything_is_built(site: Si
             outcome = doit_as_a_user(site, recipe)
         assert (outcome.status, outcome.built) == (2, set())
         (line,) = outcome.told("firmware-unusable")
-        assert line.startswith("firmware:guest: ") and line.endswith(f"{answer}: {image}")
+        assert line.startswith("error: firmware:guest: ") and line.endswith(f"{answer}: {image}")
 
 
 @contextmanager

@@ -300,7 +300,7 @@ def test_sign_signs_an_image_that_is_up_to_date_and_a_signature_goes_with_its_pa
     foreign = site.bin / "q.igvm.corim.sigstore.json"
     foreign.write_text("of cosign")
     refused = site.doit(site.recipe())
-    assert refused.status == 2 and refused.told("foreign-file")[0].startswith(f"{foreign} ")
+    assert refused.status == 2 and refused.told("foreign-file")[0].startswith(f"error: {foreign} ")
     assert len(signatures(site)) == 4
     foreign.unlink()
     site.build("clean", "measure:qemu", site.recipe(content))
