@@ -1,4 +1,4 @@
-"""What the troubleshooting page says of each ID of a message. Read when somebody asks, and by no run."""
+"""What the troubleshooting page says about each message ID. Read on demand, never during a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """An entry of the page; each part is one line, and as it would be shown without Markdown's links."""
+    """An entry of the page; each part is one line, without Markdown links."""
 
     means: str
     why: str
@@ -22,7 +22,7 @@ class Explanation:
 
 
 def explanations() -> dict[str, Explanation]:
-    """Every entry, by its ID."""
+    """Every entry, by ID."""
     text = data_path(PAGE).read_text(encoding="utf-8")
     return {id: Explanation(*map(_plain, parts)) for id, *parts in _ENTRY.findall(text)}
 

@@ -1,4 +1,4 @@
-"""What this run was asked for: the only reader of command-line values and of the environment.
+"""What the user asked for: the only reader of command-line values and of the environment.
 
 All front ends end in ``from_pairs``: the ``NAME=value`` words of ``doit``, and the flags of ``coconut`` and ``coconut-build``. Nothing else
 looks at ``os.environ`` or ``sys.argv``, except to start this program again, to know under which name it was called, and whether a stream
@@ -19,9 +19,10 @@ from coconut_tasks.called import called
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import Fault, UsageError, did_you_mean
 from coconut_tasks.variables import SWITCHES, TABLE, VARIABLES
+from coconut_tasks.wording import either
 
 DEFAULT_PACKAGE = "svsm"
-"""The package of a ``FEATURES`` entry that names none, as in xbuild."""
+"""The package of a ``FEATURES`` entry without one, as in xbuild."""
 
 
 _SEPARATORS = re.compile(r"[,\s]+", re.ASCII)
@@ -41,7 +42,7 @@ class ExtraFeature:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Everything that a user can ask for, checked; ``environment`` is the process environment as it was at the start."""
+    """Everything that a user can ask for, checked; ``environment`` is the process environment at the start."""
 
     recipes: tuple[str, ...] = ()
     svsm: str | None = None
@@ -56,15 +57,15 @@ class Options:
     sample: bool = False
     ask_cargo: bool = False
     expect: str | None = None
-    """The launch digest, or the file with one, that a build is to be compared with."""
+    """The launch digest to compare a build with, or a file with one."""
     environment: Mapping[str, str] = field(default_factory=dict)
     workdir: str = "."
-    """The folder that the user stood in: relative paths of the command line and of variables start there."""
+    """The folder in which the user started: relative paths on the command line and in variables start there."""
     is_copy: bool = False
-    """Whether the tree is a copy, and GIT_DIR names the repository of the one that it was copied from."""
+    """Whether the tree is a copy, and GIT_DIR names the repository of the original."""
 
     def absolute(self, path: str) -> str:
-        """A path that the user gave, made absolute."""
+        """A path from the user, made absolute."""
         return os.path.normpath(os.path.join(self.workdir, os.path.expanduser(path)))
 
     @property
@@ -92,15 +93,15 @@ class Options:
 
 
 def split_list(text: str) -> tuple[str, ...]:
-    """The words of a list separated by commas, ASCII white space, or both; other white space is left in its word, to be found there."""
+    """The words of a list separated by commas, ASCII white space, or both; other white space stays in its word, to be reported."""
     return tuple(filter(None, _SEPARATORS.split(text)))
 
 
 def parse_features(text: str, source: str = "FEATURES") -> tuple[ExtraFeature, ...]:
-    """Entries of ``[pkg:]feature``; ``svsm:a,b`` is two: ``a`` and ``b``, both of svsm. ``source`` is what the user wrote them in.
+    """Entries of ``[pkg:]feature``; ``svsm:a,b`` is two: ``a`` and ``b``, both of svsm. ``source`` is the variable or flag for messages.
 
     Raises:
-        UsageError: an entry has no feature, no package before its colon, or would be read as an option.
+        UsageError: an entry has no feature, no package before its colon, or begins with a dash.
     """
     entries = []
     for word in split_list(text):
@@ -108,14 +109,15 @@ def parse_features(text: str, source: str = "FEATURES") -> tuple[ExtraFeature, .
         package = package if colon else DEFAULT_PACKAGE
         if not feature or not package or word.startswith("-") or feature.startswith("-") or not word.isprintable():
             raise UsageError(
-                "not-a-feature", f"{source}: {word!r} is not a feature: [pkg:]feature, as attest or userinit:extra"
+                "not-a-feature",
+                f"{source}: {word!r} is not a feature; expected [pkg:]feature, for example attest or userinit:extra",
             )
         entries.append(ExtraFeature(package, feature))
     return tuple(dict.fromkeys(entries))
 
 
 def parse_switch(name: str, value: str) -> bool:
-    """A yes-or-no value; the empty string is no, as ``RELEASE=`` in a shell.
+    """A yes-or-no value; the empty string is no, as with ``RELEASE=`` in a shell.
 
     Raises:
         UsageError: any other word.
@@ -124,7 +126,7 @@ def parse_switch(name: str, value: str) -> bool:
         return False
     if value.lower() not in _SWITCHES:
         raise UsageError(
-            "not-a-switch", f"{name}: '{value}' is neither yes nor no: 1 or 0{did_you_mean(value, _SWITCHES)}"
+            "not-a-switch", f"{name}: '{value}' is neither yes nor no; expected 1 or 0{did_you_mean(value, _SWITCHES)}"
         )
     return _SWITCHES[value.lower()]
 
@@ -149,19 +151,22 @@ def from_pairs(
     """Options from variables and their values; ``recipes`` are more of them, a path each.
 
     Raises:
-        UsageError: every misspelt variable and wrong value, all in one message.
+        UsageError: every misspelt variable and wrong value, reported together.
     """
     option = called().option
     given = dict(pairs)
     wrong = [
-        Fault("no-such-variable", f"{name}: no such variable{did_you_mean(name, VARIABLES)}: {', '.join(VARIABLES)}")
+        Fault(
+            "no-such-variable",
+            f"{name}: unknown variable; expected {either(list(VARIABLES))}{did_you_mean(name, VARIABLES)}",
+        )
         for name in given
         if name not in VARIABLES
     ]
 
     counts = Counter(name for name, _ in pairs)
     wrong += [
-        Fault("variable-twice", f"{option(name)}: given {count} times: once, {VARIABLES[name]}")
+        Fault("variable-twice", f"{option(name)}: given {count} times; give it once")
         for name, count in counts.items()
         if count > 1 and name in VARIABLES
     ]
@@ -181,7 +186,9 @@ def from_pairs(
         wrong.extend(error.faults)
     paths = ("RECIPE", "SVSM", "BIN", "EXPECT")
     empty = (name for name in paths if name in given and not split_list(given[name]))
-    wrong += [Fault("empty-variable", f"{option(name)}: the value is missing: {VARIABLES[name]}") for name in empty]
+    wrong += [
+        Fault("empty-variable", f"{option(name)}: the value is missing; expected {VARIABLES[name]}") for name in empty
+    ]
     if wrong:
         raise UsageError.of(wrong)
     return Options(
@@ -200,7 +207,7 @@ def _recipes(given: Mapping[str, str], environment: Mapping[str, str], workdir: 
     word, tree = given.get("RECIPE", ""), given.get("SVSM", environment.get("SVSM", ""))
 
     def names(text: str) -> tuple[str, ...]:
-        # A path may have blanks and commas in it; where there is such a file, it is meant.
+        # A path may contain blanks and commas; if that file exists, it is meant.
         is_file = any(os.path.isfile(os.path.join(workdir, os.path.expanduser(start), text)) for start in ("", tree))
         return (text,) if is_file else ()
 
@@ -214,5 +221,5 @@ def process_environment() -> Mapping[str, str]:
 
 
 def process_words() -> list[str]:
-    """The command line of this process, after the program."""
+    """The command line of this process, without the program."""
     return sys.argv[1:]

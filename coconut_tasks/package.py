@@ -1,4 +1,4 @@
-"""The files that come with this project: beside the package in a checkout, inside it where it is installed."""
+"""The files that come with this project: beside the package in a checkout, inside it when installed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def data_path(name: str) -> Path:
-    """A file or folder of ours: ``schema``, ``config/qemu.json``, ``sample``."""
+    """A file or folder of ours, for example ``schema``, ``config/qemu.json`` or ``sample``."""
     installed = PACKAGE / name
     return installed if installed.exists() else PACKAGE.parent / name
 
 
 def is_of_a_checkout(path: Path) -> bool:
-    """Whether ``data_path`` found it in a checkout, and not in an installed package."""
+    """Whether ``data_path`` found it in a checkout, not in an installed package."""
     return PACKAGE not in path.parents

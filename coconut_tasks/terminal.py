@@ -1,4 +1,4 @@
-"""What the place where output goes can show."""
+"""What the terminal, or whatever output goes to, can show."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coconut_tasks.dataclass import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """Decided once for a run."""
+    """Decided once per run."""
 
     live: bool = False
     """Lines can be overwritten."""
@@ -21,7 +21,7 @@ class Terminal:
 
 
 def terminal_of(stream: TextIO, environment: Mapping[str, str]) -> Terminal:
-    """By the common rules: https://no-color.org, ``FORCE_COLOR``, ``CLICOLOR_FORCE``, ``TERM=dumb``. An empty value counts as not set."""
+    """Follows https://no-color.org, ``FORCE_COLOR``, ``CLICOLOR_FORCE`` and ``TERM=dumb``. An empty value counts as unset."""
     live = stream.isatty() and environment.get("TERM", "dumb") not in ("", "dumb")
     forced = any(environment.get(name, "") not in ("", "0") for name in ("FORCE_COLOR", "CLICOLOR_FORCE"))
     return Terminal(live, colours=(live or forced) and not environment.get("NO_COLOR"))
@@ -71,9 +71,9 @@ _SEQUENCE = (
 
 
 def plain(text: str) -> str:
-    """Text without control characters but for line ends and tabs: the sequences (ECMA-48) that colour text or move the cursor are left out.
+    """Text without the sequences (ECMA-48) that colour it or move the cursor, and without control characters except line ends and tabs.
 
-    A line that was overwritten by carriage returns, as a progress bar, is left with its last state.
+    Of a line that was overwritten by carriage returns, for example a progress bar, the last state is left.
     """
     text = re.sub(_SEQUENCE, "", text).replace("\r\n", "\n")
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")) if "\r" in text else text
@@ -99,5 +99,5 @@ def marked(text: str, terminal: Terminal, rules: Rules = MARKS) -> str:
 
 
 def shown(text: str, terminal: Terminal) -> str:
-    """A tool's output as it can be shown there."""
+    """A tool's output, without colours if they are off."""
     return text if terminal.colours else plain(text)

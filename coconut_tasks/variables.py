@@ -1,4 +1,4 @@
-"""All that a user can ask for, once: variables, flags, help, what a statement tells and what a makefile does not get are made of it."""
+"""The single list of what a user can ask for: variables, flags, help, provenance options and what is kept from makefiles come from it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Variable:
     xbuild: tuple[str, ...] = ()
     """Of ``coconut-build``, where xbuild has other ones."""
     metavar: str = ""
-    """What the flag's value is called."""
+    """The name of the flag's value in the help."""
     changes_bytes: bool = False
-    """What is built depends on it, so a statement names it."""
+    """What is built depends on it, so provenance names it."""
     known_to_makefiles: bool = False
-    """Makefiles may know the name, too: in the environment, where nobody may have meant it, they would build by it, and cargo would not."""
+    """Makefiles may use the name too: from the environment, perhaps by accident, it would change what make builds, but not cargo."""
 
     @property
     def field(self) -> str:
-        """Of ``Options``."""
+        """Its field of ``Options``."""
         return "recipes" if self.name == "RECIPE" else self.name.lower()
 
 
@@ -35,13 +35,13 @@ TABLE = (
     Variable("RECIPE", "build recipes, separated by commas or spaces"),
     Variable(
         "SVSM",
-        "the SVSM source tree (default: $SVSM, the checkout that one stands in, the sample tree)",
+        "the SVSM source tree (default: $SVSM, the checkout around the current folder, or the sample)",
         flags=("--svsm",),
         metavar="PATH",
     ),
     Variable(
         "BIN",
-        "the output folder (default: bin/ of the checkout that is built)",
+        "the output folder (default: bin/ of the checkout being built)",
         flags=("--out",),
         xbuild=("--bin",),
         metavar="PATH",
@@ -66,32 +66,30 @@ TABLE = (
         known_to_makefiles=True,
     ),
     Variable("OFFLINE", "cargo --locked --offline", True, ("--offline",), ("-o", "--offline"), known_to_makefiles=True),
-    Variable("VERBOSE", "commands and tools say more", True, ("-v", "--verbose"), known_to_makefiles=True),
+    Variable("VERBOSE", "more output from commands and tools", True, ("-v", "--verbose"), known_to_makefiles=True),
     Variable(
         "REPRODUCIBLE",
-        "bytes that do not depend on where, when and by whom they are built",
+        "bytes that do not depend on where, when and by whom they were built",
         True,
         ("--reproducible",),
         changes_bytes=True,
         known_to_makefiles=True,
     ),
-    Variable("LENIENT", "what the old builders pass over in a recipe is a warning", True, ("--lenient",)),
-    Variable(
-        "SAMPLE", "where no SVSM tree is, the sample that an installed coconut-tasks brings along", True, ("--sample",)
-    ),
-    Variable("ASK_CARGO", "every cargo item asks cargo, whatever is known of its inputs", True, ("--ask-cargo",)),
+    Variable("LENIENT", "only warn about what the old builders ignore in a recipe", True, ("--lenient",)),
+    Variable("SAMPLE", "without an SVSM tree, build the sample that comes with coconut-tasks", True, ("--sample",)),
+    Variable("ASK_CARGO", "run cargo for every cargo item, whatever is known of its inputs", True, ("--ask-cargo",)),
     Variable(
         "EXPECT",
-        "the launch digest that is expected, or a file that has one",
+        "the expected launch digest, or a file that has one",
         flags=("--expect",),
         metavar="DIGEST",
     ),
 )
 BY_NAME = {one.name: one for one in TABLE}
 VARIABLES = {one.name: f"1: {one.about}" if one.is_switch else one.about for one in TABLE}
-"""The variables of a command line, and what they mean."""
+"""The variables of a command line, with their help."""
 VERIFY = "verify"
-"""The one command that looks at ``EXPECT``."""
+"""The only command that uses ``EXPECT``."""
 SWITCHES = tuple(one.name for one in TABLE if one.is_switch)
 """The variables that are yes or no."""
 
@@ -102,5 +100,5 @@ def flag_of(word: str) -> Variable | None:
 
 
 def variables_of(command: str) -> dict[str, str]:
-    """The variables that a command on tasks looks at, and what they mean."""
+    """The variables that a command on tasks uses, with their help."""
     return {name: about for name, about in VARIABLES.items() if name != "EXPECT" or command == VERIFY}

@@ -22,12 +22,12 @@ def seconds_in_words(seconds: float) -> str:
 
 
 def shown(value: object) -> str:
-    """A value of the document as messages show it: text in single quotes, containers without their content."""
+    """A value of a document as messages show it: text in single quotes, containers without their content."""
     if isinstance(value, dict | list):
         left, right = "{}" if isinstance(value, dict) else "[]"
         return f"{left}…{right}" if value else left + right
     text = f"'{printable(value)}'" if isinstance(value, str) else json.dumps(value)
-    # A message is one line: enough of a long value to recognise it is enough.
+    # A message is one line, so a long value is cut.
     return text if len(text) <= 60 else f"{text[:56]}…'" if isinstance(value, str) else f"{text[:57]}…"
 
 
@@ -37,7 +37,7 @@ def short_digest(digest: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Text without control characters, which could move a terminal's cursor: they become escapes, as ``\\n``."""
+    """Text with its control characters, which could move a terminal's cursor, as escapes, for example ``\\n``."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

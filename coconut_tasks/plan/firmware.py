@@ -11,10 +11,10 @@ from coconut_tasks.steps.step import Step
 
 
 def plan_firmware(firmware: Firmware | None, context: PlanContext) -> tuple[Step, ...]:
-    """The step that takes the firmware; nothing where there is none to take.
+    """The step that takes the firmware; none if there is nothing to take.
 
-    The file is copied into the state folder first, so that the file that was built in is the file that was looked at. A variable that is
-    not set means an image without firmware, as it did to build.py and xbuild.
+    The file is first copied into the state folder: the file that is checked is the one that is built in. An unset variable means an image
+    without firmware, as in build.py and xbuild.
     """
     if firmware is None:
         return ()
@@ -36,7 +36,7 @@ def plan_firmware(firmware: Firmware | None, context: PlanContext) -> tuple[Step
 
 
 def unset_variable(firmware: Firmware | None, context: PlanContext) -> str | None:
-    """The variable that should name the firmware image and is not set; None where there is no such thing."""
+    """The variable that should name the firmware image but is unset; None if there is no such variable."""
     if firmware is None or firmware.file is not None or firmware.env is None:
         return None
     return None if context.options.environment.get(firmware.env) else firmware.env

@@ -24,7 +24,7 @@ def plan_igvm(target: Target, parts: Parts, igvmbuilder: str, context: PlanConte
 
 
 def plan_measurement(target: Target, igvm: Step, igvmmeasure: str, context: PlanContext) -> tuple[Step, ...]:
-    """The launch measurement of one target; nothing for a target without SEV-SNP, which has no such measurement."""
+    """The launch measurement of one target; nothing for a target without SEV-SNP, which has none."""
     if Platform.SNP not in target.platforms:
         return ()
     file = igvm.outputs[0]

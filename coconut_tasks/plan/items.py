@@ -17,11 +17,11 @@ TOOLS = {
     "igvmmeasure": Component("igvmmeasure"),
     "packit": Component("packit", features=("cli",)),
 }
-"""The host tools. packit's command-line program is behind a feature of its crate."""
+"""The host tools. packit's command-line program needs a feature of its crate."""
 
 
 def plan_version(context: PlanContext) -> tuple[Step, ...]:
-    """The step that writes the version file, where the tree has one."""
+    """The step that writes the version file, if the tree has one."""
     if not context.has_version_file:
         return ()
     action = VersionFile(VERSION_FILE)
@@ -39,7 +39,7 @@ def plan_version(context: PlanContext) -> tuple[Step, ...]:
 
 
 def plan_tool(name: str, context: PlanContext) -> Step:
-    """A host tool, used as cargo made it."""
+    """A host tool, used as cargo built it."""
     component = TOOLS[name]
     command = cargo_command(
         component, context.features(name, component.features), context.options, context.host, context.cargo_config
@@ -91,12 +91,12 @@ def plan_item(stage: str, component: Component, context: PlanContext, *, publish
 
 
 def _key(stage: str, component: Component, command: Command, context: PlanContext) -> str:
-    # The command of a make item does not show it, but its environment is another one.
+    # The command of a make item does not have it, but its environment differs.
     config = (context.cargo_config,) if context.cargo_config else ()
     choices = (stage, component.name, command.deciding, command.env, component.objcopy, context.options.release)
     return key_of(*choices, context.tree, *config)
 
 
 def _after(context: PlanContext) -> tuple[str, ...]:
-    # Order only: which items really read the version file is found out from cargo, and the others must not become stale by it.
+    # Order only: cargo reports which items really read the version file, and the others must not become stale with it.
     return (VERSION_FILE,) if context.has_version_file else ()

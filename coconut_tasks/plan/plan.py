@@ -25,7 +25,7 @@ from coconut_tasks.tools.igvmbuilder import Parts
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All steps of a run, each before those that read what it makes, and what the user should be told about it."""
+    """All steps of a run, each before those that read its outputs, and warnings for the user."""
 
     steps: tuple[Step, ...]
     warnings: tuple[Fault, ...] = ()
@@ -60,10 +60,10 @@ def plan_recipe(recipe: Recipe, context: PlanContext) -> tuple[Step, ...]:
 def plan_recipes(recipes: Sequence[Recipe], context: PlanContext) -> Plan:
     """The steps of several recipes in one graph. What they share is one step.
 
-    Where recipes differ in a part, the part of the last one is what ``bin/`` shows, as if they had been built one after the other.
+    If recipes differ in a part, ``bin/`` shows the part of the last one, as if they had been built one after the other.
 
     Raises:
-        UsageError: two recipes name the same IGVM file, but make it differently; or make would write a file that is placed in ``bin/``.
+        UsageError: two recipes name the same IGVM file but make it differently, or make would write a file that is placed in ``bin/``.
     """
     labels = _labels([recipe.source for recipe in recipes])
     planned: dict[str, Step] = {}
@@ -83,7 +83,7 @@ def plan_recipes(recipes: Sequence[Recipe], context: PlanContext) -> Plan:
     for record, step in planned.items():
         shown = tuple(pair for pair in step.publish if publisher[pair[1]].record == record)
         label = label_of[record] if counts[step.name] > 1 else ""
-        while label and f"{step.name}@{label}" in taken:  # a module may be called so
+        while label and f"{step.name}@{label}" in taken:  # a module may have that name
             label += "'"
         steps.append(replace(step, publish=shown, label=label))
         taken.add(steps[-1].name)
@@ -91,19 +91,21 @@ def plan_recipes(recipes: Sequence[Recipe], context: PlanContext) -> Plan:
 
 
 def _without_init(recipes: Iterable[Recipe]) -> Iterator[Fault]:
-    """SVSM's kernel starts ``/init``, and the guest fails where there is none (its ``kernel/src/svsm.rs``)."""
+    """SVSM's kernel starts ``/init``, and the guest fails without it (its ``kernel/src/svsm.rs``)."""
     for recipe in recipes:
-        starts = recipe.kernel.svsm.type is BuildType.CARGO  # a test kernel does not, nor need one that make builds
+        starts = (
+            recipe.kernel.svsm.type is BuildType.CARGO
+        )  # a test kernel does not, and a kernel built by make may not
         if starts and recipe.modules and not any(module.path == "init" for module in recipe.modules):
             paths = ", ".join(f"/{module.path}" for module in recipe.modules)
             yield Fault(
                 "no-init",
-                f"{recipe.source}: nothing is at /init in the file-system image, which SVSM starts: there is {paths}",
+                f"{recipe.source}: the file-system image has no /init, which SVSM starts; it has {paths}",
             )
 
 
 def _clashes(steps: Iterable[Step], label_of: Mapping[str, str]) -> Iterator[Fault]:
-    """What two recipes want of one place below ``bin/``, or make and this program of one file."""
+    """Conflicts of two recipes over a path below ``bin/``, or of make and this program over a file."""
     steps = list(steps)
     places = [(place, step) for step in steps for _, place in step.publish]
     for i, (place, step) in enumerate(places):
@@ -111,12 +113,12 @@ def _clashes(steps: Iterable[Step], label_of: Mapping[str, str]) -> Iterator[Fau
             files = "igvm" in (step.stage, other.stage) or "measure" in (step.stage, other.stage)
             recipes = f"{label_of[other.record]} and {label_of[step.record]}"
             if place == other_place and files:
-                yield Fault("recipes-clash", f"{place}: {recipes} make it differently: one output each")
+                yield Fault("recipes-clash", f"{place}: {recipes} make it differently; give each its own output")
             elif place.startswith(f"{other_place}/") or other_place.startswith(f"{place}/"):
                 inner, outer = max(place, other_place, key=len), min(place, other_place, key=len)
                 yield Fault(
                     "recipes-clash",
-                    f"{inner}: it would be inside of the file {outer}, by {recipes}: an output of its own for each",
+                    f"{inner} would be inside the file {outer} ({recipes}); give each its own output",
                 )
     sources = {
         normpath(step.action.source) for step in steps if isinstance(step.action, FirmwareImage) and step.action.source
@@ -125,17 +127,17 @@ def _clashes(steps: Iterable[Step], label_of: Mapping[str, str]) -> Iterator[Fau
     for place, _ in places:
         if made := made_by.get(place):
             yield Fault(
-                "made-in-place", f"{place}: {made.name} makes it, but its copy is placed there: another output_file"
+                "made-in-place", f"{place}: {made.name} makes it where its copy is placed; choose another output_file"
             )
     for file in sources & {*(place for place, _ in places), *made_by}:
         yield Fault(
             "firmware-is-output",
-            f"{file}: the firmware is to be taken from there, but this run makes it: a file that is there before",
+            f"{file}: the firmware is taken from there, but this run makes it; name a file that no step makes",
         )
 
 
 def _labels(sources: Sequence[str]) -> list[str]:
-    """A short name for each recipe: its file's, with as many folders before it as tell it apart."""
+    """A short name for each recipe: its file name, with as many folders as make it unique."""
     paths = [PurePosixPath(source).with_suffix("").parts for source in dict.fromkeys(sources)]
     labels = {}
     for source, path in zip(dict.fromkeys(sources), paths, strict=True):
@@ -155,12 +157,10 @@ def _unused_features(recipes: Sequence[Recipe], steps: Iterable[Step], context: 
         if entry.package not in built:
             nearest = did_you_mean(entry.package, built)
             yield Fault(
-                "unused-feature", f"{entry}: not used: no item of the recipe is called '{entry.package}'{nearest}"
+                "unused-feature", f"{entry} is not used; no item of the recipe is called '{entry.package}'{nearest}"
             )
-        elif context.options.all_features and not made:  # make has no such choice, so it gets the features by name
-            yield Fault(
-                "unused-feature", f"{entry}: not used: ALL_FEATURES takes the place of every other choice of features"
-            )
+        elif context.options.all_features and not made:  # make has no such option, so it gets the features by name
+            yield Fault("unused-feature", f"{entry} is not used; ALL_FEATURES replaces every other choice of features")
 
 
 def _components(recipe: Recipe) -> tuple[Component, ...]:

@@ -1,4 +1,4 @@
-"""What each IGVM file was made of: the step that says so."""
+"""The step that records what an IGVM file was made of."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from coconut_tasks.variables import TABLE
 
 
 def linked(step: Step, context: PlanContext) -> Step:
-    """The step, which now also leaves what it was made of.
+    """The step, which now also records what it was made of.
 
-    The version file's does not: it may be as it should be without the step having run, and who reads it names it as a file anyway.
+    The version file's step does not: the file may be up to date without it, and what reads the file records it as a file anyway.
     """
     if step.link or step.action.writes_source:
         return step
@@ -27,7 +27,7 @@ def linked(step: Step, context: PlanContext) -> Step:
 def plan_provenance(
     target: Target, igvm: Step, measured: Step | None, made_by: Sequence[Step], recipe: Recipe, context: PlanContext
 ) -> Step:
-    """The provenance of one target's IGVM file. ``made_by`` are all steps of the recipe in the order of the data, linked."""
+    """The provenance of one target's IGVM file. ``made_by`` are all steps of the recipe, in the order of the data, linked."""
     own = [step for step in made_by if _concerns(step, igvm, measured)]
     file = igvm.outputs[0]
     measurement = measured.action.json if measured is not None and isinstance(measured.action, Measurement) else None
@@ -49,7 +49,7 @@ def plan_provenance(
 
 
 def _concerns(step: Step, igvm: Step, measured: Step | None) -> bool:
-    """Whether a step of the recipe is one that the file is made or measured by, and not one of another target."""
+    """Whether the file is made or measured with a step, which is not the case for those of other targets."""
     if step.component == "igvmmeasure" and step.stage == "tool":
         return measured is not None
     return not (step.action.is_image or step.action.is_about_an_image) or step in (igvm, measured)
