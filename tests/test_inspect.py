@@ -176,7 +176,7 @@ def test_what_igvmmeasure_does_not_read_is_shown_with_the_reason_for_no_digest(t
     assert (
         '  version string  "1.0\\u001b[2J"\n  optional header 0x999  1 bytes  loaders may pass it over\n' in shown.out
     )
-    assert re.search(r"^no SEV-SNP launch digest: at 0x30: a version string: .*\bigvm 0\.5\b", shown.out, re.MULTILINE)
+    assert re.search(r"^no SEV-SNP launch digest: at 0x30: .* version string; .*\bigvm 0\.5\b", shown.out, re.MULTILINE)
 
 
 def test_the_id_block_counts_unless_it_is_ignored(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_the_id_block_counts_unless_it_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "id.igvm").write_bytes(igvm(platform(), page(0), block))
     asked = measure(tmp_path, "--bare", "id.igvm")
     assert (asked.status, asked.out, asked.ids) == (1, "", {"id-block-differs"})
-    assert f" {'0' * 96}: " in asked.err
+    assert f" {'0' * 96}; " in asked.err
     ignored = measure(tmp_path, "--bare", "--ignore-idblock", "id.igvm")
     assert (ignored.status, len(ignored.out)) == (0, 97)
 
@@ -348,7 +348,7 @@ def test_of_another_file_no_more_is_read_than_asked_for_beyond_its_start(most: i
         read_igvm(tmp_path / "x")
     assert (error.value.id, error.value.offset) == ("not-igvm", 0)
     (tmp_path / "x").write_bytes(b"IGVM" + bytes(90))
-    with pytest.raises(IgvmError, match=" 0: ") as error:
+    with pytest.raises(IgvmError, match=r" 0; ") as error:
         read_igvm_or_start(tmp_path / "x", most)
     assert (error.value.id, error.value.offset) == ("igvm-version", 4)
 
