@@ -1,4 +1,4 @@
-"""IGVM files made by hand, for tests of what no igvm crate writes."""
+"""IGVM files made by hand, to test what no igvm crate writes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MODES = [MeasureOptions(bool(mode & 4), bool(mode & 2), bool(mode & 1)) for mode
 
 
 def answers(data: bytes) -> list[str]:
-    """Our answers in each of the modes, as ``igvm-vectors`` tells those of igvmmeasure."""
+    """Our answers in each mode, as ``igvm-vectors`` prints those of igvmmeasure."""
     return [answer(data, mode) for mode in MODES]
 
 

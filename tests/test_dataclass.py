@@ -1,4 +1,4 @@
-"""``coconut_tasks.dataclass`` beside the standard library's."""
+"""``coconut_tasks.dataclass`` compared with the standard library's."""
 
 from __future__ import annotations
 

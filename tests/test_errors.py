@@ -1,4 +1,4 @@
-"""Bad input, broken tools, missing things: a clear error, the right status, and nothing lost. All for real, on the sample."""
+"""Bad input, broken tools, missing things: a clear error, the right status, and nothing lost. All on the real sample."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def firmware(**fields: Any) -> dict[str, Any]:
 
 
 def path_without(folder: Path, *missing: str) -> str:
-    """A PATH with everything on it but some programs."""
+    """A PATH with everything but some programs."""
     for place in os.environ["PATH"].split(os.pathsep):
         for program in Path(place).iterdir() if Path(place).is_dir() else ():
             link = folder / program.name
@@ -121,7 +121,7 @@ def test_unknown_fields_are_warnings_on_demand(site: Site) -> None:
     content["igvm"]["qemu"]["polcy"] = "0x1"
     recipe = site.recipe(content)
     assert site.doit("list", recipe).status == 2
-    for _ in range(2):  # said each time
+    for _ in range(2):  # each time
         outcome = site.doit("list", recipe, "LENIENT=1")
         assert (outcome.status, outcome.ids) == (0, {"unknown-field"})
         (line,) = outcome.told("unknown-field")
@@ -177,7 +177,7 @@ MEASURE = [sys.executable, "-m", "coconut_tasks.commands.measure"]
         ([*DOIT, "no-such", "neither", "RECIPE=good.json"], 2, ["no-such-task", "no-such-task"]),
         ([*DOIT, "RECIPE=bad.json,torn.json"], 2, ["unknown-field", "missing-comma"]),
         ([*DOIT, "RECIPE=none.json,bad.json"], 2, ["no-such-recipe", "unknown-field"]),
-        # What ends a run before its first step, whatever it reports with; and a step that fails.
+        # What ends a run before its first step, with any reporter; and a step that fails.
         ([*DOIT, "RECIPE=two.json"], 2, ["manifest-missing", "firmware-unusable"]),
         ([*DOIT, "-r", "zero", "RECIPE=two.json"], 2, ["manifest-missing", "firmware-unusable"]),
         ([*DOIT, "verify", "version", f"EXPECT={DIGEST}", "RECIPE=good.json"], 2, ["nothing-measured"]),
@@ -187,7 +187,7 @@ MEASURE = [sys.executable, "-m", "coconut_tasks.commands.measure"]
         ([*DOIT, "inspect", "good.json", "none.igvm"], 2, ["not-igvm", "system-refused"]),
         ([*DOIT, "diff", "good.json"], 2, ["wrong-words"]),
         ([*DOIT, "new", "--loader=none", "--module=a/b", "--firmware=-x"], 2, ["wrong-module-name"]),
-        # argparse's own faults, and what is found out later.
+        # argparse's own errors, and later ones.
         ([*BUILD], 2, ["wrong-words"]),
         ([*BUILD, "--ofline", "good.json"], 2, ["no-such-option"]),
         ([*BUILD, "good.json", "--svsm"], 2, ["option-and-value"]),
@@ -248,7 +248,7 @@ def test_what_a_recipe_names_and_is_not_there_is_told_before_anything_is_built(
     (line,) = outcome.told(id)
     assert has(line, place), line
     assert not outcome.built
-    # What does not need it can be built all the same.
+    # Whatever does not need it can still be built.
     assert site.doit("list", site.recipe(content)).status == 0
     assert site.doit("kernel:bldr", site.recipe(content)).status == 0
 
@@ -324,7 +324,7 @@ def test_a_missing_tool_is_named_with_what_installs_it(program: str, how: str, s
 
 
 def test_a_real_tree_needs_the_bare_metal_target(site: Site) -> None:
-    """A tree that does not say that it is the sample gets no stand-in for a missing target."""
+    """Only the sample gets a stand-in for a missing target."""
     manifest = site.tree / "Cargo.toml"
     manifest.write_text(manifest.read_text().replace("sample = true", "sample = false"))
     sysroot = site.run(["rustc", "--print", "sysroot"]).out.strip()
@@ -338,7 +338,7 @@ def test_a_real_tree_needs_the_bare_metal_target(site: Site) -> None:
 
 
 def test_an_item_whose_recipe_builds_the_standard_library_needs_no_installed_target(site: Site) -> None:
-    """cargo itself has the last word on it then."""
+    """Then cargo itself decides."""
     manifest = site.tree / "Cargo.toml"
     manifest.write_text(manifest.read_text().replace("sample = true", "sample = false"))
     content = kernel(env={"CARGO_UNSTABLE_BUILD_STD": "core,alloc"})
@@ -367,7 +367,7 @@ def test_another_reporter_changes_nothing_but_the_report(site: Site) -> None:
 
 
 def test_a_recipe_that_may_not_be_read_is_told(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    """As root, nothing is unreadable; so the operating system's answer is made up here."""
+    """For root, nothing is unreadable, so the operating system's answer is simulated."""
 
     def refuse(path: Path) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
@@ -408,7 +408,7 @@ def test_a_test_item_without_a_test_program_is_told_as_such(site: Site) -> None:
 def test_a_missing_toolchain_is_named_with_what_installs_it(site: Site) -> None:
     outcome = site.doit(site.recipe(kernel(type="test", toolchain="no-such-toolchain")))
     assert outcome.status == 2
-    (id,) = outcome.ids & {"toolchain-missing", "toolchain-does-not-run"}  # by whose cargo is there
+    (id,) = outcome.ids & {"toolchain-missing", "toolchain-does-not-run"}  # depends on whose cargo is there
     (line,) = outcome.told(id)
     assert " 'no-such-toolchain' " in line and " no-such-toolchain" in line
 
@@ -536,7 +536,7 @@ def test_a_tool_that_does_not_do_its_work_fails_its_step_and_the_last_good_files
     assert message in outcome.out
     assert "launch digest" not in outcome.out
     assert site.contents() == good
-    # Nothing is taken as done the next time.
+    # The next run takes nothing for done.
     again = site.doit(recipe)
     assert again.status == 1
     assert f"{task}: FAILED: " in again.out
@@ -557,7 +557,7 @@ def test_two_digests_that_disagree_are_both_told_with_their_commands_file_and_lo
         assert Path(named).is_file()
     theirs, ours = (shlex.split(line.removeprefix("command: ")) for line in lines if line.startswith("command: "))
     assert theirs[1:] == ["--check-kvm", theirs[2], "measure"]
-    # Who runs ours by hand gets the same.
+    # Run by hand, ours says the same.
     assert ours[0] == "coconut-measure"
     done = site.run([sys.executable, "-m", "coconut_tasks.commands.measure", *ours[1:], "--bare"])
     assert done.out == f"{right}\n"
@@ -587,7 +587,7 @@ def test_a_new_image_never_stands_beside_an_old_measurement(site: Site) -> None:
     assert site.doit(site.recipe(content)).status == 1
     assert "q.igvm" in site.contents()
     assert not {name for name in site.contents() if name.startswith("q.igvm.")}
-    # The old recipe's image and measurement come back together.
+    # The old recipe's image and measurement return together.
     bring = site.doit("igvm:qemu", recipe)
     assert bring.status == 0
 

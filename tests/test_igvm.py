@@ -1,4 +1,4 @@
-"""IGVM files: golden digests, what is refused and how it is told, hostile files, and how long it all may take."""
+"""IGVM files: golden digests, what is refused and with which message, hostile files, and time limits."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_the_digest_is_that_of_another_implementation() -> None:
 
 @pytest.mark.parametrize(("place", "good"), [(231, True), (232, False), (263, False), (4095, False)])
 def test_behind_the_registers_of_a_native_context_are_zeroes(place: int, good: bool) -> None:
-    """``IgvmNativeVpContextX64`` has 232 bytes, and crate igvm refuses anything else in its page."""
+    """``IgvmNativeVpContextX64`` has 232 bytes, and crate igvm refuses anything after it in its page."""
     native = platform(mask=2, kind=0, vtl=0)
     headers = [platform(), native, page(0x1000), vp_context(0, 0, mask=2)]
     headers[3] = vp_context(0, data_at(*headers), mask=2)
@@ -141,7 +141,7 @@ def test_kvm_starts_a_guest_in_real_or_in_protected_mode(cr0: int, good: bool) -
             digest(data, check_kvm=True)
 
 
-# What each thing does to the digest
+# What changes the digest
 
 PLAIN = (platform(), page(0x1000), page(0x2000))
 
@@ -202,7 +202,7 @@ def test_each_byte_of_a_measured_page_of_the_sample_changes_the_digest(site: Sit
 
 
 def every_page() -> tuple[bytes, bytes, bytes]:
-    """A file with a page of each kind, the content of its only page that has some, and its VMSA."""
+    """A file with a page of each kind, the content of its only page with content, and its VMSA."""
     headers = [
         *(platform(), platform(TDX, 3), area(0, 8192), page(0x1000, 1), page(0x2000), page(0x3000, flags=2)),
         *(page(0x4000, data_type=1), page(0x5000, data_type=2, flags=2), page(0x6000, data_type=3)),
@@ -292,7 +292,7 @@ def test_a_context_that_is_no_vmsa_of_sev_snp_is_not_measured() -> None:
 
 
 def test_a_vmsa_is_measured_where_sev_es_has_the_mask_of_sev_snp() -> None:
-    """A context is of the platform that was declared last for its mask, in crate igvm too."""
+    """A context belongs to the platform declared last for its mask, as in crate igvm."""
     headers = [platform(), platform(SNP, 5), page(0x1000), vp_context(0, 1)]
     headers[3] = vp_context(0, data_at(*headers))
     assert [one.kind for one in measured_pages(igvm(*headers), MeasureOptions())] == ["normal", "vmsa"]
@@ -495,7 +495,7 @@ STRUCTURES: list[tuple[int, bytes, dict[str, Any]]] = [
 def test_each_header_is_read_as_the_specification_lays_it_out(
     header_type: int, body: bytes, values: dict[str, Any]
 ) -> None:
-    # Something is before it, so that its place is not that of the headers.
+    # Another header comes first, so its offset is not that of all headers.
     data = igvm(header(0x80000001, b"x"), header(header_type, body), header(0x80000002, b""))
     _, found, last = parse(data).headers()
     assert asdict(found) == {"offset": 24 + 16, **values}
@@ -538,7 +538,7 @@ def test_no_header_is_shorter_or_longer_than_its_structure(header_type: int) -> 
 
 
 def with_field(header_type: int, **values: int) -> bytes:
-    """A file with the header of ``STRUCTURES``, but for fields that are named by their kind, as in ``struct``, and their place."""
+    """A file with the header from ``STRUCTURES``, except for fields named by their kind, as in ``struct``, and their offset."""
     body = next(bytearray(body) for one, body, _ in STRUCTURES if one == header_type)
     for place, value in values.items():
         struct.pack_into(f"<{place[0]}", body, int(place[1:]), value)
@@ -587,7 +587,7 @@ def test_a_wrong_field_is_told_with_its_name_and_what_it_may_be(data: bytes, id:
 
 
 def fixed(version: int, offset: int, size: int, total: int, *more: int) -> bytes:
-    """A file that has a fixed header and nothing else but numbers of 4 bytes."""
+    """A file with a fixed header and then only 4-byte numbers."""
     return with_checksum(struct.pack(f"<4s{5 + len(more)}I", b"IGVM", version, offset, size, total, 0, *more))
 
 
@@ -656,7 +656,7 @@ def test_headers_may_end_where_the_file_does_and_data_where_both_do() -> None:
     headers[1] = page(0x1000, data_at(*headers))
     (_, found) = parse(igvm(*headers)).headers()
     assert isinstance(found, PageData) and found.file_offset == data_at(*headers)
-    # A page of a file with larger pages is as large.
+    # A page is as large as the file says.
     (_, found) = parse(second(1, 65536, platform(kind=6), page(0x10000))).headers()
     assert isinstance(found, PageData)
     with pytest.raises(IgvmError, match=r"page data: address .* 0x1000; .*\b0x10000$") as raised:
@@ -789,7 +789,7 @@ TOGETHER = [
     (igvm(platform(), data=b"x"), "", ""),
     (igvm(platform(), data=b""), "igvm-not-read", "at 0x10:… file data"),
 ]  # fmt: skip
-"""Files, with the ID of what is told of each and its names and values; nothing of one that is fine."""
+"""Files, with the ID of their message and the names and values in it; empty for valid files."""
 
 
 @pytest.mark.parametrize(("data", "id", "said"), TOGETHER)
@@ -815,7 +815,7 @@ REGISTERS = {
         *(0x40002, 0x40005, 0x40006, 0x40007, 0x4000B, 0x4000C),
     },
 }
-"""By the architecture: what ``X86Register`` and ``AArch64Register`` of crate igvm 0.5 are made from (its ``registers.rs``)."""
+"""By architecture: what ``X86Register`` and ``AArch64Register`` of crate igvm 0.5 are made from (its ``registers.rs``)."""
 
 
 @pytest.mark.parametrize("architecture", REGISTERS)
@@ -947,7 +947,7 @@ def test_any_bytes_end_in_a_digest_or_an_igvm_error(data: bytes) -> None:
 
 
 def bounded(data: bytes, seconds: float, bytes_per_byte: float | None = None) -> str:
-    """How measuring ended; in so many seconds of the processor's time, and in so much memory for each byte of the file."""
+    """How measuring ended, within so many seconds of CPU time and so much memory per byte of the file."""
     if bytes_per_byte:
         tracemalloc.start()
     started = time.process_time()
@@ -963,10 +963,10 @@ def bounded(data: bytes, seconds: float, bytes_per_byte: float | None = None) ->
     return end
 
 
-# What is traced is many times slower, so there is less of it.
+# Tracing is many times slower, so there is less to measure.
 @pytest.mark.parametrize(("count", "memory"), [(1_000_000, None), (100_000, 1)])
 def test_a_million_directives_take_bounded_time_and_memory(count: int, memory: float | None) -> None:
-    # Pages that each have content of their own would be hashed one by one, as igvmmeasure does too: here they are in 64 places.
+    # Pages with different contents would be hashed one by one, as in igvmmeasure: here they share 64 contents.
     first = data_at(platform()) + count * 32
     pages = b"".join(page(at << 12, first + at % 64) for at in range(count))
     assert len(bounded(igvm(platform(), pages, data=bytes(8192)), 30, memory)) == 96
@@ -1008,7 +1008,7 @@ def test_an_image_of_16_mib_is_measured_in_a_third_of_a_second_with_the_start_of
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         return usage.ru_utime + usage.ru_stime
 
-    def seconds() -> float:  # of a processor: how busy the machine is does not count
+    def seconds() -> float:  # CPU time: it does not depend on how busy the machine is
         before = used()
         command = [sys.executable, "-m", "coconut_tasks.commands.measure", "--bare", str(file)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""Our launch digest beside that of the sample's igvmmeasure, for random files of crate igvm and for broken ones."""
+"""Our launch digest compared with that of the sample's igvmmeasure, for random files of crate igvm and for broken ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILES, BROKEN = 1000, 3000
 
 @pytest.fixture(scope="module")
 def program(cargo_target: Path) -> Path:
-    """The generator, which has igvmmeasure's own code in it."""
+    """The generator, which contains igvmmeasure's own code."""
     triple = host_triple()
     command = ["cargo", "build", "--quiet", "--locked", "--target", triple]
     subprocess.run(command, cwd=CRATE, env=environment(cargo_target), check=True)
@@ -38,7 +38,7 @@ def test_random_files_have_the_same_digest_or_refusal_in_each_mode(vectors: dict
     assert {file.name: answers(file.read_bytes()) for file in vectors} == {
         file.name: rest for file, rest in vectors.items()
     }
-    # What is compared is not all of one kind.
+    # Both kinds of answers are compared.
     for mode, other in ((0, 1), (0, 2), (0, 4)):
         assert sum(rest[mode] != rest[other] for rest in vectors.values()) > FILES // 20
     assert sum("refused" not in rest for rest in vectors.values()) > FILES // 5
@@ -56,7 +56,7 @@ def test_broken_files_have_the_same_digest_or_refusal(
         names.append(str(file))
     done = subprocess.run([program, "measure"], input="\n".join(names), check=True, capture_output=True, text=True)
     theirs = {name: rest for name, *rest in map(str.split, done.stdout.splitlines())}
-    # igvmmeasure would count the pages of a huge area one by one; we refuse it if it is inserted.
+    # igvmmeasure would count the pages of a huge area one by one; we refuse to insert it.
     compared = [name for name in names if "endless" not in theirs[name]]
     assert {name: answers(Path(name).read_bytes()) for name in compared} == {name: theirs[name] for name in compared}
     refused = sum(theirs[name][0] == "refused" for name in names)
@@ -64,7 +64,7 @@ def test_broken_files_have_the_same_digest_or_refusal(
 
 
 def test_files_that_were_made_by_hand_have_the_same_digest_or_refusal(program: Path, tmp_path: Path) -> None:
-    """What ``test_igvm`` says of them was read in the crate's source; here the crate says it."""
+    """What ``test_igvm`` says about them comes from the crate's source; here the crate itself confirms it."""
     files = {tmp_path / f"{at}.igvm": data for at, (data, *_) in enumerate([*TOGETHER, *FIELDS])}
     for file, data in files.items():
         file.write_bytes(data)
@@ -78,7 +78,7 @@ NUMBERS = (0, 1, 2, 3, 8, 0xFFF, 0x1000, 0x1001, 0x7FFFFFFF, 0x80000000, 0xFFFFF
 
 
 def broken(data: bytes, chance: random.Random) -> bytes:
-    """A file with one to three changes, and the checksum that it must have: what comes behind that check is meant."""
+    """A file with one to three changes and a valid checksum: what is checked after the checksum is meant."""
     content = bytearray(data)
     offset, size = struct.unpack_from("<II", data, 8)
     for _ in range(chance.choice((1, 1, 1, 2, 3))):
@@ -97,7 +97,7 @@ def broken(data: bytes, chance: random.Random) -> bytes:
 
 
 def shuffled(headers: bytes, chance: random.Random) -> bytes:
-    """The same headers, two of them in each other's place."""
+    """The same headers, with two of them swapped."""
     parts, at = [], 0
     while at + 8 <= len(headers):
         following = at + 8 + (struct.unpack_from("<I", headers, at + 4)[0] + 7 & ~7)

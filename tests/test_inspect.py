@@ -56,7 +56,7 @@ def measure(folder: Path, *words: str) -> Outcome:
     ],
 )
 def test_what_cannot_be_written_to_the_end_is_no_success(words: tuple[str, ...]) -> None:
-    """Else the file that a digest was to go to is empty, and nobody is told."""
+    """Otherwise the file for the digest would silently be empty."""
     file = next(name for name in NAMES if measure(GOLDEN, name).status == 0)
     with open("/dev/full", "w") as full:
         argv = [sys.executable, "-m", *words, file]
@@ -226,7 +226,7 @@ def test_only_igvm_files_and_folders_are_completed(tmp_path: Path) -> None:
 
 
 def shown(*headers: bytes, data: bytes = bytes(4096)) -> list[dict[str, Any]]:
-    """The headers as they stand in the JSON, without what each has."""
+    """The headers as in the JSON, without what each has."""
     found = [*all_fields(parse(igvm(*headers, data=data)))]
     return [{name: value for name, value in one.items() if name != "offset"} for one in found]
 
@@ -315,7 +315,7 @@ def test_of_a_context_the_platform_is_told_and_of_a_vmsa_the_hash(kind: int, nam
     (_, context) = shown(first, vp_context(0x1000, at), data=content)
     assert (context["type"], context["platform"]) == ("VP context", name)
     assert context.get("sha384") == (sha384(content).hexdigest() if hashed else None)
-    # One whose page is not all there, and one of another platform.
+    # One whose page is cut off, and one of another platform.
     for other in (vp_context(0x1000, at + 1), vp_context(0x1000, at, mask=2)):
         assert "sha384" not in shown(first, other, data=content)[1]
     assert shown(first, vp_context(0x1000, at, mask=2), data=content)[1]["platform"] is None
@@ -323,7 +323,7 @@ def test_of_a_context_the_platform_is_told_and_of_a_vmsa_the_hash(kind: int, nam
 
 @pytest.mark.parametrize("more", [0, 1, 5000])
 def test_of_a_file_no_more_is_read_than_it_says_and_one_byte(more: int, tmp_path: Path) -> None:
-    """So that what is too long is seen, and what has no end does no harm."""
+    """A file that is too long is noticed, and an endless one does no harm."""
     data = igvm(platform(), page(0), data=bytes(range(256)) * 16)
     file = tmp_path / "x.igvm"
     file.write_bytes(data + bytes(more))

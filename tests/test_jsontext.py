@@ -1,4 +1,4 @@
-"""JSON text: the same values as ``json``, and for everything else one message with a place."""
+"""JSON text: the same values as ``json``, or one message with a place."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_agrees_with_json(value: object, indent: int | str | None, ascii_only: b
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
     document = parse("f", text.encode())
     assert document.value == value
-    assert repr(document.value) == repr(json.loads(text))  # 1, 1.0 and True are equal, but not the same.
+    assert repr(document.value) == repr(json.loads(text))  # 1, 1.0 and True are equal, but not the same
     assert document.duplicates == ()
 
 
@@ -67,7 +67,7 @@ def test_nearly_json_is_a_recipe_error_or_json(text: str) -> None:
 
 
 def agrees_or_refuses(data: bytes) -> None:
-    """What json refuses, ``parse`` refuses too; it refuses more, and then with exactly one problem."""
+    """``parse`` refuses whatever json refuses, and more, each time with exactly one problem."""
     try:
         value = parse("f", data).value
     except RecipeError as error:
@@ -108,7 +108,7 @@ def test_all_duplicates_with_both_positions() -> None:
 
 
 SYNTAX = [
-    # What is missing, too much, or wrong between values.
+    # Something missing, superfluous or wrong between values.
     (b"", "1:1: /: empty-file", None),
     (b" \n\t\n", "1:1: /: empty-file", None),
     (b'{"a": 1,}', "1:8: /: trailing-comma", 7),
@@ -125,7 +125,7 @@ SYNTAX = [
     (b"{a: 1}", "1:2: /: no-json-name", 1),
     (b"{} {}", "1:4: /: text-after-end", 3),
     (b"{}x", "1:3: /: text-after-end", 2),
-    # The end of the file in the middle.
+    # A file that ends too early.
     (b'{"a": [1', "1:9: /a: unfinished-json", 8),
     (b'{\n"a": 1\n', "3:1: /: unfinished-json", None),
     (b'{"a"', "1:5: /a: missing-colon", 4),
@@ -145,7 +145,7 @@ SYNTAX = [
     (b'{"a": .5}', "1:7: /a: no-json-number", 6),
     (b'{"a": +1}', "1:7: /a: no-json-number", 6),
     (b'{"a":\xc2\xa01}', "1:6: /a: no-json-value", 5),
-    # Inside text.
+    # Inside strings.
     (b'{"a": "b\n}', "1:7: /a: unfinished-text", 6),
     (b'"\\', "1:2: /: wrong-escape", 1),
     (b'"\\x41"', "1:2: /: wrong-escape", 1),
@@ -167,7 +167,7 @@ def test_a_syntax_error_says_what_was_found_and_shows_the_line(data: bytes, mess
     (problem,) = caught.value.problems
     assert f"{problem.place}: {problem.pointer or '/'}: {problem.id}" == f"r.json:{message}"
     _, *picture = str(caught.value).split("\n")
-    if caret is None:  # A line without anything on it is not shown.
+    if caret is None:  # an empty line is not shown
         assert picture == []
     else:
         line = int(message.split(":")[0])

@@ -1,5 +1,5 @@
-"""Each module imports only from rooms above its own, and in its room from modules before it, so that data flows one way; and only ``tasks``
-knows doit."""
+"""Each module imports only from rooms above its own, and in its room from modules before it: data flows one way. Only ``tasks`` knows
+doit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "coconut_tasks"
-# From values to front ends. A module may import those before it; "a | b" stand side by side, and know nothing of each other.
+# From values to front ends. A module may import those before it; "a | b" have the same rank and do not know each other.
 ROOMS: dict[str, str] = {
     "__init__ | dataclass | package": "",
     "terminal": "",
@@ -45,7 +45,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def ranks(order: str) -> dict[str, int]:
-    """The place of each name: those that stand side by side have one."""
+    """The rank of each name; names with | between them share one."""
     found: dict[str, int] = {}
     rank, beside = 0, False
     for word in order.split():
@@ -78,7 +78,7 @@ def imported(path: Path) -> Iterator[str]:
 
 
 def own_imports(path: Path) -> Iterator[str]:
-    """The modules of this project that a module imports, also inside of functions."""
+    """The modules of this project that a module imports, also inside functions."""
     for name in imported(path):
         if name.startswith("coconut_tasks."):
             parts = name.split(".")[1:]
@@ -124,7 +124,7 @@ def test_upward_imports_are_seen() -> None:
 
 
 def test_no_two_classes_have_one_name() -> None:
-    """One name is one thing: who reads it need not look where it comes from."""
+    """One name means one thing: a reader need not look up where it comes from."""
     found: dict[str, list[str]] = {}
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text())):

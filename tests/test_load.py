@@ -1,4 +1,4 @@
-"""Recipe text in, recipe or exact messages out."""
+"""Recipe text in; a recipe, or messages with their place, out."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ ERRORS = [
         kernel('"svsm": {}, "stage2": {}, "bldr": {}'),
         "2:27: /kernel/bldr: two-loaders",
     ),
-    # Words that tools take for something else.
+    # Words that tools would misread.
     *(
         (
             text,
@@ -490,7 +490,7 @@ TWICE = """{
   "svsm": {"type": "make", "output_file": "bin/test-kernel.elf"},
   "svsm": {"features": "a", "features": "vtpm", "binary": false}
 }}"""
-"""As configs/vanadium-test-target.json was shipped in SVSM f592ca18."""
+"""Like configs/vanadium-test-target.json in SVSM f592ca18."""
 
 
 def test_of_a_name_that_is_there_twice_lenient_takes_the_last_as_the_old_builders() -> None:
@@ -511,7 +511,7 @@ def test_lenient_passes_over_what_the_type_of_an_item_has_no_use_for() -> None:
     with_it, without = (load_recipe("r", text.encode(), lenient=True) for text in (cargo, svsm('"features": "a"')))
     context = PlanContext(Options(), Layout("bin"))
     assert plan_recipes([with_it], context).steps == plan_recipes([without], context).steps
-    # xbuild, too: it would be built by another compiler than the recipe says
+    # xbuild refuses it too: it would be built by another compiler than the recipe names
     assert outcome(svsm('"toolchain": "nightly"'), lenient=True)[0]
 
 

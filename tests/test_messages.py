@@ -1,7 +1,7 @@
 """Every message has an ID: a literal in the source, an entry on the troubleshooting page, and its words in ``messages.txt``.
 
 Messages are collected from the source with ``ast``. In ``messages.txt``, ``{}`` is a value and ``{a|b}`` one text of several. That file
-alone pins words: other tests ask for IDs and places, which is held here, too. ``python tests/test_messages.py --write`` writes it anew.
+alone pins words: other tests ask for IDs and places, which is checked here too. ``python tests/test_messages.py --write`` updates it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from coconut_tasks.freshness.staleness import Cause
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "coconut_tasks"
 SNAPSHOT = Path(__file__).parent / "messages.txt"
-# The call's name → what is told, by the numbers of its arguments; the first argument is the ID.
+# The call's name → its message, by the numbers of its arguments; the first argument is the ID.
 TOLD = {
     "UsageError": "{1}",
     "StepError": "{1}",
@@ -37,9 +37,9 @@ ELSEWHERE = {
     "gives another launch digest": "of the report of diff",
     "is not in the": "of a reason for an assertion",
 }
-"""Words of messages that other tests have all the same, and why."""
+"""Words of messages that other tests may contain, and why."""
 HAND_ON = {"__init__", "fail", "warn"}
-"""Functions of errors.py and the like that hand on the ID that they are given."""
+"""Functions that pass on the ID that they are given."""
 Function = ast.FunctionDef | None
 
 
@@ -50,10 +50,10 @@ class Module:
         self.tree = ast.parse(source)
         self.functions = {node.name: node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef)}
         self.columns = {node.lineno: node.col_offset for node in ast.walk(self.tree) if isinstance(node, ast.stmt)}
-        """By the line, how far in each statement begins."""
+        """Line → indentation of the statement that begins there."""
 
     def messages(self) -> Iterator[tuple[str, str]]:
-        """Pairs of an ID and a text. Raises ValueError for an ID that nobody can read in the source."""
+        """Pairs of an ID and a text. Raises ValueError for an ID that is not a literal in the source."""
         yield from self._messages(self.tree, None)
 
     def _messages(self, node: ast.AST, function: Function) -> Iterator[tuple[str, str]]:
@@ -71,7 +71,7 @@ class Module:
             yield from self._messages(child, inside)
 
     def text(self, node: ast.AST | None, function: Function, depth: int = 0) -> str:
-        """A text with ``{}`` for what is not known before."""
+        """A text with ``{}`` for what is only known at run time."""
         match node:
             case ast.Constant(value=str(text)):
                 return text
@@ -95,7 +95,7 @@ class Module:
         return "{}"
 
     def _values(self, use: ast.Name, name: str, function: Function) -> list[ast.AST | None]:
-        """All that a name may stand for where it is used; None for what is no plain assignment."""
+        """All values that a name may have where it is used; None for anything but a plain assignment."""
         for place in filter(None, (function, self.tree)):
             plain = [node for node in ast.walk(place) if isinstance(node, ast.Assign) and name in names(node.targets)]
             others = [node for node in ast.walk(place) if is_bound(node, name)]
@@ -109,7 +109,7 @@ class Module:
                 if all(
                     self.columns[line] >= node.col_offset for line in self.columns if node.lineno < line <= use.lineno
                 ):
-                    break  # what was assigned before is gone
+                    break  # it replaces what was assigned before
             if found:
                 return found[::-1]
         return [None]
@@ -162,13 +162,13 @@ def test_the_words_are_those_of_the_snapshot() -> None:
 
 
 def runs_of_words(text: str) -> Iterator[str]:
-    """Each four words that follow each other. What has no letter is a value, or a mark between words."""
+    """Each four consecutive words. Anything without a letter is a value, or a mark between words."""
     found = re.findall(r"(?<![\w-])(?:--)?[A-Za-z][\w'-]*", text)
     yield from (" ".join(found[at : at + 4]) for at in range(len(found) - 3))
 
 
 def pinned(source: str) -> Iterator[tuple[int, str]]:
-    """The strings of a test, with their lines, in the pieces that ``has`` looks for; not what says what something is."""
+    """The strings of a test, with their lines, in the pieces that ``has`` looks for, without docstrings."""
     tree = ast.parse(source)
     said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
@@ -226,7 +226,7 @@ def test_every_reason_is_on_the_page_about_staleness() -> None:
     section = page.partition("## The reasons")[2].partition("\n## ")[0]
     _, _, *rows = re.findall(r"^\| ?(.*?) ?\|", section, re.MULTILINE)
     for cause in Cause:
-        # What differs stands in capitals or as '…'. Of "{subject} changed" no more is fixed than a word that is in half of the rows.
+        # Variable parts are in capitals or '…'. The only fixed word of "{subject} changed" is in half of the rows.
         sentence = "[A-Z'… →]+".join(map(re.escape, re.split(r"\{\w+\}", cause.value)))
         found = [row for row in rows if re.fullmatch(sentence, row)]
         assert len(found) == 1, f"docs/staleness.md, The reasons: '{cause.value}' is not there"
@@ -235,7 +235,7 @@ def test_every_reason_is_on_the_page_about_staleness() -> None:
 
 
 def words(text: str) -> str:
-    """A text in the form in which it is looked for."""
+    """A text as it is searched for."""
     return " ".join(text.replace("\\|", "|").split())
 
 

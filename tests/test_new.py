@@ -56,7 +56,7 @@ def test_where_no_dodo_file_is_the_next_command_is_one_that_needs_none(tmp_path:
 
 
 def test_the_recipe_builds_on_the_sample(site: Site) -> None:
-    assert site.doit("new", "--tdx", "--features=vtpm,enable-gdb", "n.json").status == 2  # SVSM= means nothing to new
+    assert site.doit("new", "--tdx", "--features=vtpm,enable-gdb", "n.json").status == 2  # new does not use SVSM=
     assert site.run([*NEW, "--tdx", "--features=vtpm,enable-gdb", "n.json"]).status == 0
     outcome = site.build("RECIPE=n.json")
     assert len(outcome.digests["coconut-qemu.igvm"]) == 96

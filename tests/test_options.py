@@ -133,5 +133,5 @@ def test_a_recipe_that_is_a_file_as_it_stands_is_no_list(tmp_path: Path) -> None
     assert recipes("RECIPE=my recipes/a b.json") == ("my recipes/a b.json",)
     assert recipes("RECIPE=my, configs/a b.json", "SVSM=svsm") == ("my, configs/a b.json",)
     assert recipes("RECIPE=a.json b.json") == ("a.json", "b.json")
-    # Between commas too: of several in such a folder, each is one.
+    # Between commas too: each of several files in such a folder is one.
     assert recipes("RECIPE=my recipes/a b.json, x.json y.json,") == ("my recipes/a b.json", "x.json", "y.json")

@@ -55,7 +55,7 @@ def keys(found: Plan) -> dict[str, str]:
 
 
 def changed(old: Plan, new: Plan) -> set[str]:
-    """Names of the steps that are another variant in the new plan, or only in one of the two."""
+    """Names of the steps that have another variant in the new plan, or are in only one of the two."""
     return {name for name, _ in keys(old).items() ^ keys(new).items()}
 
 
@@ -68,7 +68,7 @@ def test_steps_come_after_what_they_read() -> None:
 
 def test_the_same_ground_and_recipe_give_the_same_plan() -> None:
     assert plan() == plan()
-    # Also in another process, where sets are in another order.
+    # Also in another process, where sets have another order.
     code = "from test_plan import *; print(plan(recipe(**EVERY), features=parse_features('a,b,c,d,packit:e,packit:f')))"
     plans = {
         subprocess.run(
@@ -129,7 +129,7 @@ def test_how_tools_talk_and_how_things_are_fetched_makes_no_other_variant() -> N
 
 
 def test_a_word_that_only_looks_like_one_of_ours_decides() -> None:
-    """They are known by their places. No recipe gets so far today, since its words are checked."""
+    """They are known by their positions. Today no such recipe gets this far, since its words are checked."""
     for verbose in (False, True):
         options = Options(verbose=verbose)
         item = Component("V=2", type=BuildType.MAKE, output_file="V=2")
@@ -327,7 +327,7 @@ def test_recipes_of_one_name_are_told_apart() -> None:
 
 
 def test_no_two_tasks_have_one_name_and_none_has_an_equal_sign() -> None:
-    """doit takes a word with an equal sign as a variable, and refuses a name twice."""
+    """doit reads a word with an equal sign as a variable, and refuses duplicate names."""
     names = ["d1/x.json", "d2/x.json", "x-1.json", "sp:c=e.json", "d1/x.recipe", "m.json"]
     recipes = [
         recipe(
@@ -394,7 +394,7 @@ def test_features_beside_all_features_are_warned_about() -> None:
     (warning,) = planned.warnings
     assert warning.id == "unused-feature"
     assert warning.text.startswith("svsm:attest ")
-    # make has no way to ask for all features.
+    # make cannot ask for all features.
     (stage1,) = [step for step in planned.steps if step.name == "kernel:tdx-stage1"]
     assert stage1.commands[0].env == (("FEATURES", "alpha,beta"), ("FEATURES_TEST", "alpha,beta"))
 
@@ -410,7 +410,7 @@ def test_an_image_in_which_nothing_is_started_is_warned_about(path: str, kernel:
     assert all(warning.text.startswith("a.json: ") and f"{path}, /b" in warning.text for warning in warnings)
 
 
-# What each step reads, what makes it another variant, and what it is called
+# What each step reads, what makes it another variant, and its name
 
 EVERY: dict[str, Any] = {
     "kernel": {"svsm": {"features": "vtpm"}, "bldr": {"manifest": "boot/bldr/Cargo.toml"}, "tdx-stage1": MADE},
@@ -489,7 +489,7 @@ def test_each_choice_of_an_item_makes_another_variant_of_it(part: str, field: di
 def test_a_reproducible_build_shares_no_item_with_another_and_all_of_cargo_gets_its_configuration() -> None:
     plain, found = plan(recipe(**EVERY)), plan(recipe(**EVERY), reproducible=True)
     items = {name for name in keys(plain) if name.startswith(("tool:", "kernel:", "module:"))}
-    # That of make, too: its command is the same, and its environment is not.
+    # make's too: its command is the same, but its environment differs.
     assert items <= changed(plain, found)
     argvs = [command.argv for one in found.steps for command in one.commands if command.argv[0] == "cargo"]
     assert argvs and all("bin/.coconut/reproducible/config.toml" in argv for argv in argvs)
@@ -527,7 +527,7 @@ def test_another_tree_is_another_variant_of_each_kind_of_step() -> None:
     ],
 )
 def test_other_firmware_or_another_way_to_come_by_it_is_another_variant(old: Any, new: Any) -> None:
-    """Also where nothing of it is in the image: what is on paper tells of the command."""
+    """Even if nothing of it is in the image: the provenance records the command."""
     plans = [plan(recipe(firmware=value), environment={"ONE": "/fw", "OTHER": "/fw"}) for value in (old, new)]
     assert {"firmware:guest", "provenance:qemu"} <= changed(*plans)
     files = [{output for one in found.steps if one.stage == "firmware" for output in one.outputs} for found in plans]
@@ -588,7 +588,7 @@ def test_a_provenance_reads_the_image_its_measurement_the_recipe_all_links_and_t
         (step(found, f"{stage}:qemu") for stage in ("igvm", "measure")),
     )
     links = [one.link for one in found.steps if one.link]
-    assert len(links) == len(found.steps) - 2  # none of the version file, and none of the paper itself
+    assert len(links) == len(found.steps) - 2  # none of the version file, and none of the provenance itself
     assert isinstance(paper.action, Provenance) and [*paper.action.links] == links
     parts = [one.outputs[0] for one in found.steps if one.outputs and one.outputs[0] in igvm.inputs[1:]]
     assert [path for _, path in paper.action.parts] == parts
@@ -635,7 +635,7 @@ def test_a_recipe_is_called_by_its_file_and_as_many_folders_as_tell_it_apart(
 
 
 def test_a_name_that_is_taken_gets_a_mark_and_so_on() -> None:
-    """A module may be called as a step of another recipe would be."""
+    """A module may have the name that a step of another recipe would get."""
     modules: list[dict[str, Any]] = [
         {"x": {"features": "one"}, "x@a": {}, "x@a'": {}},
         {"x": {"features": "two"}},
@@ -647,12 +647,12 @@ def test_a_name_that_is_taken_gets_a_mark_and_so_on() -> None:
     ]
     names = [one.name for one in plan(*recipes).steps if one.stage == "module" and one.component != "init"]
     assert sorted(names) == ["module:x@a", "module:x@a'", "module:x@a''", "module:x@a'''", "module:x@b"]
-    # No mark without need.
+    # No mark if it is not needed.
     alone = plan(recipe(igvm={}, fs={"modules": {"init": {}, "x": {}, "x@": {}}}))
     assert {"module:x", "module:x@"} <= keys(alone).keys()
 
 
-# What recipes want of one place
+# Recipes that want the same place
 
 
 @pytest.mark.parametrize("turned", [False, True])

@@ -1,4 +1,4 @@
-"""The schema itself: sound, complete in words, and at one with the classes that the recipe becomes."""
+"""The schema itself: valid, fully described, and consistent with the classes for recipes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RECIPES = sorted((Path(__file__).parent / "recipes").glob("*.json"))
 
 
 def subschemas(part: Any, name: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every schema inside the schema, with its pointer."""
+    """Every schema in the schema, with its pointer."""
     yield name, part
     for group in ("properties", "$defs"):
         for key, inner in part.get(group, {}).items():
@@ -90,7 +90,7 @@ def test_the_words_are_those_of_the_classes() -> None:
 def test_fields_and_defaults_are_those_of_the_classes(name: str, kind: type) -> None:
     fields = {field.name: field.default for field in dataclasses.fields(kind)}
     in_schema = {key.replace("-", "_"): resolved(item) for key, item in DEFINITIONS[name]["properties"].items()}
-    # The name is the key; there is no Measurement that is not printed.
+    # The name is the key; every measurement is printed.
     assert set(in_schema) - {"measure"} == set(fields) - {"name"}
     for field, item in in_schema.items():
         if "default" in item and field not in ("measure", "features", "env", "platforms"):
@@ -113,7 +113,7 @@ def test_a_shipped_recipe_is_valid(path: Path) -> None:
 
 
 def leaves(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Each place in a document: what holds it, and under which name."""
+    """Each value in a document: its container and its name there."""
     for name in list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
         yield value, name
         yield from leaves(value[name])
@@ -143,7 +143,7 @@ ODD: list[Any] = [
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_what_fits_at_a_look_is_valid_to_jsonschema(path: Path) -> None:
-    """Each value of a recipe replaced by each odd one, and a member more in each object."""
+    """Each value of a recipe replaced by each odd one, and one more field in each object."""
     validator = Draft202012Validator(SCHEMA)
     text = path.read_text()
     assert schema._fits(json.loads(text), SCHEMA, SCHEMA)
@@ -174,7 +174,7 @@ def test_an_edited_recipe_that_is_valid_needs_no_jsonschema() -> None:
 
 
 def test_each_keyword_that_can_fail_has_words() -> None:
-    # The sides of the schema that explain it, and those that only lead on to another schema.
+    # Keywords that explain the schema, and those that only lead to another schema.
     silent = {"$schema", "$id", "$ref", "$defs", "title", "description", "default", "examples", "properties", "items"}
     keywords = {key for _, part in subschemas(SCHEMA) for key in part} - silent - {"patternErrorMessage"}
     assert keywords == set(schema._TRANSLATIONS)

@@ -1,4 +1,4 @@
-"""``doit validate``: recipes are checked without a build, for people, for GitHub and for code scanning."""
+"""``doit validate``: checks recipes without a build, for people, GitHub and code scanning."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WARNED["igvm"]["qemu"] |= {"platforms": ["native"], "measure": "print"}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Recipes of all kinds; a dodo.py of somebody else."""
+    """Recipes of all kinds, and somebody else's dodo.py."""
     for name, content in {"good": QEMU, "unknown": UNKNOWN, "warned": WARNED}.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(content, indent=4))
     (tmp_path / "duplicate.json").write_text(DUPLICATE)
@@ -140,7 +140,7 @@ def test_github_gets_its_own_marks_escaped() -> None:
     ]
 
 
-# What the specification (OASIS SARIF 2.1.0, sections 3.13 to 3.49) demands of the properties that are used here.
+# What the specification (OASIS SARIF 2.1.0, sections 3.13 to 3.49) requires of the properties used here.
 _TEXT = {"type": "object", "required": ["text"], "properties": {"text": {"type": "string", "minLength": 1}}}
 _URI = {"type": "string", "pattern": "^[A-Za-z0-9._~/%:-]+$"}
 _REGION = {
