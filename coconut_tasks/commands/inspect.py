@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, UsageError, tell, tell_line
+from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, UsageError, tell
 from coconut_tasks.tasks.command import OwnCommand, switch
 
 if TYPE_CHECKING:

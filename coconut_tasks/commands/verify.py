@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, CoconutError, UsageError, tell
 from coconut_tasks.tasks.doit_commands import RunCommand
 from coconut_tasks.tasks.standing import from_here
-from coconut_tasks.variables import VARIABLES, VERIFY
+from coconut_tasks.variables import VERIFY
 
 if TYPE_CHECKING:
     from coconut_tasks.evidence.expected import Expectation

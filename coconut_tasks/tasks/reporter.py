@@ -16,7 +16,7 @@ from coconut_tasks.tasks.interrupt import nobody_reads
 from coconut_tasks.tasks.node import Node, StepResult, node_of
 from coconut_tasks.tasks.run import Run
 from coconut_tasks.tasks.standing import from_here
-from coconut_tasks.terminal import Style, Terminal, marked, plain, shown, styled, terminal_of
+from coconut_tasks.terminal import Terminal, marked, plain, shown, terminal_of
 from coconut_tasks.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
