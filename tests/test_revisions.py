@@ -204,7 +204,7 @@ def test_a_raised_revision_makes_just_the_steps_of_its_kind_stale(site: Site) ->
     newer("VersionFile")
     for kind, steps in STEPS.items():
         revision = getattr(action, kind).revision
-        reason = f"coconut-tasks itself makes it in another way now (revision {revision} → {revision + 1})"
+        reason = f"this version of coconut-tasks builds it differently (revision {revision} → {revision + 1})"
         told = re.findall(r"^(\S+) runs: (.*)$", newer(kind, "why").out, re.MULTILINE)
         assert sorted(told) == sorted((name, reason) for name in steps)
     assert newer("FsImage").built == {"fs:image"}

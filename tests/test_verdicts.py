@@ -219,7 +219,7 @@ def test_an_output_that_is_missing_or_another_one_is_a_reason_to_build(trusted: 
     verdict = ground.judge(record)
     named = f"bin/.coconut/parts/fw-{KEY}/fw.bin"
     assert verdict.reasons == [Reason(Cause.OUTPUT_CHANGED, named, file=str(ground.output))]
-    assert str(verdict.reasons[0]) == f"{named} is not as it was built" and not verdict.only_places
+    assert str(verdict.reasons[0]) == f"{named} changed after it was built" and not verdict.only_places
     ground.output.unlink()
     assert ground.judge(record).reasons == [Reason(Cause.OUTPUT_MISSING, named, file=str(ground.output))]
     assert ground.said(record) == [f"{named} is missing"]
@@ -264,7 +264,7 @@ def test_a_published_file_that_is_gone_is_seen_behind_one_that_is_there(ground: 
     second = ground.write(ground.bin / "second", "first")
     record = ground.record(step)
     second.unlink()
-    assert ground.said(record, step) == ["bin/second is not there, or not as it was built"]
+    assert ground.said(record, step) == ["bin/second is missing or differs from what was built"]
 
 
 @pytest.mark.parametrize("trusted", [True, False])
@@ -274,7 +274,7 @@ def test_a_published_file_that_is_gone_or_another_one_is_only_placed_again(trust
         spoil()
         verdict = ground.judge(record)
         assert verdict.reasons == [Reason(Cause.NOT_PUBLISHED, "bin/fw.bin", file=str(ground.shown))]
-        assert ground.said(record) == ["bin/fw.bin is not there, or not as it was built"]
+        assert ground.said(record) == ["bin/fw.bin is missing or differs from what was built"]
         assert verdict.only_places and verdict.reasons[0].only_places
         assert str(ground.shown) not in verdict.touched
 
@@ -445,7 +445,7 @@ def test_other_folders_in_a_folder_that_is_looked_through_are_told(ground: Groun
     (folder / "c").mkdir()
     (reason,) = ground.judge(record).reasons
     assert (reason.cause, reason.subject) == (Cause.FOLDERS, str(folder))
-    assert str(reason) == f"{folder} has other folders in it"
+    assert str(reason) == f"folders were added to or removed from {folder}"
     (folder / "c").rmdir()
     (folder / "\udcff").mkdir()  # a name that is no text
     assert [reason.cause for reason in ground.judge(record).reasons] == [Cause.FOLDERS]
@@ -464,15 +464,55 @@ def test_what_changed_of_environment_tools_and_revision_is_told_as_old_and_new(g
     ground.environment |= {"GIT_DIR": "/elsewhere"}
     step = replace(PAPER, inputs=(), outputs=())
     assert stale(ground, step) == []
-    assert stale(ground, step, environment={}) == [
-        "the environment variable GIT_DIR changed from nothing to '/elsewhere'"
-    ]
+    assert stale(ground, step, environment={}) == ["environment variable GIT_DIR: unset → '/elsewhere'"]
     assert stale(ground, step, environment={"GIT_WORK_TREE": "/t", "GIT_DIR": "/x"}, tools={OURSELVES: "0.1"}) == [
-        "the environment variable GIT_DIR changed from '/x' to '/elsewhere'",
-        "the environment variable GIT_WORK_TREE changed from '/t' to nothing",
-        f"coconut-tasks changed from '0.1' to '{__version__}'",
+        "environment variable GIT_DIR: '/x' → '/elsewhere'",
+        "environment variable GIT_WORK_TREE: '/t' → unset",
+        f"coconut-tasks 0.1 → {__version__}",
     ]
-    assert stale(ground, step, revision=1) == ["coconut-tasks itself makes it in another way now (revision 1 → 2)"]
+    assert stale(ground, step, revision=1) == ["this version of coconut-tasks builds it differently (revision 1 → 2)"]
+
+
+def rustc(release: str, commit: str, llvm: str) -> str:
+    return f"rustc {release} ({commit} 2026-01-01)\nbinary: rustc\nrelease: {release}\nLLVM version: {llvm}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ({"rustc": rustc("1.95.0", "a", "20")}, {"rustc": rustc("1.96.0", "b", "21")}, ["rustc 1.95.0 → 1.96.0"]),
+        # What is shown is what differs, though it be only the commit or LLVM.
+        (
+            {"rustc": rustc("1.97.0-nightly", "a", "20")},
+            {"rustc": rustc("1.97.0-nightly", "b", "20")},
+            ["rustc 1.97.0-nightly (a 2026-01-01) → 1.97.0-nightly (b 2026-01-01)"],
+        ),
+        (
+            {"rustc": rustc("1.95.0", "a", "20")},
+            {"rustc": rustc("1.95.0", "a", "21")},
+            ["rustc LLVM version: 20 → LLVM version: 21"],
+        ),
+        ({"rustc": rustc("1.95.0", "a", "20")}, {"rustc": "missing"}, ["rustc 1.95.0 → missing"]),
+        # Both are the toolchain's: one reason. cargo alone has its own.
+        (
+            {"rustc": rustc("1.95.0", "a", "20"), "cargo": "cargo 1.95.0 (c d)"},
+            {"rustc": rustc("1.96.0", "b", "20"), "cargo": "cargo 1.96.0 (e f)"},
+            ["rustc 1.95.0 → 1.96.0"],
+        ),
+        ({"cargo": "cargo 1.95.0 (c d)"}, {"cargo": "cargo 1.96.0 (e f)"}, ["cargo 1.95.0 → 1.96.0"]),
+        ({"make": "/usr/bin/my make 1 2"}, {"make": "/opt/make 1 2"}, ["make /usr/bin/my make → /opt/make"]),
+        ({"make": "/usr/bin/make 1 2"}, {"make": "/usr/bin/make 1 3"}, ["the program /usr/bin/make changed"]),
+        ({}, {"objcopy": "/usr/bin/objcopy 1 2"}, ["objcopy none → /usr/bin/objcopy"]),
+    ],
+)
+def test_a_changed_tool_is_one_line_with_both_versions(
+    old: dict[str, str], new: dict[str, str], said: list[str], ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = ground.record()
+    record = replace(record, signature={**record.signature, "tools": old})
+    now = {**record.signature, "tools": new}
+    monkeypatch.setattr("coconut_tasks.freshness.staleness.signature", lambda *_: now)
+    assert ground.said(record) == said
 
 
 def test_a_variable_that_was_not_set_and_is_not_there_any_more_is_no_change(ground: Ground) -> None:
@@ -481,10 +521,10 @@ def test_a_variable_that_was_not_set_and_is_not_there_any_more_is_no_change(grou
 
 def test_another_command_is_told_by_its_words(ground: Ground) -> None:
     other = [[[], ["make", "y"]], [[], ["objcopy", "x", "out"]]]
-    assert stale(ground, MAKE, commands=other) == ["its command changed: 'y' → 'x'"]
+    assert stale(ground, MAKE, commands=other) == ["command changed: 'y' → 'x'"]
     # All the words are there, but others belong together.
     split = [[[], ["make"]], [["x"], ["objcopy", "x", "out"]]]
-    assert stale(ground, MAKE, commands=split) == ["its command changed: its parts are split in another way"]
+    assert stale(ground, MAKE, commands=split) == ["command changed: the same words are grouped differently"]
 
 
 def test_a_variable_of_a_command_decides_and_words_that_only_talk_do_not(ground: Ground) -> None:
@@ -494,7 +534,7 @@ def test_a_variable_of_a_command_decides_and_words_that_only_talk_do_not(ground:
     record = ground.record(step)
     for build, told in (
         (replace(CARGO.action.build, argv=("cargo", "+nightly", "build", "-q")), []),
-        (replace(CARGO.action.build, env=(("A", "2"),)), ["its command changed: 'A=1' → 'A=2'"]),
+        (replace(CARGO.action.build, env=(("A", "2"),)), ["command changed: 'A=1' → 'A=2'"]),
     ):
         assert ground.said(record, replace(step, action=replace(CARGO.action, toolchain=None, build=build))) == told
 
@@ -509,11 +549,13 @@ def new(step: Step, other: Mapping[str, Any] | None, ground: Ground) -> str:
 
 def test_a_step_without_a_record_is_new_or_a_new_variant(ground: Ground) -> None:
     (reason,) = check_staleness(MAKE, None, frozenset(), ground.workspace()).reasons
-    assert (reason.cause, str(reason)) == (Cause.NEW, "it has no good run on record")
-    start = "it has no good run on record like this: "
-    assert new(MAKE, {"commands": [[[], ["make", "y"]], [[], ["objcopy", "x", "out"]]]}, ground) == f"{start}'y' → 'x'"
+    assert (reason.cause, str(reason)) == (Cause.NEW, "never built")
+    assert new(MAKE, {"commands": [[[], ["make", "y"]], [[], ["objcopy", "x", "out"]]]}, ground) == "never built with x"
     same = {"commands": [[[], ["make", "x"]], [[], ["objcopy", "x", "out"]]]}
-    assert new(MAKE, same, ground) == f"{start}other files"
+    assert new(MAKE, same, ground) == "never built from these files"
+    # One that ran is compared with no other.
+    ran = check_staleness(MAKE, None, frozenset(), ground.workspace(), lambda: same, ran=lambda: True).reasons
+    assert [reason.cause for reason in ran] == [Cause.NO_RECORD]
 
 
 def test_a_steps_own_folder_is_no_difference_and_that_of_another_part_is(ground: Ground) -> None:
@@ -524,8 +566,8 @@ def test_a_steps_own_folder_is_no_difference_and_that_of_another_part_is(ground:
     output = image(KEY, KEY)[-1]
     step = Step("igvm", "qemu", KEY, "", IgvmImage(Command(image(KEY, KEY)), output), (), (output,))
     old = [[[], list(image(OTHER_KEY, OTHER_KEY))]]
-    assert new(step, {"commands": old}, ground) == "it has no good run on record like this: another svsm"
-    assert stale(ground, step, commands=old)[0] == "its command changed: another svsm"
+    assert new(step, {"commands": old}, ground) == "never built with this svsm"
+    assert stale(ground, step, commands=old)[0] == "command changed: a different svsm"
 
 
 # What is asked each time
@@ -629,14 +671,14 @@ def test_what_reads_what_is_made_anew_may_run_and_so_on() -> None:
     assert found["kernel:svsm"] == Forecast(found["kernel:svsm"].step, Fate.RUNS, ("main.rs changed",), 1)
     for name, before in (("igvm:qemu", "kernel:svsm"), ("measure:qemu", "igvm:qemu")):
         assert (found[name].fate, found[name].because) == (Fate.MAYBE, (before,))
-        assert found[name].reasons == (f"if what it reads of {before} is not as it was",)
+        assert found[name].reasons == (f"if {before} changes",)
     assert [found[name].inputs for name in ("igvm:qemu", "measure:qemu")] == [2, 1]
 
 
 def test_a_reason_of_its_own_is_certain_and_so_is_told_alone() -> None:
     policy = Reason(Cause.COMMAND, "--policy")
     found = coming(*chain(SOURCE, image=(policy,)))["igvm:qemu"]
-    assert (found.fate, found.reasons) == (Fate.RUNS, ("its command changed: --policy",))
+    assert (found.fate, found.reasons) == (Fate.RUNS, ("command changed: --policy",))
     assert found.because == ("kernel:svsm",)
     assert found.inputs == 2
 
@@ -658,7 +700,7 @@ def test_what_is_only_placed_again_makes_nobody_run() -> None:
         "igvm:qemu": Fate.RESTS,
         "measure:qemu": Fate.RESTS,
     }
-    assert found["kernel:svsm"].reasons == ("bin/k is not there, or not as it was built",)
+    assert found["kernel:svsm"].reasons == ("bin/k is missing or differs from what was built",)
     assert found["igvm:qemu"].reasons == ()
 
 
@@ -703,10 +745,10 @@ def test_a_version_file_that_is_written_is_another_one_for_certain() -> None:
     version = assess("version:git", VersionFile("v.rs"), makes=("v.rs",), reasons=(Reason(Cause.VERSION, "v.rs"),))
     kernel = assess("kernel:svsm", KERNEL, reads=("v.rs",), makes=("k",))
     found = coming(version, kernel)["kernel:svsm"]
-    assert (found.fate, found.reasons) == (Fate.RUNS, ("v.rs is written anew by version:git",))
+    assert (found.fate, found.reasons) == (Fate.RUNS, ("version:git rewrites v.rs",))
     assert (found.because, found.inputs) == (("version:git",), 1)
     stale = replace(kernel, reasons=(SOURCE,))
-    assert coming(version, stale)["kernel:svsm"].reasons == ("main.rs changed", "v.rs is written anew by version:git")
+    assert coming(version, stale)["kernel:svsm"].reasons == ("main.rs changed", "version:git rewrites v.rs")
 
 
 def test_a_file_in_a_folder_of_which_every_file_counts_is_read() -> None:
@@ -727,4 +769,4 @@ def test_of_several_steps_before_each_is_named_once() -> None:
     placed = assess("kernel:c", KERNEL, makes=("c",), reasons=(UNPLACED,))
     found = coming(first, second, placed, assess("igvm:qemu", IMAGE, reads=("a", "a2", "b", "c")))["igvm:qemu"]
     assert found.because == ("kernel:a", "kernel:b")
-    assert found.reasons == ("if what it reads of kernel:a, kernel:b is not as it was",)
+    assert found.reasons == ("if kernel:a or kernel:b changes",)

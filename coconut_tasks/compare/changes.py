@@ -22,7 +22,7 @@ from coconut_tasks.steps.command_diff import command_diff
 SECTIONS = ("recipe", "options", "source", "tools", "commands", "environment", "files", "settings", "parts", "headers")
 """What is compared before the pages, in this order."""
 CAUSES = SECTIONS[:8]
-_ONLY_A_VARIANT = re.compile(r"another \S+(, another \S+)*")
+_ONLY_A_VARIANT = re.compile(r"a different \S+(, a different \S+)*")
 _NOT_IN_THE_DIGEST = {
     "policy": "no part of the launch digest: the attestation report has it",
     "check_kvm": "it changes no launch digest",

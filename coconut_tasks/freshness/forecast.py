@@ -1,4 +1,4 @@
-"""What a run would do, without running: which steps run for certain, and which do if another one makes something new."""
+"""What a run would do, without running it: which steps will run, and which depend on what another step makes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from enum import Enum
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.freshness.staleness import Reason
 from coconut_tasks.steps.step import Step
+from coconut_tasks.wording import either
 
 
 class Fate(Enum):
@@ -16,46 +17,48 @@ class Fate(Enum):
 
     RUNS = "runs"
     PLACES = "is placed again"
-    """Nothing is built; a file is only copied to ``bin/`` again."""
+    """Nothing is built; files are only copied to ``bin/`` again."""
     MAYBE = "may run"
-    """Whether it runs depends on what another step makes: nobody knows before whether that is another file than last time."""
+    """It runs only if what another step makes changes, which nobody knows until that step has run."""
     RESTS = "is up to date"
     IGNORED = "is ignored, as `doit ignore` asked"
 
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What is known of a step before a run."""
+    """What is known about a step before a run."""
 
     step: Step
     reasons: tuple[Reason, ...]
-    """By ``staleness.judge``; none if it is up to date as things are."""
+    """From ``check_staleness``; empty if the step is up to date now."""
     inputs: frozenset[str]
-    """Every file that it reads or looks for, absolute."""
+    """Every file that it reads or looks for, as absolute paths."""
     roots: tuple[str, ...]
-    """Folders of which every file is an input, also one that is not there yet."""
+    """Folders in which every file is an input, even one that does not exist yet."""
     count: int
-    """Of the inputs that are there."""
+    """How many of the inputs exist."""
     ignored: bool = False
-    """``doit ignore`` was said of it."""
+    """The user ran ``doit ignore`` on it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What will become of a step."""
+    """What a run would do with a step."""
 
     step: Step
     fate: Fate
     reasons: tuple[str, ...]
-    """A sentence each: why it runs, or may run."""
+    """One sentence each: why it runs, or may run."""
     inputs: int
     """How many files it reads."""
     because: tuple[str, ...] = ()
-    """Names of the steps whose files it reads and that run, or may run, before it."""
+    """Names of the steps that run, or may run, before it and make files that it reads."""
+    shared: bool = False
+    """Every reason is a tool or an environment variable, so other steps are likely to have the same ones."""
 
 
 def forecast(assessments: Iterable[Assessment], absolute: Callable[[str], str]) -> dict[str, Forecast]:
-    """By the task's name; ``assessments`` are in an order in which each step comes after those that it needs.
+    """Forecasts by task name. In ``assessments`` each step comes after the steps that it needs.
 
     ``absolute`` is ``Workspace.path``.
     """
@@ -65,7 +68,7 @@ def forecast(assessments: Iterable[Assessment], absolute: Callable[[str], str]) 
         after = [absolute(path) for path in assessment.step.after]
         coming = _forecast(assessment, moving, after)
         found[assessment.step.name] = coming
-        if coming.fate is not Fate.RESTS:  # what needs an ignored step is ignored, too
+        if coming.fate is not Fate.RESTS:  # what needs an ignored step is ignored too
             moving |= {absolute(path): coming for path in assessment.step.makes}
     return found
 
@@ -73,7 +76,7 @@ def forecast(assessments: Iterable[Assessment], absolute: Callable[[str], str]) 
 def _forecast(assessment: Assessment, moving: Mapping[str, Forecast], after: Iterable[str]) -> Forecast:
     step, reads = assessment.step, assessment.count
     ahead = [source for path, source in moving.items() if _reads(assessment, path)]
-    # doit passes it on to whatever comes after the step, read or not.
+    # doit ignores whatever comes after an ignored step, whether it reads its files or not.
     waited = [moving[path] for path in after if path in moving]
     if assessment.ignored or any(source.fate is Fate.IGNORED for source in (*ahead, *waited)):
         return Forecast(step, Fate.IGNORED, (), reads)
@@ -81,18 +84,19 @@ def _forecast(assessment: Assessment, moving: Mapping[str, Forecast], after: Ite
     because = tuple(sources)
     remade = {path for path, source in moving.items() if source.step.name in sources}
     sentences = [str(reason) for reason in assessment.reasons]
-    # A file that is not as it was, and that is made anew before, may well be as it was then.
+    # An input that changed, but that another step is about to make again, may turn out unchanged.
     builds = any(not reason.only_places and reason.file not in remade for reason in assessment.reasons)
-    # Its text is known to be another one: it would not be written otherwise.
+    # Such a step only runs if its text changes.
     written = [source for source in sources.values() if source.step.action.writes_source]
     if builds or written:
-        sentences += [f"{source.step.outputs[0]} is written anew by {source.step.name}" for source in written]
-        return Forecast(step, Fate.RUNS, tuple(sentences), reads, because)
+        sentences += [f"{source.step.name} rewrites {source.step.outputs[0]}" for source in written]
+        shared = not written and all(reason.is_shared for reason in assessment.reasons)
+        return Forecast(step, Fate.RUNS, tuple(sentences), reads, because, shared)
     if sources:
-        sentences = [f"if what it reads of {', '.join(because)} is not as it was"]
+        sentences = [f"if {either(list(because))} changes"]
         return Forecast(step, Fate.MAYBE, tuple(sentences), reads, because)
     if not sentences and step.action.is_about_an_image:
-        # Where an IGVM file is placed, what stands beside it goes first.
+        # Before an IGVM file is placed, the files that describe it are removed.
         sentences = [f"{made.name} is placed again" for source in ahead if (made := source.step).action.is_image]
     return Forecast(step, Fate.PLACES if sentences else Fate.RESTS, tuple(sentences), reads)
 

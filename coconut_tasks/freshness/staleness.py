@@ -1,7 +1,7 @@
-"""What makes a step stale. One function decides it and explains it, so that the two cannot drift apart.
+"""What makes a step stale. One function both decides and explains it, so that the two cannot drift apart.
 
-A step is up to date when its commands, the environment and the tools that reach them, the content of its inputs and the content of its
-outputs are as its last good run left them.
+A step is up to date when its commands, the environment and tools that they see, and the content of its inputs and outputs have not changed
+since its last successful run.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import posixpath
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import field
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from itertools import zip_longest
+from typing import Any
 
 from coconut_tasks import __version__
 from coconut_tasks.dataclass import dataclass
@@ -30,31 +31,30 @@ from coconut_tasks.steps.action import (
 from coconut_tasks.steps.step import Step
 from coconut_tasks.workspace.workspace import Workspace
 
-if TYPE_CHECKING:
-    from coconut_tasks.steps.command_diff import Commands
-
 OURSELVES = "coconut-tasks"
-"""Among the tools of a step: this program."""
+"""This program's name among the tools of a step."""
 
 
 class Cause(Enum):
-    """Why a step is stale: the closed set of reasons, each with its sentence."""
+    """Every possible reason why a step is stale, each with its sentence."""
 
-    NEW = "it has no good run on record"
-    NEW_VARIANT = "it has no good run on record like this: {subject}"
-    COMMAND = "its command changed: {subject}"
-    ENVIRONMENT = "the environment variable {subject} changed from {old} to {new}"
-    REVISION = "coconut-tasks itself makes it in another way now (revision {subject})"
-    TOOL = "{subject} changed from {old} to {new}"
+    NEW = "never built"
+    NO_RECORD = "no record of a successful build"
+    NEW_VARIANT = "never built {subject}"
+    COMMAND = "command changed: {subject}"
+    ENVIRONMENT = "environment variable {subject}: {old} → {new}"
+    REVISION = "this version of coconut-tasks builds it differently (revision {old} → {new})"
+    TOOL = "{subject} {old} → {new}"
+    PROGRAM = "the program {subject} changed"
     INPUT_CHANGED = "{subject} changed"
     INPUT_ADDED = "{subject} is a new input"
     INPUT_REMOVED = "{subject} is no longer an input"
-    FOLDERS = "{subject} has other folders in it"
+    FOLDERS = "folders were added to or removed from {subject}"
     OUTPUT_MISSING = "{subject} is missing"
-    OUTPUT_CHANGED = "{subject} is not as it was built"
-    UNKNOWN_INPUTS = "what it reads cannot be known, so {subject} is asked each time"
+    OUTPUT_CHANGED = "{subject} changed after it was built"
+    UNKNOWN_INPUTS = "its inputs cannot be known, so {subject} runs every time"
     VERSION = "the version changed"
-    NOT_PUBLISHED = "{subject} is not there, or not as it was built"
+    NOT_PUBLISHED = "{subject} is missing or differs from what was built"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,40 +63,45 @@ class Reason:
 
     cause: Cause
     subject: str = ""
-    old: str | None = None
-    new: str | None = None
+    old: str = ""
+    new: str = ""
     file: str = ""
-    """The input or output that it is about, absolute; empty where it is about none."""
+    """The absolute path of the input or output that it is about; empty if it is about none."""
 
     def __str__(self) -> str:
-        return self.cause.value.format(subject=self.subject, old=_shown(self.old), new=_shown(self.new))
+        return self.cause.value.format(subject=self.subject, old=self.old, new=self.new)
 
     @property
     def only_places(self) -> bool:
-        """True where nothing is to be built: a file only has to be copied to ``bin/`` again."""
+        """Nothing has to be built; a file only has to be copied to ``bin/`` again."""
         return self.cause is Cause.NOT_PUBLISHED
+
+    @property
+    def is_shared(self) -> bool:
+        """It is about a tool or an environment variable, so other steps are likely to have the same reason."""
+        return self.cause in (Cause.ENVIRONMENT, Cause.TOOL, Cause.PROGRAM)
 
 
 @dataclass(slots=True)
 class Verdict:
-    """The reasons; none means up to date. ``touched`` are the files whose stat changed and whose content did not."""
+    """No reasons means up to date. ``touched`` are the files whose stat changed, but not their content."""
 
     reasons: list[Reason] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)
 
     @property
     def only_places(self) -> bool:
-        """Whether the outputs are good, and only ``bin/`` is to be brought up to date."""
+        """Whether the outputs are good and only ``bin/`` has to be updated."""
         return bool(self.reasons) and all(reason.only_places for reason in self.reasons)
 
 
 def input_files(step: Step, inputs: Inputs, workspace: Workspace) -> set[str]:
-    """Every file that the step reads, absolute; of those only found out, the ones that exist."""
+    """Absolute paths of every file that the step reads; discovered files only if they exist."""
     return workspace.files.there(inputs.paths(workspace.walker)) | {workspace.path(path) for path in step.inputs}
 
 
 def signature(step: Step, inputs: Inputs, workspace: Workspace) -> dict[str, Any]:
-    """Everything but files that decides what a step makes, as JSON."""
+    """Everything except files that decides what a step makes, as JSON."""
     environment: Mapping[str, str | None] = {}
     tools: dict[str, str] = {}
     action = step.action
@@ -112,7 +117,7 @@ def signature(step: Step, inputs: Inputs, workspace: Workspace) -> dict[str, Any
         environment = asked_environment(workspace.environment, inputs.variables)
     elif isinstance(action, Provenance):
         environment = asked_environment(workspace.environment, DECIDES)
-    if action.is_about_an_image:  # what they write names it
+    if action.is_about_an_image:  # it is named in what they write
         tools[OURSELVES] = __version__
     for command in step.commands:
         program = command.argv[0]
@@ -135,12 +140,13 @@ def check_staleness(
     workspace: Workspace,
     other: Callable[[], Mapping[str, Any] | None] = lambda: None,
     *,
+    ran: Callable[[], bool] = lambda: False,
     brief: bool = False,
 ) -> Verdict:
-    """Why a step must run, or must at least place its outputs in ``bin/`` again; ``inputs`` are its ``input_files``.
+    """Why a step must run, or must at least copy its outputs to ``bin/`` again; ``inputs`` are its ``input_files``.
 
-    ``other`` gives the signature of another variant of the step, to compare one without a record with. It only chooses the words.
-    With ``brief`` no output is read once it is clear that the step must run: it will make them anew.
+    For a step without a record, ``ran`` says whether it ever ran, and ``other`` returns the signature of another variant to compare it
+    with: they affect only the wording. With ``brief``, outputs are not read once it is clear that the step must run.
     """
     verdict = Verdict()
     if step.action.writes_source:
@@ -149,7 +155,7 @@ def check_staleness(
             verdict.reasons.append(Reason(Cause.VERSION, step.outputs[0]))
         return verdict
     if record is None:
-        verdict.reasons.append(_new(step, other()))
+        verdict.reasons.append(Reason(Cause.NO_RECORD) if ran() else _new(step, other()))
         return verdict
     verdict.reasons += _changes(step, record.signature, signature(step, record.inputs, workspace))
     verdict.reasons += _input_changes(inputs, record.files, workspace, verdict.touched)
@@ -166,30 +172,56 @@ def check_staleness(
 def _new(step: Step, other: Mapping[str, Any] | None) -> Reason:
     if other is None:
         return Reason(Cause.NEW)
-    return Reason(Cause.NEW_VARIANT, _difference(step, other["commands"], _commands(step)) or "other files")
-
-
-def _difference(step: Step, old: Commands, new: Commands) -> str:
     from coconut_tasks.steps.command_diff import (
-        command_diff,  # imported here: a run that has nothing to do explains nothing
+        what_is_new,  # imported here: a run that has nothing to do explains nothing
     )
 
-    return command_diff(old, new, [posixpath.dirname(path) for path in step.outputs])
+    return Reason(
+        Cause.NEW_VARIANT, what_is_new(other["commands"], _commands(step), _own_folders(step)) or "from these files"
+    )
+
+
+def _own_folders(step: Step) -> list[str]:
+    return [posixpath.dirname(path) for path in step.outputs]
 
 
 def _changes(step: Step, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Reason]:
     reasons = []
     if old["commands"] != new["commands"]:
-        told = _difference(step, old["commands"], new["commands"])
-        reasons.append(Reason(Cause.COMMAND, told or "its parts are split in another way"))
+        from coconut_tasks.steps.command_diff import command_diff
+
+        said = command_diff(old["commands"], new["commands"], _own_folders(step))
+        reasons.append(Reason(Cause.COMMAND, said or "the same words are grouped differently"))
     if old["revision"] != new["revision"]:
-        reasons.append(Reason(Cause.REVISION, f"{old['revision']} → {new['revision']}"))
-    for cause, part in ((Cause.ENVIRONMENT, "environment"), (Cause.TOOL, "tools"), (Cause.FOLDERS, "folders")):
-        for name in sorted(old[part].keys() | new[part].keys()):
-            before, now = old[part].get(name), new[part].get(name)
-            if before != now:
-                reasons.append(Reason(cause, name, before, now))
+        reasons.append(Reason(Cause.REVISION, "", str(old["revision"]), str(new["revision"])))
+    for name, before, now in _differing(old["environment"], new["environment"]):
+        reasons.append(Reason(Cause.ENVIRONMENT, name, *("unset" if v is None else f"'{v}'" for v in (before, now))))
+    tools = _differing(old["tools"], new["tools"])
+    # A changed toolchain is one reason: rustc stands for its cargo too.
+    rustc = any(name == "rustc" for name, _, _ in tools)
+    reasons += [_tool(*change) for change in tools if not (rustc and change[0] == "cargo")]
+    reasons += [Reason(Cause.FOLDERS, folder) for folder, _, _ in _differing(old["folders"], new["folders"])]
     return reasons
+
+
+def _differing(
+    old: Mapping[str, str | None], new: Mapping[str, str | None]
+) -> list[tuple[str, str | None, str | None]]:
+    names = sorted(old.keys() | new.keys())
+    return [(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
+
+
+def _tool(name: str, before: str | None, now: str | None) -> Reason:
+    """In one line: the versions, and more only where those are equal."""
+    old, new = before or "none", now or "none"
+    if name not in ("rustc", "cargo", OURSELVES):  # by ``program_identity``
+        old, new = (text.rsplit(" ", 2)[0] for text in (old, new))
+        return Reason(Cause.TOOL, name, old, new) if old != new else Reason(Cause.PROGRAM, new)
+    lines = zip_longest(old.splitlines(), new.splitlines(), fillvalue="")
+    pair = next(((a, b) for a, b in lines if a != b), (old, new))
+    pair = (pair[0].removeprefix(f"{name} "), pair[1].removeprefix(f"{name} "))
+    short = [text.partition(" (")[0] for text in pair]
+    return Reason(Cause.TOOL, name, *(short if short[0] != short[1] else pair))
 
 
 def _digest_of_names(names: Iterable[str]) -> str:
@@ -212,7 +244,7 @@ def _input_changes(
 
 
 def _of_file(cause: Cause, path: str, workspace: Workspace) -> Reason:
-    """Named as one would from the tree, or, for what is below it, from beside the output folder."""
+    """Named relative to the tree, or, for a file in the output folder, to that folder's parent."""
     near = next((base for base in (workspace.bin, workspace.tree) if path.startswith(base + os.sep)), None)
     shown = path if near is None else os.path.relpath(path, os.path.dirname(near) if near == workspace.bin else near)
     return Reason(cause, shown, file=path)
@@ -229,7 +261,7 @@ def _output_changes(
         elif output not in recorded or not _same(path, recorded[output], workspace, touched):
             reasons.append(_of_file(Cause.OUTPUT_CHANGED, path, workspace))
         else:
-            workspace.files.know(path, recorded[output])  # other steps read it
+            workspace.files.know(path, recorded[output])  # for the steps that read it
     return reasons
 
 
@@ -254,7 +286,3 @@ def _same(path: str, recorded: FileState, workspace: Workspace, touched: set[str
     if workspace.files.stat(path) != recorded[0]:
         touched.add(path)
     return True
-
-
-def _shown(value: str | None) -> str:
-    return "nothing" if value is None else f"'{value}'"

@@ -20,30 +20,34 @@ _MOST = 10
 
 
 def why_text(forecasts: Iterable[Forecast], asked: Iterable[str] = ()) -> str:
-    """A line or more for each step that runs or may run, and the others together; those ``asked`` for by name in full."""
-    named = set(asked)
+    """What becomes of each step; those ``asked`` for by name in full, steps that share a reason or are up to date in one line."""
+    named, forecasts = set(asked), list(forecasts)
     lines: list[str] = []
     resting: list[str] = []
+    shared: dict[tuple[str, ...], list[str]] = {}
+    for found in forecasts:
+        if found.shared and found.step.name not in named:
+            shared.setdefault(found.reasons, []).append(found.step.name)
     for found in forecasts:
         name = found.step.name
         if found.fate is Fate.RESTS:
             inputs = f"{found.inputs} input{'' if found.inputs == 1 else 's'}"
             if name in named:
-                lines.append(f"{name} is up to date: {_AS_IT_WAS} ({inputs})")
+                lines.append(f"{name} is up to date: command, tools, environment, outputs and {inputs} unchanged")
             else:
                 resting.append(name)
         elif found.fate is Fate.IGNORED:
             lines.append(f"{name} {found.fate.value}")
+        elif name in (together := shared.get(found.reasons, [])) and len(together) > 1:
+            if name == together[0]:
+                why = printable("; ".join(found.reasons))
+                lines.append(f"{len(together)} steps run: {why} ({', '.join(together)})")
         else:
             lines += _reasons(found, everything=name in named)
     if resting:
-        others = "1 other" if len(resting) == 1 else f"{len(resting)} others"
-        what = others if lines else f"all {len(resting)} steps"
-        lines.append(f"up to date: {what}: {_AS_IT_WAS}: {', '.join(resting)}")
+        what = "1 step" if len(resting) == 1 else f"{len(resting)} steps" if lines else f"all {len(resting)} steps"
+        lines.append(f"up to date: {what} ({', '.join(resting)})")
     return "".join(f"{line}\n" for line in lines)
-
-
-_AS_IT_WAS = "command, tools, environment, inputs and outputs are as its last good run left them"
 
 
 def _reasons(found: Forecast, *, everything: bool) -> list[str]:

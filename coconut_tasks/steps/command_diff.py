@@ -1,42 +1,79 @@
-"""What is different between two command lines, in words: only what differs, as old → new."""
+"""How two command lines differ, in words: only the differences, as old → new."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.layout import VARIANT
 
 Commands = Sequence[tuple[Sequence[str], Sequence[str]]]
-"""Pairs of ``NAME=value`` words of the environment and an argv, as in a step's signature."""
+"""Pairs of ``NAME=value`` words for the environment and an argv, as in a step's signature."""
 _VARIANT = re.compile(VARIANT)
 
 
-def command_diff(old: Commands, new: Commands, own: Sequence[str]) -> str:
-    """The words that differ, joined by commas; empty if none does.
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    option: str
+    """The option whose value differs, with a space after it; else empty."""
+    old: str = ""
+    new: str = ""
+    part: str = ""
+    """A part of which another variant is named; then the rest is empty."""
 
-    A file of another variant is named by its part (``another svsm``), and those of the step itself, which are in the folders ``own``, are
-    left out: they differ because something else does.
+
+def command_diff(old: Commands, new: Commands, own: Sequence[str]) -> str:
+    """What differs, joined by commas; empty if nothing does.
+
+    A file of another variant is named by its part (``a different svsm``). Files in the folders ``own``, which are the step's outputs, are
+    left out: their paths differ because something else does.
     """
+    if not _same_programs(old, new):
+        return "different programs"
+    return ", ".join(dict.fromkeys(map(_old_and_new, _differences(old, new, own))))
+
+
+def what_is_new(old: Commands, new: Commands, own: Sequence[str]) -> str:
+    """The same, but naming only the new words: ``with --release, --features a, without --tdp``."""
+    if not _same_programs(old, new):
+        return "with these programs"
+    found = list(_differences(old, new, own))
+    come = [
+        f"this {one.part}" if one.part else f"{one.option}{shlex.quote(one.new)}"
+        for one in found
+        if one.part or one.new
+    ]
+    gone = [one.old for one in found if one.old and (not one.new or one.old.startswith("-"))]
+    groups = (("with", come), ("without", gone))
+    return ", ".join(f"{word} {', '.join(dict.fromkeys(words))}" for word, words in groups if words)
+
+
+def _old_and_new(one: _Difference) -> str:
+    if one.part:
+        return f"a different {one.part}"
+    if one.old and one.new:
+        return f"{one.option}'{one.old}' → '{one.new}'"
+    return f"'{one.new}' added" if one.new else f"'{one.old}' removed"
+
+
+def _differences(old: Commands, new: Commands, own: Sequence[str]) -> Iterator[_Difference]:
     from difflib import SequenceMatcher  # imported here: a run that has nothing to do explains nothing
 
-    if [argv[:1] for _, argv in old] != [argv[:1] for _, argv in new] and not _programs_are_variants(old, new):
-        return "another command"
     before, after = list(_words(old)), list(_words(new))
     mine = {found["name"] for path in own if (found := _VARIANT.search(path))}
-    said: list[str] = []
     for tag, i, j, k, m in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if tag != "equal":
-            said += _phrases(before[i:j], after[k:m], before[i - 1] if i else "", mine)
-    return ", ".join(dict.fromkeys(said))
+            yield from _in_stretch(before[i:j], after[k:m], before[i - 1] if i else "", mine)
 
 
-def _programs_are_variants(old: Commands, new: Commands) -> bool:
-    """Whether the programs are the same but for the variant: host tools lie in folders of their own."""
+def _same_programs(old: Commands, new: Commands) -> bool:
+    """Whether the programs are the same except for the variant: each variant of a host tool is in its own folder."""
 
-    def programs(commands: Commands) -> list[str]:
-        return [_VARIANT.sub("", argv[0]) for _, argv in commands if argv]
+    def programs(commands: Commands) -> list[list[str]]:
+        return [[_VARIANT.sub("", word) for word in argv[:1]] for _, argv in commands]
 
     return programs(old) == programs(new)
 
@@ -47,18 +84,18 @@ def _words(commands: Commands) -> Iterator[str]:
         yield from argv
 
 
-def _phrases(old: Sequence[str], new: Sequence[str], before: str, mine: set[str]) -> Iterator[str]:
+def _in_stretch(old: Sequence[str], new: Sequence[str], before: str, mine: set[str]) -> Iterator[_Difference]:
     for gone, come in zip_longest(old, new):
         parts = _parts(gone) | _parts(come)
         if gone and come and parts and _VARIANT.sub("", gone) == _VARIANT.sub("", come):
-            yield from (f"another {name}" for name in sorted(parts - mine))
+            yield from (_Difference("", part=name) for name in sorted(parts - mine))
             continue
         option = f"{before} " if before.startswith("-") else ""
         if gone and come and gone.startswith("-") == come.startswith("-"):
-            yield f"{option}'{gone}' → '{come}'"
+            yield _Difference(option, gone, come)
         else:
-            yield from [f"'{gone}' is gone"] if gone and not _VARIANT.search(gone) else []
-            yield from [f"'{come}' is new"] if come and not _VARIANT.search(come) else []
+            yield from [_Difference("", old=gone)] if gone and not _VARIANT.search(gone) else []
+            yield from [_Difference("", new=come)] if come and not _VARIANT.search(come) else []
         before = ""
 
 

@@ -102,20 +102,22 @@ class Node:
         # Imported here: a run that has nothing to do tells nothing.
         from coconut_tasks.freshness.forecast import Assessment
 
-        verdict = check_staleness(self.step, self._record, self._inputs, self.workspace, self._last_variant)
+        verdict = check_staleness(
+            self.step, self._record, self._inputs, self.workspace, self._last_variant, ran=self._ran
+        )
         found = self._record.inputs if self._record else Inputs()
         watched = frozenset((*self._inputs, *found.files))  # a file that must stay away counts too
         roots = (*found.roots, *found.folders)
         ignored = bool(self._store.get(self.step.name, IGNORED))
         return Assessment(self.step, tuple(verdict.reasons), watched, roots, len(self._inputs), ignored)
 
+    def _ran(self) -> bool:
+        """Whether this variant of the step ever ran, successfully or not."""
+        outputs = map(self.workspace.path, self.step.outputs)
+        return self.workspace.log(self.step).exists() or any(map(os.path.exists, outputs))
+
     def _last_variant(self) -> Mapping[str, Any] | None:
-        """What the last good run of another variant of this step had as its signature, where this one never ran."""
-        ran = self.workspace.log(self.step).exists() or any(
-            map(os.path.exists, map(self.workspace.path, self.step.outputs))
-        )
-        if self._record is not None or ran:
-            return None
+        """The signature of the last successful run of another variant of this step."""
         values = self._store.latest(f"{self.step.part}#").get(VALUES)
         found = values.get("signature") if isinstance(values, dict) else None
         return found if isinstance(found, dict) else None
