@@ -1,8 +1,8 @@
-"""One run at a time on an output folder.
+"""One run at a time in an output folder.
 
-The lock is the kernel's (``flock``), so a killed run leaves none behind. Child processes inherit it: while an orphaned cargo still writes,
-the next run waits. The file says who holds the lock, and counts the runs, so that a run can tell that another one was in between what it
-looked up and what it does.
+The lock is the kernel's (``flock``), so a killed run leaves none. Child processes inherit it: while an orphaned cargo still writes, the
+next run waits. The lock file says who holds the lock and counts the runs, so that a run notices if another one came between its checks and
+its work.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from pathlib import Path
 
 
 class RunLock:
-    """The lock of one output folder, as of when this object was made."""
+    """The lock of one output folder, as it was when this object was made."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen = _number_if_free(path)
         self.descriptor: int | None = None
-        """The open file, once the lock is held."""
+        """The open file while the lock is held."""
 
     def acquire(self, tell: Callable[[str], None]) -> bool:
-        """Wait for the lock; False if another run held it since this object was made, so that all must be looked up again.
+        """Wait for the lock; False if another run held it after this object was made, so everything must be looked up again.
 
         Raises:
-            OSError: the file cannot be made.
+            OSError: the lock file cannot be created.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -50,10 +50,10 @@ class RunLock:
 
 @contextmanager
 def alone_in(folder: str) -> Iterator[None]:
-    """Have a folder to oneself among the runs of this program; nothing is written to it."""
+    """Keep other runs of this program out of a folder, without writing to it."""
     if not os.path.isdir(folder):
         os.makedirs(folder)
-        # As cargo does for a target folder that it makes itself: it is told by this file from a source folder, by cargo and others.
+        # cargo does this for a target folder that it creates: the file tells cargo and other tools that it is not a source folder.
         Path(folder, "CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n")
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -66,7 +66,7 @@ def alone_in(folder: str) -> Iterator[None]:
 
 
 def _number_if_free(path: Path) -> int | None:
-    """How many runs there were; None while one is at work, since it may change anything that is looked up now."""
+    """How many runs there were; None during a run, since it may change anything that is looked up now."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -78,7 +78,7 @@ def _number_if_free(path: Path) -> int | None:
 
 
 def _try_for_a_moment(descriptor: int) -> bool:
-    # Somebody who only looks holds a shared lock for an instant.
+    # A process that only reads holds a shared lock for an instant.
     for _ in range(20):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Do something in another thread while this one goes on with the same step."""
+"""Do part of a step in another thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Meanwhile(Generic[T]):
-    """Begins at once; its commands count as the step's."""
+    """Starts at once; its commands count as the step's."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
@@ -30,11 +30,11 @@ class Meanwhile(Generic[T]):
             self._error = error
 
     def wait(self) -> None:
-        """Until it is over, however it ended."""
+        """Wait until it is done, whether it succeeded or not."""
         self._thread.join()
 
     def result(self) -> T:
-        """Wait for it. Raises what it raised."""
+        """Wait for the result. Raises what the work raised."""
         self.wait()
         if self._error is not None:
             raise self._error

@@ -1,4 +1,4 @@
-"""Files are put in place whole: written beside, then renamed. Who looks sees the old file or the new one, never a part."""
+"""Files are replaced atomically: written beside their place, then renamed. A reader sees the old file or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import Any
 
 _unfinished: set[Path] = set()
 _left: dict[Path, list[str]] = {}
-"""Of each folder that was written to, what runs that were killed had left there before."""
+"""For each folder that was written to, the temporary files that killed runs had left there."""
 _MARK = ".coconut-"
 
 
 @contextmanager
 def beside(target: Path, *, program: bool = False) -> Iterator[Path]:
-    """An empty file next to ``target`` to write to, of mode 0666, or 0777 for a program, less the umask; renamed to it at the end, or
-    removed if anything was raised."""
+    """An empty file next to ``target``, with mode 0666, or 0777 for a program, less the umask; renamed to ``target`` at the end, or removed
+    after an exception."""
     temporary = target.with_name(f".{target.name}{_MARK}{os.urandom(8).hex()}")
     _unfinished.add(temporary)
     try:
         _create(temporary, target, 0o777 if program else 0o666)
         yield temporary
-        os.replace(temporary, target)  # an error of it names the target too
+        os.replace(temporary, target)  # its error names the target too
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -42,17 +42,17 @@ def _create(temporary: Path, target: Path, mode: int) -> None:
     for name in _left[folder]:
         if name.startswith(f".{target.name}{_MARK}"):
             target.with_name(name).unlink(missing_ok=True)
-    # The kernel applies the umask, which no program can ask for without setting it for all its threads.
+    # Let the kernel apply the umask: a program cannot read it without setting it for all threads.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
         os.close(os.open(temporary, flags, mode))
-    except FileNotFoundError:  # somebody removed the folder meanwhile
+    except FileNotFoundError:  # the folder was removed in the meantime
         folder.mkdir(parents=True, exist_ok=True)
         os.close(os.open(temporary, flags, mode))
 
 
 def discard_unfinished() -> None:
-    """Remove what is being written at this moment: the run ends here, and the threads that write with it."""
+    """Remove files that are being written now: the run ends here, and so do the threads that write them."""
     for temporary in list(_unfinished):
         temporary.unlink(missing_ok=True)
 
@@ -64,9 +64,9 @@ def write_whole(target: Path, content: bytes, *, program: bool = False) -> None:
 
 
 def write_cache(target: Path, content: bytes) -> None:
-    """Write a file that only saves time, if that can be done."""
+    """Write a file that only saves time; errors are ignored."""
     with suppress(OSError):
-        # Who finds none can do without, and to rename over a file takes ten times as long.
+        # Readers can do without the file, and renaming over an existing file takes ten times as long.
         target.unlink(missing_ok=True)
         write_whole(target, content)
 
@@ -78,27 +78,26 @@ def copy_whole(source: Path, target: Path) -> None:
 
 
 def own_inode(path: Path) -> None:
-    """Before a file is written in place: make it one that no other checkout shares, as ``cp -al`` leaves it."""
-    with suppress(OSError):  # who cannot make another one cannot write into this one either
+    """Before a file is written in place: break hard links to other checkouts, which ``cp -al`` makes."""
+    with suppress(OSError):  # if it cannot be copied, it cannot be written either
         if path.stat().st_nlink > 1:
             copy_whole(path, path)
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Make the file appear at ``target``, too, for who only reads it, and before ``source`` can change."""
+    """Make the file available at ``target`` too, for reading only, as it is before ``source`` changes."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     try:
         os.link(source, target)
-    except OSError:  # on another file system, say
+    except OSError:  # for example on another file system
         copy_whole(source, target)
 
 
 def lay_down(files: Iterable[tuple[Path, str]], root: Path) -> None:
-    """Make a folder anew that holds these files, each at its path in it, and that is the same for everybody.
+    """Recreate the folder ``root`` with these files, each at its path in it, the same on every machine.
 
-    Files are laid down in the order in which they are given, with the mode 0644, or 0755 where they are programs, whatever the umask;
-    folders have 0755, and all have the time 0.
+    Files are copied in the given order, with mode 0644, or 0755 for programs, whatever the umask; folders have 0755. All times are 0.
     """
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
@@ -114,7 +113,7 @@ def lay_down(files: Iterable[tuple[Path, str]], root: Path) -> None:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file of our own; empty if there is none, or the file is damaged: nothing is known then."""
+    """The JSON object in one of our own files; empty if the file is missing or damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

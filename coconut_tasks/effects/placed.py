@@ -1,4 +1,4 @@
-"""Which files of the output folder this program put there: a file of anybody else is neither replaced nor removed."""
+"""Which files in the output folder this program put there: it neither replaces nor removes any other file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from coconut_tasks.effects.place import own_inode
 
 _NAME = "placed"
-"""In the state folder: a line of JSON for each name, as seen from the output folder; in a list, for one whose file was removed."""
+"""In the state folder: one line of JSON for each name relative to the output folder; in a list if the file was removed."""
 
 
 class Placed:
-    """What is written down in one output folder. A name is added before its file is put there."""
+    """The list of one output folder. A name is added before its file is put there."""
 
     def __init__(self, bin: str, state: Path) -> None:
         self._bin, self._path = bin, state / _NAME
@@ -22,7 +22,7 @@ class Placed:
 
     @property
     def is_kept(self) -> bool:
-        """Whether anything is written down. Versions before this one had their records of steps only."""
+        """Whether there is a list. Older versions kept only the records of steps."""
         return self._path.exists()
 
     def has(self, path: str) -> bool:
@@ -30,22 +30,22 @@ class Placed:
         return os.path.relpath(path, self._bin) in self._known()
 
     def believe(self, paths: Iterable[str]) -> None:
-        """What records say, where nothing else is known."""
+        """Take over the names in records, if nothing else is known."""
         self._known().update(os.path.relpath(path, self._bin) for path in paths)
 
     def keep(self) -> None:
-        """Write down what is known."""
+        """Write the list."""
         self._write(*sorted(self._known()))
 
     def add(self, path: str) -> None:
-        """What will be at the path is ours."""
+        """Note that the file that will be at the path is ours."""
         name = os.path.relpath(path, self._bin)
         if name not in self._known():
             self._known().add(name)
             self._note(name)
 
     def drop(self, path: str) -> None:
-        """Our file was removed: what comes there next is somebody else's."""
+        """Note that our file was removed: whatever appears there next is not ours."""
         name = os.path.relpath(path, self._bin)
         if name in self._known():
             self._known().remove(name)
@@ -54,7 +54,7 @@ class Placed:
     def _note(self, entry: str | list[str]) -> None:
         if self.is_kept:
             self._write(entry)
-        else:  # the first line makes the file all that is believed
+        else:  # from its first line on, only the file counts
             self.keep()
 
     def _write(self, *entries: str | list[str]) -> None:
@@ -74,7 +74,7 @@ class Placed:
             for line in lines:
                 try:
                     entry = json.loads(line)
-                except ValueError:  # half a line, of a run that was killed while it wrote
+                except ValueError:  # half a line, from a run that was killed while writing
                     continue
                 if isinstance(entry, str):
                     self._names.add(entry)

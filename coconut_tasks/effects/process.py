@@ -1,4 +1,4 @@
-"""Run a command: no shell, output kept in a log, a failure told as it was."""
+"""Run a command without a shell, keep its output in a log, and report a failure exactly."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _lock = threading.Lock()
 
 
 class CommandFailed(StepError):
-    """A program that ran and ended with another status than 0."""
+    """A program ran and its exit status was not 0."""
 
     def __init__(self, faults: Iterable[Fault], printed: str) -> None:
-        """``faults`` are at least one: how it ended, and why, as far as that is known."""
+        """``faults`` has at least one: how it ended, and why, as far as that is known."""
         faults = tuple(faults)
         super().__init__(faults[0].id, "\n".join(fault.text for fault in faults))
         self.faults = faults
         self.printed = printed
-        """What was on standard output until then."""
+        """What it had written to standard output."""
 
 
 def run(
@@ -48,12 +48,12 @@ def run(
     descriptors: Iterable[int] = (),
     hear: Callable[[bytes], None] | None = None,
 ) -> str:
-    """Run in the tree and return what was printed on standard output; both streams go to the log. ``umask`` is what the
-    child gets; -1 for the one of this process. ``talk`` are variables that it gets unless ``environment`` has them, ``descriptors`` files
-    that it gets open. ``hear`` gets each line of standard output as soon as it is printed.
+    """Run in the tree and return what was printed to standard output; both streams go to the log. ``umask`` is the child's; -1 for the one
+    of this process. ``talk`` are variables that the child gets unless ``environment`` sets them, ``descriptors`` files that it inherits.
+    ``hear`` gets each line of standard output as soon as it is printed.
 
     Raises:
-        CommandFailed: the program ended with another status than 0: the exact command, the status, the end of the output.
+        CommandFailed: the exit status was not 0; the message has the exact command, the status and the end of the output.
         StepError: it could not be started.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def run(
         file.flush()
         start = file.tell()
         try:
-            with _lock:  # of two, the end of the run and a new process, one sees the other
+            with _lock:  # so that either the end of the run sees a new process, or the process sees the end
                 if _over.is_set():
                     raise StepError("run-is-over", "the run is over")
                 process = subprocess.Popen(
@@ -74,7 +74,7 @@ def run(
                     stderr=file,
                     pass_fds=tuple(descriptors),
                     umask=umask,
-                    # A group of its own, so that what the command started can be ended with it.
+                    # Its own process group, so that everything it starts can be ended with it.
                     process_group=0,
                 )
                 _running.add(process)
@@ -87,7 +87,7 @@ def run(
             with lap(str(command)):
                 printed = _printed(process, hear)
         except BaseException:
-            _end([process])  # nobody waits for it any longer
+            _end([process])  # nothing waits for it any more
             raise
         finally:
             with _lock:
@@ -117,13 +117,13 @@ def _printed(process: subprocess.Popen[bytes], hear: Callable[[bytes], None] | N
 
 
 def warn(id: str, text: str, log: Path) -> None:
-    """Add a line to a step's log that its user is shown, however the step ends; ``id`` as in ``Fault``."""
+    """Add a warning to a step's log, which the user sees however the step ends; ``id`` as in ``Fault``."""
     with log.open("ab") as file:
         file.write(f"{Fault(id, f'warning: {text}').shown}\n".encode(errors="surrogateescape"))
 
 
 def stop_all() -> None:
-    """End every process that still runs, and wait for it: this run is over, and nothing of it may write any longer."""
+    """End every process that is still running, and wait for it: the run is over, and none of its processes may write any more."""
     with _lock:
         _over.set()
         left = list(_running)
@@ -153,7 +153,7 @@ def _how_it_ended(status: int, more: str) -> Fault:
 
 
 def _readable(printed: bytes) -> bytes:
-    # cargo's messages are for programs; everything else is kept.
+    # cargo's JSON messages are for programs; keep everything else.
     return b"".join(line for line in printed.splitlines(keepends=True) if not line.startswith(b'{"reason":'))
 
 
@@ -164,22 +164,22 @@ def _said(log: Path, start: int) -> str:
 
 
 def _not_written(said: str, tree: str) -> Iterator[Fault]:
-    """What to do about a command that writes into a source tree which may not be written; nothing where that is not its fault."""
+    """What to do if a command failed because it writes into a read-only source tree; nothing for any other failure."""
     if not _REFUSED.search(said) or os.access(tree, os.W_OK):
         return
     if f"{tree}/target" in said:
         yield Fault(
             "target-not-writable",
-            f"the source tree {tree} cannot be written, and cargo's target folder is in it: CARGO_TARGET_DIR=FOLDER names another",
+            f"the source tree {tree} is not writable and contains cargo's target folder: set CARGO_TARGET_DIR=FOLDER to use another",
         )
         return
     script = _SCRIPT.search(said)
-    # Its own words, a panic, do not name the file.
+    # Its own message, a panic, does not name the file.
     file = f" ({VERSION_FILE})" if script and script[1] == "release" else ""
     writer = f"the build script of {script[1]}" if script else "this command"
     yield Fault(
         "tree-not-writable",
-        f"the source tree {tree} cannot be written, and {writer} writes into it{file}: make it writable, or build a copy of it",
+        f"the source tree {tree} is not writable, and {writer} writes into it{file}: make it writable, or build a copy of it",
     )
 
 

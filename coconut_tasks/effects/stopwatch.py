@@ -1,4 +1,4 @@
-"""Where a step's time goes: its commands, and what it waited for. A thread works for one step, so its stopwatch is that step's."""
+"""Where a step's time goes: its commands and its waits. A thread works for one step, so it has that step's stopwatch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coconut_tasks.dataclass import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Lap:
-    """A part of the time, by ``time.monotonic``."""
+    """Part of the time, in seconds of ``time.monotonic``."""
 
     what: str
     waiting: bool
@@ -23,17 +23,17 @@ class Lap:
 
 @dataclass(slots=True)
 class Stopwatch:
-    """Runs from when it is made."""
+    """Starts when it is created."""
 
     start: float = field(default_factory=time.monotonic)
     end: float | None = None
     laps: list[Lap] = field(default_factory=list)
     waiting: bool = False
-    """At this moment."""
+    """Whether it is waiting now."""
 
     @property
     def seconds(self) -> float:
-        """The time until now, or until it ended, without what was waited."""
+        """The time until now, or until it ended, less the time spent waiting."""
         whole = (self.end if self.end is not None else time.monotonic()) - self.start
         return whole - sum(lap.end - lap.start for lap in self.laps if lap.waiting)
 
@@ -43,7 +43,7 @@ _current = threading.local()
 
 @contextmanager
 def timed(watch: Stopwatch) -> Iterator[None]:
-    """What this thread does from here on belongs to the stopwatch."""
+    """What this thread does inside counts for this stopwatch."""
     _current.watch = watch
     try:
         yield
@@ -53,14 +53,14 @@ def timed(watch: Stopwatch) -> Iterator[None]:
 
 
 def current() -> Stopwatch | None:
-    """The one that this thread's work belongs to."""
+    """The stopwatch that this thread's work counts for."""
     watch: Stopwatch | None = getattr(_current, "watch", None)
     return watch
 
 
 @contextmanager
 def joined(watch: Stopwatch | None) -> Iterator[None]:
-    """This thread does a part of what the stopwatch times in another one."""
+    """This thread does part of the work of the thread that the stopwatch times."""
     _current.watch = watch
     try:
         yield
@@ -70,7 +70,7 @@ def joined(watch: Stopwatch | None) -> Iterator[None]:
 
 @contextmanager
 def lap(what: str, *, waiting: bool = False) -> Iterator[None]:
-    """A part of the current step's time; nothing where no step is timed."""
+    """Part of the current step's time; does nothing if no step is timed."""
     watch = current()
     start = time.monotonic()
     if watch is not None:

@@ -1,1 +1,1 @@
-"""Steps, what they do and the commands that they run, as values."""
+"""Steps, their actions and their commands, as values."""

@@ -1,7 +1,6 @@
-"""What each kind of step does, as values: what is run, what it reads and what it makes. The room ``actions`` does it.
+"""What each kind of step does, as values: what it runs, reads and makes. The package ``actions`` does it.
 
-Every path is a string in the one spelling that the commands use: relative to the source tree, which is the working folder of
-every command, or absolute.
+Every path is spelled as in the commands: relative to the source tree, which is the working folder of every command, or absolute.
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ from coconut_tasks.steps.command import Command
 
 
 class Action:
-    """What all of them can be asked."""
+    """What every action has."""
 
     revision: ClassVar[int]
-    """What this program itself does to the bytes, beyond the commands: which program is taken, the environment and the configuration of a
-    reproducible build, how modules are laid down, what is written. Who changes it so that the same inputs give other bytes raises the
-    number: what an older version of this program made is stale then. ``tests/test_revisions.py`` tells."""
+    """Stands for what this program itself does to the bytes, apart from the commands: which program it takes, the environment and
+    configuration of a reproducible build, how modules are laid out, what is written. Raise it with a change that makes other bytes from
+    the same inputs, so that everything made by an older version is stale. ``tests/test_revisions.py`` checks this."""
     is_image: ClassVar[bool] = False
-    """It makes an IGVM file: what stands beside it speaks of its bytes, and goes before it does."""
+    """It makes an IGVM file: the files beside it describe its bytes, and are removed before it is replaced."""
     is_about_an_image: ClassVar[bool] = False
-    """It writes what stands beside an IGVM file."""
+    """It writes a file that describes an IGVM file and is placed beside it."""
     writes_source: ClassVar[bool] = False
-    """It writes a file of the tree that git, and not a record, says is right."""
+    """It writes a file in the tree whose right content comes from git, not from a record."""
 
     @property
     def commands(self) -> tuple[Command, ...]:
@@ -33,29 +32,29 @@ class Action:
 
     @property
     def made_in_tree(self) -> tuple[str, ...]:
-        """What it makes beside the step's outputs."""
+        """The files that it makes in addition to the step's outputs."""
         return ()
 
     def asked_each_time(self, *, known: bool, ask_cargo: bool) -> str | None:
-        """The program that every run has to ask, as far as that goes for what it reads: whether that is ``known``; None for no program.
+        """The program that every run has to start to find out whether anything changed; None if there is none.
 
-        ``ask_cargo`` as in ``Options``.
+        ``known`` says whether all its inputs are known; ``ask_cargo`` is as in ``Options``.
         """
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class CargoItem(Action):
-    """Build with cargo, take the program from where cargo says it is, and copy it with objcopy."""
+    """Build with cargo, take the program from where cargo says that it is, and copy it with objcopy."""
 
     revision: ClassVar[int] = 2
     build: Command
     clean: Command
-    """Removes what cargo made, once options ``--package=NAME`` follow."""
+    """Removes what cargo made for the packages in the options ``--package=NAME``, which are to be appended."""
     program: str
-    """Name of the binary that must come out of the build."""
+    """Name of the binary that the build must produce."""
     built: str
-    """Where the program is put as cargo made it."""
+    """Where the program is put, as cargo made it."""
     objcopy: Command | None
     """From ``built`` to ``output``; None for a host tool, which is used as cargo made it."""
     output: str
@@ -64,9 +63,9 @@ class CargoItem(Action):
     triple: str | None = None
     """The target that the command names."""
     builds_std: bool = False
-    """The recipe has cargo build the standard library, so that no target need be installed."""
+    """The recipe makes cargo build the standard library, so no target has to be installed."""
     manifest: str | None = None
-    """The manifest that the item is built from, where the recipe names one."""
+    """The item's manifest, if the recipe names one."""
     test: bool = False
     """The program is the package's test executable."""
 
@@ -76,7 +75,7 @@ class CargoItem(Action):
 
     @property
     def needed_target(self) -> str | None:
-        """The target of which the standard library must be installed; None for a host tool, since cargo can build for its host."""
+        """The target whose standard library must be installed; None for a host tool, since cargo can always build for its host."""
         return None if self.objcopy is None or self.builds_std else self.triple
 
     def asked_each_time(self, *, known: bool, ask_cargo: bool) -> str | None:
@@ -114,7 +113,7 @@ class FsImage(Action):
     files: tuple[tuple[str, str], ...]
     """Pairs of a path in the image and the file that goes there, sorted."""
     root: str
-    """The folder that is packed; made anew each time."""
+    """The folder that is packed; recreated each time."""
     pack: Command
     output: str
 
@@ -130,9 +129,9 @@ class FirmwareImage(Action):
     revision: ClassVar[int] = 1
     command: Command | None
     source: str | None
-    """The file's path; None where the command is all."""
+    """The file's path; None if there is only a command."""
     variable: str | None
-    """The environment variable that names the file, where one does."""
+    """The environment variable that names the file, if any."""
     output: str
 
     @property
@@ -145,7 +144,7 @@ class FirmwareImage(Action):
 
 @dataclass(frozen=True, slots=True)
 class IgvmImage(Action):
-    """Put the parts together with igvmbuilder."""
+    """Assemble the parts with igvmbuilder."""
 
     revision: ClassVar[int] = 1
     is_image: ClassVar[bool] = True
@@ -167,9 +166,9 @@ class Measurement(Action):
     igvm: str
     """The file that is measured."""
     tool: str
-    """The program that measures."""
+    """The program that measures it."""
     shown: str
-    """The file name below ``bin/`` that the measurement speaks of."""
+    """The file's name below ``bin/``, as the measurement gives it."""
     target: str
     platforms: tuple[str, ...]
     policy: str
@@ -187,33 +186,33 @@ class Measurement(Action):
 
 @dataclass(frozen=True, slots=True)
 class Provenance(Action):
-    """Say of an IGVM file what it was made of, and how."""
+    """Write down what an IGVM file was made of, and how."""
 
     revision: ClassVar[int] = 2
     is_about_an_image: ClassVar[bool] = True
     igvm: str
-    """The file that it is about."""
+    """The file that it describes."""
     shown: str
     """Its name below ``bin/``."""
     target: str
     recipe: str
     """The recipe's file."""
     options: tuple[tuple[str, str], ...]
-    """Pairs of a variable and its value: what the user asked for beyond the recipe."""
+    """Pairs of a variable and its value: what the user asked for in addition to the recipe."""
     links: tuple[str, ...]
-    """Of all steps that the file is made by, in the order of the data."""
+    """The links of all steps that made the file, in build order."""
     own_links: tuple[str, ...]
-    """Those of them that are about this file alone: of what makes it, and of what measures it."""
+    """Those of them that are about this file only: the ones of the steps that make and measure it."""
     parts: tuple[tuple[str, str], ...]
-    """Pairs of a step's name and the file of it that is put into the IGVM file."""
+    """Pairs of a step's name and the output of it that goes into the IGVM file."""
     measurement: str | None
-    """The launch measurement as JSON; None for a target that has none."""
+    """The launch measurement's JSON file; None for a target without one."""
     output: str
 
 
 @dataclass(frozen=True, slots=True)
 class VersionFile(Action):
-    """Write the tree's version file where its text changed."""
+    """Write the tree's version file if its text changed."""
 
     revision: ClassVar[int] = 1
     writes_source: ClassVar[bool] = True

@@ -22,7 +22,7 @@ class _Difference:
     old: str = ""
     new: str = ""
     part: str = ""
-    """A part of which another variant is named; then the rest is empty."""
+    """A part whose variant differs; everything else is empty then."""
 
 
 def command_diff(old: Commands, new: Commands, own: Sequence[str]) -> str:

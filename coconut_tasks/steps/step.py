@@ -1,4 +1,4 @@
-"""A step of the plan: data that says what is run, what it reads and what it makes. Nothing here touches the disk."""
+"""A step of the plan: data that says what it runs, reads and makes. Nothing here touches the disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STAGES = {
     "measure": "the launch measurements",
     "provenance": "what the IGVM files were made of",
 }
-"""The groups that steps come in, with what each makes, in the order of the data."""
+"""The groups of steps, with what each makes, in build order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,58 +30,58 @@ class Step:
     """One of ``STAGES``."""
     component: str
     key: str
-    """Digest of the choices that make this variant of the step: commands, environment, names. Two variants never share a
-    file or a record."""
+    """Digest of the choices that define this variant of the step: commands, environment, names. Two variants never share a file or a
+    record."""
     doc: str
     action: Action
     inputs: tuple[str, ...]
-    """The files that are known to be read before anything ran; what a build reads beyond them is found out by ``inputs``."""
+    """The inputs that are known before anything ran; ``inputs`` discovers what else a build reads."""
     outputs: tuple[str, ...]
     """The files that the step makes, below the state folder."""
     publish: tuple[tuple[str, str], ...] = ()
     """Pairs of an output and the file below ``bin/`` that it is copied to."""
     after: tuple[str, ...] = ()
-    """Files that must be in place before the step runs, without being its inputs for certain."""
+    """Files that must exist before the step runs, but are not necessarily its inputs."""
     link: str = ""
-    """One of the outputs: what the step was made of, for the provenance (``evidence.link``); empty where none is kept."""
+    """The output that records what the step was made of, for the provenance (``evidence.link``); empty if there is none."""
     label: str = ""
-    """Tells the variants of a step in one run apart; empty where there is only one."""
+    """Distinguishes variants of a step in one run; empty if there is only one."""
 
     @property
     def name(self) -> str:
-        """The task's name, as ``kernel:svsm`` or ``kernel:svsm@hyperv``."""
+        """The task's name, for example ``kernel:svsm`` or ``kernel:svsm@hyperv``."""
         return self.part + (f"@{self.label}" if self.label else "")
 
     @property
     def record(self) -> str:
-        """The key of what is remembered about this variant, whatever the task is called in this run."""
+        """The key of this variant's record, whatever the task is called in this run."""
         return f"{self.part}#{self.key}"
 
     @property
     def file_name(self) -> str:
-        """What files of its own that are not in its folder are called, without an ending."""
+        """The stem of the names of files that belong to it but are outside its folder."""
         return f"{self.stage}-{self.component}-{self.key}".replace("/", "-")
 
     @property
     def part(self) -> str:
-        """What the variants of a step have in common, as ``kernel:svsm``."""
+        """The name that all variants of a step share, for example ``kernel:svsm``."""
         return f"{self.stage}:{self.component}"
 
     @property
     def commands(self) -> tuple[Command, ...]:
-        """Every process that the step starts, in order."""
+        """Every process that it starts, in order."""
         return self.action.commands
 
     @property
     def makes(self) -> tuple[str, ...]:
-        """Every file that the step writes, as the commands spell it."""
+        """Every file that it writes, as the commands spell it."""
         return (*self.outputs, *self.action.made_in_tree)
 
 
 def direct_needs(steps: Iterable[Step]) -> dict[str, tuple[str, ...]]:
-    """By the name of each step, the names of those among them that make what it reads, or that it must come after.
+    """For each step's name, the names of the other steps that make its inputs or must come before it.
 
-    Links do not count: who reads one reads what came of that step, too, and a picture with them would show little else.
+    Links do not count: a step that reads one also reads that step's other outputs, and a picture with links would show little else.
     """
     steps = list(steps)
     makers = {output: step.name for step in steps for output in step.outputs if output != step.link}

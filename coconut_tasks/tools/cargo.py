@@ -9,7 +9,7 @@ from coconut_tasks.recipe.model import BuildType, Component
 from coconut_tasks.steps.command import Command
 
 MESSAGES = "--message-format=json-render-diagnostics"
-"""Makes cargo name each binary that it made on standard output; what people read stays on standard error."""
+"""Makes cargo name each binary that it built on standard output; text for people stays on standard error."""
 
 
 def cargo_command(
@@ -17,7 +17,7 @@ def cargo_command(
 ) -> Command:
     """Build one item; without a triple, for cargo's default target, which is the host.
 
-    ``features`` are the recipe's and the user's together; ``config`` is a file of configuration on top of the tree's own.
+    ``features`` are those of the recipe and the user; ``config`` is a configuration file that overrides the tree's.
     """
     argv = _cargo(component)
     argv += ["test", "--no-run"] if component.type is BuildType.TEST else ["build"]
@@ -46,7 +46,7 @@ def cargo_command(
 
 
 def cargo_clean_command(component: Component, options: Options, triple: str | None, config: str | None) -> Command:
-    """Remove what that command made of packages, which are to be named behind it."""
+    """Remove what that command made of packages; append the options that name them."""
     argv = [*_cargo(component), "clean"]
     for option, value in (("--target", triple), ("--manifest-path", component.manifest), ("--config", config)):
         argv += [option, value] if value is not None else []

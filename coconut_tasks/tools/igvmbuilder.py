@@ -13,7 +13,7 @@ class Parts:
 
     kernel: str
     loader: tuple[str, str] | None = None
-    """The loader's name, ``stage2`` or ``bldr``, which is its option's name too, and its file."""
+    """The loader's name, ``stage2`` or ``bldr``, which is also the option's name, and its file."""
     tdx_stage1: str | None = None
     firmware: str | None = None
     filesystem: str | None = None
@@ -26,10 +26,10 @@ class Parts:
 
 
 def igvmbuilder_command(igvmbuilder: str, target: Target, parts: Parts, output: str, *, verbose: bool) -> Command:
-    """Write the IGVM file of one target."""
+    """Write one target's IGVM file."""
     argv = [igvmbuilder, "--sort", "--output", output]
     if Platform.SNP in target.platforms:
-        # The policy is SEV-SNP's: igvmbuilder refuses one for an image that does not support it.
+        # The policy is for SEV-SNP only: igvmbuilder refuses it for an image without SEV-SNP.
         argv += ["--policy", target.policy]
     if parts.loader is not None:
         argv += [f"--{parts.loader[0]}", parts.loader[1]]

@@ -21,6 +21,6 @@ def igvmmeasure_command(igvmmeasure: str, target: Target, igvm: str) -> Command:
 
 
 def printed_digest(printed: str) -> str | None:
-    """The SEV-SNP launch digest that igvmmeasure printed, as 96 lower-case hex digits; None where there is not exactly one."""
+    """The SEV-SNP launch digest that igvmmeasure printed, as 96 lower-case hex digits; None unless there is exactly one."""
     found: list[str] = _DIGEST.findall(printed)
     return found[0].lower() if len(found) == 1 else None

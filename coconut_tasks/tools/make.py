@@ -12,8 +12,8 @@ from coconut_tasks.steps.command import Command
 def make_command(component: Component, features: Sequence[str], options: Options) -> Command:
     """Make the item's ``output_file``.
 
-    Features travel in the environment, as FEATURES for a kernel and FEATURES_TEST for a test kernel. Both are always set, as by xbuild,
-    so that a FEATURES that the user happened to export is not built in.
+    Features are passed in the environment: FEATURES for a kernel, FEATURES_TEST for a test kernel. As in xbuild, both are always set, so
+    that a FEATURES exported by the user has no effect.
     """
     assert component.output_file is not None
     argv = ["make", component.output_file]

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from coconut_tasks.steps.command import Command
 
 NAMESPACE = "file"
-"""What ssh-keygen's manual names for signatures of files: one made for something else cannot be taken for one of these."""
+"""The namespace that ssh-keygen's manual gives for files: a signature made for another purpose does not pass as one of a file."""
 KEYS = ("-----BEGIN OPENSSH PRIVATE KEY-----", "ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-")
-"""How an OpenSSH key begins: a private one, or a public one, whose private one the agent has."""
+"""How an OpenSSH key begins: a private key, or a public key whose private key is in the agent."""
 
 _SECURITY_KEY = re.compile(rb"sk-[a-z0-9-]+@openssh\.com")
 
@@ -26,10 +26,10 @@ def is_on_security_key(content: bytes) -> bool:
 
 
 def ssh_keygen_sign(key: str, sidecars: Iterable[str]) -> Command:
-    """Sign each file in a file beside it. The key is asked for once."""
+    """Sign each file; each signature is written beside its file. The passphrase is asked for once."""
     return Command(("ssh-keygen", "-Y", "sign", "-f", key, "-n", NAMESPACE, *sidecars))
 
 
 def ssh_keygen_check(signature: str) -> Command:
-    """Whether a signature is of the file on standard input, whoever made it."""
+    """Check that a signature is of the file on standard input, whoever made it."""
     return Command(("ssh-keygen", "-Y", "check-novalidate", "-n", NAMESPACE, "-s", signature))
