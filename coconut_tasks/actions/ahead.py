@@ -1,4 +1,4 @@
-"""Imports and makes what the rest of a run needs, while a tool is at work and this process has nothing to do."""
+"""Import and prepare what the rest of a run needs while a tool is running and this process is idle."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ _MODULES = (
     "coconut_tasks.tasks.record_run",
 )
 _HEAD_START_S = {True: 0.1, False: 0.02}
-"""In which the tool is started, by whether that is cargo: more is to be done before it starts, and it takes its time."""
+"""Time for the tool to start, by whether it is cargo: before cargo starts there is more to do, and cargo runs longer."""
 
 
 def get_ahead(workspace: Workspace, *, cargo: bool, then: Callable[[], None] | None) -> None:
-    """Import it, once in a run, and do what is wanted ``then``, if anything is."""
+    """Import the modules, once in a run, and call ``then`` if it is given."""
     if _is_first(workspace, "got ahead") or then is not None:
         thread = threading.Timer(_HEAD_START_S[cargo], _get, (then,))
-        thread.daemon = True  # a run may end before
+        thread.daemon = True  # the run may end first
         thread.start()
 
 
 def prepare_ahead(action: Provenance, workspace: Workspace) -> None:
-    """Begin with what the statements of a run have in common, once in a run: ``action`` is one of them, of an image that is being built."""
+    """Start on what the run's statements have in common, once in a run; ``action`` writes the statement of an image that is being built."""
     if _is_first(workspace, "prepared ahead"):
         threading.Thread(target=_prepare, args=(action, workspace)).start()
 
 
 def _is_first(workspace: Workspace, what: str) -> bool:
-    """Whether this is the first time in a run that it is asked of ``what``."""
+    """Whether this is the first call in a run for ``what``."""
     asked: list[object] = workspace.shared(what, list)
     asked.append(None)
     return len(asked) == 1
@@ -48,7 +48,7 @@ def _is_first(workspace: Workspace, what: str) -> bool:
 def _prepare(action: Provenance, workspace: Workspace) -> None:
     from coconut_tasks.actions.provenance import prepare_provenance
 
-    with suppress(Exception):  # the step itself will meet it again, and tell it
+    with suppress(Exception):  # the step itself will meet and report it
         prepare_provenance(action, workspace)
 
 

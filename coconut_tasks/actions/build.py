@@ -1,4 +1,4 @@
-"""Do a step whole: its action, what is to be remembered of it, its files in ``bin/``."""
+"""Do a whole step: its action, its record and its files in ``bin/``."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from coconut_tasks.steps.action import CargoItem, MakeItem, Provenance
 from coconut_tasks.steps.step import Step
 from coconut_tasks.workspace.workspace import Workspace
 
-# What a run that only places files again does not need is imported when it is needed.
+# A run that only places files again does not need the rest, so it is imported where it is used.
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A step that ended well, for the record."""
+    """A successful step, for the record."""
 
     inputs: Set[str]
-    """Every file that it read, absolute."""
+    """Absolute paths of every file that it read."""
     states: Mapping[str, FileState]
-    """Of those files."""
+    """The states of those files."""
     values: Mapping[str, Any]
-    """All else."""
+    """Everything else in the record."""
 
 
 def place_again(step: Step, inputs: Set[str], workspace: Workspace, store: Store) -> Done:
-    """Only copy a step's files to ``bin/`` again: they are as the last good run left them."""
+    """Only copy a step's files to ``bin/`` again: they did not change since the last successful run."""
     values = {**store.get(step.name, VALUES), "published": publish(step, workspace)}
     return Done(inputs, workspace.files.states(inputs, Since(0, workspace.files.seen())), values)
 
@@ -50,10 +50,11 @@ def build(
 ) -> Done:
     """Build a step.
 
-    ``last`` is the record of its last good run, ``known`` are its ``input_files`` by that, and ``statement`` is one that will tell of it.
+    ``last`` is the record of its last successful run, ``known`` are its ``input_files`` by that record, and ``statement`` writes a
+    provenance statement that will include it.
 
     Raises:
-        StepError: it failed, or somebody else's file is where one of its files goes.
+        StepError: it failed, or a file that this program did not make is in the place of one of its files.
     """
     from coconut_tasks.actions.perform import perform
 
@@ -64,22 +65,22 @@ def build(
         prepare_ahead(statement, workspace)
     files = workspace.files
     if last is not None:
-        # What lies in bin/ is compared with what is made.
+        # The files in bin/ are compared with what is made.
         places = {workspace.path(place): state for place, state in last.published.items()}
         files.know_all(chain(last.files.items(), places.items()))
-    # What was looked at before tells what the step saw; the rest is judged by its age.
+    # Files seen before show what the step read; the others are judged by their age.
     before = files.seen()
     started_ns = time.time_ns() - CLOCK_LAG_NS
-    # Dropped first: a run that is killed from here on leaves no record that could vouch for half an output.
+    # Dropped first, so that a run killed from here on leaves no record for a partial output.
     store.drop(step.name)
     reading = perform(step, workspace, first=last is None)
     found = reading.inputs
     inputs = input_files(step, found, workspace)
-    # Only what is this step's own: a copy of everything for each of many steps would fill the memory.
+    # Only this step's files: a copy of everything for each of many steps would use too much memory.
     own = {path: before[path] for path in inputs if path in before}
     since = Since(reading.started_ns or started_ns, own, reading.vouched, reading.looked)
     signed = signature(step, found, workspace)
-    # What is written into them from now on is for the next run to see.
+    # A later edit is for the next run to notice.
     states = files.states(inputs, since)
     if step.link:
         from coconut_tasks.actions.link import write_link
@@ -97,7 +98,7 @@ def build(
 def _rehearsal(
     step: Step, last: Record | None, known: Set[str], statement: Provenance | None, workspace: Workspace
 ) -> Callable[[], None] | None:
-    """What can be made of statements while a tool is at work, if it reads what it did the last time."""
+    """A function that prepares statements while a tool is running, on the assumption that it reads the same files as last time."""
     if statement is None or last is None or step.action.is_image:
         return None
     try:

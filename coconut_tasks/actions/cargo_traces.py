@@ -1,4 +1,4 @@
-"""What cargo made, and what it made it of, by the traces that it left: looked at when it is over."""
+"""What cargo made, and from what, as read after it ended from the traces that it left."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from coconut_tasks.workspace.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A cargo item that was built, as far as its program and its inputs are concerned."""
+    """The program and inputs of a cargo item that was built."""
 
     build: CargoBuild
     artifacts: list[Artifact]
     good: list[Artifact]
     made: Mapping[str, str | None]
-    """Files that build scripts wrote, with the digest that they left."""
+    """Files that build scripts wrote, with their digests."""
     last_ns: int
-    """When the last cargo run began."""
+    """When the last cargo run started."""
     program: Program
 
 
 def reading(name: str, action: CargoItem, built: Built, started_ns: int, workspace: Workspace, log: Path) -> Reading:
-    """What the step read, which began at ``started_ns``; ``name`` is its own."""
+    """What the step ``name``, which started at ``started_ns``, read."""
     files = workspace.files
     behind = behind_links(built.build, workspace.environment, workspace.walker)
     inputs = cargo_inputs(built.build, built.program.path, behind, workspace.environment, workspace.walker)
@@ -47,14 +47,14 @@ def reading(name: str, action: CargoItem, built: Built, started_ns: int, workspa
     secret = {name for e in built.artifacts for name in e.asked} - dict(action.build.env).keys()
     inputs = replace(inputs, variables=tuple(sorted(secret.union(inputs.variables))))
     if behind.why:
-        text = f"what {name} is made of cannot be known, so cargo is asked by each run: {behind.why}"
+        text = f"the inputs of {name} cannot be known, so every run starts cargo: {behind.why}"
         warn("inputs-not-known", text, log)
     made = {path for path in paths & built.made.keys() if files.digest(path) == built.made[path]}
     return Reading(inputs, started_ns, vouched, paths, made)
 
 
 def take(action: CargoItem, messages: list[dict[str, Any]], workspace: Workspace, log: Path) -> Program:
-    """Take the program that cargo made out of its target folder, and copy it with objcopy."""
+    """Take the program from cargo's target folder, and copy it with objcopy."""
     program = choose(action, programs(messages), log)
     taken = Path(workspace.path(action.built))
     if action.objcopy is None:
@@ -75,7 +75,7 @@ def check_artifacts(
     written: Mapping[str, Written],
     was_there: dict[str, str | None],
 ) -> tuple[list[Artifact], Findings]:
-    """What can be said of a build that began at ``started_ns``: what it is made of, and what of it is in doubt."""
+    """The artifacts of a build that started at ``started_ns``, and which of them are in doubt."""
     target = target_folder(messages, action.triple)
     if target is None:
         return [], Findings()
@@ -84,7 +84,7 @@ def check_artifacts(
             workspace.walker.forget(build.own[run.package])  # the script may have written there
     configured = workspace.shared("[env]", lambda: configured_variables(workspace.tree, workspace.environment))
     environment = {**workspace.environment, **dict(action.build.env)}
-    # Whether cargo or the session wins is for cargo to decide: either value may be the one that was read.
+    # cargo decides whether its configuration or the environment wins, so either value may be the one that was read.
     environment |= {name: f"{environment.get(name)} {value}" for name, value in configured.items()}
     given = dict(action.build.env)
     artifacts = list(artifacts_of(build, started_ns, given, environment, workspace.walker, was_there))
@@ -96,7 +96,7 @@ def check_artifacts(
 
 
 def rewritten_configuration(build: CargoBuild, workspace: Workspace, started_ns: int) -> dict[str, str]:
-    """A lock file that cargo brought up to date, say: cargo has not seen it as it is now, and the next call is a short one."""
+    """Configuration that changed during the build, for example an updated lock file: cargo has to run once more, which is quick."""
     paths = {path for folder in build.configured for path in workspace.walker.configuration(folder)}
     changed = (
         path
@@ -107,10 +107,10 @@ def rewritten_configuration(build: CargoBuild, workspace: Workspace, started_ns:
 
 
 def choose(action: CargoItem, made: list[Program], log: Path) -> Program:
-    """The program of an item, among those that cargo made. Raises StepError if none of them is, or it cannot be told which."""
+    """The item's program among those that cargo made. Raises StepError if there is none, or more than one."""
     candidates = [program for program in made if program.test == action.test]
     if len(candidates) > 1:
-        # As xbuild: of a package's test programs the library's is meant, whose name has no dash.
+        # As in xbuild: of a package's test programs, the library's is meant, whose name has no dash.
         of_library = [one for one in candidates if one.library and one.name == action.program.replace("-", "_")]
         candidates = of_library or candidates
     if not action.test or len(candidates) > 1:
@@ -120,14 +120,14 @@ def choose(action: CargoItem, made: list[Program], log: Path) -> Program:
         return candidates[0]
     kind = "test program" if action.test else f"program '{action.program}'"
     others = ", ".join(sorted({program.name for program in made})) or "none"
-    count = "no" if not candidates else f"{len(candidates)} programs where one is wanted, not a single"
+    count = "no" if not candidates else f"{len(candidates)} programs instead of one"
     hint = (
-        "a package has one test program for each of its targets with tests; the recipe needs a package with just one"
+        "a package has one test program for each target with tests; the recipe needs a package with exactly one"
         if action.test
-        else "a package has the program if its manifest has a [[bin]] of that name whose required-features are on"
+        else "the package's manifest must have a [[bin]] of that name, with its required-features enabled"
     )
     raise StepError(
         "program-not-made",
-        f"cargo ended well, but made {count} {kind}; programs that it made: {others}\n"
+        f"cargo succeeded, but made {count} {kind}; programs that it made: {others}\n"
         f"  command: {action.build}\n  log: {log}\n  {hint}",
     )

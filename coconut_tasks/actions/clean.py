@@ -37,13 +37,13 @@ def _files(step: Step, record: Record | None, workspace: Workspace) -> list[str]
     remove = []
     for output, place in step.publish:
         path = workspace.path(place)
-        # Another variant's file of the same name is not this step's to remove.
+        # Do not remove another variant's file of the same name.
         if workspace.files.look_again(path) and workspace.files.digest(path) == _digest(output, record, workspace):
-            # No digest without its image, no signature without what it is of.
+            # A digest goes with its image, a signature with its file.
             remove += [path, *goes_with(path, image=step.action.is_image)]
     remove += map(workspace.path, step.outputs)
     if record is not None:
-        # Where make read it and no rule made it, it is somebody's source.
+        # A file that make read and that no rule made is a source.
         made = map(workspace.path, step.action.made_in_tree)
         remove += [path for path in made if path not in record.inputs.files]
     return remove
@@ -56,7 +56,7 @@ def _digest(output: str, record: Record | None, workspace: Workspace) -> str | N
 
 
 def _remove_if_empty(folder: str, bin: str) -> None:
-    """The folder, and those above it, up to the output folder."""
+    """Remove the folder and its parents up to the output folder, as far as they are empty."""
     while folder.startswith(bin + os.sep):
         try:
             os.rmdir(folder)

@@ -30,14 +30,14 @@ def take_firmware(action: FirmwareImage, workspace: Workspace, log: Path) -> Non
 
 
 def image_fault(action: FirmwareImage, workspace: Workspace) -> str | None:
-    """What keeps the image from being taken, in a line; None where nothing does. It is not opened: to open a pipe is to wait."""
+    """Why the image cannot be used, in one line; None if it can. It is not opened, since opening a pipe would block."""
     assert action.source is not None
     path = workspace.path(action.source)
     wrong = _wrong_with(path)
     if wrong is None:
         return None
     after = " after its command ran" if action.command else ""
-    blank = ", which ends with a blank" if path != path.rstrip() else ""
+    blank = " (the path ends with a space)" if path != path.rstrip() else ""
     where = f" (from {action.variable})" if action.variable else ""
     return f"the firmware image {wrong}{after}: {printable(path)}{blank}{where}"
 
@@ -46,13 +46,13 @@ def _wrong_with(path: str) -> str | None:
     try:
         found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return "is a link to nothing" if os.path.islink(path) else "is not there"
+        return "is a broken link" if os.path.islink(path) else "does not exist"
     except (OSError, ValueError) as error:
-        return f"cannot be looked at ({getattr(error, 'strerror', None) or error})"
+        return f"cannot be read ({getattr(error, 'strerror', None) or error})"
     if stat.S_ISDIR(found.st_mode):
         return "is a folder"
     if not stat.S_ISREG(found.st_mode):
         return "is a pipe or a device, not a file"
     if found.st_size == 0:
         return "is empty"
-    return None if os.access(path, os.R_OK) else "may not be read"
+    return None if os.access(path, os.R_OK) else "is not readable"

@@ -10,10 +10,10 @@ from coconut_tasks.workspace.workspace import Workspace
 
 
 def pack_fs(action: FsImage, workspace: Workspace, log: Path) -> None:
-    """Make the folder anew, so that nothing that is no longer in the recipe stays in the image, and pack it.
+    """Recreate the folder, so that nothing stays in the image that is no longer in the recipe, and pack it.
 
-    Files are laid down in the order of their paths, with fixed modes and times: a packer that takes them as the folder lists them, or
-    that looks at modes, gets the same each time, whatever the user's umask.
+    Files are copied in the order of their paths, with fixed modes and times, so that the result depends neither on the order in which
+    the folder is listed nor on the user's umask.
 
     Raises:
         StepError: packit failed.

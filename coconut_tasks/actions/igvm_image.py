@@ -1,4 +1,4 @@
-"""Put an IGVM file together."""
+"""Assemble an IGVM file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def build_igvm(action: IgvmImage, workspace: Workspace, log: Path) -> None:
     """Run igvmbuilder.
 
     Raises:
-        StepError: it failed, or what it wrote is no IGVM file.
+        StepError: it failed, or its output is not an IGVM file.
     """
     output = Path(workspace.path(action.output))
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -25,5 +25,5 @@ def build_igvm(action: IgvmImage, workspace: Workspace, log: Path) -> None:
         if start != MAGIC:
             raise StepError(
                 "no-igvm-made",
-                f"igvmbuilder ended well, but {action.output} is no IGVM file: it starts with {start!r}\n  log: {log}",
+                f"igvmbuilder succeeded, but {action.output} is not an IGVM file: it starts with {start!r}\n  log: {log}",
             )

@@ -1,4 +1,4 @@
-"""Write down what a step was made of, and guess it while its command is still at work."""
+"""Write down what a step was made of, and guess it while its command is still running."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _OF_GIT = re.compile(rf"{os.sep}({'|'.join(map(re.escape, VERSION_CONTROL))})({o
 def write_link(
     step: Step, signed: Mapping[str, Any], states: Mapping[str, FileState], own: Iterable[str], workspace: Workspace
 ) -> None:
-    """Write a step's link: it ended well.
+    """Write the link of a successful step.
 
-    ``signed`` is its signature, ``states`` are those of its inputs, and ``own`` are the inputs that its build scripts wrote themselves.
+    ``signed`` is its signature, ``states`` are the states of its inputs, and ``own`` are the inputs that its build scripts wrote.
     """
     files, path = workspace.files, workspace.path(step.link)
     made = {output: files.digest(output) for output in map(workspace.path, step.outputs) if output != path}
@@ -35,9 +35,9 @@ def write_link(
         step.part,
         [{"argv": list(command.deciding), "env": dict(command.env)} for command in step.commands],
         _ordered({name: workspace.neutral(value) for name, value in signed["environment"].items()}),
-        # The statement names its builder once, and not as a tool of a step.
+        # The statement names its builder once, not as a tool of each step.
         _ordered({name: identity for name, identity in signed["tools"].items() if name != OURSELVES}),
-        # What was made of the guess holds for the same object.
+        # Keep the same object, since what was prepared from the guess is found by it.
         guess.materials if guess is not None and guess.materials == materials else materials,
         _ordered({workspace.named(path): digest or "" for path, digest in made.items()}),
         sorted(map(workspace.named, own)),
@@ -53,30 +53,30 @@ def link_at(path: str, workspace: Workspace) -> Link:
 
 
 def guess_link(step: Step, text: bytes, inputs: Set[str], workspace: Workspace) -> None:
-    """Guess the link of a step that is at work: the last one, whose ``text`` this is, with the ``inputs`` as they were when it began."""
+    """Guess the link of a running step: its last link (``text``), with the ``inputs`` as they were when it started."""
     last = read_link(text)
     materials = _materials({path: workspace.files.known(path) or ABSENT[1] for path in inputs}, workspace)
-    # What somebody else wrote since is no longer the scripts' own.
+    # Files that were edited since are no longer the scripts' own.
     own = [name for name in last.own if last.materials.get(name) == materials.get(name)]
     _guesses(workspace)[step.link] = replace(last, materials=materials, own=own)
 
 
 def guessed_link(spelt: str, workspace: Workspace) -> Link | None:
-    """The guess of a link; None where there is none."""
+    """The guess of a link; None if there is none."""
     return _guesses(workspace).get(spelt)
 
 
 def _materials(digests: Mapping[str, str | None], workspace: Workspace) -> dict[str, str | None]:
-    """The digests by what the files are called in links."""
+    """The digests by the files' names in links."""
     names: dict[str, str | None] = workspace.shared("names of materials", dict)
     for path in digests.keys() - names.keys():
-        # git's own files are of one clone, with its times and its user; the commit is named by itself.
+        # git's own files differ between clones; the commit is named separately.
         names[path] = None if _OF_GIT.search(path) else workspace.named(path)
     return _ordered({name: digest for path, digest in digests.items() if (name := names[path]) is not None})
 
 
 def _ordered(items: Mapping[str, T]) -> dict[str, T]:
-    """As it is read back from a link's text."""
+    """In the order in which a link's text has it."""
     return dict(sorted(items.items()))
 
 

@@ -27,12 +27,11 @@ from coconut_tasks.workspace.workspace import Workspace
 
 
 def build_make_item(action: MakeItem, key: str, workspace: Workspace, log: Path) -> Inputs:
-    """Run make and copy the result with objcopy; the result says what was read.
+    """Run make and copy the result with objcopy; returns what was read.
 
-    make looks at times only. What lies there may be of another variant (say, with RELEASE=1), of other variables, of a source that was
-    replaced by an older one, of a run that failed, or of another hand. So make is told to make all anew, unless there is nothing yet, or
-    this very item was the last one made in the tree and all that it made is as it was left: then only what changed since, and is
-    newer, is left to make.
+    make compares times only. Existing files may come from another variant (for example with RELEASE=1), other variables, a source that
+    was replaced by an older one, a failed run, or another program. So make is told to remake everything, unless there is nothing yet, or
+    this item was the last one made in the tree and its files did not change since: then make only has to handle newer inputs.
 
     Raises:
         StepError: make or objcopy failed, or make did not make the file.
@@ -41,21 +40,21 @@ def build_make_item(action: MakeItem, key: str, workspace: Workspace, log: Path)
     note = workspace.state / "made.json"
     argv = action.build.argv
     recorder = Recorder(workspace.state / "recorder", workspace)
-    with workspace.alone_with_cargo():  # a rule may call cargo; and two items may share what they make on the way
+    with workspace.alone_with_cargo():  # a rule may call cargo, and two items may share intermediate files
         if not _may_continue(read_object(note), key, workspace) and not _begins(action, workspace):
             argv = (argv[0], "--always-make", *argv[1:])
-        note.unlink(missing_ok=True)  # first: what a run that fails or is killed leaves is nobody's
+        note.unlink(missing_ok=True)  # first: files of a run that fails or is killed must not be trusted
         started_ns = time.time_ns()
         workspace.run(replace(action.build, argv=argv, aside=()), log, recorder.environment)
         if workspace.files.look_again(str(made)) is None:
             raise StepError(
                 "file-not-made",
-                f"make ended well, but made no {action.made}\n  command: {action.build}\n  log: {log}",
+                f"make succeeded, but did not make {action.made}\n  command: {action.build}\n  log: {log}",
             )
         objcopy(action.objcopy, made, Path(workspace.path(action.output)), workspace, log)
         knowledge = make_knowledge(action.build, action.made, workspace.tree, workspace.environment)
         _tell_of_variables(action, knowledge, workspace)
-        if not knowledge.calls_cargo:  # cargo is to be asked each time that make is
+        if not knowledge.calls_cargo:  # cargo must run whenever make runs
             write_whole(
                 note, json.dumps(_note(knowledge, key, workspace, started_ns), indent=1, sort_keys=True).encode()
             )
@@ -63,31 +62,31 @@ def build_make_item(action: MakeItem, key: str, workspace: Workspace, log: Path)
     if knowledge.calls_cargo and not unknown:
         inputs, unknown = _with_cargo(inputs, recorder.calls(), workspace)
     if unknown:
-        text = f"what {action.made} is made of cannot be known, so make is asked by each run: {unknown}"
+        text = f"the inputs of {action.made} cannot be known, so every run starts make: {unknown}"
         warn("inputs-not-known", text, log)
     return inputs
 
 
 def _tell_of_variables(action: MakeItem, knowledge: Knowledge, workspace: Workspace) -> None:
-    """A makefile's variables may have names that sessions use for other things, as TARGET."""
+    """A makefile may use a variable that the user set for something else, for example TARGET."""
     values = asked_environment(workspace.environment, knowledge.taken)
     if values:
         told = ", ".join(f"{name}={shown(value)}" for name, value in values.items())
-        note = Fault("variable-reaches-make", f"note: of the environment, the makefile of {action.made} uses {told}")
+        note = Fault("variable-reaches-make", f"note: the makefile of {action.made} uses environment variables: {told}")
         workspace.say(note.shown)
 
 
 def _with_cargo(inputs: Inputs, calls: Iterable[Call], workspace: Workspace) -> tuple[Inputs, str]:
-    """What cargo read for a rule is an input too; and why that cannot be known, if it cannot."""
-    unknown = "a rule calls cargo by another way than its name"
+    """Add what cargo read for a rule to the inputs; also returns why that cannot be known, else an empty string."""
+    unknown = "a rule calls cargo other than by its name"
     for call in calls:
         if call.printed is None:
-            unknown = f"`cargo {shlex.join(call.words)}` does not say what it builds"
+            unknown = f"`cargo {shlex.join(call.words)}` does not report what it builds"
             break
         unknown = ""
         messages = parse_messages(call.printed)
         build = read_build(messages, call.folder, call.manifest, workspace.environment)
-        # What cargo made is not to be found out a second time by the rule that copies it.
+        # Files that cargo made are covered already; the rule that copies them must not add them again.
         made = target_folder(messages, call.triple)
         own = (file for file in inputs.files if made is None or not file.startswith(made + os.sep))
         inputs = replace(inputs, files=tuple(own))
@@ -100,7 +99,7 @@ def _with_cargo(inputs: Inputs, calls: Iterable[Call], workspace: Workspace) -> 
 
 
 def _begins(action: MakeItem, workspace: Workspace) -> bool:
-    """Whether nothing that make makes for the item is there yet."""
+    """Whether none of the files that make makes for the item exist yet."""
     knowledge = make_knowledge(action.build, action.made, workspace.tree, workspace.environment)
     return not knowledge.recurses and not any(map(os.path.lexists, (*knowledge.made, workspace.path(action.made))))
 
@@ -121,7 +120,7 @@ def _note(knowledge: Knowledge, key: str, workspace: Workspace, started_ns: int)
 
 
 def _may_continue(note: dict[str, Any], key: str, workspace: Workspace) -> bool:
-    """Whether what lies there is this item's own, and make will see all that changed since."""
+    """Whether the existing files are this item's, and make will notice everything that changed since."""
     files = workspace.files
     try:
         if (note["tree"], note["key"]) != (workspace.tree, key):
@@ -133,7 +132,7 @@ def _may_continue(note: dict[str, Any], key: str, workspace: Workspace) -> bool:
         changed = [path for path, digest in note["inputs"].items() if files.digest(path) != digest]
         if (changed and note["ordered"]) or set(note["watched"]).intersection(changed):
             return False
-        # make looks for what is newer than what was made; where times are coarse, an edit right after it has the same.
+        # make looks for inputs newer than outputs; with coarse times, an edit right after a build has the same time.
         made = (found[0] for path in note["made"] if (found := files.stat(path)) is not None)
         last_ns = max((note["started_ns"], *made))
         return all((found := files.stat(path)) is not None and found[0] > last_ns for path in changed)

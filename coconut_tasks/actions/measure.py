@@ -1,4 +1,4 @@
-"""Measure an IGVM file, and write the launch measurement down in the formats in which it is taken further."""
+"""Measure an IGVM file and write the launch measurement in each of its formats."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ FORMAT = 1
 
 
 def measure(action: Measurement, workspace: Workspace, log: Path) -> None:
-    """Run igvmmeasure, compute the digest once more, and write it as hex text, as JSON and as reference values.
+    """Run igvmmeasure, compute the digest ourselves as well, and write it as hex text, JSON and reference values.
 
     Raises:
-        StepError: igvmmeasure failed, or printed no launch digest, or another one than we have.
+        StepError: igvmmeasure failed, printed no launch digest, or printed a different one from ours.
     """
     ours = Meanwhile(partial(_ours, action, workspace))
     try:
@@ -41,7 +41,7 @@ def measure(action: Measurement, workspace: Workspace, log: Path) -> None:
         shown = printed.strip() or "nothing"
         raise StepError(
             "no-digest-printed",
-            "igvmmeasure ended well, but printed no single line 'Launch Digest: <96 hex digits>'\n"
+            "igvmmeasure succeeded, but did not print exactly one line 'Launch Digest: <96 hex digits>'\n"
             f"  command: {action.measure}\n  log: {log}\n  it printed: {shown}",
         )
     measured = _agreed(action, digest, ours.result(), workspace, log)
@@ -56,7 +56,7 @@ def measure(action: Measurement, workspace: Workspace, log: Path) -> None:
 
 
 def measurement(action: Measurement, digest: str, workspace: Workspace) -> dict[str, Any]:
-    """The content of the JSON file: the digest, what it is of, and every launch setting that it depends on."""
+    """The content of the JSON file: the digest, what it measures, and every launch setting that it depends on."""
     igvm = workspace.path(action.igvm)
     return {
         "format": FORMAT,
@@ -77,12 +77,12 @@ def measurement(action: Measurement, digest: str, workspace: Workspace) -> dict[
 
 
 def _ours(action: Measurement, workspace: Workspace) -> tuple[Measured, Sequence[MeasuredPage]] | str:
-    """Our own measurement, and the pages that it is of; why there is none, where there is none."""
-    # A run that measures nothing need not wait for these.
+    """Our own measurement and its pages, or why there is none."""
+    # Imported here: a run that measures nothing does not need them.
     from coconut_tasks.igvm import snp
     from coconut_tasks.igvm.error import IgvmError
 
-    # The tree's igvmmeasure decides: headers that a newer one reads are no fault.
+    # The tree's igvmmeasure decides: headers that only a newer version reads are not errors.
     options = snp.MeasureOptions(action.check_kvm, action.native_zero, tolerant=True)
     try:
         return snp.measure_pages(Path(workspace.path(action.igvm)).read_bytes(), options)
@@ -97,25 +97,25 @@ def _agreed(
     workspace: Workspace,
     log: Path,
 ) -> Measured:
-    """Raises StepError unless it is the same digest: a wrong one is found only when a guest is refused its secrets."""
+    """Raises StepError unless the digests agree: otherwise a wrong one would be noticed only when a guest is refused its secrets."""
     found = ours if isinstance(ours, str) else ours[0].digest.hex()
     if isinstance(ours, str) or found != digest:
         file = workspace.path(action.igvm)
         flags = [flag for flag, on in (("--check-kvm", action.check_kvm), ("--native-zero", action.native_zero)) if on]
         raise StepError(
             "digests-disagree",
-            f"igvmmeasure and coconut-tasks disagree on what is measured; nothing was written (docs/measurement.md: where they may)\n"
+            f"igvmmeasure and coconut-tasks compute different launch digests; nothing was written (see docs/measurement.md)\n"
             f"  igvmmeasure:   {digest}\n    command: {action.measure}\n"
             f"  coconut-tasks: {found}\n    command: {Command(('coconut-measure', *flags, file))}\n"
             f"  file: {file}\n  log: {log}",
         )
     measured, pages = ours
-    workspace.shared(_pages_key(action.igvm, action.native_zero, workspace), lambda: pages)  # the provenance tells them
+    workspace.shared(_pages_key(action.igvm, action.native_zero, workspace), lambda: pages)  # for the provenance
     return measured
 
 
 def pages_of(igvm: str, native_zero: bool, workspace: Workspace) -> Sequence[MeasuredPage]:
-    """The pages of a file that was measured, in this run or in an earlier one."""
+    """The pages of a file that was measured in this run or an earlier one."""
     from coconut_tasks.igvm.snp import MeasureOptions, measured_pages  # as above
 
     options = MeasureOptions(native_zero=native_zero, check_id_block=False, tolerant=True)

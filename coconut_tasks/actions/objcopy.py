@@ -1,4 +1,4 @@
-"""Copy a program with objcopy, whole."""
+"""Copy a program with objcopy, atomically."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from coconut_tasks.workspace.workspace import Workspace
 
 
 def objcopy(command: Command, source: Path, output: Path, workspace: Workspace, log: Path) -> None:
-    """Run the planned command, but into a file beside the output.
+    """Run the planned command, but write to a temporary file beside the output.
 
     Raises:
         StepError: objcopy failed, or wrote an empty file, as ``-O binary`` does for a program without loadable sections.
@@ -22,5 +22,5 @@ def objcopy(command: Command, source: Path, output: Path, workspace: Workspace, 
         if not temporary.exists() or temporary.stat().st_size == 0:
             raise StepError(
                 "empty-program",
-                f"objcopy ended well, but made an empty file of {source}\n  command: {command}\n  log: {log}",
+                f"objcopy succeeded, but made an empty file from {source}\n  command: {command}\n  log: {log}",
             )

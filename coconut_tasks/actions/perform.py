@@ -1,6 +1,6 @@
-"""How each kind of step does its work: one module for each, chosen by the type of ``Step.action``.
+"""How each kind of step does its work: one module each, chosen by the type of ``Step.action``.
 
-Each is imported when it is needed: a compiler is to be started before what reads its results is there.
+Each is imported when it is needed, so that a compiler starts before the code that reads its results is loaded.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from coconut_tasks.workspace.workspace import Workspace
 
 
 def perform(step: Step, workspace: Workspace, *, first: bool) -> Reading:
-    """Run a step; its outputs are all in place when this returns. What it was found to read, beyond the plan, is the result.
+    """Run a step; all its outputs exist when this returns. Returns what it was found to read beyond the plan.
 
-    ``first`` says that nothing is known of what it reads.
+    ``first`` says that nothing is known about its inputs yet.
 
     Raises:
-        StepError: a command failed, or did not make what it should have.
+        StepError: a command failed, or did not make its output.
     """
     log = workspace.log(step)
     log.unlink(missing_ok=True)
     own = f"{workspace.state}{os.sep}"
     for path in map(workspace.path, step.outputs):
         if path.startswith(own):
-            # Of an earlier run: it is not to be taken for what a command made that makes nothing. To rename over a file takes longer, too.
+            # Else an old file would hide that a command made nothing. Also, renaming over an existing file takes longer.
             Path(path).unlink(missing_ok=True)
     reproducible = workspace.reproducible
     if reproducible is not None:
@@ -45,14 +45,14 @@ def perform(step: Step, workspace: Workspace, *, first: bool) -> Reading:
 
         prepare(workspace, reproducible)
     found = _work(step, workspace, log, first=first)
-    # A part of an image, that is.
+    # Only parts of an image are checked.
     if reproducible is not None and isinstance(step.action, CargoItem | MakeItem) and step.action.objcopy is not None:
         from coconut_tasks.actions.reproducible import warn_of_paths
 
         warn_of_paths(step.action.output, workspace, reproducible, log)
     for output in step.outputs:
         if output != step.link and workspace.files.look_again(workspace.path(output)) is None:
-            raise StepError("file-not-made", f"the command ended well, but made no {output}\n  log: {log}")
+            raise StepError("file-not-made", f"the command succeeded, but did not make {output}\n  log: {log}")
     return found
 
 

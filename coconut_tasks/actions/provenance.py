@@ -1,4 +1,4 @@
-"""Put together what an IGVM file was made of, and write it down."""
+"""Gather what an IGVM file was made of, and write its provenance."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from coconut_tasks.workspace.workspace import Workspace
 
 
 def write_provenance(action: Provenance, workspace: Workspace) -> Inputs:
-    """Write the statement. The files that say which commit the tree is at are read too; they are the result.
+    """Write the statement. Returns as inputs the files that say which commit the tree is at.
 
     Raises:
-        StepError: the tree is in a repository that git does not speak of.
+        StepError: the tree is in a repository that git refuses to read.
     """
     links = [link_at(workspace.path(link), workspace) for link in action.links]
     read = _read(links, workspace)
@@ -44,10 +44,10 @@ def write_provenance(action: Provenance, workspace: Workspace) -> Inputs:
     now = _now(recipe, workspace)
     digest = _recipe_digest(recipe, now, workspace)
     if now != digest:
-        workspace.files.distrust(recipe)  # somebody is at work on it: the image is of what was read before
+        workspace.files.distrust(recipe)  # it is being edited: the image was made from what was read before
     repository = _repository(workspace)
     if not repository.commit and (fault := repository_fault(workspace.tree, workspace.environment)):
-        raise StepError("git-does-not-tell", f"git does not tell which commit {workspace.tree} is at: {fault}")
+        raise StepError("git-does-not-tell", f"git does not say which commit {workspace.tree} is at: {fault}")
     source, files = _source_and_files(read, repository, recipe, digest, workspace)
     text = statement(
         ImageBuild(
@@ -73,7 +73,7 @@ def write_provenance(action: Provenance, workspace: Workspace) -> Inputs:
 
 
 def prepare_provenance(action: Provenance, workspace: Workspace) -> None:
-    """Make all that a statement shares with others of the run, if all steps are done but the two that are about the image itself."""
+    """Prepare what a statement shares with others in the run, once all steps are done except the two that make and measure the image."""
     paths = [workspace.path(link) for link in action.links if link not in action.own_links]
     if not all(map(workspace.files.known, paths)):
         return
@@ -82,7 +82,7 @@ def prepare_provenance(action: Provenance, workspace: Workspace) -> None:
 
 
 def rehearse_provenance(action: Provenance, step: Step, last: bytes, inputs: Set[str], workspace: Workspace) -> None:
-    """The same while the step is at work, of what it reads now if that is what it read last time. Where it is not, nothing is lost.
+    """The same while the step is running, assuming that it reads the same files as last time. If it does not, nothing is lost.
 
     ``last`` is the text of its last link, and ``inputs`` are the files that it is known to read.
     """
@@ -97,7 +97,7 @@ def rehearse_provenance(action: Provenance, step: Step, last: bytes, inputs: Set
         path = workspace.path(spelt)
         found = link_at(path, workspace) if os.path.exists(path) else guessed_link(spelt, workspace)
         if found is None:
-            return  # of another step that is still to be done; its own rehearsal comes later
+            return  # of a step that is not done yet; its own rehearsal comes later
         links.append(found)
     _prepare(action, links, workspace, rehearsal=True)
 
@@ -113,17 +113,17 @@ def _prepare(action: Provenance, links: Sequence[Link], workspace: Workspace, *,
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Read:
-    """What the steps of an image read. The images of a run mostly have all of it in common."""
+    """What the steps of an image read. The images of a run usually share all of it."""
 
     materials: Mapping[str, Material]
     made: Set[str]
-    """Those that the steps' own build scripts wrote."""
+    """The materials that the steps' own build scripts wrote."""
 
 
 def _read(links: Sequence[Link], workspace: Workspace) -> _Read:
     products = {name for link in links for name in link.products}
     read = [(link, frozenset(products.intersection(link.materials))) for link in links]
-    # A step that reads only what others made adds nothing, as those do that only one image has.
+    # A step that reads only what others made adds nothing. The steps that belong to one image only are of this kind.
     adding = [
         (link.step, id(link.materials), tuple(link.own), own) for link, own in read if len(own) < len(link.materials)
     ]
@@ -135,7 +135,7 @@ def _read(links: Sequence[Link], workspace: Workspace) -> _Read:
             made -= link.materials.keys() - set(link.own)  # to this step, it is a source
         return _Read(materials, made)
 
-    # Links are kept for the run, so that an identity stands for one's materials.
+    # Links are kept for the whole run, so id() is a valid key for their materials.
     return workspace.shared(("read", *adding), gather)
 
 
@@ -168,13 +168,13 @@ def _source(
         cache = workspace.state / "commit.json"
         return find_source(repository, workspace.environment, where, contents, cache, read.made & where.keys())
 
-    # A link may be laid down, or go, between a rehearsal and the end of the step; all statements of the run are of one moment.
+    # A symbolic link may appear or vanish between a rehearsal and the end of the step; all statements of the run share one state.
     links = workspace.shared(("links", read, rehearsal), lambda: state_of_paths(folders))
     return workspace.shared(("source", read, repository.commit, repository.top, recipe, digest, links), ask)
 
 
 def _repository(workspace: Workspace) -> Repository:
-    """What git says of it as of now; it is asked again if a file changed that says so."""
+    """The repository's state now; git is asked again if a file that decides it changed."""
 
     def ask() -> tuple[Repository, Hashable]:
         started_ns = time.time_ns()
@@ -186,7 +186,7 @@ def _repository(workspace: Workspace) -> Repository:
 
 
 def _recipe_digest(path: str, now: str | None, workspace: Workspace) -> str:
-    """Of the text that was read; ``now`` is that of the file, which tells whether it is a program."""
+    """The digest of the text that was read; ``now`` is the file's digest, which says whether it is executable."""
     kind, _, _ = (now or "sha256:").partition(":")
     return f"{kind}:{hashlib.sha256(workspace.recipe_texts[path]).hexdigest()}"
 
@@ -197,7 +197,7 @@ def _now(path: str, workspace: Workspace) -> str | None:
 
 
 def _recipe_name(action: Provenance, workspace: Workspace) -> str:
-    # Where a recipe is that belongs to neither the tree nor the checkout is nobody's business.
+    # Do not disclose the path of a recipe outside the tree and the checkout.
     name = workspace.named(workspace.path(action.recipe))
     return os.path.basename(name) if os.path.isabs(name) else name
 
@@ -217,7 +217,7 @@ def _blocks(action: Provenance, workspace: Workspace) -> Blocks:
                 found.setdefault(content, []).extend(places)
         return found
 
-    # Most parts are those of the run's other images, too.
+    # The run's images share most parts.
     return workspace.shared(("blocks", *((name, workspace.files.digest(path)) for name, path in parts)), gather)
 
 
@@ -232,7 +232,7 @@ def _tools(links: Iterable[Link], workspace: Workspace) -> list[Tool]:
 
 
 def _tool(name: str, identity: str, workspace: Workspace) -> Tool:
-    """An installed tool. rustc and cargo say their version; of others, the program's file is named by its digest, too."""
+    """An installed tool. rustc and cargo are identified by their version, other programs also by their file's digest."""
     program = find_program(name, workspace.tree, workspace.environment)
     if name in ("rustc", "cargo") or program is None:
         return Tool(name, identity, identity)

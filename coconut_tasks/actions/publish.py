@@ -1,4 +1,4 @@
-"""Put a step's files where users find them: copies in ``bin/``, and nothing of anybody else's is replaced."""
+"""Copy a step's files to ``bin/``, where users find them, without replacing files that this program did not make."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from coconut_tasks.workspace.workspace import Workspace
 
 
 def publish(step: Step, workspace: Workspace) -> dict[str, FileState]:
-    """Copy each output to its place; the result is the state of each place then.
+    """Copy each output to its place; returns the state of each place afterwards.
 
     Raises:
-        StepError: a file of somebody else is there.
+        StepError: a file that this program did not make is there.
     """
     for output, place in step.publish:
         path = workspace.path(place)
         others = goes_with(path, image=step.action.is_image)
-        # Looked for when the run began, too.
+        # This was checked when the run started too.
         for goes in (path, *others):
             if os.path.lexists(goes) and not workspace.placed.has(goes):
                 raise StepError(
                     "foreign-file",
-                    f"{goes} came while this run was at work, and this program did not make it: it was left alone",
+                    f"{goes} appeared during this run and was not made by this program; it was left alone",
                 )
         workspace.placed.add(path)
         if workspace.files.digest(path) == workspace.files.digest(workspace.path(output)):
             continue
-        # A digest or a signature must never stand beside a file that it is not of: what speaks of the file that goes, goes first.
+        # A digest or signature must never be beside a file that it does not belong to: remove those of the old file first.
         for other in others:
-            if other.endswith(tuple(SIGNATURES.values())):  # the others are written again
+            if other.endswith(tuple(SIGNATURES.values())):  # the others will be written again
                 workspace.placed.drop(other)
             Path(other).unlink(missing_ok=True)
             workspace.files.look_again(other)

@@ -1,7 +1,7 @@
-"""A ``cargo`` in front of the real one, which notes what a make rule asks cargo to build and what cargo says that it built.
+"""A wrapper for ``cargo`` that notes what a make rule asks cargo to build and what cargo reports that it built.
 
-Only cargo knows what its programs are made of, and make only knows that a rule calls it. The recorder is a script in the state folder that
-stands first in PATH while make runs.
+Only cargo knows the inputs of its programs; make knows only that a rule calls it. The recorder is a script in the state folder that comes
+first in PATH while make runs.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ class Call:
     """One call of cargo."""
 
     folder: str
-    """Where it was made."""
+    """The working folder."""
     words: tuple[str, ...]
-    """After ``cargo``."""
+    """The words after ``cargo``."""
     printed: str | None
-    """Its messages; None for a subcommand that builds nothing, or whose messages cannot be read."""
+    """Its messages; None if the subcommand builds nothing or its messages cannot be read."""
 
     @property
     def manifest(self) -> str | None:
@@ -84,7 +84,7 @@ class Call:
 
 
 class Recorder:
-    """Notes in a folder of its own, which is emptied first."""
+    """Keeps its notes in a subfolder, which is emptied first."""
 
     def __init__(self, folder: Path, workspace: Workspace) -> None:
         self._notes = folder / "notes"
@@ -100,7 +100,7 @@ class Recorder:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What is to be set for the process that is recorded."""
+        """The variables to set for the recorded process."""
         return {"PATH": self._path}
 
     def calls(self) -> list[Call]:

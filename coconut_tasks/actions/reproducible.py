@@ -1,4 +1,4 @@
-"""What a reproducible build needs on disk before its first command runs, and whether it came of it: both know folders of this machine."""
+"""What a reproducible build needs on disk before its first command, and a check of the result for paths of this machine."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from coconut_tasks.workspace.workspace import Reproducible, Workspace
 
 
 def prepare(workspace: Workspace, given: Reproducible) -> None:
-    """Write cargo's configuration and the compilers' scripts, once in a run.
+    """Write cargo's configuration and the scripts for compilers, once in a run.
 
     Raises:
-        StepError: the tree's own configuration has flags in one text, and a path has a blank.
+        StepError: the tree's own configuration has flags as a string, and a path contains a space.
     """
 
     def write() -> None:
@@ -47,19 +47,19 @@ def _write_compilers(workspace: Workspace, given: Reproducible) -> None:
         if read_text(str(path)) != text or not os.access(path, os.X_OK):
             write_whole(path, os.fsencode(text), program=True)
     for name in os.listdir(folder) if folder.is_dir() else ():
-        if name not in scripts:  # of a compiler that is gone
+        if name not in scripts:  # of a compiler that was removed
             (folder / name).unlink()
 
 
 def warn_of_paths(output: str, workspace: Workspace, given: Reproducible, log: Path) -> None:
-    """Say in the log if a folder of this machine is in what was built, so that it has other bytes elsewhere.
+    """Warn in the log if the output contains a path of this machine, so that it differs elsewhere.
 
-    No flag reaches a text that says where the build is: of a generated header, of ``-D``, of ``env!``. Nor is a compiler that is called by
-    its path a script of ours, and what an ordinary build left in the source is as it was.
+    No flag changes a string with the build's path from a generated header, ``-D`` or ``env!``. A compiler that is called by its path is
+    not our script either, and files that an ordinary build left in the source are unchanged.
     """
     path = Path(workspace.path(output))
     data = path.read_bytes()
     own = [pair for pair in given.prefixes if pair[0] != pair[1] and os.fsencode(pair[0]) in data]
     if own and (found := re.search(os.fsencode(pattern(own)) + rb"[^\0-\x1f\x7f\"]*", data)):
-        text = f"{path.name} names a folder of this machine, and has other bytes elsewhere: {os.fsdecode(found[0])}"
+        text = f"{path.name} contains a path of this machine, so it differs elsewhere: {os.fsdecode(found[0])}"
         warn("names-a-folder", text, log)

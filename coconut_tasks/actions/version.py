@@ -11,7 +11,7 @@ from coconut_tasks.workspace.workspace import Workspace
 
 
 def write_version(action: VersionFile, workspace: Workspace) -> None:
-    """Write the file, but only if its text is another: a new time stamp alone would make cargo build again."""
+    """Write the file, but only if its text changed: a new time stamp alone would make cargo build again."""
     file = workspace.path(action.output)
     text = version_text(file, workspace.version)
     if read_version(file) != text:

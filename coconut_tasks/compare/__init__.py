@@ -1,1 +1,1 @@
-"""What differs between two files, two images, two builds. Values in, values out; ``reproduce`` alone builds."""
+"""What differs between two files, images or builds. Values in, values out; only ``reproduce`` builds."""

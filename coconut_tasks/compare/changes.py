@@ -1,4 +1,4 @@
-"""What is not the same on two sides, in the order of the data: causes before what they lead to."""
+"""What differs between two sides, in build order: causes before their effects."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SECTIONS = ("recipe", "options", "source", "tools", "commands", "environment", "
 CAUSES = SECTIONS[:8]
 _ONLY_A_VARIANT = re.compile(r"a different \S+(, a different \S+)*")
 _NOT_IN_THE_DIGEST = {
-    "policy": "no part of the launch digest: the attestation report has it",
-    "check_kvm": "it changes no launch digest",
+    "policy": "not part of the launch digest: it is in the attestation report",
+    "check_kvm": "it does not change the launch digest",
 }
-_IN_THE_DIGEST = dict.fromkeys((NATIVE_ZERO, "platform"), "this alone gives another launch digest")
+_IN_THE_DIGEST = dict.fromkeys((NATIVE_ZERO, "platform"), "this alone changes the launch digest")
 """What is said of launch settings."""
 
 
@@ -38,29 +38,29 @@ class Changes:
     old: Side
     new: Side
     sections: Mapping[str, tuple[Change, ...]]
-    """Those of ``SECTIONS`` in which something differs."""
+    """The ``SECTIONS`` with differences."""
     compared: tuple[str, ...]
-    """What both have on record, in words."""
+    """What both have, in words."""
     only: tuple[tuple[str, tuple[str, ...]], ...]
-    """The name of a side, and what is on record of it alone."""
+    """The name of a side, and what only that side has."""
     pages: PageChanges | None = None
-    """None where the pages of one are not known."""
+    """None if the pages of one are unknown."""
     spots: tuple[Spot, ...] = ()
-    """Where the images differ, if nothing else says it."""
+    """Where the images differ, if nothing else shows it."""
 
     @property
     def same_digest(self) -> bool | None:
-        """None where one has none, or it is not known."""
+        """None if one has no digest, or it is unknown."""
         return None if None in (self.old.digest, self.new.digest) else self.old.digest == self.new.digest
 
     @property
     def same_bytes(self) -> bool | None:
-        """Whether the two images are the same file; None where that is not known."""
+        """Whether the two images are the same file; None if that is unknown."""
         return None if None in (self.old.sha256, self.new.sha256) else self.old.sha256 == self.new.sha256
 
     @property
     def same(self) -> bool:
-        """Whether nothing that is known of both differs."""
+        """Whether nothing that is known about both differs."""
         return not self.sections and not self.image_differs and self.same_bytes is not False
 
     @property
@@ -78,7 +78,7 @@ class Changes:
 
     @property
     def is_explained(self) -> bool:
-        """Whether something on record can be the cause of what differs."""
+        """Whether any recorded change can be the cause of what differs."""
         causes = [change for name in CAUSES for change in self.sections.get(name, ()) if change.is_cause]
         if self.same_digest is False or (self.pages is not None and self.pages.any):
             causes = [change for change in causes if change.subject not in _NOT_IN_THE_DIGEST]
@@ -86,15 +86,15 @@ class Changes:
 
     @property
     def both_are_records(self) -> bool:
-        """Whether both tell what the image was made of."""
+        """Whether both say what the image was made of."""
         return self.old.is_build_record and self.new.is_build_record
 
 
 def compare(old: Side, new: Side) -> Changes:
-    """Compare all that is known of both.
+    """Compare everything that is known about both.
 
     Raises:
-        UsageError: that is nothing.
+        UsageError: they have nothing in common.
     """
     old, new = _measured_alike(old, new), _measured_alike(new, old)
     compared: list[str] = []
@@ -122,9 +122,7 @@ def compare(old: Side, new: Side) -> Changes:
         if found := tuple(changed_headers(old, new, told, measured=old.pages is not None and new.pages is not None)):
             sections["headers"] = found
     if not compared:
-        raise UsageError(
-            "nothing-in-common", f"{old.name} and {new.name} have nothing in common that could be compared"
-        )
+        raise UsageError("nothing-in-common", f"{old.name} and {new.name} have nothing in common to compare")
     changes = Changes(old, new, sections, tuple(compared), tuple((a, tuple(b)) for a, b in only.items()), pages)
     untold = changes.same_bytes is False and not (pages and pages.any) and "headers" not in sections
     if untold and old.data is not None and new.data is not None:
@@ -152,7 +150,7 @@ def _measured_alike(side: Side, other: Side) -> Side:
 
 
 def _pages(old: Side, new: Side) -> tuple[Any, Any]:
-    """The measured ones, or where one has none, all; None for what is not known."""
+    """The measured pages, or all pages if one side has no measured ones; None if they are unknown."""
     if (old.pages is None or new.pages is None) and old.headers is not None and new.headers is not None:
         return every_page(old.headers), every_page(new.headers)
     return old.pages, new.pages
@@ -167,7 +165,7 @@ def _recipe(old: Side, new: Side) -> Iterator[Change]:
     found = list(_fields(old.recipe, new.recipe, ""))
     yield from found
     if not found and None not in (old.recipe_sha256, new.recipe_sha256) and not same_text:
-        told = "only its text changed, and none of its fields"
+        told = "only its text changed, none of its fields"
         name = new.recipe_name or "recipe"
         yield Change(name, old.recipe_sha256, new.recipe_sha256, told, is_cause=False)
 
@@ -218,7 +216,7 @@ def _tools(old: Side, new: Side) -> Iterator[Change]:
 
 
 def _version_change(old: str | None, new: str | None) -> str:
-    """The first line of what a tool says of itself that differs."""
+    """The first line that differs in the tool's version text."""
     if old is None or new is None:
         return ONLY_NEW if old is None else ONLY_OLD
     lines = zip_longest(old.splitlines(), new.splitlines(), fillvalue="")
@@ -239,7 +237,7 @@ def _commands(old: Side, new: Side) -> Iterator[Change]:
 
 
 def _own_folder(step: str) -> str:
-    """Where a step's outputs lie: their paths differ because something else does."""
+    """The folder of a step's outputs: their paths differ because something else does."""
     stage, _, component = step.partition(":")
     part = {"fs": stage, "firmware": stage, "measure": f"measure-{component}"}.get(stage, component)
     return Layout("bin").variant(part, "0" * 12)
@@ -268,9 +266,9 @@ def _files(old: Side, new: Side) -> Iterator[Change]:
     a, b = old.files or {}, new.files or {}
     for name in sorted({**a, **b}):
         one, other = a.get(name), b.get(name)
-        if one == other or "" in (one, other):  # nobody knows what was read
+        if one == other or "" in (one, other):  # it is unknown what was read
             continue
-        told = "is new" if one is None else "is gone" if other is None else "changed"
+        told = "added" if one is None else "removed" if other is None else "changed"
         steps = (new.file_steps or {}).get(name) or (old.file_steps or {}).get(name) or ()
         yield Change(name, one, other, told, steps=steps)
 
@@ -304,4 +302,4 @@ _COMPARED: Sequence[tuple[str, str, Callable[[Side], object], Callable[[Side, Si
     ("settings", "launch settings", lambda side: side.settings or None, _settings),
     ("parts", "parts", lambda side: side.parts, _parts),
 )
-"""Section, what it is called, where it is on record, and what compares it where both have it."""
+"""Section, its name in words, where a side has it, and what compares it."""

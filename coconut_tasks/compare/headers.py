@@ -1,4 +1,4 @@
-"""Which headers of two IGVM files differ, but for what the pages tell already."""
+"""Which headers of two IGVM files differ, except for differences that the pages show already."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from coconut_tasks.compare.side import Side
 from coconut_tasks.compare.values import ONLY_NEW, ONLY_OLD, Change
 
 _PLACES = {"offset", "file_offset"}
-"""Where something stands in the file says nothing about what it is."""
+"""Positions in the file, which say nothing about the content."""
 _NAMES = ("gpa", "parameter_area_index", "byte_offset")
-"""What a header is known by, beside its type."""
+"""What identifies a header besides its type."""
 _PAGES = ("page data", "parameter insert", "VP context")
 
 
 def changed_headers(old: Side, new: Side, told: Set[int], *, measured: bool) -> Iterator[Change]:
     """Headers by type and address, and the fields that differ.
 
-    ``told`` are the addresses of pages that are told as pages, ``measured`` whether only those that SEV-SNP measures are.
+    ``told`` are the addresses of pages that are reported as pages; ``measured`` says whether only pages that SEV-SNP measures are.
     """
     before, after = (_by_name(side.headers or (), told, measured=measured) for side in (old, new))
     for name in {**before, **after}:
@@ -28,7 +28,7 @@ def changed_headers(old: Side, new: Side, told: Set[int], *, measured: bool) -> 
         if a is None or b is None:
             yield Change(name, a and dict(a), b and dict(b), ONLY_NEW if a is None else ONLY_OLD)
             continue
-        # One side may not tell the digest of what is not measured.
+        # One side may lack the digest of what is not measured.
         fields = [field for field in a if field in b and a[field] != b[field] and field not in _PLACES]
         if fields:
             words = ", ".join(f"{field} {a[field]} → {b[field]}" for field in fields)

@@ -1,4 +1,4 @@
-"""What an IGVM file shows: from its bytes, or from what ``doit inspect --json`` printed of it."""
+"""The content of an IGVM file, from its bytes or from the output of ``doit inspect --json``."""
 
 from __future__ import annotations
 
@@ -15,25 +15,23 @@ from coconut_tasks.igvm.snp import MOST_PARAMETER_PAGES, MeasureOptions, kind_of
 from coconut_tasks.igvm.values import IS_2MB_PAGE, NORMAL, PAGE_DATA_TYPES, PAGE_SIZE, SEV_SNP
 
 MOST_HEADERS = 1 << 18
-"""More than a GiB of pages: what is kept of each header is a hundred times its size."""
+"""More than a GiB of pages: a header takes a hundred times its size in memory."""
 _SECTIONS = ("platforms", "initialization_headers", "directives")
 _DATA_TYPES = {name: number for number, name in PAGE_DATA_TYPES.items()}
 
 
 def of_igvm(name: str, data: bytes | bytearray, *, native_zero: bool = False) -> Side:
-    """An image by its bytes.
+    """An image from its bytes.
 
     Raises:
-        UsageError: they are not those of an IGVM file that a loader may take, or it has too many headers.
+        UsageError: they are not a valid IGVM file, or it has too many headers.
     """
     try:
         file = parse(data)
         headers: list[dict[str, Any]] = []
         for fields in all_fields(file):
             if len(headers) == MOST_HEADERS:
-                raise UsageError(
-                    "too-large", f"{name}: more than {MOST_HEADERS} headers, which is more than can be compared"
-                )
+                raise UsageError("too-large", f"{name}: too many headers to compare (more than {MOST_HEADERS})")
             headers.append(fields)
     except IgvmError as error:
         raise UsageError(error.id, f"{name}: {error}") from error
@@ -66,19 +64,17 @@ def of_igvm(name: str, data: bytes | bytearray, *, native_zero: bool = False) ->
 
 
 def of_inspect(name: str, given: Given) -> Side:
-    """An image by the output of ``doit inspect --json``.
+    """An image from the output of ``doit inspect --json``.
 
     Raises:
-        UsageError: it is not that, or not of one file.
+        UsageError: it is not such output, or not about exactly one file.
     """
     if given.get("format").number() != FORMAT:
         number = given.get("format").number()
-        raise UsageError("other-format", f"{name}: output of inspect in format {number}, and {FORMAT} is known")
+        raise UsageError("other-format", f"{name}: output of inspect in format {number}; expected {FORMAT}")
     files = list(given.get("files").entries())
     if len(files) != 1:
-        raise UsageError(
-            "several-images", f"{name}: output of inspect about {len(files)} files: one on each side can be compared"
-        )
+        raise UsageError("several-images", f"{name}: output of inspect about {len(files)} files; expected one")
     file = files[0]
     entries = [one for section in _SECTIONS for one in file.get(section).entries()]
     headers = tuple({key: _whole(value) for key, value in (entry.object() or {}).items()} for entry in entries)
@@ -87,7 +83,7 @@ def of_inspect(name: str, given: Given) -> Side:
     doubts = [f"it has no launch digest: {wrong}"] if wrong else []
     pages = tuple(_measured(name, entries, snp_mask(headers))) if digest else None
     if pages is not None and digest_of(pages) != digest:
-        doubts.append("its launch digest is not that of its pages")
+        doubts.append("its launch digest does not match its pages")
     return Side(
         name,
         "output of inspect",
@@ -118,7 +114,7 @@ def every_page(headers: Sequence[Mapping[str, Any]]) -> tuple[Page, ...]:
 
 
 def _measured(name: str, entries: Sequence[Given], mask: int) -> Iterator[Page]:
-    """What ``snp.measure`` makes pages of."""
+    """The pages that ``snp.measure`` would measure."""
     areas: dict[int, int] = {}
     inserted = 0
     for one in entries:
@@ -161,7 +157,7 @@ def snp_mask(headers: Sequence[Mapping[str, Any]]) -> int:
 
 
 def _settings(headers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Those that stand in the image."""
+    """The settings in the image."""
     mask = snp_mask(headers)
     policies = [
         one.get("policy")
@@ -173,12 +169,12 @@ def _settings(headers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _whole(value: Any) -> Any:
-    """Numbers as they were written: some programs make floats of all."""
+    """An integer as such: some programs turn every number into a float."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def address(value: Any) -> int:
-    """A number of a header, hex text or not; 0 for what is none."""
+    """A number in a header, as hex text or not; 0 if it is not a number."""
     try:
         return int(value, 16) if isinstance(value, str) else int(value)
     except (TypeError, ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""Which pages of two images differ, and from which byte on."""
+"""Which pages of two images differ, and from which byte."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from coconut_tasks.dataclass import dataclass
 from coconut_tasks.igvm.values import PAGE_SIZE
 
 CONTENT, KIND, GONE, NEW = "content", "kind", "gone", "new"
-"""What can be with a page: it holds something else, is of another kind, or is only in the old or only in the new image."""
+"""How a page can differ: other content, another kind, only in the old image, only in the new image."""
 _SHOWN = 16
-"""Bytes of each page that are kept from the first difference on."""
+"""Bytes of each page that are kept, from the first difference."""
 _NEAR = 32
-"""Characters of a text that are shown before and behind a difference."""
+"""Characters of a text that are shown before and after a difference."""
 _ZEROES = sha384(bytes(PAGE_SIZE)).hexdigest()
 
 
@@ -28,39 +28,39 @@ class FirstByte:
     page: int
     """Its guest physical address."""
     offset: int
-    """In the page."""
+    """Offset in the page."""
     old: bytes
-    """What stands there, at most 16 bytes."""
+    """The bytes there, at most 16."""
     new: bytes
     texts: tuple[str, str] | None = None
-    """The texts in which that is."""
+    """The texts that contain them."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageRun:
-    """Pages that follow each other in memory and changed alike."""
+    """Consecutive pages that changed in the same way."""
 
     how: str
     """``CONTENT``, ``KIND``, ``GONE`` or ``NEW``."""
     gpa: int
-    """Of the first one."""
+    """Address of the first page."""
     pages: int
     kinds: tuple[str, str]
-    """Of the old and the new ones."""
+    """Kinds of the old and the new pages."""
     part: str
-    """What was packed there; empty where nobody says."""
+    """The part that is there; empty if unknown."""
     offset: int
-    """Of the first page in that part."""
+    """Offset of the first page in that part."""
     bytes: tuple[FirstByte, ...] = ()
-    """One for each page, where both images are there."""
+    """One for each page, if both images are available."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """The first place at which the pages that both have are in another order."""
+    """The first position at which the common pages are in a different order."""
 
     position: int
-    """Among these pages, from 1."""
+    """Position among the common pages, from 1."""
     old: int
     """The address of the page there."""
     new: int
@@ -68,15 +68,15 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class PageChanges:
-    """All that is not the same about the pages."""
+    """All differences between the pages."""
 
     compared: int
-    """How many pages the larger one of the two has."""
+    """How many pages the larger image has."""
     runs: tuple[PageRun, ...] = ()
-    """By address."""
+    """Sorted by address."""
     moved: Moved | None = None
     counted_otherwise: int = 0
-    """Pages without data that only one of the two measures as pages of type zero; they are no changes of the image."""
+    """Pages without data that only one of the two measures as zero pages; they are not changes of the image."""
 
     @property
     def count(self) -> int:
@@ -89,12 +89,12 @@ class PageChanges:
         return bool(self.runs or self.moved)
 
     def addresses(self) -> set[int]:
-        """Of all pages that differ."""
+        """The addresses of all pages that differ."""
         return {run.gpa + at * PAGE_SIZE for run in self.runs for at in range(run.pages)}
 
 
 def changed_pages(old: Side, new: Side, before: Sequence[Page], after: Sequence[Page]) -> PageChanges:
-    """Compare the pages of two images: those of the same address and kind, then those of the same address, with each other."""
+    """Compare the pages of two images, paired by address and kind, then by address."""
     pairs, gone, come = _paired(before, after)
     zeroes_differ = None not in (old.native_zero, new.native_zero) and old.native_zero != new.native_zero
     otherwise = 0
@@ -115,7 +115,7 @@ def changed_pages(old: Side, new: Side, before: Sequence[Page], after: Sequence[
 
 
 def _paired(before: Sequence[Page], after: Sequence[Page]) -> tuple[list[tuple[int, int]], list[int], list[int]]:
-    """Pairs of places in the two, in the order of the new ones; and the places of what is only in one."""
+    """Pairs of indices, in the order of the new pages; and the indices of pages that are only in one."""
     by_kind: defaultdict[tuple[int, str], deque[int]] = defaultdict(deque)
     for i, page in enumerate(before):
         by_kind[page.gpa, page.kind].append(i)
@@ -182,7 +182,7 @@ def _first_byte(old: Side, new: Side, a: Page, b: Page) -> FirstByte | None:
 
 
 def _around(old: str, new: str) -> tuple[str, str]:
-    """Two texts, each cut to what is near their first difference."""
+    """Two texts, each cut to what surrounds their first difference."""
     at = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
     start = max(at - _NEAR, 0)
     before = "…" if start else ""

@@ -1,4 +1,4 @@
-"""What is on record of a build: a SLSA provenance statement, or the JSON file of a launch measurement."""
+"""A build's record: a SLSA provenance statement, or the JSON file of a launch measurement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from coconut_tasks.evidence.statement import BUILD_TYPE, LAUNCH_DIGEST, PREDICAT
 from coconut_tasks.inputs.git import SourceRevision
 
 Beside = Callable[[str], bytes | bytearray | None]
-"""The content of a file of that name in the same folder; None if there is none that can be read."""
+"""The content of a file of that name in the same folder; None if it cannot be read."""
 _PREDICATE = re.compile(rf"{re.escape(PREDICATE)}(\.\d+)?")
 
 
@@ -39,16 +39,14 @@ def of_measurement(name: str, given: Given) -> Side:
 
 
 def of_statement(name: str, given: Given, beside: Beside) -> Side:
-    """A provenance statement. The image is looked into where it is beside the statement, and is the one that the statement is about.
+    """A provenance statement, with the content of its image if that is beside the statement.
 
     Raises:
-        UsageError: it is about something else than a build, or a value is not of the type that it should have.
+        UsageError: it is not about a build, or a value has the wrong type.
     """
     kind = given.get("predicateType").text() or "nothing"
     if not _PREDICATE.fullmatch(kind):
-        raise UsageError(
-            "not-comparable", f"{name}: a statement of type {kind}, and only SLSA provenance v1 can be compared"
-        )
+        raise UsageError("not-comparable", f"{name}: a statement of type {kind}; expected SLSA provenance v1")
     subject = next(given.get("subject").entries(), Given(name, None, "/subject"))
     definition = given.get("predicate", "buildDefinition")
     side = Side(name, "a provenance statement", sha256=subject.get("digest", "sha256").hex(64))
@@ -56,15 +54,15 @@ def of_statement(name: str, given: Given, beside: Beside) -> Side:
     if built_by in (None, BUILD_TYPE):
         side = _with_parameters(side, definition)
     else:
-        side = replace(side, doubts=(f"its build is of type {built_by}: options and commands are not known",))
+        side = replace(side, doubts=(f"its build type is {built_by}, so options and commands are unknown",))
     side = _with_dependencies(side, definition.get("resolvedDependencies"))
     side = _with_products(side, given.get("predicate", "runDetails", "byproducts"))
     told = subject.get("digest", LAUNCH_DIGEST).hex(96)
     if told and side.digest and told != side.digest:
-        side = _doubting(side, f"its subject has launch digest {told}, and its measurement {side.digest}")
+        side = _doubting(side, f"its subject has launch digest {told}, but its measurement has {side.digest}")
     side = replace(side, digest=told or side.digest)
     if side.pages is not None and digest_of(side.pages) != side.digest:
-        side = _doubting(side, "its launch digest is not that of the pages on record")
+        side = _doubting(side, "its launch digest does not match the recorded pages")
     return _with_image(side, subject.get("name").text() or "", beside)
 
 
@@ -209,7 +207,7 @@ def _with_image(side: Side, name: str, beside: Beside) -> Side:
                 replace(one, part=known.part, offset=known.offset) for one, known in zip(pages, side.pages, strict=True)
             )
         else:
-            doubts = (*doubts, "the pages on record are not those of the image beside it")
+            doubts = (*doubts, "the recorded pages differ from those of the image beside it")
     if side.digest and image.digest and image.digest != side.digest:
         doubts = (*doubts, f"the image beside it has launch digest {image.digest}")
     settings = {**(image.settings or {}), **(side.settings or {})}

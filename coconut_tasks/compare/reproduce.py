@@ -1,4 +1,4 @@
-"""Build twice from clean, in two places that have as little in common as can be had, and compare every byte."""
+"""Build twice from clean, in two places that have as little in common as possible, and compare every byte."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from coconut_tasks.workspace.source import Source, find_recipe
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """How one of the two builds is unlike the other; nothing of it may be seen in what is built."""
+    """How one of the two builds differs from the other; none of this may affect what is built."""
 
     name: str
     folder: str
-    """Below the folder of both; they differ in length and depth."""
+    """Relative to the common folder; the two differ in length and depth."""
     umask: int
     jobs: int
     variables: Mapping[str, str]
     turned: bool
-    """Files are copied in the other order, with times and modes of their own."""
+    """Files are copied in reverse order, with other times and modes."""
 
     def __str__(self) -> str:
         return (
@@ -75,7 +75,7 @@ def both_conditions(cores: int) -> tuple[Conditions, Conditions]:
         "COLUMNS": "40",
         "MAKEFLAGS": "-j3",
         "COCONUT_UNRELATED": "x" * 200,
-        # What people have in their profile; without an allow-list each of these would be built in.
+        # People have these in their profile; without an allow-list each would affect the build.
         "RUSTFLAGS": "-Cdebug-assertions=off",
         "CARGO_PROFILE_DEV_OPT_LEVEL": "1",
         "CFLAGS": "-O1",
@@ -87,7 +87,7 @@ def both_conditions(cores: int) -> tuple[Conditions, Conditions]:
 
 
 def reproduce(session: Session, folder: Path, say: Callable[[str], None]) -> Reproduction:
-    """Build a session's recipes twice below ``folder``, which is made anew.
+    """Build a session's recipes twice below ``folder``, which is recreated.
 
     Raises:
         StepError: one of the two builds failed.
@@ -141,14 +141,14 @@ def _flags(options: Options, copy: Copy) -> list[str]:
 
 
 def _absolute_firmware(options: Options, session: Session) -> dict[str, str]:
-    """The environment with the paths of firmware images made absolute: the builds do not stand where the user does."""
+    """The environment with absolute paths of firmware images, since the builds run in another folder."""
     names = {recipe.firmware.env for recipe in session.recipes if recipe.firmware is not None and recipe.firmware.env}
     given = dict(session.options.environment)
     return {**given, **{name: options.absolute(given[name]) for name in sorted(names) if given.get(name)}}
 
 
 def _place(source: Source, folder: Path, conditions: Conditions) -> Copy:
-    """Where the copy of a tree and its output folder go: to each other as the originals are, so that the commands are the same."""
+    """Where the copies of tree and output folder go: placed relative to each other as the originals, so that the commands are the same."""
     base = folder / conditions.folder
     common = os.path.commonpath((source.tree, source.bin))
     if os.path.isabs(source.layout.bin):
@@ -160,14 +160,14 @@ def _place(source: Source, folder: Path, conditions: Conditions) -> Copy:
 
 
 def _generated(session: Session) -> Set[str]:
-    """What build scripts are known to have written into the source, absolute: a clean build finds nothing of it."""
+    """Absolute paths of files that build scripts wrote into the source: a clean build must not find them."""
     workspace = session.workspace
     made = {}
     for path in (workspace.state / "links").glob("*.json"):
-        link = read_object(path)  # of an older version, it may have no such names
+        link = read_object(path)  # one of an older version may lack these names
         for name in link.get("own", ()):
             place = workspace.located(name)
-            if workspace.files.digest(place) == link["materials"][name]:  # else somebody edited it since
+            if workspace.files.digest(place) == link["materials"][name]:  # else it was edited since
                 made[name] = place
     repository = find_repository(workspace.tree, workspace.environment)
     found = find_source(repository, workspace.environment, made, made=made.keys())
@@ -175,7 +175,7 @@ def _generated(session: Session) -> Set[str]:
 
 
 def _copy_tree(source: Source, copy: Copy, generated: Set[str]) -> None:
-    # cargo reads configuration in all folders on the way up. Where the copy is inside of the original, it finds the original's.
+    # cargo reads configuration from all parent folders, so a copy inside the original finds the original's.
     inside = f"{copy.base}{os.sep}".startswith(f"{source.tree}{os.sep}")
 
     def left_out(folder: str, names: list[str]) -> set[str]:
@@ -220,7 +220,7 @@ def _variables(copy: Copy, source: Source, environment: Mapping[str, str]) -> di
     real = cargo_home(environment)
     above = os.path.basename(real) == ".cargo" and f"{copy.base}".startswith(os.path.dirname(real) + os.sep)
     for name in os.listdir(real) if os.path.isdir(real) else ():
-        # What was fetched is shared. Configuration that is found on the way up already must not count twice.
+        # Share what was fetched. Configuration that cargo finds in a parent folder anyway must not count twice.
         if name != "bin" and not (above and name in ("config", "config.toml")):
             os.symlink(os.path.join(real, name), cargo / name)
     package = str(PACKAGE.parent)
@@ -231,7 +231,7 @@ def _variables(copy: Copy, source: Source, environment: Mapping[str, str]) -> di
         "CARGO_HOME": str(cargo),
         "TMPDIR": str(temporary),
         "RUSTUP_HOME": rustup_home(environment),
-        # The same program with the same libraries, wherever those were installed.
+        # The same program with the same libraries, wherever they are installed.
         "PYTHONPATH": os.pathsep.join(python),
         "PYTHONUSERBASE": site.getuserbase(),
         **(repository(source.tree, environment) or {"GIT_CEILING_DIRECTORIES": str(copy.base)}),
@@ -244,9 +244,7 @@ def _compare(first: Session, second: Session, copies: tuple[Copy, Copy]) -> Repr
     compared = 0
     for step, other in zip(first.plan.steps, second.plan.steps, strict=True):
         for output, same in zip(step.outputs, other.outputs, strict=True):
-            if (
-                output == step.link
-            ):  # what says of what a step was made differs where a part does, and is compared at the end
+            if output == step.link:  # it differs if a part does, and is compared at the end
                 continue
             files = Path(first.workspace.path(output)), Path(second.workspace.path(same))
             compared += 1
@@ -256,7 +254,7 @@ def _compare(first: Session, second: Session, copies: tuple[Copy, Copy]) -> Repr
     for name in sorted(seen | _published(first) | _published(second)):
         files = Path(first.workspace.bin, name), Path(second.workspace.bin, name)
         compared += 1
-        # Where a part differs, so does its copy; it is told once.
+        # If a part differs, so does its copy; report it once.
         if not found and (difference := _difference(None, files, (first, second), copies)) is not None:
             found.append(difference)
     digests = [
@@ -306,13 +304,13 @@ def _files_of(bin: str, state: Path) -> Iterator[str]:
 
 
 def diffoscope(different: Sequence[Different], folder: Path, environment: Mapping[str, str]) -> Path | None:
-    """The report of diffoscope on the first file that differs; None where there is no diffoscope, or it wrote none."""
+    """diffoscope's report on the first file that differs; None if diffoscope is not installed or wrote none."""
     program = shutil.which("diffoscope", path=environment.get("PATH"))
     pair = next((one.files for one in different if one.spots), None)
     if program is None or pair is None:
         return None
     report = folder / "diffoscope.txt"
     command = Command((program, "--text", str(report), *map(str, pair)))
-    with suppress(CommandFailed, StepError):  # 1 says that the files differ
+    with suppress(CommandFailed, StepError):  # status 1 means that the files differ
         run(command, str(folder), environment, folder / "diffoscope.log")
     return report if report.is_file() else None

@@ -1,4 +1,4 @@
-"""What came out of two builds of the same."""
+"""The result of building the same twice."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from coconut_tasks.dataclass import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Different:
-    """A file that is not the same in both builds."""
+    """A file that differs between the two builds."""
 
     step: str
-    """Which makes it; empty for one in the output folder that no step of the plan names."""
+    """The step that makes it; empty for a file in the output folder that no step of the plan names."""
     files: tuple[Path, Path]
     spots: tuple[Spot, ...]
-    """Empty where one of the two files is missing."""
+    """Empty if one of the two files is missing."""
     paths: tuple[str, ...] = ()
     """Texts in the first file that begin with the folder of that build."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reproduction:
-    """What came out of two builds."""
+    """The result of two builds."""
 
     compared: int
     """How many files."""
     differences: tuple[Different, ...]
-    """In the order of the data: a cause stands before what it leads to."""
+    """In build order: a cause comes before its effects."""
     digests: tuple[tuple[str, str], ...]
     """The name below the output folder and the launch digest of each measured file, by the first build."""
     copies: tuple[tuple[str, Path], ...]

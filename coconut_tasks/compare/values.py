@@ -1,4 +1,4 @@
-"""One thing that two sides do not have in common."""
+"""One difference between two sides."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Change:
     subject: str
     """A recipe's path, a variable, a tool, a step, a file, a setting, a part or a header."""
     old: Any = None
-    """A JSON value; None where it is only in the new one."""
+    """A JSON value; None if it is only in the new one."""
     new: Any = None
     told: str = ""
-    """How it changed, where that is not just old → new."""
+    """How it changed, if that is not simply old → new."""
     steps: tuple[str, ...] = ()
-    """Those that it reaches, where they are on record."""
+    """The steps that it affects, if they are recorded."""
     note: str = ""
     is_cause: bool = True
-    """Whether it can be why an image differs."""
+    """Whether it can be the reason why an image differs."""

@@ -1,1 +1,1 @@
-"""What goes with an image to whoever is to trust it: values in, bytes out."""
+"""What accompanies an image for those who verify it: values in, bytes out."""

@@ -1,7 +1,7 @@
 """What a step was made of: its commands, tools, materials and products, as JSON.
 
-in-toto calls such a record a link. Ours are kept in the state folder, one for each variant of a step, and the provenance of an image is put
-together from them. The same step on the same materials leaves the same bytes, whoever ran it and wherever: paths of the machine have names.
+in-toto calls such a record a link. Ours are kept in the state folder, one for each variant of a step; an image's provenance is assembled
+from them. The same step on the same materials gives the same bytes on every machine, since local paths are replaced by names.
 """
 
 from __future__ import annotations
@@ -14,39 +14,39 @@ from typing import Any
 from coconut_tasks.dataclass import dataclass
 
 FORMAT = 2
-"""Version of the JSON. Who raises it raises that of the records (``tasks.backend``), too, so that no older link is read."""
+"""Version of the JSON. Raise it together with that of the records (``records.store``), so that no older link is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What is known of one good run of a step."""
+    """What is known about one successful run of a step."""
 
     step: str
     """``kernel:svsm``."""
     commands: Sequence[Mapping[str, Any]]
-    """Each an ``argv``, and the ``env`` that is added for it."""
+    """Each with its ``argv`` and the ``env`` that is added for it."""
     environment: Mapping[str, str | None]
-    """The variables that reach the tool and count; None for one that is not set."""
+    """The relevant variables that the tool sees; None for one that is not set."""
     tools: Mapping[str, str]
-    """Installed tools by name: what tells one version from another."""
+    """Installed tools by name, each with what distinguishes its versions."""
     materials: Mapping[str, str | None]
-    """Every file that was read, and its digest (``sha256:…``, of a program ``sha256x:…``); None for one that changed while the step ran:
-    nobody knows what was read."""
+    """Every file that was read, and its digest (``sha256:…``, for a program ``sha256x:…``); None for a file that changed while the step
+    ran, since its content when it was read is unknown."""
     products: Mapping[str, str]
     """Every file that was made."""
     own: Sequence[str]
-    """Of the materials, those that the step's build scripts wrote themselves, into the source."""
+    """The materials that the step's build scripts wrote into the source themselves."""
 
 
 def link_text(link: Link) -> bytes:
     """The file's content."""
     found = {field.name: getattr(link, field.name) for field in fields(link)}
-    # A line for each file: with an indent, Python's fast encoder is not used.
+    # One line per file: with an indent, Python does not use its fast encoder.
     return (json.dumps({"format": FORMAT, **found}, separators=(",\n", ":"), sort_keys=True) + "\n").encode()
 
 
 def read_link(text: bytes) -> Link:
-    """From the file's content, which is of this program: damage is found by its digest before."""
+    """From the file's content, whose digest was checked before."""
     found = json.loads(text)
     del found["format"]
     return Link(**found)

@@ -1,4 +1,4 @@
-"""The measured pages of an image, one text each, with the part that stands there."""
+"""The measured pages of an image, one line of text each, with the part that is there."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _PAGE = r"0x([0-9a-f]{1,16}) ([a-z]+) ([0-9a-f]{96}|-)(?: (\S.*)\+0x([0-9a-f]{1,
 
 
 Blocks = Mapping[str, Sequence[tuple[str, int]]]
-"""The places where a page's bytes are, part and offset, by the bytes' SHA-384 as hex text."""
+"""Where a page's bytes are found, as part and offset, by their SHA-384 as hex text."""
 
 
 def blocks_of(parts: Mapping[str, bytes]) -> Blocks:
-    """The pages of which parts consist: builders put parts in from a page's start on, the last page filled up with zeroes."""
+    """The pages of parts: builders place parts from the start of a page, and pad the last page with zeroes."""
     found: dict[str, list[tuple[str, int]]] = {}
     for name, content in parts.items():
         for start in range(0, len(content), PAGE_SIZE):
@@ -28,7 +28,7 @@ def blocks_of(parts: Mapping[str, bytes]) -> Blocks:
 def page_texts(pages: Iterable[MeasuredPage], blocks: Blocks) -> Iterator[str]:
     """``0x800000 normal <sha384> kernel:svsm+0x1000`` for each page: address, kind, digest of the content or ``-``, and the part.
 
-    A part is found by its bytes. Where the same bytes stand in several places, the one that goes on where the page before ended is meant.
+    A part is found by its bytes. If the same bytes are in several places, the one that follows the previous page is chosen.
     """
     following: tuple[str, int] | None = None
     for page in pages:
@@ -42,9 +42,9 @@ def page_texts(pages: Iterable[MeasuredPage], blocks: Blocks) -> Iterator[str]:
 
 
 def read_page(text: str) -> tuple[MeasuredPage, str, int] | None:
-    """The page that such a text is about, its part (empty where none is named) and the offset in that; None for any other text.
+    """The page that such a text describes, its part (empty if none is named) and the offset in it; None for any other text.
 
-    Where its bytes are in the image is not told: ``file_offset`` is 0.
+    The text does not say where the bytes are in the image: ``file_offset`` is 0.
     """
     match = re.fullmatch(_PAGE, text)
     if match is None or match[2] not in PAGE_KINDS:

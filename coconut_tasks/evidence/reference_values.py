@@ -1,4 +1,4 @@
-"""A launch digest in the two formats in which verifiers take the values that they compare a guest's report with."""
+"""A launch digest in two formats for reference values, with which verifiers compare a guest's report."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from typing import Any
 
 TRUSTEE_NAME = "snp_launch_measurement"
-"""What Trustee's own policy calls the launch digest."""
+"""The launch digest's name in Trustee's own policy."""
 VENDOR, MODEL, MKEY = "AMD", "SEV-SNP", "MEASUREMENT"
-"""What the launch-measurement profile calls SEV-SNP, and the report's field that it compares."""
+"""The launch-measurement profile's names for SEV-SNP and for the report's field that it compares."""
 PROFILE = "tag:microsoft.com,2026:launch-measurement/v1"
 """Profile of crate ``igvm`` 0.5, module ``corim::launch_measurement::profile``, which is also the source of the two below."""
 PROFILE_TAG_ID = "77e8061e-4634-5e53-a848-d1d09e996843"
 """UUIDv5 of ``AMD/SEV-SNP`` in the profile's namespace, 85f3f1c2-22a8-441e-a1b9-bccfb63ed5f7."""
 PROFILE_CORIM_ID = f"{VENDOR}/{MODEL}/launch-measurement"
 _SHA384 = 7
-"""Of the registry for named information (RFC 6920), as draft-ietf-rats-corim numbers digests."""
+"""SHA-384 in the registry for named information (RFC 6920), whose numbers draft-ietf-rats-corim uses."""
 _CORIM, _COMID, _EXACT_SVN = 501, 506, 552
 """CBOR tags of draft-ietf-rats-corim: tagged-unsigned-corim-map, tagged-concise-mid-tag, tagged-svn."""
 
@@ -25,20 +25,20 @@ _CORIM, _COMID, _EXACT_SVN = 501, 506, 552
 def trustee(digest: bytes) -> bytes:
     """The payload for the extractor ``sample`` of Trustee's Reference Value Provider Service (RVPS), as JSON text.
 
-    ``snp_launch_measurement`` is the name that Trustee's own policy asks for. Its verifier used to spell a report's measurement in base64
-    and spells it in hex since (confidential-containers/trustee, issue 372); the policy looks for it in a list, so both are there.
-    Nothing else is: versions of the platform's firmware are the verifier's to decide, and the bits of the guest policy are texts
-    in a list for one version of Trustee, a number or a truth value for the next.
+    ``snp_launch_measurement`` is the name that Trustee's own policy asks for. Its verifier used to write a report's measurement in base64
+    and now uses hex (confidential-containers/trustee, issue 372); the policy looks for it in a list, so the list has both. There is nothing
+    else: the verifier decides on versions of the platform's firmware, and the bits of the guest policy are strings in a list in one version
+    of Trustee, a number or a boolean in the next.
     """
     values = {TRUSTEE_NAME: [digest.hex(), b64encode(digest).decode()]}
     return (json.dumps(values, indent=2) + "\n").encode()
 
 
 def corim(digest: bytes, guest_svn: int | None) -> bytes:
-    """An unsigned CoRIM (draft-ietf-rats-corim) as deterministic CBOR: the digest of 48 bytes is a reference value for AMD SEV-SNP.
+    """An unsigned CoRIM (draft-ietf-rats-corim) as deterministic CBOR: the 48-byte digest is a reference value for AMD SEV-SNP.
 
-    With the security version number of the image's ID block, it follows the launch-measurement profile, which demands one. Without,
-    it claims no profile, and its names have the digest in them: they are to tell documents apart, while those of the profile are fixed.
+    With the security version number from the image's ID block, it follows the launch-measurement profile, which requires one. Without it,
+    the CoRIM claims no profile, and its names contain the digest to distinguish documents; the profile's names are fixed.
     """
     import cbor2  # imported here: a run that has nothing to do writes nothing
 

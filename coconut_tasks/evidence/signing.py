@@ -1,4 +1,4 @@
-"""Sign the sidecars of images by a program that is there for it: ssh-keygen or cosign."""
+"""Sign the sidecars of images with ssh-keygen or cosign."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROGRAMS = {
     "ssh-keygen": "apt-get install openssh-client",
     "cosign": "https://docs.sigstore.dev/cosign/system_config/installation/",
 }
-"""What can sign, and how it is installed."""
+"""The programs that can sign, and how to install them."""
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*://|pkcs11:")
 """How a key begins that is in no file: in a key management service, a token, a variable. cosign knows these."""
 _PAUSE_S = 0.1
@@ -32,15 +32,15 @@ _PAUSE_S = 0.1
 
 
 def key_as_given(key: str, folder: str) -> str:
-    """A key's absolute path, seen from the folder in which the user stands; what is no path stays as it is."""
+    """A key's absolute path; a relative path starts at ``folder``. A key that is not a path is returned unchanged."""
     return key if _ELSEWHERE.match(key) else os.path.normpath(os.path.join(folder, os.path.expanduser(key)))
 
 
 def program_for(key: str) -> str:
-    """The program whose key this is, by how it begins.
+    """The program that a key is for, by how it begins.
 
     Raises:
-        UsageError: it is none of the kinds that can be told apart.
+        UsageError: it is of no known kind.
         OSError: it cannot be read.
     """
     if _ELSEWHERE.match(key):
@@ -52,7 +52,7 @@ def program_for(key: str) -> str:
     if start.startswith(ssh_keygen.KEYS):
         return "ssh-keygen"
     raise UsageError(
-        "unknown-key", f"sign: {key} does not begin as a key of OpenSSH or of cosign does: --with names the program"
+        "unknown-key", f"sign: {key} is neither an OpenSSH key nor a cosign key; use --with to name the program"
     )
 
 
@@ -65,19 +65,19 @@ def asks_for_touch(key: str) -> bool:
 
 
 def sign(sidecars: Sequence[Path], root: Path, key: str, program: str, environment: Mapping[str, str]) -> list[Path]:
-    """Sign files below ``root``, and put each signature beside its file; only when all are made and checked, the first is put in place.
+    """Sign files below ``root`` and put each signature beside its file, but only once all are made and checked.
 
     The program can ask for a passphrase or a touch; what else it says is shown only if it fails.
 
     Raises:
-        UsageError: the program is not there.
-        StepError: it failed, or a signature is not of its file.
+        UsageError: the program is not installed.
+        StepError: it failed, or a signature does not match its file.
     """
     if shutil.which(program, path=environment.get("PATH")) is None:
         raise UsageError("tool-missing", f"sign: {program} is not installed: {PROGRAMS[program]}")
     end = SIGNATURES[program]
     with tempfile.TemporaryDirectory(prefix="coconut-sign-") as folder:
-        # Copies: ssh-keygen asks before it replaces a signature, and no program should write half a one into bin/.
+        # Sign copies: ssh-keygen asks before it replaces a signature, and no partial signature should appear in bin/.
         names = [f"./{sidecar.relative_to(root)}" for sidecar in sidecars]
         for sidecar, name in zip(sidecars, names, strict=True):
             copy = Path(folder, name)
@@ -145,17 +145,17 @@ def _show(text: bytes) -> None:
 
 
 def _check(name: str, folder: str, environment: Mapping[str, str]) -> None:
-    """Raises StepError unless the signature is of the file."""
+    """Raises StepError unless the signature matches the file."""
     command = ssh_keygen.ssh_keygen_check(name + SIGNATURES["ssh-keygen"])
     with open(os.path.join(folder, name), "rb") as sidecar:
         done = subprocess.run(command.argv, cwd=folder, env=environment, stdin=sidecar, capture_output=True, text=True)
     if done.returncode != 0:
         said = f"{done.stdout}{done.stderr}".rstrip()
-        raise StepError("signature-does-not-fit", f"sign: the signature that was made does not fit its file: {said}")
+        raise StepError("signature-does-not-fit", f"sign: the new signature is invalid for its file: {said}")
 
 
 def _signature(file: Path, program: str) -> bytes:
     content = file.read_bytes() if file.exists() else b""
     if not content:
-        raise StepError("file-not-made", f"sign: {program} ended well, but made no {file.name}")
+        raise StepError("file-not-made", f"sign: {program} succeeded, but did not make {file.name}")
     return content

@@ -1,8 +1,8 @@
 """An IGVM file's provenance: an in-toto statement (version 1) with SLSA's build provenance (version 1) as its predicate.
 
-``docs/provenance.md`` says what is where. The same build gives the same bytes, so there is no time of day and no random number in it: a
-step that was up to date may have run long before. in-toto's library takes longer to import than all statements of a run take to be made,
-so it is the tests that have it check what is written here.
+``docs/provenance.md`` describes it. The same build gives the same bytes, so it has no time of day and no random number: a step that was up
+to date may have run long before. Importing in-toto's library takes longer than making all statements of a run, so only the tests use it, to
+check what is written here.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from coconut_tasks.evidence.link import Link
 from coconut_tasks.inputs.git import SourceRevision
 
 BUILD_TYPE = "urn:coconut-tasks:build:v1"
-"""How the fields of ``buildDefinition`` are to be understood; a change of meaning is another version."""
+"""Defines the meaning of the fields of ``buildDefinition``; a change of meaning is a new version."""
 BUILDER = "urn:coconut-tasks:builder"
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 LAUNCH_DIGEST = "sevSnpLaunchDigest"
-"""The subject's digest that SEV-SNP reports: of the pages that are measured, not of the file's bytes."""
+"""Name of the subject's digest that SEV-SNP reports: of the measured pages, not of the file's bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +34,16 @@ class Tool:
 
     name: str
     identity: str
-    """What links say of it."""
+    """As in links."""
     version: str
-    """What it says of itself."""
+    """What it prints as its version."""
     sha256: str = ""
-    """Of the program's file, where that is what runs."""
+    """Digest of the program's file, if that file is what runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageBuild:
-    """All that a statement is made of."""
+    """Everything that a statement is made of."""
 
     image: str
     """The IGVM file's name below the output folder."""
@@ -56,26 +56,26 @@ class ImageBuild:
     target: str
     options: Mapping[str, str]
     links: Sequence[Link]
-    """In the order of the data."""
+    """In build order."""
     builder: Mapping[str, str]
-    """The versions of the programs that built."""
+    """Versions of the programs that built the image."""
     tools: Sequence[Tool] = ()
     source: SourceRevision | None = None
     """None without git."""
     measurement: Mapping[str, Any] | None = None
-    """What the file ``.launch-digest.json`` holds; None for a target without SEV-SNP."""
+    """The content of ``.launch-digest.json``; None for a target without SEV-SNP."""
     measurement_sha256: str = ""
     pages: Sequence[str] = ()
     """By ``evidence.pages``."""
 
 
 class Material(NamedTuple):
-    """A file that steps read and none of them made."""
+    """A file that steps read and that none of them made."""
 
     digest: str | None
-    """As links have it; None where nobody knows what was read, or steps read different things: it changed in between."""
+    """As in links; None if it is unknown what was read, or if steps read different content because it changed in between."""
     steps: tuple[str, ...]
-    """Those that read it."""
+    """The steps that read it."""
 
 
 def materials_of(links: Iterable[Link]) -> dict[str, Material]:
@@ -97,7 +97,7 @@ def materials_of(links: Iterable[Link]) -> dict[str, Material]:
 
 
 def files_text(materials: Mapping[str, Material]) -> bytes:
-    """The files as they stand in a statement: resource descriptors, as JSON, one a line."""
+    """The files as in a statement: resource descriptors as JSON, one per line."""
     quoted = json.JSONEncoder().encode
     lines: list[str] = []
     notes: dict[tuple[tuple[str, ...], bool], str] = {}
@@ -106,7 +106,7 @@ def files_text(materials: Mapping[str, Material]) -> bytes:
         if not content or not name.isascii():
             lines.append(_compact(_read(name, digest, steps)))
             continue
-        # By far the most of a statement: the same text, without the objects that it would be made of.
+        # Most of a statement is this: write the same text without creating the objects.
         key = (steps, kind == "sha256x")
         if key not in notes:
             notes[key] = _compact(_read(name, digest, steps)["annotations"])
@@ -115,7 +115,7 @@ def files_text(materials: Mapping[str, Material]) -> bytes:
 
 
 def statement(build: ImageBuild, files: bytes | None = None) -> bytes:
-    """The statement as JSON text, each resource on a line of its own. ``files`` is its ``files_text``, for who has it already."""
+    """The statement as JSON text, one line per resource. ``files`` is its ``files_text``, if the caller has it already."""
     if files is None:
         files = files_text(materials_of(build.links))
     digests = {"sha256": build.sha256}
@@ -145,7 +145,7 @@ def statement(build: ImageBuild, files: bytes | None = None) -> bytes:
     return b"".join((*text, b"\n"))
 
 
-# A statement is put together of pieces of its text, and of the largest, its files, no copy is made on the way.
+# A statement is assembled from pieces of text, without copying the largest one, its files.
 
 
 def _object(**members: Iterable[bytes]) -> Iterator[bytes]:
@@ -158,7 +158,7 @@ def _object(**members: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _lines(values: Iterable[Any], more: bytes = b"") -> Iterator[bytes]:
-    """An array; ``more`` are further lines of it."""
+    """An array; ``more`` has further lines of it."""
     lines = ",\n".join(map(_compact, values)).encode()
     yield b"[\n" + lines + (b",\n" if lines and more else b"")
     yield more
@@ -194,7 +194,7 @@ def _dependencies(build: ImageBuild) -> Iterator[dict[str, Any]]:
 
 def _byproducts(build: ImageBuild) -> Iterator[dict[str, Any]]:
     for link in build.links:
-        # What is written about the image is no part of it.
+        # A sidecar of the image is not part of it.
         kind = "paper" if link.step.startswith("measure:") else "part"
         for name, digest in link.products.items():
             yield _file(link.step, digest, {"kind": kind, "file": name})
@@ -210,7 +210,7 @@ def _read(name: str, digest: str | None, steps: Sequence[str]) -> dict[str, Any]
 
 
 def _package(tool: Tool) -> str:
-    """A package URL, as ``pkg:generic/rustc@1.95.0``."""
+    """A package URL, for example ``pkg:generic/rustc@1.95.0``."""
     found = re.match(rf"{re.escape(tool.name)} ([\w.+-]+)", tool.version)
     return f"pkg:generic/{quote(tool.name)}" + (f"@{quote(found[1])}" if found else "")
 
@@ -220,14 +220,14 @@ def _file(name: str, digest: str | None, notes: Mapping[str, Any]) -> dict[str, 
     executable = {"executable": True} if kind == "sha256x" else {}
     return {
         "name": name,
-        # in-toto demands one of uri, digest and content.
+        # in-toto requires one of uri, digest and content.
         **({"digest": {"sha256": content}} if content else {"uri": f"file:{quote(os.fsencode(name))}"}),
         "annotations": {**notes, **executable},
     }
 
 
 def _as_text(value: Any) -> Any:
-    """A file's name need not be text, and a number in a recipe may be too large for one; a statement is JSON."""
+    """The value without what JSON cannot express: a file name may not be text, and a number in a recipe may overflow to infinity."""
     if isinstance(value, dict):
         return {_as_text(name): _as_text(inner) for name, inner in value.items()}
     if isinstance(value, list):
@@ -237,6 +237,6 @@ def _as_text(value: Any) -> Any:
     if isinstance(value, str) and not value.isascii():
         try:
             return os.fsencode(value).decode(errors="backslashreplace")
-        except UnicodeEncodeError:  # JSON can name half a character, which is in no file's name
+        except UnicodeEncodeError:  # JSON can have a lone surrogate, which no file name has
             return value.encode(errors="backslashreplace").decode()
     return value

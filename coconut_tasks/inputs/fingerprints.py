@@ -209,7 +209,7 @@ class Fingerprints:
     def _error(self, error: sqlite3.Error) -> StepError:
         return StepError(
             "artifacts-not-recorded",
-            f"what cargo's artifacts were made of cannot be written down: {self._path}: {error}",
+            f"cannot write the notes on what cargo's artifacts were made of: {self._path}: {error}",
         )
 
 

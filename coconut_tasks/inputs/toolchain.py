@@ -1,4 +1,4 @@
-"""Which compiler really runs, and which programs a command finds: asked once, then remembered by the files' identity."""
+"""Which compiler really runs, and which programs a command finds: asked once, then cached by the identity of the files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from coconut_tasks.inputs.environment import cargo_home, rustup_home
 from coconut_tasks.inputs.text import read_text
 
 _NOT_RUSTUPS = re.compile(r"no such (sub)?command: `\+")
-"""What a cargo says to ``+NAME`` that no rustup stands in front of."""
+"""What cargo replies to ``+NAME`` if it is not rustup's."""
 _DECIDING_VARIABLES = ("PATH", "RUSTUP_TOOLCHAIN", "RUSTUP_HOME", "RUSTC", "CARGO_BUILD_RUSTC", "CARGO_HOME", "HOME")
 
 
@@ -35,12 +35,12 @@ class Toolchain:
     """``cargo -V``."""
     sysroot: str
     program: str = ""
-    """What takes the place of ``cargo +NAME`` where cargo is not rustup's: the toolchain's own cargo, or ``cargo`` where that is of the
-    toolchain by itself; empty elsewhere."""
+    """Replaces ``cargo +NAME`` if cargo is not rustup's: the toolchain's own cargo, or ``cargo`` if that belongs to the toolchain; else
+    empty."""
 
     @property
     def commit(self) -> str:
-        """The commit that rustc was built from; empty for a compiler that does not know it."""
+        """The commit that rustc was built from; empty if rustc does not know it."""
         found = next((line[13:] for line in self.rustc.splitlines() if line.startswith("commit-hash: ")), "")
         return "" if found == "unknown" else found
 
@@ -50,11 +50,11 @@ class Toolchain:
         return next((line[6:] for line in self.rustc.splitlines() if line.startswith("host: ")), "")
 
     def environment(self, given: Mapping[str, str]) -> dict[str, str]:
-        """The one for ``program``, which looks in PATH for its rustc."""
+        """The environment for ``program``, which finds its rustc in PATH."""
         return _first_in_path(self.program, given) if os.path.isabs(self.program) else dict(given)
 
     def is_of(self, name: str) -> bool:
-        """Whether it is what rustup would call so: by its channel, or by its version."""
+        """Whether rustup would give it this name, by channel or by version."""
         name = name.removesuffix(f"-{self.host}")
         rustc = next((line[9:] for line in self.rustc.splitlines() if line.startswith("release: ")), "")
         for release in (rustc, "".join(self.cargo.split()[1:2])):
@@ -70,22 +70,22 @@ class Toolchain:
 
 
 class Toolchains:
-    """Those of a tree, each looked for once."""
+    """The toolchains of a tree, each looked up once."""
 
     def __init__(self, tree: str, environment: Mapping[str, str], state: Path) -> None:
-        """``state`` is the state folder, in which answers are kept."""
+        """``state`` is the state folder, where answers are cached."""
         self._tree, self._environment, self._cache = tree, environment, state / "toolchains.json"
         self._found: dict[str | None, Toolchain | None] = {}
 
     def find(self, name: str | None = None) -> Toolchain | None:
-        """The one that ``cargo``, or ``cargo +name``, runs; None where there is none that works."""
+        """The toolchain that ``cargo``, or ``cargo +name``, runs; None if there is none that works."""
         if name not in self._found:
             self._found[name] = find_toolchain(self._tree, self._environment, self._cache, name)
         return self._found[name]
 
 
 def find_program(name: str, tree: str, environment: Mapping[str, str]) -> str | None:
-    """The file that a command's first word runs: as a path from the tree, or looked up in PATH."""
+    """The file that a command's first word runs: a path relative to the tree, or a program in PATH."""
     if "/" in name:
         path = os.path.join(tree, name)
         return path if os.path.isfile(path) else None
@@ -93,7 +93,7 @@ def find_program(name: str, tree: str, environment: Mapping[str, str]) -> str | 
 
 
 def program_identity(name: str, tree: str, environment: Mapping[str, str]) -> str:
-    """What tells one version of an installed program from another without running it."""
+    """Distinguishes versions of an installed program without running it."""
     path = find_program(name, tree, environment)
     if path is None:
         return "missing"
@@ -102,7 +102,7 @@ def program_identity(name: str, tree: str, environment: Mapping[str, str]) -> st
 
 
 def program_version(name: str, tree: str, environment: Mapping[str, str]) -> str:
-    """What an installed program says of itself: the first line of its ``--version``; nothing where it says nothing."""
+    """The first line of an installed program's ``--version``; empty if there is none."""
     try:
         done = subprocess.run([name, "--version"], cwd=tree, env=dict(environment), capture_output=True, text=True)
     except OSError:
@@ -111,17 +111,17 @@ def program_version(name: str, tree: str, environment: Mapping[str, str]) -> str
 
 
 def find_toolchain(tree: str, environment: Mapping[str, str], cache: Path, name: str | None = None) -> Toolchain | None:
-    """The toolchain that ``cargo`` (or ``cargo +name``) runs in the tree; None where there is none that works.
+    """The toolchain that ``cargo`` (or ``cargo +name``) runs in the tree; None if there is none that works.
 
-    A cargo that is not rustup's knows no ``+name``. It is taken itself where it is of that toolchain, as in a Nix shell; else the
-    toolchain's own cargo is, where rustup has put it. The answer is kept in ``cache``, with the identity of every file that decides it:
-    the programs, rustup's settings, the tree's toolchain files and cargo's configuration.
+    A cargo that is not rustup's does not know ``+name``. It is used itself if it belongs to that toolchain, for example in a Nix shell;
+    else the toolchain's own cargo is used, from where rustup installed it. The answer is kept in ``cache``, with the identity of every file
+    that decides it: the programs, rustup's settings, the tree's toolchain files and cargo's configuration.
     """
     programs = [find_program(program, tree, environment) for program in ("cargo", "rustc")]
     key = json.dumps([tree, name, *programs, *(environment.get(v) for v in _DECIDING_VARIABLES)])
     known = read_object(cache)
     entry = known.get(key)
-    with suppress(KeyError, TypeError, AttributeError):  # damaged: asked again
+    with suppress(KeyError, TypeError, AttributeError):  # damaged: ask again
         if entry is not None and all(_identity(path) == identity for path, identity in entry["files"].items()):
             return Toolchain(**entry["toolchain"])
     toolchain = _ask(tree, environment, name)
@@ -135,9 +135,9 @@ def find_toolchain(tree: str, environment: Mapping[str, str], cache: Path, name:
 
 
 def toolchain_fault(tree: str, environment: Mapping[str, str], name: str | None = None) -> Fault:
-    """Why there is no toolchain that works, with what would help."""
+    """Why there is no toolchain that works, and what would help."""
     plus = [f"+{name}"] if name else []
-    what = f"the Rust toolchain '{name}' does not run" if name else "cargo and rustc do not run in the tree"
+    what = f"the Rust toolchain '{name}' does not work" if name else "cargo or rustc does not work in the tree"
     how = (
         f"rustup toolchain install {name}"
         if name
@@ -147,27 +147,25 @@ def toolchain_fault(tree: str, environment: Mapping[str, str], name: str | None 
         try:
             done = subprocess.run(argv, cwd=tree, env=dict(environment), capture_output=True, text=True)
         except OSError as error:
-            return Fault("toolchain-does-not-run", f"{argv[0]} does not run: {error.strerror}: {how}")
+            return Fault("toolchain-does-not-run", f"cannot run {argv[0]}: {error.strerror}: {how}")
         if name and _NOT_RUSTUPS.search(done.stderr):
             cargo = find_program("cargo", tree, environment)
             return Fault(
                 "toolchain-missing",
-                f"the Rust toolchain '{name}' is not there: {cargo} is neither rustup's nor of that toolchain, and "
-                f"{rustup_home(environment)}/toolchains has none that runs: {_by_rustup(f'toolchain install {name}', environment)}",
+                f"the Rust toolchain '{name}' is missing: {cargo} belongs neither to rustup nor to that toolchain, and "
+                f"{rustup_home(environment)}/toolchains has no working copy: {_by_rustup(f'toolchain install {name}', environment)}",
             )
         if done.returncode != 0:
-            # rustup says itself what would help, as: help: run `rustup toolchain install 1.80.0` to install it
+            # rustup itself suggests a command, for example: help: run `rustup toolchain install 1.80.0` to install it
             advice = re.search(r"[`'](rustup [^`']+)[`']", done.stderr)
-            said = next(
-                (line.removeprefix("error: ") for line in done.stderr.splitlines() if line.strip()), "it said nothing"
-            )
+            said = next((line.removeprefix("error: ") for line in done.stderr.splitlines() if line.strip()), "nothing")
             told = f"{what}: {advice.group(1) if advice else how} (`{shlex.join(argv)}` says: {said})"
             return Fault("toolchain-does-not-run", told)
     return Fault("toolchain-does-not-run", f"{what}: {how}")
 
 
 def overlooked_choice(tree: str, environment: Mapping[str, str], toolchain: Toolchain) -> Fault | None:
-    """That the tree names another toolchain than cargo runs, where cargo is not rustup's and so reads no toolchain file."""
+    """A note if cargo ignores the toolchain that the tree selects, since it is not rustup's and reads no toolchain file."""
     for folder in (Path(tree), *Path(tree).parents):
         for file in (folder / "rust-toolchain", folder / "rust-toolchain.toml"):  # in rustup's order
             if not file.is_file():
@@ -175,22 +173,22 @@ def overlooked_choice(tree: str, environment: Mapping[str, str], toolchain: Tool
             channel = _channel(read_text(str(file)))
             if channel is None or "RUSTUP_TOOLCHAIN" in environment:
                 return None
-            if toolchain.is_of(re.sub(r"-\d{4}-\d\d-\d\d", "", channel)):  # no version says of which day a nightly is
+            if toolchain.is_of(re.sub(r"-\d{4}-\d\d-\d\d", "", channel)):  # a nightly's version does not have its date
                 return None
-            # rustup may install a toolchain that it is asked for, but none of such a name.
+            # rustup may install a toolchain that is asked for, but not one with this name.
             if not _NOT_RUSTUPS.search(_run(["cargo", "+of-no-name", "-V"], tree, environment).stderr):
                 return None
             cargo = find_program("cargo", tree, environment)
             return Fault(
                 "toolchain-overlooked",
-                f"note: {file} asks for the Rust toolchain '{channel}', and only rustup reads it: {cargo} is not rustup's, and it is "
-                f"{toolchain.cargo}. Another compiler mostly gives another launch digest",
+                f"note: {file} selects the Rust toolchain '{channel}', but only rustup reads this file, and {cargo} ({toolchain.cargo}) "
+                "is not rustup's. With another compiler the launch digest usually differs",
             )
     return None
 
 
 def _channel(text: str) -> str | None:
-    """What a toolchain file asks for, in its TOML form or its old one, a single line; None where it names a folder, or nothing."""
+    """The channel in a toolchain file, in TOML or the old one-line form; None if it names a folder or nothing."""
     import tomllib
 
     try:
@@ -203,27 +201,29 @@ def _channel(text: str) -> str | None:
 
 
 def target_fault(toolchain: Toolchain, triple: str, environment: Mapping[str, str], name: str | None = None) -> Fault:
-    """That a toolchain cannot build for a target, with what would help."""
+    """Why a toolchain cannot build for a target, and what would help."""
     what = f"the Rust target {triple} is not installed"
     add = f"target add {triple}" + (f" --toolchain {name}" if name else "")
     if toolchain.sysroot.startswith(os.path.join(rustup_home(environment), "toolchains", "")):
         return Fault("target-missing", f"{what}: rustup {add}")
     how = _by_rustup(add, environment)
-    return Fault("target-missing", f"{what}, and the Rust toolchain {toolchain.sysroot} is not rustup's: {how}")
+    return Fault(
+        "target-missing", f"{what}, and the Rust toolchain {toolchain.sysroot} is not managed by rustup: {how}"
+    )
 
 
 def _by_rustup(words: str, environment: Mapping[str, str]) -> str:
-    """What helps where cargo is not rustup's."""
+    """What helps if cargo is not rustup's."""
     places = ("rustup", os.path.join(cargo_home(environment), "bin", "rustup"))
     there = any(find_program(place, "/", environment) for place in places)
     first = "" if there else "install rustup (https://rustup.rs), then: "
-    return f"{first}rustup {words}; or put a cargo with it first in PATH"
+    return f"{first}rustup {words}; or put a cargo that has it first in PATH"
 
 
 def _ask(tree: str, environment: Mapping[str, str], name: str | None) -> Toolchain | None:
     said = _run(["cargo", *([f"+{name}"] if name else []), "-V"], tree, environment)
     if said.returncode == 0:
-        # As rustup's cargo hands it on; a rustc that is named by a path is not rustup's and knows no `+name`.
+        # As rustup's cargo passes it on; a rustc that is given by a path is not rustup's and does not know `+name`.
         return _with_rustc(said.stdout, tree, {**environment, "RUSTUP_TOOLCHAIN": name} if name else environment)
     return _ask_without_rustup(tree, environment, name) if name and _NOT_RUSTUPS.search(said.stderr) else None
 
@@ -233,7 +233,9 @@ def _ask_without_rustup(tree: str, environment: Mapping[str, str], name: str) ->
     if own is None or own.is_of(name):
         return own and replace(own, program="cargo")
     folder = Path(rustup_home(environment), "toolchains")
-    ours = re.compile(rf"{re.escape(name)}(-[a-z]\w*(-\w+)+)?")  # the host may follow, a date is another toolchain
+    ours = re.compile(
+        rf"{re.escape(name)}(-[a-z]\w*(-\w+)+)?"
+    )  # a host may follow; with a date it is another toolchain
     entries = [entry for entry in sorted(os.listdir(folder)) if ours.fullmatch(entry)] if folder.is_dir() else []
     for entry in sorted(entries, key=lambda entry: entry not in (name, f"{name}-{own.host}")):
         program = str(folder / entry / "bin" / "cargo")
@@ -260,12 +262,12 @@ def _run(argv: list[str], tree: str, environment: Mapping[str, str]) -> subproce
 
 
 def _first_in_path(program: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment in which cargo finds the rustc beside it."""
+    """An environment in which cargo finds the rustc beside it first."""
     return {**environment, "PATH": f"{os.path.dirname(program)}{os.pathsep}{environment.get('PATH', '')}"}
 
 
 def _rustc(tree: str, environment: Mapping[str, str]) -> str:
-    """The compiler that cargo runs: by ``RUSTC``, ``CARGO_BUILD_RUSTC``, ``build.rustc`` of the nearest configuration, or ``rustc``."""
+    """The compiler that cargo runs: from ``RUSTC``, ``CARGO_BUILD_RUSTC``, the nearest configuration's ``build.rustc``, or ``rustc``."""
     named = environment.get("RUSTC") or environment.get("CARGO_BUILD_RUSTC")
     if named:
         return named
@@ -276,7 +278,7 @@ def _rustc(tree: str, environment: Mapping[str, str]) -> str:
             rustc = tomllib.loads(path.read_text(encoding="utf-8"))["build"]["rustc"]
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        # A path with a slash starts at the folder that has the .cargo folder.
+        # A path with a slash is relative to the parent of the .cargo folder.
         return os.path.normpath(path.parent.parent / rustc) if os.sep in str(rustc) else str(rustc)
     return "rustc"
 

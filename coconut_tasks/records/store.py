@@ -1,8 +1,8 @@
-"""Where records are kept: sqlite, a row a task, written when the task is done.
+"""Where records are kept: SQLite, one row per task, written when the task is done.
 
-Fills two gaps of doit. Its own backends write everything at the end of a run, so a killed run loses what it finished. And they key
-records by task name, so two recipes that both have a ``kernel:svsm`` would overwrite each other's record; here a name stands for the
-variant that it has in this run.
+This fills two gaps in doit. Its own backends write everything at the end of a run, so a killed run loses what it finished. And they key
+records by task name, so two recipes with a ``kernel:svsm`` each would overwrite each other's record; here a name stands for its variant in
+this run.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from typing import TYPE_CHECKING, Any
 from coconut_tasks.errors import Fault, UsageError, tell_line
 
 if TYPE_CHECKING:
-    # Imported where it is used: doit loads every backend that is installed, for any dodo.py.
+    # Imported where it is used: doit loads every installed backend for any dodo.py.
     import sqlite3
 
 FORMAT = 9
-"""Version of the records' meaning; a file of another version is set aside, which makes every step stale once."""
+"""Version of the records' meaning; a file of another version is moved aside, which makes every step stale once."""
 
 VALUES = "_values_:"
-"""Where doit keeps what a task's ``value_savers`` gave."""
+"""Where doit keeps the results of a task's ``value_savers``."""
 FILES = "deps:"
-"""Where it keeps the names of a task's ``file_dep``, as the last thing of a success; the state of each is under its name."""
+"""Where doit keeps the names of a task's ``file_dep``, written last after a success; each file's state is under its name."""
 IGNORED = "ignore:"
-"""Where it keeps that a task is to be ignored."""
+"""Where doit keeps that a task is ignored."""
 
 
 class Store:
     """doit's backend interface (``get``, ``set``, ``in_``, ``remove``, ``remove_all``, ``dump``), named ``coconut``."""
 
-    desc = "sqlite, a row a task, written when the task is done"
+    desc = "SQLite, one row per task, written when the task is done"
 
     def __init__(self, name: str, codec: Any, *, module_name: str | None = None) -> None:
         self.name = name
@@ -52,7 +52,7 @@ class Store:
         self._names[task_id] = record
 
     def row(self, task_id: str) -> dict[str, Any]:
-        """Everything that is known of a task; empty for one that has no good run."""
+        """Everything recorded about a task; empty if it has no successful run."""
         record = self._record(task_id)
         if (row := self._rows.get(record)) is not None:
             return row
@@ -62,7 +62,7 @@ class Store:
             return self._rows[record]
 
     def latest(self, prefix: str) -> dict[str, Any]:
-        """What was written last of the records whose key begins so; empty if there is none."""
+        """The latest record whose key starts with ``prefix``; empty if there is none."""
         with self._lock:
             if self._connection is None:
                 return {}
@@ -71,7 +71,7 @@ class Store:
             return self._read(found[0]) if found else {}
 
     def older(self, prefix: str, kept: int) -> list[str]:
-        """The records whose key begins so, but for those that were written last and those that a name stands for in this run."""
+        """The keys that start with ``prefix``, except the ``kept`` latest ones and those that this run uses."""
         with self._lock:
             if self._connection is None:
                 return []
@@ -108,20 +108,20 @@ class Store:
             self._change("insert or replace into records values (?, ?, ?)", row)
 
     def in_(self, task_id: str) -> bool:
-        """Whether anything is known of a task."""
+        """Whether anything is recorded about a task."""
         return bool(self.row(task_id))
 
     def remove(self, task_id: str) -> None:
         """Forget a task.
 
-        doit also calls this for each task that could not run because another one failed, which would make a failure and its repair build
-        everything again. Their records are still true.
+        doit also calls this for each task that could not run because another one failed. Their records are still true, and without them
+        the next run would build everything again.
         """
         if not self.in_a_run:
             self.drop(task_id)
 
     def drop(self, task_id: str) -> None:
-        """Forget a task, whatever is going on."""
+        """Forget a task, even during a run."""
         with self._lock:
             if self._over:
                 raise UsageError("run-is-over", "the run is over")
@@ -131,16 +131,16 @@ class Store:
                 self._change("delete from records where record = ?", (record,))
 
     def remove_all(self) -> None:
-        """Forget everything, of other recipes too."""
+        """Forget everything, including other recipes."""
         with self._lock:
             self._rows = {}
             if self._connection is not None:
                 self._change("delete from records")
 
     def dump(self) -> None:
-        """End of the run; everything is written already.
+        """End the run; everything is written already.
 
-        After Ctrl-C steps may still be at work: they must not have the connection closed under them, and must not begin anything more.
+        After Ctrl-C steps may still be running: the lock keeps the connection open while they use it, and they must not start anything new.
         """
         with self._lock:
             self._over = True
@@ -165,7 +165,7 @@ class Store:
             if isinstance(error, sqlite3.DatabaseError) and not _is_damage(error):
                 raise self._unusable(error) from error
             self._connection.close()
-            self._connection = self._start_anew("it cannot be read")
+            self._connection = self._start_anew("damaged")
             return {}
         return row if isinstance(row, dict) else {}
 
@@ -175,7 +175,7 @@ class Store:
         try:
             self._writable().execute(statement, values)
         except (OSError, sqlite3.Error) as error:
-            raise UsageError("records-not-writable", f"the records cannot be written: {self.name}: {error}") from error
+            raise UsageError("records-not-writable", f"cannot write the records: {self.name}: {error}") from error
 
     def _writable(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -191,14 +191,14 @@ class Store:
         except sqlite3.Error as error:
             raise self._unusable(error) from error
         try:
-            # To wait for a disk that has all that cargo wrote to do takes longer than the rest of a run's end. A row that a crash of the
-            # machine leaves old is true of old outputs; of one that it leaves half old, the checksum is wrong.
+            # A disk that is busy with cargo's output would take longer to sync than the rest of a run's end takes. If the machine crashes,
+            # an old row is true of the old outputs, and a partly written row has a wrong checksum.
             connection.execute("pragma synchronous = off")
             version = connection.execute("pragma user_version").fetchone()[0]
             tables = connection.execute("select count(*) from sqlite_master").fetchone()[0]
             if tables and version != FORMAT:
                 connection.close()
-                return self._start_anew(f"its format is {version}, and {FORMAT} is needed")
+                return self._start_anew(f"format {version}, expected {FORMAT}")
             if not tables:
                 connection.execute("pragma journal_mode = wal")
                 connection.execute(
@@ -215,8 +215,8 @@ class Store:
     def _unusable(self, error: Exception) -> UsageError:
         return UsageError(
             "records-not-writable",
-            f"the records cannot be opened: {self.name}: {error}: can the output folder be written? "
-            "Another is named with BIN= (coconut-build --bin)",
+            f"cannot open the records: {self.name}: {error}: check that the output folder is writable, "
+            "or set another with BIN= (coconut-build --bin)",
         )
 
     def _connect(self) -> sqlite3.Connection:
@@ -226,7 +226,7 @@ class Store:
 
         for end in ("", "-wal", "-shm"):
             own_inode(Path(self.name + end))
-        # Each statement is its own transaction, and is on disk when it returns as far as a killed process is concerned.
+        # Each statement is its own transaction, and survives if the process is killed after it returns.
         return sqlite3.connect(self.name, isolation_level=None, check_same_thread=False)
 
     def _start_anew(self, why: str) -> sqlite3.Connection:
@@ -236,7 +236,7 @@ class Store:
             Path(self.name + end).unlink(missing_ok=True)
         note = Fault(
             "records-set-aside",
-            f"note: the records in {self.name} are not usable ({why}); set aside as {aside}, all is built again",
+            f"note: the records in {self.name} are unusable ({why}) and were moved to {aside}; everything will be built again",
         )
         tell_line(note.shown)
         self._rows = {}
@@ -244,7 +244,7 @@ class Store:
 
 
 def recorded_inputs(file: Path) -> dict[str, set[object]]:
-    """Every file that any record names as an input, with the digests that it had for the steps; nothing where no records can be read."""
+    """Every file that any record names as an input, with its digests in those records; empty if the records cannot be read."""
     found: dict[str, set[object]] = {}
     with suppress(TypeError, KeyError):
         for row in _rows(file):
@@ -254,11 +254,11 @@ def recorded_inputs(file: Path) -> dict[str, set[object]]:
 
 
 def recorded_places(file: Path) -> set[str]:
-    """Every file that any record says was put into the output folder, absolute; nothing where no records can be read."""
+    """Absolute paths of every file that any record says was put into the output folder; empty if the records cannot be read."""
     found = set()
     for row in _rows(file):
         values: Any = row.get(VALUES)
-        with suppress(KeyError, TypeError, AttributeError):  # of another program, or of a task that puts nothing there
+        with suppress(KeyError, TypeError, AttributeError):  # from another program, or a task that places nothing
             found |= {os.path.normpath(os.path.join(values["tree"], place)) for place in values["published"]}
     return found
 

@@ -1,7 +1,7 @@
-"""The C compilers of a reproducible build: for each that PATH finds, a script that also says what the machine's folders are called.
+"""The C compilers of a reproducible build: for each compiler in PATH, a script that adds options to rename the machine's folders.
 
-A makefile, cmake or ``configure`` sets the flags as it likes, and no variable reaches the compiler by all of them. Its name does: nearly
-all look it up in PATH. GCC knows ``-ffile-prefix-map`` since version 8, clang since version 10.
+Makefiles, cmake and ``configure`` set flags as they like, so no variable reaches every compiler call. A script does, since nearly all of
+them look up the compiler in PATH. GCC has ``-ffile-prefix-map`` since version 8, clang since version 10.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ exec {compiler} {flags} "$@"
 
 
 def compilers(path: str, folder: str, prefixes: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Names and texts of the scripts for ``folder``, which ``path`` may name, too.
+    """Names and texts of the scripts for ``folder``, which may itself be in ``path``.
 
-    ``prefixes`` are pairs of a path of this machine and what it is called instead; of several that fit, the last one counts. They stand in
-    front of a command's own flags, so those have the last word.
+    ``prefixes`` are pairs of a path on this machine and its replacement; if several match, the last one counts. They come before a
+    command's own flags, which therefore take precedence.
     """
     flags = shlex.join(f"-ffile-prefix-map={old}={new}" for old, new in prefixes)
     for name, compiler in sorted(_found(path, folder).items()):
-        # By the name that was found and not by where its links lead: ccache, clang and GCC look at what they are called.
+        # The name as found, with links unresolved: ccache, clang and GCC look at the name they are called by.
         yield name, _SCRIPT.format(here=shlex.quote(folder), compiler=shlex.quote(compiler), flags=flags)
 
 

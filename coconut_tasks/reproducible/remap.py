@@ -1,9 +1,9 @@
-"""What folders of this machine are called in a reproducible build, and cargo's configuration that says so to rustc.
+"""What this machine's folders are called in a reproducible build, and the cargo configuration that passes this to rustc.
 
-cargo joins lists of ``rustflags`` under the same key of all its configuration files, the nearest file's last. Texts are not joined: the
-nearest file's counts, and a list and a text are an error. It takes ``build.rustflags`` only for a triple that no ``target`` table has
-flags for; all tables that fit are joined (all seen with cargo 1.95). So ours go under each key that is there, and under ``build``. A
-RUSTFLAGS variable would replace them all. Of several prefixes that fit, rustc and gcc take the last one.
+cargo joins lists of ``rustflags`` under the same key in all its configuration files, the nearest file's last. Strings are not joined: the
+nearest file wins, and a list together with a string is an error. cargo uses ``build.rustflags`` only for a triple without flags in any
+``target`` table; all tables that match are joined (all observed with cargo 1.95). So ours go under each key that exists, and under
+``build``. A RUSTFLAGS variable would replace them all. If several prefixes match, rustc and gcc use the last one.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from coconut_tasks.inputs.text import read_text
 from coconut_tasks.inputs.toolchain import Toolchain
 
 Prefix = tuple[str, str]
-"""A path of this machine, and what it is called instead."""
+"""A path on this machine, and its replacement."""
 Flags = Mapping[str, Sequence[str] | str]
-"""``rustflags`` of configuration files by their table in TOML, as ``[target."cfg(unix)"]``: a list, or the text of the nearest file."""
+"""``rustflags`` by TOML table, for example ``[target."cfg(unix)"]``: a list, or the string in the nearest file."""
 _BUILD = "[build]"
 
 
 def machine_prefixes(tree: str, bin: str, target: str, environment: Mapping[str, str]) -> Iterator[Prefix]:
-    """The folders of a build, and cargo's own; each also by its path without links."""
+    """The folders of a build and cargo's own, each also with symbolic links resolved."""
     home = cargo_home(environment)
     yield from _both(home, "/cargo")
-    for name in ("registry", "git"):  # these may be links, as to a disk that is shared
+    for name in ("registry", "git"):  # these may be links, for example to a shared disk
         yield from _both(os.path.join(home, name), f"/cargo/{name}")
     yield from _both(tree, "/svsm")
     yield from _both(bin, "/bin")
@@ -39,26 +39,26 @@ def machine_prefixes(tree: str, bin: str, target: str, environment: Mapping[str,
 
 
 def toolchain_prefixes(toolchain: Toolchain) -> Iterator[Prefix]:
-    """The standard library's sources, where they are installed, are called as where they are not."""
+    """Give the standard library's sources the same names whether they are installed or not."""
     yield from _both(toolchain.sysroot, "/sysroot")
     source = os.path.join(toolchain.sysroot, "lib", "rustlib", "src", "rust")
     yield from _both(source, f"/rustc/{toolchain.commit}" if toolchain.commit else "/rustc")
 
 
 def by_length(prefixes: Iterable[Prefix]) -> list[Prefix]:
-    """Each once, the longest last, since the last one that fits is taken; never the root, which everything is in."""
+    """Each once, the longest last, since the last match is used; without the root folder, which would match everything."""
     return sorted({pair for pair in prefixes if len(pair[0]) > 1}, key=lambda pair: (len(pair[0]), pair))
 
 
 def pattern(prefixes: Iterable[Prefix]) -> str:
-    """A regular expression for a path that begins with one of the prefixes, which is its first group: by itself or after an option of one
-    letter, as in ``-L/home/me/svsm``, but not in the middle of another path."""
+    """A regular expression for a path that begins with one of the prefixes, which is its first group. It matches at the start of a path or
+    after a one-letter option, as in ``-L/home/me/svsm``, but not in the middle of another path."""
     folders = "|".join(re.escape(path) for path, _ in reversed(by_length(prefixes)))
     return rf"(?:(?<![\w.])|(?<=-[A-Z]))({folders})(?![\w.-])"
 
 
 def read_configurations(files: Sequence[str]) -> Flags:
-    """The ``rustflags`` of configuration files, the nearest first, and of those that they include."""
+    """The ``rustflags`` in configuration files, nearest first, and in the files that they include."""
     import tomllib
 
     found: dict[str, Sequence[str] | str] = {}
@@ -67,7 +67,7 @@ def read_configurations(files: Sequence[str]) -> Flags:
             try:
                 content = tomllib.loads(read_text(path))
             except ValueError:
-                continue  # cargo will say it better
+                continue  # cargo reports it better
             for table, values in _tables(content):
                 flags = values.get("rustflags") if isinstance(values, dict) else None
                 if isinstance(flags, str | list):
@@ -76,10 +76,10 @@ def read_configurations(files: Sequence[str]) -> Flags:
 
 
 def cargo_config(prefixes: Sequence[Prefix], target: str, flags: Flags) -> str:
-    """The text of a configuration file with the prefixes and the target folder, to be given to a cargo that has read ``flags``.
+    """The text of a configuration file with the prefixes and the target folder, for a cargo that also reads ``flags``.
 
     Raises:
-        StepError: a path with a blank, where the flags are written as one text.
+        StepError: a path contains a space, and flags are written as a string.
     """
     ours = [f"--remap-path-prefix={path}={name}" for path, name in prefixes]
     lines = ["# coconut-tasks"]
@@ -90,8 +90,8 @@ def cargo_config(prefixes: Sequence[Prefix], target: str, flags: Flags) -> str:
             if blank := next((path for path, _ in prefixes if any(map(str.isspace, path))), None):
                 raise StepError(
                     "blank-in-a-flag",
-                    f"REPRODUCIBLE: '{blank}' has a blank in it, and rustflags of {table} in cargo's configuration is one text, "
-                    "which is split at blanks: write it as a list",
+                    f"REPRODUCIBLE: '{blank}' contains a space, and rustflags of {table} in cargo's configuration is a string, "
+                    "which cargo splits at spaces: write it as a list",
                 )
             lines.append(f"rustflags = {_toml(' '.join([theirs, *ours]))}")
         else:
@@ -114,5 +114,5 @@ def _tables(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _toml(text: str) -> str:
-    # A JSON text is a basic string of TOML, but for DEL, which JSON leaves as it is.
+    # A JSON string is a TOML basic string, except for DEL, which JSON does not escape.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,1 +1,1 @@
-"""Where things are: the source tree, the output folder, the recipes; and all that is looked up before the first step."""
+"""Where things are: the source tree, the output folder, the recipes; and everything that is looked up before the first step."""

@@ -1,4 +1,4 @@
-"""Which recipes were found valid before, so that a run need not even import what checks them."""
+"""Which recipes were found valid before, so that a run does not even import the code that checks them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ DECIDING = (
     *("dataclass", "errors", "layout", "options", "package", "wording"),
     *(f"recipe/{name}" for name in ("diagnostic", "load", "model", "positions", "rules", "schema")),
 )
-"""All modules that a check runs, as paths in the package; ``tests/test_load.py`` compares them with what it imports."""
+"""All modules that a check runs, as paths in the package; ``tests/test_load.py`` compares them with what a check imports."""
 
 
 class KnownValid:
-    """Which recipe texts were found valid, by which schema: they need no second look."""
+    """Recipe texts that were found valid with the current schema and need no second check."""
 
     def __init__(self, path: Path, lenient: bool) -> None:
         self._path = path
-        # In a checkout what decides changes without a new version; it is only looked at, not imported.
+        # In a checkout these files change without a new version; they are only stat-ed, not imported.
         deciding = [data_path("schema/recipe.schema.json"), *(PACKAGE / f"{name}.py" for name in DECIDING)]
         stats = [(found.st_size, found.st_mtime_ns, found.st_ctime_ns) for found in map(os.stat, deciding)]
         self._salt = f"{__version__} {lenient} {stats}".encode()
@@ -46,6 +46,6 @@ class KnownValid:
             self._changed = True
 
     def save(self) -> None:
-        # Only beside a build: `doit list` in a fresh clone writes nothing.
+        # Only if something was built here: `doit list` in a fresh clone writes nothing.
         if self._changed and self._path.parent.is_dir():
             write_cache(self._path, json.dumps(list(self._digests)[-200:]).encode())

@@ -1,4 +1,4 @@
-"""What changes while a run is at work: all of it is here, and the rest of a workspace stays as it was made."""
+"""Everything that changes during a run; the rest of a workspace is immutable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class _Once:
-    """Something that is made once."""
+    """A value that is made once."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -24,24 +24,24 @@ class _Once:
 
 @dataclass(slots=True)
 class RunState:
-    """Of one run; its steps share it, from several threads."""
+    """The state of one run; its steps share it between threads."""
 
     say: Callable[[str], None] = tell_line
     """Shows the user a line while steps run."""
     talk: dict[str, str] = field(default_factory=dict)
-    """Variables that each command gets unless the user set them: they only change how it talks, and are in no signature."""
+    """Variables that each command gets unless the user set them: they only change its messages, and are in no signature."""
     descriptors: set[int] = field(default_factory=set)
-    """Files that each command gets open: the lock of the output folder."""
+    """Open files that each command inherits: the lock of the output folder."""
     crates: dict[str, int] = field(default_factory=dict)
-    """How many crates cargo named so far as built or up to date, by the name of the step."""
+    """How many crates cargo has reported as built or up to date so far, by step."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _shared: dict[Hashable, _Once] = field(default_factory=dict)
 
     def shared(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What several steps of a run make of the same things, which ``key`` has to name all: made by the first of them."""
+        """A value that steps of a run share, made by the first that asks; ``key`` must identify everything that it depends on."""
         with self._lock:
             once = self._shared.setdefault(key, _Once())
-        with once.lock:  # who comes second waits for it, and need not make it as well
+        with once.lock:  # a second caller waits instead of making it too
             if not once.made:
                 once.value, once.made = make(), True
         found: T = once.value

@@ -1,6 +1,6 @@
-"""From options to a plan and the workspace that it runs in: everything that is looked up before the first step.
+"""From options to a plan and its workspace: everything that is looked up before the first step.
 
-This is the one place where planning, which is pure, meets the disk. Nothing is written here but into caches that are there already.
+Only here does planning, which is pure, meet the disk. Nothing is written except to caches that exist already.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from coconut_tasks.workspace.workspace import Reproducible, Workspace, open_work
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a front end needs to make tasks and to tell the user what it is about to do."""
+    """What a front end needs to make tasks and to say what it is about to do."""
 
     options: Options
     source: Source
@@ -44,20 +44,20 @@ class Session:
     plan: Plan
     workspace: Workspace
     source_line: str
-    """Which tree, which recipes and which variant, for the user."""
+    """The line that tells the user which tree, recipes and variant are used."""
     notes: tuple[Fault, ...]
-    """Further lines: what was not as asked, or may not be what is meant."""
+    """Further lines: what may not be what the user meant."""
 
 
 def open_session(options: Options) -> Session:
     """Look everything up and plan.
 
     Raises:
-        UsageError, RecipeError: what the user asked for, or wrote, is wrong; all recipes' problems at once.
+        UsageError, RecipeError: a mistake in the options or recipes; the problems of all recipes at once.
     """
     source = find_source(options)
     state = state_folder(source.bin)
-    lock = RunLock(state / "lock")  # now: what another run does from here on is seen
+    lock = RunLock(state / "lock")  # now, so that another run from here on is noticed
     surroundings = for_builds(options.environment, source.tree, options.workdir, is_copy=options.is_copy)
     notes = list(_notes_on_the_environment(options))
     options = replace(options, environment=surroundings)
@@ -65,7 +65,7 @@ def open_session(options: Options) -> Session:
         notes.append(
             Fault(
                 "submodule-missing",
-                f"note: nothing is in {', '.join(missing)}, without which parts cannot be built: git submodule update --init",
+                f"note: empty submodules: {', '.join(missing)}; parts that need them cannot be built: run git submodule update --init",
             )
         )
     names = options.recipes or (default_recipe(options, source.tree),)
@@ -81,7 +81,10 @@ def open_session(options: Options) -> Session:
     plan = plan_recipes(recipes, context)
     unset = dict.fromkeys(filter(None, (unset_variable(recipe.firmware, context) for recipe in recipes)))
     notes += [
-        Fault("no-firmware", f"note: {name} is not set, so the image has no guest firmware: {name}=FILE puts one in")
+        Fault(
+            "no-firmware",
+            f"note: {name} is not set, so the image has no guest firmware; set {name}=FILE to include one",
+        )
         for name in unset
     ]
     notes += [Fault(warning.id, f"warning: {warning.text}") for warning in plan.warnings]
@@ -110,20 +113,20 @@ def _notes_on_the_environment(options: Options) -> Iterator[Fault]:
         for name, option in OF_OPTIONS.items()
         if options.environment.get(name) and not getattr(options, option.field)
     }
-    # A makefile may have these of its own: they are told of, and left where they are.
+    # A makefile may use these itself, so they stay in the environment.
     given = {"RECIPE": options.recipes, "BIN": options.bin}
     meant |= {name: name for name, value in given.items() if options.environment.get(name) and not value}
     for name, option in meant.items():
         yield Fault(
             "variable-does-nothing",
-            f"note: {name} of the environment does nothing: 'doit {option}=…', or coconut-build's option, is what asks for it",
+            f"note: the environment variable {name} has no effect: use 'doit {option}=…', or coconut-build's option",
         )
 
 
 def _load(
     names: tuple[str, ...], options: Options, source: Source, files: Files, notes: list[Fault]
 ) -> tuple[tuple[Recipe, ...], Mapping[str, bytes]]:
-    """The recipes, and what was read of each one's file, by its absolute path."""
+    """The recipes, and the bytes of each one's file by its absolute path."""
     known = KnownValid(state_folder(source.bin) / "valid.json", options.lenient)
     recipes: dict[Path, Recipe] = {}
     texts: dict[str, bytes] = {}
@@ -139,12 +142,12 @@ def _load(
             notes.append(
                 Fault(
                     "borrowed-recipe",
-                    f"note: {name} is neither here nor in the tree: {path}, which comes with coconut-tasks, is taken",
+                    f"note: {name} is neither here nor in the tree; using {path}, which comes with coconut-tasks",
                 )
             )
         spelt = source.spelt(str(path))
         file = os.path.normpath(os.path.join(source.tree, spelt))
-        files.stat(file)  # from before: an edit from here on is seen as one
+        files.stat(file)  # before it is read, so that an edit from here on is noticed
         data = texts[file] = path.read_bytes()
         warned: list[Problem] = []
         try:
@@ -153,7 +156,7 @@ def _load(
         except RecipeError as error:
             problems += error.problems
         else:
-            # A recipe with warnings is looked at again each time, so that they are said each time.
+            # A recipe with warnings is checked each time, so that they are shown each time.
             known.add(data, clean=not warned)
         notes += [Fault(problem.id, f"warning: {problem}") for problem in warned]
     if missing:
@@ -167,7 +170,7 @@ def _load(
 def _reproducible(
     given: Mapping[str, str], source: Source, recipes: tuple[Recipe, ...]
 ) -> tuple[Mapping[str, str], Reproducible]:
-    """The environment of a reproducible build, and what else holds for it."""
+    """The environment of a reproducible build, and its other settings."""
     from coconut_tasks.reproducible.remap import (  # imported here: other runs need none of it
         by_length,
         machine_prefixes,
@@ -187,7 +190,7 @@ def _toolchain_names(plan: Plan) -> tuple[str | None, ...]:
 
 
 def _host(tree: str, environment: Mapping[str, str], toolchains: Toolchains) -> str | None:
-    """The host's triple, where host tools have to name it."""
+    """The host's triple, if the commands of host tools have to name it."""
     if default_target(tree, environment) is None:
         return None
     toolchain = toolchains.find()

@@ -33,26 +33,26 @@ class Source:
     """How the tree was chosen, for the one line that says so; empty for the checkout that one stands in."""
     is_sample: bool
     copy_to: str = ""
-    """Where the tree is copied before something is built in it, since where it is is no place for that; empty for any other."""
+    """Where the tree is copied before it is built, if it cannot be built where it is; else empty."""
 
     @property
     def layout(self) -> Layout:
         """The output paths as the commands see them.
 
-        Relative where the tree and the output folder belong together, so that a clone in another place gets the same commands.
+        Relative if the tree and the output folder belong together, so that a clone elsewhere gets the same commands.
         """
         parent = os.path.dirname(self.bin)
         together = _is_below(self.bin, self.tree) or _is_below(self.tree, parent)
         return Layout(os.path.relpath(self.bin, self.tree) if together else self.bin)
 
     def spelt(self, path: str) -> str:
-        """An absolute path as the commands would spell it: relative to the tree if it is in there, or beside the output folder."""
+        """An absolute path as the commands spell it: relative to the tree if it is in the tree or beside the output folder."""
         near = (self.tree, os.path.dirname(self.bin)) if not os.path.isabs(self.layout.bin) else (self.tree,)
         return os.path.relpath(path, self.tree) if any(_is_below(path, folder) for folder in near) else path
 
     @property
     def tree_name(self) -> str:
-        """The tree as seen from the output folder's parent, where the two belong together; else its absolute path."""
+        """The tree relative to the output folder's parent, if the two belong together; else its absolute path."""
         return self.tree if os.path.isabs(self.layout.bin) else os.path.relpath(self.tree, os.path.dirname(self.bin))
 
     @property
@@ -62,7 +62,7 @@ class Source:
 
 
 def is_svsm_tree(folder: Path) -> bool:
-    """An SVSM checkout is a cargo workspace whose ``kernel`` package is called svsm."""
+    """An SVSM checkout is a cargo workspace whose ``kernel`` package is named svsm."""
     try:
         root, kernel = (folder / "Cargo.toml").read_text(), (folder / "kernel" / "Cargo.toml").read_text()
     except (OSError, ValueError):
@@ -71,17 +71,17 @@ def is_svsm_tree(folder: Path) -> bool:
 
 
 def is_sample(folder: Path) -> bool:
-    """The sample, or a copy of it, says so in its manifest: only there may the host stand in for a missing bare-metal target."""
+    """Whether it is the sample or a copy: only these may be built for the host if the bare-metal target is missing."""
     mark = r"^\[workspace\.metadata\.coconut-tasks\]\s*^sample = true$"
     return re.search(mark, (folder / "Cargo.toml").read_text(), re.MULTILINE) is not None
 
 
 def find_source(options: Options) -> Source:
-    """The tree by ``SVSM``, else the checkout that one stands in, else the sample; the output folder by ``BIN``, else ``bin/`` of that
-    checkout (the sample's is the clone that it is in), wherever one stands.
+    """The tree from ``SVSM``, else the checkout around the working folder, else the sample; the output folder from ``BIN``, else ``bin/``
+    in that checkout (for the sample, in the clone that contains it).
 
     Raises:
-        UsageError: what was named is no SVSM tree, or the output folder would hold the tree, or has somebody else's files.
+        UsageError: ``SVSM`` is not an SVSM tree, or the output folder would contain the tree or has files of another program.
     """
     sample = data_path("sample")
     tree, why = _tree(options, sample)
@@ -90,20 +90,20 @@ def find_source(options: Options) -> Source:
         # cargo's messages name files in UTF-8.
         raise UsageError(
             "wrong-locale",
-            f"{tree}: Python reads file names as {encoding} here, and the tree's has other letters: "
-            "LC_ALL=C.UTF-8, and neither PYTHONUTF8=0 nor PYTHONCOERCECLOCALE=0",
+            f"{tree}: Python reads file names as {encoding} here, but the tree's path has other characters: "
+            "set LC_ALL=C.UTF-8, and unset PYTHONUTF8 and PYTHONCOERCECLOCALE if they are 0",
         )
     copied = tree == _sample_copy(options)
     copy_to = str(tree) if copied and not tree.exists() else ""
     root = os.path.realpath(sample if copy_to else tree)
-    # The sample is a part of its clone, and its copy of a folder that looks like one.
+    # The sample is part of its clone; a copy of the sample is in a folder with the same layout.
     home = root
     if copied or root == os.path.realpath(sample):
         home = os.path.dirname(os.path.realpath(tree))
     bin = os.path.realpath(options.absolute(options.bin) if options.bin is not None else os.path.join(home, "bin"))
     if _is_below(root, bin):
         raise UsageError(
-            "bin-holds-the-tree", f"BIN: '{bin}' is or holds the source tree {root}: a folder of its own is needed"
+            "bin-holds-the-tree", f"BIN: '{bin}' is or contains the source tree {root}: choose another folder"
         )
     for folder in (bin, os.path.join(bin, STATE_FOLDER)):
         if os.path.lexists(folder) and not os.path.isdir(folder):
@@ -111,50 +111,50 @@ def find_source(options: Options) -> Source:
     if options.bin is None and (others := _others_files(bin)):
         raise UsageError(
             "foreign-folder",
-            f"BIN: '{bin}' has files that this program did not make ({others}): "
-            "remove it if all in it was built, or name the output folder with BIN= (coconut-build --bin)",
+            f"BIN: '{bin}' contains files that this program did not make ({others}): "
+            "remove it if it holds only build outputs, or set the output folder with BIN= (coconut-build --bin)",
         )
     return Source(root, bin, why, is_sample(Path(root)), copy_to)
 
 
 def _others_files(bin: str) -> str:
-    """Some names of what is in a folder in which this program never built; nothing where there is no such folder, or an empty one."""
+    """Names of some files in a folder where this program never built; empty if the folder is missing or empty."""
     names = sorted(os.listdir(bin)) if os.path.isdir(bin) else []
     if STATE_FOLDER in names:
         return ""
-    names = [name for name in names if not name.startswith(".")]  # as .gitignore
+    names = [name for name in names if not name.startswith(".")]  # for example .gitignore
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def _tree(options: Options, sample: Path) -> tuple[Path, str]:
-    """The folder of the tree, and how it was chosen. The copy of an installed sample need not be there yet."""
+    """The tree's folder, and how it was chosen. The copy of an installed sample may not exist yet."""
     if options.svsm is not None:
         tree = Path(options.absolute(options.svsm))
         if not is_svsm_tree(tree):
-            no_tree = "it has no [workspace] with a kernel package called svsm"
-            what = no_tree if tree.is_dir() else "there is no such folder"
-            raise UsageError("no-svsm-tree", f"SVSM: '{options.svsm}' is no SVSM tree: {what}: {tree}")
+            no_tree = "it is not a cargo workspace with a kernel package named svsm"
+            what = no_tree if tree.is_dir() else "no such folder"
+            raise UsageError("no-svsm-tree", f"SVSM: '{options.svsm}' is not an SVSM tree: {what}: {tree}")
         return tree, " (SVSM)"
     standing = Path(options.workdir)
     around = next((folder for folder in (standing, *standing.parents) if is_svsm_tree(folder)), None)
     if around is not None:
         return around, ""
     if not is_svsm_tree(sample):
-        raise UsageError("no-source-tree", "no source tree: name one with SVSM=path, or stand in an SVSM checkout")
+        raise UsageError("no-source-tree", "no source tree: set SVSM=PATH, or run this in an SVSM checkout")
     if is_of_a_checkout(sample):
         return sample, " (the embedded sample)"
     if options.sample:
-        # An installed package is no place to build in.
+        # An installed package cannot be built in place.
         return _sample_copy(options), " (a copy of the sample)"
     raise UsageError(
         "no-source-tree",
-        "no source tree: stand in an SVSM checkout, or name one with SVSM=path; "
+        "no source tree: run this in an SVSM checkout, or set SVSM=PATH; "
         "SAMPLE=1 (coconut-build --sample) builds the toy kernel that comes with coconut-tasks",
     )
 
 
 def copy_tree(source: Source) -> None:
-    """Copy the tree to where it is built; a run from then on finds it there."""
+    """Copy the tree to where it is built; later runs use the copy."""
     if not os.path.exists(source.copy_to):
         temporary = f"{source.copy_to}.{os.getpid()}"
         shutil.copytree(source.tree, temporary)
@@ -166,16 +166,16 @@ def _sample_copy(options: Options) -> Path:
 
 
 def _cache(options: Options) -> Path:
-    """The folder for what can be made again (XDG Base Directory Specification)."""
+    """The cache folder (XDG Base Directory Specification)."""
     named = options.environment.get("XDG_CACHE_HOME", "")
     return Path(named if os.path.isabs(named) else options.absolute("~/.cache"), "coconut-tasks")
 
 
 def find_recipe(name: str, options: Options, tree: str) -> Path:
-    """The file of a recipe: from where the user stands, else from the tree.
+    """A recipe's file: relative to the user's working folder, else to the tree.
 
     Raises:
-        UsageError: there is no such file; the nearest one is named.
+        UsageError: there is no such file; the message suggests the nearest name.
     """
     places = list(
         dict.fromkeys(
@@ -186,7 +186,7 @@ def find_recipe(name: str, options: Options, tree: str) -> Path:
         if place.is_file():
             return place
     tried = ", ".join(map(str, places[:2]))
-    what = "is a folder, not a recipe" if any(place.is_dir() for place in places) else "there is no such recipe"
+    what = "is a folder, not a recipe" if any(place.is_dir() for place in places) else "no such recipe"
     raise UsageError("no-such-recipe", f"RECIPE: '{name}': {what}{_recipes_near(name, places)}: looked for {tried}")
 
 
@@ -208,11 +208,11 @@ def _recipes_near(name: str, places: Sequence[Path]) -> str:
         return meant
     if alike:
         return f" (did you mean '{min(alike, key=len)}'?)"
-    return f" (there are: {', '.join(near)})" if near else ""
+    return f" (found: {', '.join(near)})" if near else ""
 
 
 def default_recipe(options: Options, tree: str) -> str:
-    """The recipe of a run that names none: the first one of a short list that is there."""
+    """The recipe of a run that names none: the first of a short list that exists."""
     for name in _DEFAULT_RECIPES:
         if any(Path(folder, name).is_file() for folder in (options.workdir, tree)):
             return name

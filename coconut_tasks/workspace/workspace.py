@@ -1,4 +1,4 @@
-"""Where the steps of a run work: folders, environment, and what was looked up before the first of them."""
+"""Where the steps of a run work: folders, environment, and what was looked up before the first step."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Reproducible:
-    """What a reproducible build adds to the commands' own words."""
+    """What a reproducible build needs besides its commands."""
 
     config: str
     """The file of cargo's configuration, spelt as in the commands."""
     target: str
     """cargo's target folder, absolute."""
     compilers: str
-    """The folder that PATH names first, absolute."""
+    """The first folder in PATH, absolute."""
     prefixes: tuple[tuple[str, str], ...]
-    """Pairs of a path of this machine and what it is called in what is built."""
+    """Pairs of a path on this machine and its replacement in what is built."""
     toolchains: tuple[str | None, ...]
     """The names of all toolchains that the items use; None is the tree's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """One run's view, made once when all is looked up. ``tree`` is absolute; steps spell their paths as seen from there."""
+    """One run's view, made once everything is looked up. ``tree`` is absolute; the paths of steps are relative to it."""
 
     tree: str
     bin: str
@@ -58,20 +58,20 @@ class Workspace:
     files: Files
     walker: Walker
     lock: RunLock
-    """Of the output folder."""
+    """The output folder's lock."""
     placed: Placed
-    """The files in it that are ours."""
+    """The files in the output folder that are ours."""
     toolchains: Toolchains
     recipes: tuple[str, ...] = ()
-    """What is built, as the user named it."""
+    """The recipes as the user named them."""
     recipe_texts: Mapping[str, bytes] = field(default_factory=dict)
-    """What was read of each recipe's file, by its absolute path; what is in there now may be another text."""
+    """The content of each recipe's file as it was read, by its absolute path; the file may have changed since."""
     ask_cargo: bool = False
-    """Whether every cargo item asks cargo, whatever is known of its inputs."""
+    """Whether every cargo item starts cargo, even if its inputs are known."""
     reproducible: Reproducible | None = None
-    """What holds for a reproducible build; None for any other."""
+    """The settings of a reproducible build; None for any other."""
     run_state: RunState = field(default_factory=RunState)
-    """All that changes while the run is at work."""
+    """Everything that changes during the run."""
     _cargo_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def say(self, line: str) -> None:
@@ -79,29 +79,29 @@ class Workspace:
         self.run_state.say(line)
 
     def shared(self, key: Hashable, make: Callable[[], T]) -> T:
-        """As ``RunState.shared``."""
+        """See ``RunState.shared``."""
         return self.run_state.shared(key, make)
 
     def path(self, spelt: str) -> str:
-        """A step's path, absolute."""
+        """The absolute path for a step's path."""
         return os.path.normpath(os.path.join(self.tree, spelt))
 
     def sha256(self, spelt: str) -> str:
-        """The SHA-256 of a file that is there, in hex."""
+        """The SHA-256 of an existing file, in hex."""
         digest = self.files.digest(self.path(spelt))
         assert digest is not None
         return digest.partition(":")[2]
 
     def named(self, path: str) -> str:
-        """What an absolute path is called in links and statements: the same in each clone and for each user.
+        """The name of an absolute path in links and statements, which is the same in each clone and for each user.
 
-        Relative to the tree for what is in it or beside it; the output folder is ``bin``, and there are ``$CARGO_HOME``, ``$RUSTUP_HOME``
-        and ``$HOME``.
+        Relative to the tree for files in or beside it; ``bin`` stands for the output folder, and ``$CARGO_HOME``, ``$RUSTUP_HOME`` and
+        ``$HOME`` for theirs.
         """
         for folder, start, name in self._names:
             if path.startswith(start) or path == folder:
                 found = f"{name}/{path[len(start) :]}"
-                # Of most, there is nothing to be folded.
+                # Most paths need no normalization.
                 folded = name != "." or path == folder or "/." in path or "//" in path
                 found = os.path.normpath(found) if folded else found[2:]
                 # A tree may have a folder bin that is not the output folder.
@@ -109,17 +109,17 @@ class Workspace:
         return path
 
     def located(self, name: str) -> str:
-        """The absolute path that ``named`` calls so."""
+        """The absolute path for a name from ``named``."""
         if name.startswith(("bin/", "$")):
             first, _, rest = name.partition("/")
             for folder, called in self._folders():
                 if called == first:
                     return os.path.normpath(os.path.join(folder, rest))
-        # Most are relative to the tree, and there is nothing in them to be folded.
+        # Most are relative to the tree and need no normalization.
         return os.path.normpath(os.path.join(self.tree, name)) if name.startswith((".", "/")) else f"{self.tree}/{name}"
 
     def neutral(self, value: str | None) -> str | None:
-        """A variable's value without paths of this machine, as far as they are known."""
+        """A variable's value without known paths of this machine."""
         if not value or self.reproducible is None:
             return value and self.named(value)
         from coconut_tasks.reproducible.remap import pattern  # imported here: other runs need none of it
@@ -129,7 +129,7 @@ class Workspace:
 
     @cached_property
     def _names(self) -> tuple[tuple[str, str, str], ...]:
-        """Folders, the start of each path in them, and what they are called."""
+        """Folders, the start of each path in them, and their names."""
         return tuple((folder, folder + os.sep, name) for folder, name in self._folders())
 
     def _folders(self) -> Iterator[tuple[str, str]]:
@@ -148,7 +148,7 @@ class Workspace:
         return state_folder(self.bin)
 
     def log(self, step: Step) -> Path:
-        """The log of a step's last run; each variant has one of its own."""
+        """The log of a step's last run; each variant has its own."""
         return self.state / "logs" / f"{step.file_name}.log"
 
     def run(
@@ -158,9 +158,9 @@ class Workspace:
         more: Mapping[str, str] | None = None,
         hear: Callable[[bytes], None] | None = None,
     ) -> str:
-        """Run a command in the tree, with ``more`` in its environment that is no part of the command; as ``effects.process.run``.
+        """Run a command in the tree, like ``effects.process.run``; ``more`` is added to its environment, but is not part of the command.
 
-        Where cargo is not rustup's, the toolchain's own takes the place of ``cargo +NAME``.
+        If cargo is not rustup's, the toolchain's own cargo replaces ``cargo +NAME``.
         """
         umask = -1 if self.reproducible is None else 0o022
         environment = {**self.environment, **(more or {})}
@@ -183,13 +183,13 @@ class Workspace:
         except CommandFailed as error:
             if "No such file or directory" not in str(error) or not (missing := missing_submodules(self.tree)):
                 raise
-            why = f"nothing is in {', '.join(missing)}, which git keeps as a submodule: git submodule update --init"
+            why = f"empty submodules: {', '.join(missing)}: run git submodule update --init"
             raise CommandFailed([*error.faults, Fault("submodule-missing", why)], error.printed) from error
 
     @contextmanager
     def alone_with_cargo(self) -> Iterator[None]:
-        """For the time in which cargo builds and its program is taken: another item, or another run with an output folder of its own,
-        may put a program of the same name in the same place of cargo's target folder."""
+        """Held while cargo builds and its program is taken: another item, or another run with a different output folder, may put a program
+        of the same name in the same place in cargo's target folder."""
         with ExitStack() as held:
             with lap("waiting for cargo's target folder", waiting=True):
                 held.enter_context(self._cargo_lock)
@@ -198,7 +198,7 @@ class Workspace:
 
     @cached_property
     def cargo_variables(self) -> Mapping[str, str | None]:
-        """cargo's and rustc's own variables, looked for once."""
+        """cargo's and rustc's own variables, looked up once."""
         return cargo_environment(self.environment, ())
 
     def toolchain(self, name: str | None = None) -> Toolchain | None:
@@ -206,21 +206,21 @@ class Workspace:
         return self.toolchains.find(name)
 
     def program_identity(self, name: str) -> str:
-        """What tells one version of an installed program from another."""
+        """Distinguishes versions of an installed program."""
         return self.shared(("identity", name), lambda: program_identity(name, self.tree, self.environment))
 
     @property
     def version(self) -> str:
-        """What git calls the state of the tree, asked once in a run."""
+        """The tree's version from git, asked once in a run."""
         return self.shared("version", lambda: describe(self.tree, self.environment))
 
     def ask_version_ahead(self) -> None:
-        """Let git look at the tree while this process has other things to do."""
+        """Start asking git for the version while this process does other things."""
         threading.Thread(target=lambda: self.version, daemon=True).start()
 
     @property
     def builds_std(self) -> bool:
-        """Whether cargo is told to build the standard library itself, so that no target needs to be installed."""
+        """Whether cargo builds the standard library itself, so no target has to be installed."""
         if "CARGO_UNSTABLE_BUILD_STD" in self.environment:
             return True
         try:
@@ -230,7 +230,7 @@ class Workspace:
 
 
 def open_workspace(tree: str, bin: str, environment: Mapping[str, str], **more: Any) -> Workspace:
-    """A workspace at its first look; ``more`` are further fields."""
+    """A new workspace; ``more`` are further fields."""
     folder = state_folder(bin)
     given: dict[str, Any] = {
         "files": Files(),
@@ -243,5 +243,5 @@ def open_workspace(tree: str, bin: str, environment: Mapping[str, str], **more: 
 
 
 def state_folder(bin: str) -> Path:
-    """Of an output folder."""
+    """The state folder of an output folder."""
     return Path(bin, STATE_FOLDER)
