@@ -1,1 +1,1 @@
-"""What a step reads: looked up on disk, never written there."""
+"""What a step reads. Nothing here writes to disk, except caches and notes."""

@@ -1,7 +1,7 @@
 """What each artifact of a cargo run depends on, and when it was made.
 
 cargo itself notes when it starts rustc or a build script (``invoked.timestamp``), by the clock of the file system that also stamps the
-sources. So it can be shown that a file that changed during a build was read as it is now: rustc was started after the change.
+sources. This can show that a file that changed during a build was read in its current state: rustc started after the change.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from coconut_tasks.inputs.messages import written_ns
 from coconut_tasks.inputs.scripts import secret_variables
 
 _PASSING = re.compile(r"\..*|.*(~|\.sw[a-z]|\.orig|\.rej|\.tmp)|#.*#|Cargo\.(toml|lock)|.*\.rs")
-"""Files of a package that no build script is taken to read in secret: what editors leave, manifests, and Rust sources, which rustc's
-dep-info knows."""
+"""Files in a package that no build script is assumed to read without telling cargo: editors' files, manifests, and Rust sources, which are
+in rustc's dep-info."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,25 +29,25 @@ class Artifact:
     package: str
     artifact: str
     fresh: bool
-    """It was there before cargo was started."""
+    """It existed before cargo started."""
     files: tuple[str, ...]
     variables: Mapping[str, str | None]
     began_ns: int
-    """When its making began, by the file system's clock; 0 for a fresh one of which nobody knows."""
+    """When cargo began to make it, by the file system's clock; 0 for a fresh one if unknown."""
     ended_ns: int | None = None
-    """When the run of a build script had ended; None for what rustc makes."""
+    """When the build script ended; None for an artifact of rustc."""
     links: bool = False
     """It is a program."""
     script: bool = False
-    """It is a build script, which was compiled before it ran."""
+    """It is a compiled build script."""
     asked: Set[str] = frozenset()
-    """The variables that a build script may read and cargo does not know of, set or not."""
+    """Variables, set or not, that a build script may read without cargo knowing."""
     beside: tuple[str, ...] = ()
-    """Other files of the package of a build script that ran; it reads none of them, but may have written them."""
+    """Other files in the package of a build script that ran; it reads none of them, but may have written them."""
 
     @property
     def identity(self) -> str | None:
-        """Tells one making of the artifact from another."""
+        """Distinguishes this build of the artifact from others."""
         try:
             found = os.stat(self.artifact)
         except OSError:
@@ -55,15 +55,15 @@ class Artifact:
         return f"{self.artifact} {found.st_ino} {found.st_mtime_ns} {found.st_size}"
 
     def saw(self, changed_ns: int) -> bool:
-        """Whether it was certainly made of a file as a change at that moment left it.
+        """Whether it was certainly made after a change at that time.
 
-        A script may read in the same tick of the clock in which it is started. rustc takes longer than a tick to start.
+        A script may read in the same clock tick in which it starts. rustc takes longer than a tick to start.
         """
         changed_ns = latest_ns(changed_ns)
         return changed_ns < self.began_ns or (self.ended_ns is None and changed_ns == self.began_ns)
 
     def while_it_ran(self, changed_ns: int) -> bool:
-        """Whether a change at that moment was made while the build script ran."""
+        """Whether a change at that time happened while the build script ran."""
         return self.ended_ns is not None and self.began_ns <= changed_ns <= self.ended_ns
 
 
@@ -75,12 +75,13 @@ def artifacts_of(
     walker: Walker,
     was_there: Iterable[str] = (),
 ) -> Iterator[Artifact]:
-    """Of every own unit and script run of a cargo run that began at ``started_ns`` by the file system's clock, or later.
+    """The artifacts of all own units and build-script runs in a cargo run.
 
-    ``given`` are the variables that the recipe sets; ``was_there`` are files that were there before the run.
+    The run started at ``started_ns`` by the file system's clock, or later. ``given`` are the variables that the recipe sets; ``was_there``
+    are files that existed before the run.
     """
     for unit, reads in build.own_units:
-        if unit.exact:  # else nothing can be said of it, and nobody is asked to clean it for ever
+        if unit.exact:  # else nothing is known about it, and it would be cleaned every time
             read = sorted(file for file in reads.files if not build.is_generated(file))
             began = _began_ns(unit.stamp, started_ns, fresh=unit.fresh)
             yield Artifact(
@@ -114,15 +115,16 @@ def vouched_for(
     last_ns: int,
     files: Files,
 ) -> dict[str, Stat]:
-    """Which of a step's inputs changed while it ran and were read all the same as they are now, with the stat that they had then.
+    """Which of a step's inputs changed while it ran but were read in their current state, with the stat that they had then.
 
-    ``good`` are those that are known to be of what is there. The step began at ``started_ns``, its last cargo run at ``last_ns``.
+    ``good`` are artifacts that are known to be made from the current files. The step started at ``started_ns``, its last cargo run at
+    ``last_ns``.
     """
     readers: dict[str, list[Artifact]] = {}
     for e in artifacts:
         for path in e.files:
             readers.setdefault(path, []).append(e)
-    # Of what was read, the look by which it was judged counts.
+    # For a file that was read, the stat by which it was judged counts.
     stats = {path: files.stat(path) if path in readers else files.look_again(path) for path in paths}
     changed = {path: now for path, now in stats.items() if now is not None and latest_ns(now[1]) >= started_ns}
     return {
@@ -153,13 +155,13 @@ def _is_vouched(
     if any(e not in good for e in readers) or any(path.startswith(folder + os.sep) for folder in vague):
         return False
     if any(e.ended_ns is None for e in readers):
-        return True  # rustc's dep-info names all that read it
+        return True  # rustc's dep-info names everything that read it
     if readers:
-        # A linker may read it too, and leaves no trace: the package's own crates and the program were made after the change.
+        # A linker may read it too, without a trace, so the package's own crates and the program must be newer than the change.
         packages = {e.package for e in readers}
         made = (e for e in artifacts if e.ended_ns is None and not e.script and (e.links or e.package in packages))
         return all(e.saw(changed_ns) for e in made)
-    # Nobody read it in this build: a script may write sources for other features too.
+    # Nothing read it in this build: a script may write sources for other features too.
     return any(e.while_it_ran(changed_ns) and path.startswith(build.own[e.package] + os.sep) for e in artifacts)
 
 

@@ -1,11 +1,11 @@
 """What a cargo item reads, learnt from cargo itself after a build.
 
-cargo's messages name every package and build script of the build, fresh or not. From them come the folders of the packages, whose files
-all count; the dep-info files (``NAME.d``, in Makefile syntax) name what is read beyond those; the output of build scripts holds the
-``rerun-if`` lines; ``# env-dep`` lines of rustc's own dep-info name variables. The rest of what cargo looks at, manifests, lock file and
-configuration, is looked for on the way up from each package.
+cargo's messages name every package and build script of the build, fresh or not. They give the folders of the packages, in which every file
+counts; the dep-info files (``NAME.d``, in Makefile syntax) name what is read beyond those; the output of build scripts has the
+``rerun-if`` lines; ``# env-dep`` lines in rustc's own dep-info name variables. The rest that cargo reads (manifests, lock file,
+configuration) is looked up in the parent folders of each package.
 
-Not covered, because nothing names it: a file outside of its package that a build script reads without telling cargo.
+Not covered, because nothing names it: a file outside its package that a build script reads without telling cargo.
 """
 
 from __future__ import annotations
@@ -42,52 +42,52 @@ _ENV_DEP = "# env-dep:"
 
 @dataclass(slots=True)
 class Reads:
-    """What one unit, or one run of a build script, reads."""
+    """What one unit, or one build-script run, reads."""
 
     files: set[str] = field(default_factory=set)
     folders: set[str] = field(default_factory=set)
-    """Of which every file counts, whatever package it is in."""
+    """Folders in which every file counts, whatever package it is in."""
     variables: set[str] = field(default_factory=set)
     complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class CargoBuild:
-    """A cargo run by its messages, with what each part of it read."""
+    """A cargo run, from its messages, with what each part of it read."""
 
     own: Mapping[str, str]
-    """Folders of the packages whose files may change, by package id."""
+    """Folders of the packages whose files may change, by package ID."""
     units: Sequence[tuple[Unit, Reads]]
     runs: Sequence[tuple[ScriptRun, Reads]]
     generated: tuple[str, ...]
     """Folders that build scripts write to."""
     configured: frozenset[str] = frozenset()
-    """Folders from which cargo's configuration is looked for on the way up."""
+    """Folders from which cargo looks for configuration upwards."""
     scripts: Mapping[str, set[str]] = field(default_factory=dict)
-    """The sources of the own packages' build scripts, by package id."""
+    """The sources of the own packages' build scripts, by package ID."""
 
     @property
     def own_units(self) -> list[tuple[Unit, Reads]]:
-        """Of the own packages only."""
+        """The units of own packages."""
         return [(unit, reads) for unit, reads in self.units if unit.package in self.own]
 
     @property
     def own_runs(self) -> list[tuple[ScriptRun, Reads]]:
-        """Of the own packages only."""
+        """The build-script runs of own packages."""
         return [(run, reads) for run, reads in self.runs if run.package in self.own]
 
     def is_generated(self, path: str) -> bool:
-        """Whether a build script made it: then it is made of the inputs, not one of them."""
+        """Whether a build script made it, so that it is not an input."""
         return f"{path}{os.sep}".startswith(self.generated)
 
 
 def read_build(
     messages: Sequence[Message], tree: str, manifest: str | None, environment: Mapping[str, str]
 ) -> CargoBuild:
-    """Look at the traces of a build; ``manifest`` is the item's, where it has one."""
+    """Read the traces of a build; ``manifest`` is the item's, if it has one."""
     own = own_packages(messages, cargo_home(environment))
     root = workspace_root(os.path.dirname(joined(tree, manifest)) if manifest else tree)
-    # rustc runs in the workspace's folder, or in the package's where that is elsewhere.
+    # rustc runs in the workspace's folder, or in the package's if that is elsewhere.
     bases = {folder: list(dict.fromkeys((root, workspace_root(folder), folder))) for folder in {*own.values()}}
     configured = frozenset({tree}.union(*bases.values()))
     ran = script_runs(messages)
@@ -107,7 +107,7 @@ def read_build(
 def cargo_inputs(
     build: CargoBuild, program: str, behind: Behind, environment: Mapping[str, str], walker: Walker
 ) -> Inputs:
-    """Everything that a build read; ``program`` is the executable that it made, if it made one, ``behind`` its ``behind_links``."""
+    """Everything that a build read; ``program`` is the executable that it made, or empty; ``behind`` is its ``behind_links``."""
     every = [reads for _, reads in (*build.units, *build.runs)]
     # A test program has rustc's own dep-info only.
     every += [] if not program or os.path.basename(os.path.dirname(program)) == "deps" else [_program_reads(program)]
@@ -129,19 +129,19 @@ def cargo_inputs(
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """Links to big folders that are not followed, as far as cargo has to do with them."""
+    """Links to big folders that we do not follow, as far as they matter to cargo."""
 
     why: str = ""
-    """Where cargo itself looks behind one, so that it must be asked each time: why, in words."""
+    """Why cargo itself follows one, so that every run must start cargo; empty if it does not."""
     files: tuple[str, ...] = ()
-    """Files that decide that cargo does not."""
+    """Files that make cargo ignore the links."""
 
 
 def behind_links(build: CargoBuild, environment: Mapping[str, str], walker: Walker) -> Behind:
-    """What cargo itself looks for behind a link, and we do not.
+    """Whether cargo follows a link that we do not.
 
-    It looks at all of a folder that a ``rerun-if-changed`` line names, and at all of a package whose build script prints no such line, but
-    for what git ignores.
+    cargo searches any folder that a ``rerun-if-changed`` line names, and the whole package if its build script prints no such line, except
+    what git ignores.
     """
     files: set[str] = set()
     for run, reads in build.own_runs:
@@ -153,13 +153,13 @@ def behind_links(build: CargoBuild, environment: Mapping[str, str], walker: Walk
             links += [link for link in left if not ignoring[link]]
         if links:
             name = package_name(run.package)
-            return Behind(f"for the build script of {name}, cargo looks at all that {min(links)} leads to")
+            return Behind(f"for the build script of {name}, cargo searches everything below the link {min(links)}")
     return Behind(files=tuple(sorted(files)))
 
 
 def workspace_root(folder: str) -> str:
-    """The folder of the workspace that a package is in: the one that its manifest names, else that of the nearest manifest above it that
-    has a ``[workspace]`` table."""
+    """The folder of a package's workspace: the one that its manifest names, else the nearest parent whose manifest has a ``[workspace]``
+    table."""
     if named := _named_workspace(read_text(os.path.join(folder, "Cargo.toml"))):
         return joined(folder, named)
     for parent in (Path(folder), *Path(folder).parents):
@@ -175,15 +175,15 @@ def _named_workspace(manifest: str) -> str:
 
     try:
         return str(tomllib.loads(manifest)["package"]["workspace"])
-    except (ValueError, KeyError, TypeError):  # cargo will say what is wrong
+    except (ValueError, KeyError, TypeError):  # cargo reports what is wrong
         return ""
 
 
 def parse_depfile(text: str) -> tuple[list[str], list[str]]:
     """Prerequisites and ``env-dep`` names of a dep-info file.
 
-    Makefile syntax, in which cargo and rustc write a blank as ``\\ `` and leave every other character as it is, also those that Python
-    takes for white space or for the end of a line.
+    Makefile syntax, in which cargo and rustc write a space as ``\\ `` and leave every other character unchanged, even those that Python
+    takes for white space or the end of a line.
     """
     files: list[str] = []
     variables = []
@@ -198,7 +198,7 @@ def parse_depfile(text: str) -> tuple[list[str], list[str]]:
 
 
 def _unit_reads(unit: Unit, bases: Sequence[str] | None) -> Reads:
-    # Of a fetched package (no bases) only the variables count: the lock file fixes its files.
+    # For a fetched package (no bases) only the variables count: the lock file fixes its files.
     reads = Reads(complete=bool(unit.depinfo) or bases is None)
     for depinfo in unit.depinfo:
         text = read_text(depinfo)
@@ -207,7 +207,7 @@ def _unit_reads(unit: Unit, bases: Sequence[str] | None) -> Reads:
         files, variables = parse_depfile(text)
         reads.variables |= set(variables)
         if bases is not None:
-            # Each is named once for each file that rustc writes.
+            # Each is listed once for each file that rustc writes.
             reads.files |= {path for file in set(files) for path in first_that_exists(bases, file)}
     return reads
 
@@ -222,7 +222,7 @@ def _program_reads(program: str) -> Reads:
     reads = Reads()
     for file in parse_depfile(read_text(f"{program}.d"))[0]:
         if not os.path.isabs(file):
-            reads.complete = False  # build.dep-info-basedir is set: nothing says what it was
+            reads.complete = False  # build.dep-info-basedir is set, to an unknown value
         else:
             path = joined("/", file)
             (reads.folders if os.path.isdir(path) else reads.files).add(path)
@@ -241,7 +241,7 @@ def _run_reads(run: ScriptRun, folder: str | None) -> Reads:
 
 
 def _configuration_elsewhere(folders: Iterable[str], environment: Mapping[str, str], walker: Walker) -> Iterator[str]:
-    """cargo's own configuration, there or not, and what configuration files include."""
+    """cargo's own configuration, existing or not, and what configuration files include."""
     home = [os.path.join(cargo_home(environment), name) for name in ("config.toml", "config")]
     yield from home
     for path in {*home, *(path for folder in folders for path in walker.configuration(folder))}:

@@ -1,4 +1,4 @@
-"""cargo's configuration files: which count, what they include, and what of them is needed here."""
+"""cargo's configuration files: which count, what they include, and the values that are needed here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAY_HAVE_TARGET = re.compile(r"""\b(target|include)["']?\s*=""")
 
 
 def configurations(tree: str, environment: Mapping[str, str]) -> list[Path]:
-    """cargo's configuration files that count in a tree, there or not, the nearest first."""
+    """The cargo configuration files that count in a tree, existing or not, nearest first."""
     folders = [folder / ".cargo" for folder in (Path(tree), *Path(tree).parents)] + [Path(cargo_home(environment))]
     return [folder / name for folder in folders for name in ("config", "config.toml")]
 
@@ -42,7 +42,7 @@ def included_configurations(path: str, depth: int = 0) -> Iterator[str]:
 
 
 def configured_variables(tree: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """What the ``[env]`` tables of cargo's configuration say of variables, as text; the nearest file's counts."""
+    """The variables in the ``[env]`` tables of cargo's configuration, with their values as text; the nearest file wins."""
     import tomllib
 
     found: dict[str, str] = {}
@@ -54,14 +54,14 @@ def configured_variables(tree: str, environment: Mapping[str, str]) -> dict[str,
             try:
                 table = tomllib.loads(text)["env"]
                 found = {name: json.dumps(value, sort_keys=True) for name, value in table.items()} | found
-            except (ValueError, KeyError, TypeError, AttributeError):  # cargo will say what is wrong
+            except (ValueError, KeyError, TypeError, AttributeError):  # cargo reports what is wrong
                 continue
     return found
 
 
 def default_target(tree: str, environment: Mapping[str, str]) -> str | None:
-    """The target that cargo builds for where a command names none, by ``CARGO_BUILD_TARGET`` or ``build.target`` of the nearest
-    configuration; None for the host."""
+    """The target that cargo builds for if the command names none, from ``CARGO_BUILD_TARGET`` or the nearest configuration's
+    ``build.target``; None for the host."""
     if named := environment.get("CARGO_BUILD_TARGET"):
         return named
     for path in map(str, configurations(tree, environment)):
@@ -80,4 +80,4 @@ def _build_target(text: str) -> str | None:
         found = tomllib.loads(text)["build"]["target"]
         return found if isinstance(found, str) else " ".join(found)
     except (ValueError, KeyError, TypeError):
-        return None  # cargo will say what is wrong
+        return None  # cargo reports what is wrong

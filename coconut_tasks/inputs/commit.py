@@ -1,8 +1,7 @@
-"""Which of the files that were read are as in a commit.
+"""Which of the files that were read are the same as in a commit.
 
-What a commit has at a path, and what git calls a content, is the same for ever and in each clone. Both are kept in a file of the state
-folder, so that git is asked, and files are read once more, only for what is new. The file only saves time: it may be deleted, and a
-damaged one is not used.
+What a commit has at a path, and git's name for a content, never change. Both are kept in a file in the state folder, so that git is asked,
+and files are read again, only for new files. This file only saves time: it may be deleted, and a damaged one is not used.
 """
 
 from __future__ import annotations
@@ -31,33 +30,33 @@ _DIFF = (
     "HEAD",
     "--",
 )
-"""However the user's git is configured, the same change is the same text."""
+"""With these options the same change gives the same text, however the user configured git."""
 _SUBMODULE, _LINK, _PROGRAM, _FILE = "160000", "120000", "100755", "100644"
-"""What git calls the mode of a submodule, of a symbolic link and of files."""
+"""git's modes of a submodule, a symbolic link, a program and a file."""
 _FORMAT = 1
-"""Version of what is kept."""
+"""Version of the cache file."""
 _BETWEEN = "\0"
-"""Between the words of a fact, which are kept as one: that takes a third of the time to read."""
+"""Separates the fields of a fact, which are stored as one string: reading that takes a third of the time."""
 _CHUNK = 1 << 20
 _MOST_LINKS = 40
-"""On the way to one file; the kernel follows no more."""
+"""The most symbolic links on the way to one file; the kernel follows no more."""
 
 
 class _Fact(NamedTuple):
     """What a commit has at a path."""
 
     digest: str = ""
-    """Of the content and mode in our own words, as ``Files.digest``; empty as long as no file was seen to be like this."""
+    """Content and mode in the form of ``Files.digest``; empty until a file with this content was seen."""
     mode: str = ""
-    """Empty where it has nothing there."""
+    """Empty if the commit has nothing there."""
     blob: str = ""
     """git's name of the content."""
     module: str = ""
-    """The submodule that has it, relative to the repository's top."""
+    """The submodule that contains it, relative to the repository's top."""
 
 
 class _Now(NamedTuple):
-    """What is at a path at this moment; empty where there is no file."""
+    """What is at a path now; empty if there is no file."""
 
     mode: str = ""
     blob: str = ""
@@ -72,18 +71,18 @@ def find_source(
     cache: Path | None = None,
     made: Set[str] = frozenset(),
 ) -> SourceRevision | None:
-    """The commit that the tree is at, and which of the files that were read are not as it has them; None where there is none.
+    """The commit that the tree is at, and which of the files that were read differ from it; None if there is no commit.
 
-    ``read`` has each file's absolute path by what it is called. ``contents`` has the digest of what was read of it, by the same name: None
-    where nobody knows. Of a file that it does not have, what is there now counts. It is a matter of the commit and of what was read alone:
-    what is staged or ignored makes no difference. ``made`` are those that the build wrote itself: where the commit has nothing of the kind,
-    they are generated, and do not count as modified.
+    ``read`` maps each file's name to its absolute path. ``contents`` maps names to the digest of what was read, None if unknown; for a
+    file that is not in it, the current content counts. Only the commit and what was read matter, not what is staged or ignored. ``made``
+    are files that the build wrote itself: if the commit does not have them with this content, they are generated and do not count as
+    modified.
     """
     if not repository.commit:
         return None
     contents = contents or {}
     known = _Known(repository, cache)
-    # Most are known already; the rest is few files in an ordinary run.
+    # In an ordinary run most files are known already.
     linked = _linked(read.values())
     uncertain = known.uncertain(read, contents)
     own = {
@@ -96,7 +95,7 @@ def find_source(
         return None
     generated = {name for name in made if not known.has(read[name], contents.get(name))}
     generated -= {name for name in generated & own.keys() if any(map(known.tracks, own[name]))}
-    # Of what is certain only the links on the way are to be looked at.
+    # For certain files, only the links on the way have to be checked.
     left = {
         name: way[:-1] if known.tells(way[-1], contents.get(name)) else way
         for name, way in own.items()
@@ -106,9 +105,9 @@ def find_source(
     odd = known.not_as(now, environment)
     modified = set()
     for name, way in left.items():
-        # What is there now need not be what was read: somebody may have switched to another commit since.
+        # The current content may not be what was read: the user may have switched to another commit since.
         other = way == own[name] and name in contents and contents[name] != now.get(way[-1], _Now()).digest
-        # What a link leads to outside of the repository is in no commit.
+        # The target of a link outside the repository is in no commit.
         if other or not odd.keys().isdisjoint(way) or not known.is_inside(own[name][-1]):
             modified.add(name)
     known.keep()
@@ -119,7 +118,7 @@ def find_source(
 
 
 class _Known:
-    """What is known of one commit."""
+    """What is known about one commit."""
 
     def __init__(self, repository: Repository, cache: Path | None) -> None:
         self._commit, self._top, self._cache = repository.commit, repository.top, cache
@@ -131,7 +130,7 @@ class _Known:
         if (found := _kept(cache)) is not None and found["commit"] == self._commit:
             self._facts = found["files"]
         elif found is not None:
-            # What git calls a content holds in each commit.
+            # git's name of a content is valid in every commit.
             facts = (_Fact(*fact.split(_BETWEEN)) for fact in found["files"].values())
             self._blobs = {fact.digest: fact.blob for fact in facts if fact.digest}
 
@@ -140,12 +139,12 @@ class _Known:
         return path.startswith(self._inside) and not path.startswith(self._git)
 
     def has(self, path: str, digest: str | None) -> bool:
-        """Whether it is known that the commit has this content there."""
+        """Whether the commit is known to have this content there."""
         return not self.uncertain({path: path}, {path: digest})
 
     def uncertain(self, paths: Mapping[str, str], contents: Mapping[str, str | None]) -> set[str]:
-        """The names of the paths of which it is not known that the commit has this content there."""
-        # Asked of thousands, of which each needs no call of its own.
+        """The names of the paths at which the commit is not known to have this content."""
+        # This is for thousands of paths: avoid a call for each.
         facts, inside, start = self._facts, self._inside, len(self._inside)
         certain = {
             name
@@ -156,7 +155,7 @@ class _Known:
         return paths.keys() - certain
 
     def ask(self, paths: Iterable[str], environment: Mapping[str, str]) -> bool:
-        """Ask git for what the commit has at the paths that nothing is known of; False if it does not say."""
+        """Ask git what the commit has at the unknown ones of the paths; False if git fails."""
         unknown = {path for path in paths if path.removeprefix(self._inside) not in self._facts}
         if not unknown:
             return True
@@ -170,7 +169,7 @@ class _Known:
         return self.is_inside(path) and bool(self._of(path).mode)
 
     def tells(self, path: str, digest: str | None) -> bool:
-        """Whether the commit has this content there, by what git is known to call it; no file is looked at."""
+        """Whether the commit has this content there, by git's known name for it; reads no file."""
         if self.has(path, digest):
             return True
         fact = self._of(path)
@@ -181,7 +180,7 @@ class _Known:
         return True
 
     def not_as(self, now: Mapping[str, _Now], environment: Mapping[str, str]) -> dict[str, bool]:
-        """Those of the paths at which something else is now than in the commit, and whether the commit itself has something there."""
+        """The paths that now differ from the commit, and whether the commit has a file there."""
         odd = {}
         filtered: dict[str, list[str]] = {}
         for path, found in now.items():
@@ -192,7 +191,7 @@ class _Known:
                     filtered.setdefault(fact.module, []).append(path)
             elif found.digest and _mode_of(found.digest) == fact.mode:
                 self._learn(path, fact, found.digest)
-        # Line ends and the like may differ from what is in the commit. Only git knows the filters that say so.
+        # Files may differ from the commit in line ends and the like. Only git knows these filters.
         for module, paths in filtered.items():
             lines = os.fsencode("".join(_quoted(path) + "\n" for path in paths))
             folder, variables = (
@@ -205,7 +204,7 @@ class _Known:
         return odd
 
     def keep(self) -> None:
-        """Write it down."""
+        """Write the cache file."""
         if self._learnt and self._cache is not None:
             found = {"format": _FORMAT, "commit": self._commit, "files": self._facts}
             text = json.dumps(found, separators=(",", ":")).encode()
@@ -222,7 +221,7 @@ class _Known:
     def _entries(
         self, commit: str, folder: str, environment: Mapping[str, str], paths: Iterable[str]
     ) -> dict[str, _Fact] | None:
-        """What a commit has at paths in a repository's folder. Those in a submodule that nobody knows are missing."""
+        """What a commit has at paths in a repository's folder. Paths in an unknown submodule are left out."""
         listed = ask_git(["ls-tree", "-r", "-z", "--full-tree", commit], folder, environment)
         if listed is None:
             return None
@@ -230,7 +229,7 @@ class _Known:
         entries = {os.path.join(folder, path): about.split(" ") for about, _, path in lines}
         modules: dict[str, set[str]] = {path: set() for path, about in entries.items() if about[0] == _SUBMODULE}
         name = folder[len(self._inside) :]
-        # The submodule that each folder is in, or nothing.
+        # The submodule that each folder is in, or an empty string.
         within = {folder.rstrip(os.sep): ""}
 
         def module_of(inner: str) -> str:
@@ -247,13 +246,13 @@ class _Known:
                 found[path] = _Fact("", mode, blob, name)
         for module, inner in modules.items():
             if inner:
-                # What a submodule should hold is said by the commit, wherever its own HEAD is.
+                # The commit says what a submodule should contain, wherever the submodule's HEAD is.
                 found |= self._entries(entries[module][2], module, _alone(environment), inner) or {}
         return found
 
 
 def _kept(cache: Path | None) -> Any:
-    """What was written down; None if there is nothing of the kind, or not all of it is as it was written."""
+    """The content of the cache file; None if it is missing or damaged."""
     try:
         digest, _, text = cache.read_bytes().partition(b"\n") if cache is not None else (b"", b"", b"")
     except OSError:
@@ -265,7 +264,7 @@ def _kept(cache: Path | None) -> Any:
 
 
 def _alone(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment for another repository than the one that it may name."""
+    """The environment without variables that name a repository, for use in another one."""
     return {name: value for name, value in environment.items() if name not in OF_ONE_REPOSITORY}
 
 
@@ -295,13 +294,13 @@ def _mode_of(digest: str) -> str:
 
 
 def _blob(content: bytes, commit: str) -> str:
-    """What git calls it; the length of a commit's name tells which hash the repository uses."""
+    """git's name of the content; the length of a commit's name shows which hash the repository uses."""
     named = hashlib.sha1 if len(commit) == 40 else hashlib.sha256
     return named(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def _linked(paths: Collection[str]) -> Set[str]:
-    """Those of the paths that lead through a symbolic link, or of which that cannot be known. Each folder is looked at once."""
+    """The paths that lead through a symbolic link, or may do so. Each folder is read once."""
     links: set[str] = set()
     doubtful: dict[str, bool] = {"": False}
 
@@ -322,7 +321,7 @@ def _linked(paths: Collection[str]) -> Set[str]:
 
 
 def folders_inside(top: str, paths: Iterable[str]) -> list[str]:
-    """The folders on the way from a repository's top to files, both ends included."""
+    """The folders from a repository's top to the files' own folders, both included."""
     found = {top, ""}
     inside = top.rstrip(os.sep) + os.sep
     for folder in {path.rpartition(os.sep)[0] for path in paths if path.startswith(inside)}:
@@ -333,13 +332,13 @@ def folders_inside(top: str, paths: Iterable[str]) -> list[str]:
 
 
 def state_of_paths(paths: Iterable[str], now_ns: int | None = None) -> Hashable:
-    """Equal at two moments if none of the files was written in between, and no folder got another name in it or lost one.
+    """Equal at two times if none of the files was written in between, and no entry was added to or removed from a folder.
 
-    ``now_ns`` is when what is to be remembered with it was found out, by ``time.time_ns``; now, if it is not given.
+    ``now_ns`` is the time, by ``time.time_ns``, of what is remembered with it; the current time by default.
     """
     now_ns = time.time_ns() if now_ns is None else now_ns
     found = tuple(map(_changed_ns, paths))
-    # What is as young as that may change once more in the same tick of the clock.
+    # A path that changed so recently may change again within the same clock tick.
     return found if all(latest_ns(changed) < now_ns - RACY_NS for changed in found) else now_ns
 
 
@@ -351,7 +350,7 @@ def _changed_ns(path: str) -> int:
 
 
 def _links_in(folder: str) -> list[str] | None:
-    """The symbolic links in a folder, by their paths; None where that cannot be known."""
+    """Paths of the symbolic links in a folder; None if it cannot be read."""
     try:
         with os.scandir(folder or os.sep) as entries:
             return [f"{folder}{os.sep}{entry.name}" for entry in entries if entry.is_symlink()]
@@ -360,7 +359,7 @@ def _links_in(folder: str) -> list[str] | None:
 
 
 def _way(path: str, top: str) -> tuple[str, ...]:
-    """The links below the folder ``top`` on the way to a file, and where it is in the end."""
+    """The symbolic links below ``top`` on the way to a file, and the final path."""
     links: list[str] = []
     left, real = path.split(os.sep)[:0:-1], ""
     while left:
@@ -377,7 +376,7 @@ def _way(path: str, top: str) -> tuple[str, ...]:
 
 
 def _quoted(path: str) -> str:
-    """As git takes a path on a line of its own."""
+    """A path in the form that git reads, one per line."""
     if "\n" not in path:
         return path
     return '"' + path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

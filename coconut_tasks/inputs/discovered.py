@@ -1,4 +1,4 @@
-"""What a build was found to read, beyond what the plan knew."""
+"""What a build was found to read beyond what the plan knows."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from coconut_tasks.inputs.files import Stat, Walker
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Found after a step ran, and believed until one of them changes; every path absolute."""
+    """Found after a step ran, and valid until one of them changes; all paths are absolute."""
 
     roots: tuple[str, ...] = ()
-    """Folders of packages, of which every file counts."""
+    """Folders of packages, in which every file counts."""
     folders: tuple[str, ...] = ()
-    """Other folders, of which every file and every folder's name counts, whatever package they are in."""
+    """Other folders, in which every file and every folder's name counts, whatever package they are in."""
     configured: tuple[str, ...] = ()
-    """Folders from which cargo's configuration is looked for on the way up."""
+    """Folders from which cargo looks for configuration upwards."""
     files: tuple[str, ...] = ()
-    """Files beyond those. One that does not exist counts too: it must stay away."""
+    """Further files. A file that does not exist counts too: it must not appear."""
     variables: tuple[str, ...] = ()
-    """Environment variables that were asked for."""
+    """Environment variables that the build reads."""
     complete: bool = True
-    """False where something was found that cannot be followed; the tool itself is asked each time then."""
+    """False if there are inputs that cannot be known; then every run starts the tool itself."""
 
     def paths(self, walker: Walker) -> set[str]:
         """Every file that could be read now."""
@@ -35,7 +35,7 @@ class Inputs:
         return found
 
     def joined(self, other: Inputs) -> Inputs:
-        """What both say."""
+        """The inputs of both."""
         lists = {
             name: tuple(sorted({*getattr(self, name), *getattr(other, name)}))
             for name in ("roots", "folders", "configured", "files", "variables")
@@ -59,10 +59,10 @@ class Reading:
 
     inputs: Inputs = field(default_factory=Inputs)
     started_ns: int | None = None
-    """When it began to read, where that was later than the step itself."""
+    """When it began to read, if that was later than the start of the step."""
     vouched: Mapping[str, Stat] = field(default_factory=dict)
-    """Files that changed since, and were read as they were left."""
+    """Files that changed since, but are known to have been read after the change."""
     looked: Container[str] = frozenset()
-    """Files that were looked at after they had been read."""
+    """Files whose stat was taken after they had been read."""
     made: Set[str] = frozenset()
-    """Files among them that the step's own build scripts wrote."""
+    """The inputs that the step's own build scripts wrote."""

@@ -1,8 +1,8 @@
-"""The state of files: each is looked at once in a run, and read only where a look is not enough.
+"""The state of files: each is stat-ed once in a run, and read only if that is not enough.
 
-A file's identity is its ``Stat``; its content is a digest. A file whose stat is as recorded is taken as unchanged without reading
-it. That is safe because the change time (ctime) cannot be set by a program, and because a file that changed only just now is
-never recorded with a stat that can match (see ``Files.state``).
+A file's identity is its ``Stat``; its content is a digest. A file with the recorded stat counts as unchanged without being read. That is
+safe because programs cannot set the change time (ctime), and because a file that has only just changed is never recorded with a stat that
+can match (see ``Files.state``).
 """
 
 from __future__ import annotations
@@ -20,68 +20,68 @@ from coconut_tasks.dataclass import dataclass
 Stat = tuple[int, int, int, int, int]
 """Modification time and change time in ns, size in bytes, inode, mode."""
 FileState = tuple[Stat | None, str]
-"""A stat (None: never trust it, read the file) and the digest of what was there."""
+"""A stat (None: always read the file) and the digest of the content."""
 
 ABSENT: FileState = (None, "absent")
 MOVED: FileState = (None, "changed while it was read")
-"""Matches no file: its content changed between the look before a step and the look after it."""
+"""Matches no file: the content changed between the stat before a step and the stat after it."""
 
 CLOCK_LAG_NS = 20_000_000
 """The file system's clock may lag behind ``time.time_ns`` by a tick (at most 10 ms)."""
 RACY_NS = 40_000_000
 """A file may change again within one tick of the file system's clock (at most 10 ms) and keep its stat."""
 _COARSE_NS = 2_000_000_000
-"""The longest tick of a file system that keeps whole seconds only, as FAT."""
+"""The longest tick of a file system that stores whole seconds only, for example FAT."""
 
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """An action that reads files, to tell later which of them changed while it did."""
+    """The start of an action that reads files, to find out later which of them changed during it."""
 
     started_ns: int
     before: Mapping[str, Stat | None] = field(default_factory=dict)
-    """What was seen of files before it began."""
+    """The stats of files from before it started."""
     vouched: Mapping[str, Stat] = field(default_factory=dict)
-    """Files that changed since and are known to have been read as they were left, with the stat that they had then."""
+    """Files that changed since, but are known to have been read after the change, with the stat that they had then."""
     looked: Container[str] = frozenset()
-    """Files that were looked at after it had read them."""
+    """Files whose stat was taken after it had read them."""
 
 
 class Files:
-    """Stats and digests of files, kept for the length of a run."""
+    """Stats and digests of files, kept during a run."""
 
     def __init__(self) -> None:
         self._stats: dict[str, Stat | None] = {}
         self._digests: dict[tuple[str, Stat], str] = {}
         self._fresh: set[tuple[str, Stat]] = set()
-        """Read within a tick of their last change: they may have changed again since, with the same stat."""
+        """Files read within a clock tick of their last change: they may have changed again since, with the same stat."""
         self._distrusted: set[str] = set()
 
     def stat(self, path: str) -> Stat | None:
-        """The stat of a regular file as of the first look in this run; None where there is no such file."""
+        """The stat of a regular file from the first time in this run; None if there is no such file."""
         if path not in self._stats:
             self._stats[path] = _stat(path)
         return self._stats[path]
 
     def there(self, paths: Iterable[str]) -> set[str]:
-        """Those of the paths at which ``stat`` finds a file."""
+        """The paths at which ``stat`` finds a file."""
         stats = self._stats
-        # Asked for by the thousand.
+        # This is for thousands of paths: avoid a call for each.
         stats.update({path: _stat(path) for path in paths if path not in stats})
         return {path for path in paths if stats[path] is not None}
 
     def seen(self) -> dict[str, Stat | None]:
-        """Every stat that was taken so far."""
+        """Every stat taken so far."""
         return self._stats.copy()
 
     def look_again(self, path: str) -> Stat | None:
-        """The stat as of now."""
-        # Never without one in between: another thread may take what was seen at that moment, and would take the file as changed since.
+        """The current stat."""
+        # Replace the stat in one step: if it were missing for a moment, another thread would think that the file changed since.
         found = self._stats[path] = _stat(path)
         return found
 
     def digest(self, path: str) -> str | None:
-        """Digest of the content and of the executable bit: ``sha256:<hex>`` or ``sha256x:<hex>``; None without such a file."""
+        """Digest of content and executable bit: ``sha256:<hex>`` or ``sha256x:<hex>``; None if there is no such file."""
         found = self.stat(path)
         if found is None:
             return None
@@ -94,7 +94,7 @@ class Files:
         return self._digests[path, found]
 
     def copied(self, source: str, target: str) -> None:
-        """``target`` was made this moment, as a copy of ``source``: one that did not change meanwhile need not be read to know it."""
+        """Note that ``target`` was just made as a copy of ``source``: if that did not change in the meantime, its digest is known."""
         content, found = (self.digest(source) or "").partition(":")[2], self.look_again(target)
         if content and found is not None and _stat(source) == self._stats[source]:
             self._note_if_fresh(target, found)
@@ -105,21 +105,21 @@ class Files:
             self._fresh.add((path, found))
 
     def known(self, path: str) -> str | None:
-        """The digest of a file as it was last looked at, where it is known already."""
+        """The digest of a file for its last stat, if already known."""
         found = self._stats.get(path)
         return self._digests.get((path, found)) if found is not None else None
 
     def contents(self) -> dict[str, str | None]:
-        """The digest of each file that was seen so far; None where it is not known."""
+        """The digest of each file seen so far; None if unknown."""
         digests = self._digests
         return {path: digests.get((path, found)) for path, found in self.seen().items() if found is not None}
 
     def know(self, path: str, state: FileState) -> None:
-        """A recorded state: if the file still has that stat, its digest is known without reading it."""
+        """Use a recorded state: if the file still has that stat, its digest is known without reading it."""
         self.know_all(((path, state),))
 
     def know_all(self, states: Iterable[tuple[str, FileState]]) -> None:
-        """The same for many."""
+        """The same for many files."""
         stats, digests = self._stats, self._digests
         for path, (recorded, digest) in states:
             found = stats[path] if path in stats else self.stat(path)
@@ -127,11 +127,11 @@ class Files:
                 digests[path, found] = digest
 
     def states(self, paths: Iterable[str], since: Since) -> dict[str, FileState]:
-        """What to record of the files that an action read; ``MOVED`` where one may have changed since it began."""
+        """What to record for files that an action read; ``MOVED`` for a file that may have changed since the action started."""
         return {path: MOVED if self.moved(path, since) else self.state(path) for path in paths}
 
     def state(self, path: str) -> FileState:
-        """What to record of a file: the stat of one that was read within a clock tick of its last change is left out."""
+        """What to record for a file; without the stat if the file was read within a clock tick of its last change."""
         found = self.stat(path)
         if found is None:
             return ABSENT
@@ -141,16 +141,16 @@ class Files:
         return (None if (path, found) in self._fresh else found), digest
 
     def distrust(self, path: str) -> None:
-        """What a step made is known not to be of the file as it is now."""
+        """Note that a step's output is known not to be made from the current file."""
         self._distrusted.add(path)
 
     def moved(self, path: str, since: Since) -> bool:
-        """Whether a file may have changed since an action began that read it; it is looked at again for that.
+        """Whether a file may have changed since the start of an action that read it; this takes its stat again.
 
-        It did if it is not as it was seen before and its change time lies after the beginning: whatever it holds now, nobody knows what the
-        action read, unless the action itself can tell. An edit that was undone in time looks just so.
+        It has changed if its stat is a different one and its change time is after the start: then it is unknown what the action read,
+        unless the action itself can tell. An edit that was undone looks the same.
         """
-        # What is known of a look after the action is for the record; an edit since then is for the next run to see.
+        # A stat from after the action is good enough for the record; the next run will notice a later edit.
         known = path in since.looked and (path, self._stats.get(path)) in self._digests
         now = self._stats[path] if known else self.look_again(path)
         if now is None or path in self._distrusted:
@@ -158,7 +158,7 @@ class Files:
         return now not in (since.before.get(path), since.vouched.get(path)) and latest_ns(now[1]) >= since.started_ns
 
     def unchanged(self, path: str, state: FileState) -> bool:
-        """Whether the file is as it was recorded: by its stat, else by its content."""
+        """Whether the file matches a recorded state, by its stat, else by its content."""
         found = self.stat(path)
         if found is None:
             return state[1] == ABSENT[1]
@@ -166,12 +166,12 @@ class Files:
 
 
 def latest_ns(changed_ns: int) -> int:
-    """The last moment that a change time may stand for: where it is a whole second, the file system may keep no more than that."""
+    """The latest time that a change time may stand for: if it is a whole second, the file system may not store fractions."""
     return changed_ns if changed_ns % 1_000_000_000 else changed_ns + _COARSE_NS
 
 
 def recorded_state(value: Any) -> FileState:
-    """A state as it comes back from JSON."""
+    """A state from JSON."""
     found, digest = value
     return (tuple(found) if found is not None else None), digest
 
@@ -187,7 +187,7 @@ def _stat(path: str) -> Stat | None:
 
 
 def files_below(folder: str) -> set[str]:
-    """Every file below a folder as of now, but for version control and cargo's target folders; links to folders are not followed."""
+    """Every file now below a folder, except version control and cargo's target folders; links to folders are not followed."""
     found: set[str] = set()
     for place, folders, names in os.walk(folder):
         if "CACHEDIR.TAG" in names:
@@ -210,26 +210,26 @@ def _digest(path: str, mode: int) -> str | None:
 
 
 EXECUTABLE = "sha256x:"
-"""How the digest of a file begins that may be executed by anybody."""
+"""The start of an executable file's digest."""
 
 
 def digest_text(content: str, mode: int) -> str:
-    """What ``Files.digest`` makes of the SHA-256 of a content and a file's mode."""
+    """The result of ``Files.digest`` for the SHA-256 of a content and a file's mode."""
     return f"{EXECUTABLE if mode & 0o111 else 'sha256:'}{content}"
 
 
 VERSION_CONTROL = (".git", ".hg", ".svn")
-"""What is no part of a tree's content."""
+"""Names that are not part of a tree's content."""
 CONFIGURATION = ("Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "rust-toolchain")
-"""Files that cargo and rustup look for on the way up from a folder, beside the two in ``.cargo``."""
+"""Files that cargo and rustup look for in a folder and its parents, besides the two in ``.cargo``."""
 
 
 MOST_BEHIND_A_LINK = 1000
-"""Files and folders that are looked through behind a link out of the tree, as ``nix build`` leaves one; ``/usr`` has 200,000."""
+"""The most files and folders that are searched behind a link out of the tree, for example from ``nix build``; ``/usr`` has 200,000."""
 
 
 class _TooMany(Exception):
-    """There are more of them."""
+    """There are more than ``MOST_BEHIND_A_LINK``."""
 
 
 class _Found:
@@ -239,9 +239,9 @@ class _Found:
         self.files: list[str] = []
         self.folders: list[str] = []
         self.left: list[str] = []
-        """Links that were left alone."""
+        """Links that were not followed."""
         self.others: list[tuple[str, tuple[str, ...]]] = []
-        """Of a package, the folders in it that are no part of it, with the real paths on the way there."""
+        """Folders in a package that are not part of it, with the real paths on the way there."""
 
     def sorted(self) -> _Found:
         for paths in (self.files, self.folders, self.left):
@@ -253,7 +253,7 @@ class Walker:
     """Lists the files below and above folders, each folder once in a run."""
 
     def __init__(self, tree: str = "", skip: Iterable[str] = ()) -> None:
-        """``tree`` is what is built: to a link out of it, there may be no end."""
+        """``tree`` is the source tree: a link out of it may lead to any number of files."""
         self._tree = os.path.join(os.path.realpath(tree), "") if tree else ""
         self._skip = frozenset(map(os.path.realpath, skip))
         self._known: dict[tuple[str, bool], _Found] = {}
@@ -262,23 +262,23 @@ class Walker:
         self._reals: dict[str, str] = {}
 
     def files(self, root: str, *, package: bool = True) -> Sequence[str]:
-        """Every file below ``root``, sorted; links are followed, but for those of ``left_alone``.
+        """Every file below ``root``, sorted; links are followed, except those in ``left_alone``.
 
-        Left out are version control and the folders to skip; of a package also cargo's target folders and folders with a ``Cargo.toml`` of
-        their own, which are other packages (cargo's own rule for "the files of a package").
+        Version control and the folders to skip are left out. In a package, so are cargo's target folders and folders with their own
+        ``Cargo.toml``, which are other packages (cargo's own rule for "the files of a package").
         """
         return self._walked(root, package).files
 
     def folders(self, root: str) -> Sequence[str]:
-        """Every folder below ``root``, sorted, by the same rules as for what is no package."""
+        """Every folder below ``root``, sorted, by the rules for a folder that is not a package."""
         return self._walked(root, False).folders
 
     def left_alone(self, root: str, *, package: bool = True) -> Sequence[str]:
-        """The links below ``root`` that lead out of the tree, or back around ``root``, to more than ``MOST_BEHIND_A_LINK`` files."""
+        """The links below ``root`` that lead out of the tree, or to a parent of ``root``, to more than ``MOST_BEHIND_A_LINK`` files."""
         return self._walked(root, package).left
 
     def configuration(self, folder: str) -> tuple[str, ...]:
-        """Manifests, lock files, toolchain files and cargo's configuration that are there, from ``folder`` up."""
+        """Existing manifests, lock files, toolchain files and cargo configuration in ``folder`` and its parents."""
         if folder not in self._above:
             parent = os.path.dirname(folder)
             above = () if parent == folder else self.configuration(parent)
@@ -294,12 +294,12 @@ class Walker:
         if folder not in self._names:
             try:
                 self._names[folder] = set(os.listdir(folder))
-            except OSError:  # what is in it may be there all the same
+            except OSError:  # its files may exist all the same
                 self._names[folder] = {*CONFIGURATION, ".cargo"}
         return self._names[folder]
 
     def _real(self, folder: str) -> str:
-        # As os.path.realpath, but a parent's is looked up once for all that are in it.
+        # Like os.path.realpath, but each parent is looked up only once.
         if folder not in self._reals:
             parent, name = os.path.split(folder)
             plain = name and name not in (".", "..") and not os.path.islink(folder)
@@ -307,7 +307,7 @@ class Walker:
         return self._reals[folder]
 
     def forget(self, folder: str) -> None:
-        """Look again next time: something was at work in the folder."""
+        """Read the folder again next time, since its content may have changed."""
         for root, package in list(self._known):
             if f"{folder}{os.sep}".startswith(f"{root}{os.sep}") or root.startswith(f"{folder}{os.sep}"):
                 self._known.pop((root, package), None)
@@ -319,7 +319,7 @@ class Walker:
             if package:
                 self._walk(root, (self._real(root),), found, package=True)
             else:
-                # Packages in a package are few: all else is looked at once for both.
+                # A package contains few other packages: share the rest between both kinds of walk.
                 known = self._walked(root, package=True)
                 found.files, found.folders, found.left = known.files[:], known.folders[:], known.left[:]
                 for folder, way in known.others:
@@ -346,8 +346,8 @@ class Walker:
     def _walk(
         self, folder: str, way: tuple[str, ...], found: _Found, *, package: bool, room: list[int] | None = None
     ) -> None:
-        """``way`` holds the real paths from the root to ``folder``: a link back to one of them ends there. Of a package, folders that are
-        no part of it are left to ``others``. ``room`` is for how many more there is room."""
+        """``way`` has the real paths from the root to ``folder``; a link back to one of them is not followed. Folders in a package that are
+        not part of it go to ``others``. ``room`` is how many more entries are allowed."""
         try:
             entries = list(os.scandir(folder))
         except OSError:
@@ -372,5 +372,5 @@ class Walker:
                     self._enter(entry.path, (*way, real), found, package=package)
                 else:
                     self._walk(entry.path, (*way, real), found, package=package, room=room)
-            elif entry.is_file() and entry.name not in VERSION_CONTROL:  # of a submodule or a worktree it is a file
+            elif entry.is_file() and entry.name not in VERSION_CONTROL:  # .git is a file in a submodule or worktree
                 found.files.append(entry.path)

@@ -1,17 +1,17 @@
-"""Which artifacts of cargo are known to be made of what is there now.
+"""Which of cargo's artifacts are known to be made from the current files.
 
-cargo compares times: a source that is newer than the last compilation is compiled again. A file that was replaced by one with an older
-time (``mv``, ``cp -p``, an unpacked archive) is taken as unchanged, and so are a file and a variable that a build script reads without
-saying so. The old artifact is then called fresh. So what each artifact was made of is written down when it is made, by content. An
-artifact that is called fresh and of which nothing of the kind is known, or something else, is in doubt: what cargo made of its package is
-to be cleaned. That also covers artifacts that another hand, another checkout or a run that failed left there.
+cargo compares times: it recompiles a source that is newer than the last compilation. A file that was replaced by one with an older time
+(``mv``, ``cp -p``, an unpacked archive) counts as unchanged for it, and so do files and variables that a build script reads without saying
+so. cargo then calls the old artifact fresh. So when an artifact is made, what it was made from is noted, by content. A fresh artifact
+without such a note, or with a different one, is in doubt: cargo's files for its package must be cleaned. That also covers artifacts from
+other programs, other checkouts and failed runs.
 
-What a build script writes into its own package while it runs may also be somebody's edit. Then cargo is to be asked once more, and runs the
-script again, since the file is newer. A file that is written again, with the same content, is the script's own, and so is a new one; which
-files are is remembered. One that was there before and is left alone was edited: what was made of it is in doubt, since what the script runs
-(make) compares times too.
+A file in a package that changed while the package's build script ran may have been written by the script or edited by the user. Then cargo
+is called once more, and runs the script again since the file is newer. If the script writes the file again with the same content, or if the
+file was new, it is the script's own, which is remembered. If the file existed before and the script leaves it alone, it was edited: the
+artifact is in doubt, since what the script runs (make) compares times too.
 
-The notes lie in cargo's target folder, whose content they are about: all that build there share them, and they go with it.
+The notes are in cargo's target folder, which they describe: all builds in that folder share them, and they vanish with it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from coconut_tasks.inputs.messages import package_name
 
 _NAME = ".coconut-tasks.sqlite3"
 _KEPT = 20
-"""Notes of one artifact that are kept: it has one for each set of features that was built since the folder was cleaned."""
+"""Notes to keep for one artifact: it has one for each set of features built since the folder was cleaned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +43,27 @@ class Written:
 
     digest: str | None
     new: bool
-    """It was not there before."""
+    """It did not exist before."""
     asked: bool = False
-    """The script ran again since, and left it alone."""
+    """The script ran again since, and did not write it."""
 
 
 @dataclass(slots=True)
 class Findings:
-    """What a cargo run leaves open."""
+    """What is still in doubt after a cargo run."""
 
     doubtful: set[str] = field(default_factory=set)
-    """Packages with an artifact that may be of something else than what is there."""
+    """Packages with an artifact that may not be made from the current files."""
     unsettled: dict[str, str] = field(default_factory=dict)
-    """Files that changed while a package was made of them, and the package's name."""
+    """Files that changed while a package was built from them, with the package's name."""
     written: dict[str, Written] = field(default_factory=dict)
-    """Files that build scripts may have written, in this cargo run and those right before it."""
+    """Files that build scripts may have written, in this cargo run and the ones just before it."""
     good: list[Artifact] = field(default_factory=list)
-    """The artifacts that are of what is there."""
+    """The artifacts that are made from the current files."""
     made: dict[str, str | None] = field(default_factory=dict)
-    """All files that build scripts are known to have written themselves, with the digest that they left."""
+    """All files that build scripts are known to have written, with their digests."""
     of_others: bool = False
-    """The target folder was filled by other programs, and nothing in it is known."""
+    """Other programs filled the target folder, and nothing in it is known."""
 
 
 class Fingerprints:
@@ -77,7 +77,7 @@ class Fingerprints:
         except sqlite3.OperationalError as error:
             raise self._error(error) from error
         except sqlite3.DatabaseError:
-            self._path.unlink(missing_ok=True)  # nothing is known then
+            self._path.unlink(missing_ok=True)  # so nothing is known
             self._connection = _open(self._path)
 
     def check(
@@ -87,12 +87,12 @@ class Fingerprints:
         was_there: Mapping[str, str | None],
         files: Files,
     ) -> Findings:
-        """Note what was made, and say what is not known to be of what is there now.
+        """Note what was made, and find what is not known to be made from the current files.
 
-        ``before`` is ``written`` of the cargo run right before this one, of the same step; ``was_there`` are the files that were there
-        before, with their digests where those are known.
+        ``before`` is ``written`` from the previous cargo run of the same step; ``was_there`` are the files that existed before, with their
+        digests if known.
         """
-        # Of what is fresh, a look from before cargo's own will do: an edit since then is for the next run to see.
+        # For fresh artifacts, stats from before cargo ran are good enough: the next run will notice a later edit.
         made = [e for e in artifacts if not e.fresh]
         for file in set().union(*(e.files for e in made), *(e.beside for e in made)):
             files.look_again(file)
@@ -129,7 +129,7 @@ class Fingerprints:
         found: Findings,
         files: Files,
     ) -> set[str]:
-        """Those of the files that the build script itself wrote. ``own`` are files that are known to be scripts' own, by their digests."""
+        """The files that the build script itself wrote. ``own`` has the digests of files that are known to be written by scripts."""
         runs = [e for e in artifacts if e.package == run.package and not e.fresh]
         settled = set()
         for file in changed:
@@ -145,7 +145,7 @@ class Fingerprints:
                 found.written[file] = Written(digest, new=file not in was_there)
         for file in (found.written.keys() | own.keys()).intersection(run.files) - changed:
             if (left := found.written.get(file)) is None:
-                if own[file] != files.digest(file):  # somebody else is at work on it
+                if own[file] != files.digest(file):  # it was edited
                     self._connection.execute("delete from written where file = ?", (file,))
             elif left.new:
                 self._learn(file, files.digest(file))
@@ -157,7 +157,7 @@ class Fingerprints:
     def _learn_beside(
         self, run: Artifact, was_there: Mapping[str, str | None], own: Container[str], files: Files
     ) -> None:
-        """Rust sources and the like that a script generated: who reads them looks after it ran, so that nobody has to be asked again."""
+        """Note Rust sources and the like that a script generated: they are read after the script ran, so cargo need not run again."""
         for file in run.beside:
             now = files.stat(file)
             if now is None or not run.while_it_ran(now[1]):
@@ -165,7 +165,7 @@ class Fingerprints:
             digest = files.digest(file)
             if file in own or was_there.get(file, digest) == digest:
                 self._learn(file, digest)
-        # A link that a script laid down (autotools do) is as old as what it leads to.
+        # The target of a symbolic link that a script made (autotools do) may be old.
         for file in run.files:
             if file not in was_there and run.while_it_ran(_linked_ns(file)):
                 self._learn(file, files.digest(file))
@@ -190,7 +190,7 @@ class Fingerprints:
         note = self._note(e)
         if note == _facts(e, files):
             return True
-        for file in e.files:  # a step of this run may have written into it
+        for file in e.files:  # a step of this run may have written it
             files.look_again(file)
         return note == _facts(e, files)
 
@@ -214,7 +214,7 @@ class Fingerprints:
 
 
 def _linked_ns(path: str) -> int:
-    """When a symbolic link was laid down; 0 for what is none."""
+    """When a symbolic link was made; 0 for any other file."""
     try:
         found = os.lstat(path)
     except OSError:
@@ -223,7 +223,7 @@ def _linked_ns(path: str) -> int:
 
 
 def _changed(e: Artifact, file: str, was_there: Container[str], files: Files) -> bool:
-    """Whether a file may have been read in another state than the one that it is in now."""
+    """Whether a file may have been read in a state other than the current one."""
     now = files.stat(file)
     return file in was_there if now is None else not e.saw(now[1])
 
@@ -235,8 +235,8 @@ def _facts(e: Artifact, files: Files) -> str:
 
 def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path)
-    # After cargo, a disk has much to write, and waiting for it takes longer than all else here. A note that a crash of the machine takes
-    # away is of an artifact that is compiled once more.
+    # After cargo, the disk is busy, and waiting for it would take longer than everything else here. If a crash of the machine loses a note,
+    # its artifact is compiled once more.
     connection.execute("pragma synchronous = off")
     connection.execute("create table if not exists notes (identity text primary key, artifact text, note text)")
     connection.execute("create table if not exists written (file text primary key, digest text)")

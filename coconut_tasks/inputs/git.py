@@ -1,4 +1,4 @@
-"""What git knows of the tree."""
+"""What git knows about the tree."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class SourceRevision:
     commit: str
     """In hex."""
     modified: Sequence[str] = ()
-    """Files that were read and are not as in the commit."""
+    """Files that were read and differ from the commit."""
     diff: str = ""
-    """Digest of ``git diff`` of those that are in the commit; empty if there are none."""
+    """Digest of ``git diff`` for those that are in the commit; empty if there are none."""
     generated: Set[str] = frozenset()
-    """Files that were read and that the build wrote itself: they are no part of the source."""
+    """Files that were read but that the build wrote itself: they are not part of the source."""
 
 
 def ask_git(words: Iterable[str], tree: str, environment: Mapping[str, str], given: bytes = b"") -> bytes | None:
-    """What git prints; None where it fails, or is not there. ``given`` is its standard input."""
+    """git's standard output; None if git fails or is not installed. ``given`` is its standard input."""
     try:
         done = subprocess.run(["git", *words], cwd=tree, env=dict(environment), input=given, capture_output=True)
     except OSError:
@@ -52,14 +52,14 @@ def ask_git(words: Iterable[str], tree: str, environment: Mapping[str, str], giv
 
 
 def git_text(words: Iterable[str], tree: str, environment: Mapping[str, str]) -> str:
-    """What git prints, without the white space around it; nothing where it fails, or is not there."""
+    """git's standard output without surrounding white space; empty if git fails or is not installed."""
     return os.fsdecode(ask_git(words, tree, environment) or b"").strip()
 
 
 def repository_fault(tree: str, environment: Mapping[str, str]) -> str:
-    """Why git does not speak of the repository that the tree is in, mostly in git's own words; empty where it does, or where there is none.
+    """Why git refuses the tree's repository, usually in git's own words; empty if it does not, or if there is no repository.
 
-    git calls a repository of another user "dubious", as containers have them, and knows nothing of a work tree whose repository is gone.
+    git refuses another user's repository, which is common in containers, and a work tree whose repository is gone.
     """
     if not _has_repository(tree, environment):
         return ""
@@ -83,7 +83,7 @@ def _has_repository(tree: str, environment: Mapping[str, str]) -> bool:
 
 
 def missing_submodules(tree: str) -> list[str]:
-    """The submodules of which nothing is there, as a clone without ``--recurse-submodules`` leaves them; paths from the tree."""
+    """The empty submodules, for example of a clone without ``--recurse-submodules``; paths relative to the tree."""
     paths = re.findall(r"(?m)^\s*path\s*=\s*(.+?)\s*$", read_text(os.path.join(tree, ".gitmodules")))
     return [path for path in paths if not _has_files(os.path.join(tree, path))]
 
@@ -97,9 +97,9 @@ def _has_files(folder: str) -> bool:
 
 
 def ignored_by(path: str, package: str, environment: Mapping[str, str]) -> list[str]:
-    """The files that could say that git ignores a file in a package, where one of them does; empty where cargo would not ask git.
+    """The files that may make git ignore a file in a package, if git ignores it; empty if cargo would not ask git.
 
-    cargo asks it about a package whose manifest git knows. What the user's own settings ignore does not count here.
+    cargo asks git about a package whose manifest is tracked. The user's own ignore settings do not count here.
     """
     known = ask_git(["ls-files", "--error-unmatch", "Cargo.toml"], package, environment)
     ignored = ask_git(["-c", "core.excludesFile=", "check-ignore", "--quiet", path], package, environment)
@@ -111,23 +111,23 @@ def ignored_by(path: str, package: str, environment: Mapping[str, str]) -> list[
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """What git says of the repository that a tree is in, as of one moment."""
+    """The state of a tree's repository at one time."""
 
     commit: str
     """The commit that the tree is at, in hex; empty without git, a repository or a commit."""
     top: str
     """The work tree's folder."""
     files: Sequence[str]
-    """The files that say which commit that is, absolute, and those that would be of another repository, which is nearer."""
+    """Absolute paths of the files that say which commit that is, and of those that would belong to a nearer repository."""
     refs: str = ""
-    """The folder of branches and tags that are not packed, absolute; empty without a repository."""
+    """The absolute path of the folder of unpacked branches and tags; empty without a repository."""
 
 
 def find_repository(tree: str, environment: Mapping[str, str]) -> Repository:
-    """Ask git once for all that it knows of where the tree is."""
+    """Ask git, in one call, for the repository of the tree."""
     wanted = ("HEAD", "packed-refs", os.path.join("reftable", "tables.list"), "refs")
     words = [word for path in wanted for word in ("--git-path", path)]
-    # With --revs-only a repository without a commit has all lines but the last.
+    # With --revs-only, a repository without a commit prints every line except the last.
     asked = git_text(["rev-parse", "--revs-only", "--show-toplevel", *words, "HEAD"], tree, environment).splitlines()
     top, *found = asked or [""]
     commit = found.pop() if len(found) > len(wanted) else ""
@@ -143,7 +143,7 @@ def find_repository(tree: str, environment: Mapping[str, str]) -> Repository:
 
 
 def _branch_files(head: str, refs: str) -> list[str]:
-    """Where the branch that the file HEAD names may be kept: with all of the repository, or with one work tree of it."""
+    """Where the branch that HEAD names may be stored: with the repository, or with one of its work trees."""
     kind, _, ref = read_text(head).strip().partition(" ")
     if kind != "ref:":
         return []

@@ -1,8 +1,7 @@
-"""The user's environment as builds are to have it: without what another program set for its own children.
+"""The user's environment for builds: without variables that another program set for its own children.
 
-A git hook, ``git rebase --exec``, ``cargo run`` and make start programs with variables that speak of another repository, another package or
-another makefile. Where they reached a build, its version and its keys would be others than from the command line, and nobody would have
-asked for it.
+A git hook, ``git rebase --exec``, ``cargo run`` and make start programs with variables that describe another repository, package or
+makefile. If these reached a build, its version and keys would differ from a build on the command line, for no visible reason.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ _OF_CARGOS_CHILDREN = (
     r"CARGO(_(MANIFEST_(DIR|PATH|LINKS)|PKG_.*|(BIN|CRATE)_NAME"
     r"|BIN_EXE_.*|PRIMARY_PACKAGE|TARGET_TMPDIR|RUSTC_CURRENT_DIR|MAKEFLAGS))?"
 )
-"""What cargo sets for a program that ``cargo run``, ``cargo test`` or a subcommand starts (The Cargo Book, "Environment Variables")."""
+"""Variables that cargo sets for what ``cargo run``, ``cargo test`` or a subcommand starts (The Cargo Book, "Environment Variables")."""
 _OF_MAKES_CHILDREN = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKE_TERMERR", "MAKE_TERMOUT", "MFLAGS")
-"""What make sets for the commands of its rules, beside the variables of its own command line, which are a user's choice."""
+"""Variables that make sets for the commands of its rules, besides those on its command line, which the user chose."""
 _ASKED_FOR = ("env", "cli")
-"""Values of RUSTUP_TOOLCHAIN_SOURCE with which RUSTUP_TOOLCHAIN is what somebody asked for, and not what rustup found."""
+"""Values of RUSTUP_TOOLCHAIN_SOURCE if the user asked for RUSTUP_TOOLCHAIN, rather than rustup finding it."""
 OF_OPTIONS = {**{one.name: one for one in BY_NAME.values() if one.known_to_makefiles}, "V": BY_NAME["VERBOSE"]}
-"""Variables that ask for what an option of this program asks for, with the option. A makefile would build by them half a release, and with
-``ifdef`` also where the value is 0."""
+"""Variables that mean the same as an option of this program, with that option. With them a makefile would build half a release, and with
+``ifdef`` even if the value is 0."""
 _EMPTY_IS_UNSET = (
     *("RUSTC", "RUSTDOC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_HOME", "RUSTUP_HOME", "HOME"),
     *OF_MAKE,
@@ -34,8 +33,8 @@ _EMPTY_IS_UNSET = (
 
 
 def for_builds(environment: Mapping[str, str], tree: str, workdir: str, *, is_copy: bool = False) -> dict[str, str]:
-    """What reaches tools that work in the tree. ``workdir`` is where the user stands; both are absolute. Of a copy, the variables name
-    the repository."""
+    """The environment of tools that run in the tree. ``workdir`` is the user's working folder; both are absolute. For a copy, the variables
+    name the repository."""
     found = {
         name: value
         for name, value in environment.items()
@@ -55,12 +54,12 @@ def for_builds(environment: Mapping[str, str], tree: str, workdir: str, *, is_co
 
 
 def _home_of_the_user() -> str:
-    # As cargo and rustup find it where HOME is not set.
+    # As cargo and rustup find it if HOME is not set.
     import pwd
 
     try:
         return pwd.getpwuid(os.getuid()).pw_dir
-    except KeyError:  # in a container, a user may have a number only
+    except KeyError:  # in a container, a user may have only a number
         return ""
 
 
@@ -73,11 +72,11 @@ def _drop_rustups(found: dict[str, str], environment: Mapping[str, str]) -> None
         found.pop("RUSTUP_TOOLCHAIN", None)
     found.pop("RUSTUP_TOOLCHAIN_SOURCE", None)
     if found.get("RUSTUP_HOME") == os.path.join(found.get("HOME", ""), ".rustup"):
-        del found["RUSTUP_HOME"]  # rustup names it to its children also where nobody set it
+        del found["RUSTUP_HOME"]  # rustup sets it for its children even if the user did not
 
 
 def _drop_libraries(found: dict[str, str], environment: Mapping[str, str]) -> None:
-    """cargo puts the folders of the package that it runs first, up to those of its compiler; rustup did so with its toolchain before."""
+    """cargo puts the package's folders first, up to those of its compiler; older versions of rustup did so with its toolchain."""
     folders = found.pop("LD_LIBRARY_PATH", "").split(os.pathsep)
     if "CARGO_MANIFEST_DIR" in environment:
         compilers = (place for place, folder in enumerate(folders) if re.search("/lib/rustlib/[^/]+/lib$", folder))
@@ -91,12 +90,12 @@ def _drop_libraries(found: dict[str, str], environment: Mapping[str, str]) -> No
 
 
 def _drop_makes(found: dict[str, str]) -> None:
-    """The options, jobs and variables of the make that started this program are of its own makefile."""
+    """The options, jobs and variables of the make that started this program belong to its own makefile."""
     flags = found.get("MAKEFLAGS", "")
     if "MAKELEVEL" in found:
         flags = ""
     elif "--jobserver-" in flags:
-        # Its pipe reaches no child, and under its number another file may be open by now.
+        # Children do not inherit its pipe, and its descriptor may belong to another file by now.
         flags = without_jobs(flags)
     for name in _OF_MAKES_CHILDREN:
         found.pop(name, None)
@@ -105,7 +104,7 @@ def _drop_makes(found: dict[str, str]) -> None:
 
 
 def _is_of_this_repository(found: Mapping[str, str], tree: str, workdir: str) -> bool:
-    """Whether somebody says, by a work tree that the tree is in, which repository is meant. A hook names an index of its own, too."""
+    """Whether the user chose the repository, with a work tree that contains the tree. A hook also sets an index."""
     work_tree = found.get("GIT_WORK_TREE")
     if not work_tree or "GIT_DIR" not in found or "GIT_INDEX_FILE" in found or "GIT_PREFIX" in found:
         return False

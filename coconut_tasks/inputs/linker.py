@@ -1,4 +1,4 @@
-"""What a linker reads and nobody tells: rustc's dep-info names no linker script, and cargo links nothing anew after a change of one."""
+"""What a linker reads and no tool reports: linker scripts are not in rustc's dep-info, and cargo does not relink if one changes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from coconut_tasks.inputs.paths import joined
 from coconut_tasks.inputs.text import read_text
 
 _MOST = 1 << 20
-"""Bytes of a file that may be a linker script."""
+"""The most bytes of a linker script."""
 _INCLUDE = re.compile(r'^\s*INCLUDE\s+"?([^\s";]+)', re.MULTILINE)
 
 
 def linked_files(flags: Iterable[str], folders: Sequence[str]) -> set[str]:
     """The files that flags name for the linker, and those that linker scripts among them include.
 
-    ``flags`` are rustc's, or what a build script says behind ``rustc-link-arg=``; ``folders`` are where relative names may start. The
-    linker itself is no input.
+    ``flags`` are rustc's, or a build script's values of ``rustc-link-arg=``; relative names may start in any of ``folders``. The linker
+    itself is not an input.
     """
     left = [word for flag in flags if "linker=" not in flag for word in _words(flag)]
     found: set[str] = set()
@@ -32,7 +32,7 @@ def linked_files(flags: Iterable[str], folders: Sequence[str]) -> set[str]:
 
 
 def _words(flag: str) -> set[str]:
-    """What of a flag may be the name of a file, as in ``-Clink-arg=-Wl,-T,FILE`` and ``svsm=-TFILE``."""
+    """The parts of a flag that may be file names, as in ``-Clink-arg=-Wl,-T,FILE`` and ``svsm=-TFILE``."""
     return {
         word.removeprefix("-T")
         for word in (*re.split(r"[\s,=]+", flag), flag.rpartition("=")[2], flag.partition("-T")[2])

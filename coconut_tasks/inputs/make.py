@@ -1,9 +1,9 @@
-"""What a make item reads, learnt from make's own data base after a build.
+"""What a make item reads, learnt from make's own database after a build.
 
-``make -p`` prints every rule and variable that it knows. The sources that the wanted file depends on, directly or by other rules, are the
-inputs, with the makefiles, there or not. A rule that make runs whatever its prerequisites are, or that calls cargo, is known where all
-that it runs is known: cargo (``work.recorder`` notes what it builds) and programs that read only the files they name. Where another rule
-cannot be known, or a list of files is looked up on disk, the inputs are not complete, and make is asked again each time.
+``make -p`` prints every rule and variable. The inputs are the sources that the wanted file depends on, directly or by other rules, and the
+makefiles, existing or not. A rule that make always runs, or that calls cargo, is known if everything that it runs is known: cargo
+(``actions.recorder`` notes what it builds) and programs that read only the files in their arguments. If a rule is not known, or a list of
+files is looked up on disk, the inputs are incomplete, and every run starts make.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DEFERRED = re.compile(r"^\s*(?:override\s+|export\s+)*([\w.-]+)\s*(?:\?=|=(?!=)
 _SEARCHES = re.compile(r"^\s*(VPATH\s*[:?+]?=|vpath\b)", re.MULTILINE)
 _INCLUDE = re.compile(r"^\s*[-s]?include\s+(.+)$", re.MULTILINE)
 _OF_ONE_TARGET = re.compile(r"[^:=]+: ?[\w.-]+ (?:\+|\?|:|::)?= ?")
-"""A variable that has its value for one target only."""
+"""A target-specific variable."""
 _ASSIGNMENT = re.compile(r"^([\w.-]+) (?::=|::=|=|\?=) ?(.*)$", re.MULTILINE)
 _REFERENCE = re.compile(r"\$\$|\$[({]([\w.-]+)[)}]|\$([@<^*?+|%])")
 _PLAIN = frozenset(
@@ -37,24 +37,24 @@ _PLAIN = frozenset(
         *("cat", "sed", "grep", "head", "tail", "cut", "tr", "objcopy", "strip", "test", "[", "true", ":"),
     }
 )
-"""Programs that read nothing but the files that they name, and cargo."""
+"""Programs that read only the files in their arguments, and cargo."""
 _CONTROL = frozenset(";&|()<>")
 _MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One file that make knows."""
+    """make's rule for one file."""
 
     prerequisites: tuple[str, ...] = ()
     order_only: tuple[str, ...] = ()
     phony: bool = False
     recipe: str = ""
     several: bool = False
-    """A file with double colons, which has a rule of its own for each block."""
+    """A double-colon rule, which is independent of the file's other rules."""
 
     def joined(self, other: Rule) -> Rule:
-        """Both blocks of a file as one."""
+        """Two blocks of a file as one."""
         return Rule(
             self.prerequisites + other.prerequisites,
             self.order_only + other.order_only,
@@ -69,14 +69,14 @@ class Closure:
     """What a file depends on."""
 
     sources: frozenset[str]
-    """Files that no rule makes; the file itself is one if make has no rule for it and takes it as it is."""
+    """Files that no rule makes; includes the file itself if make has no rule for it."""
     made: frozenset[str]
-    """Files that rules make on the way, the file itself included."""
+    """Files that rules make on the way, including the file itself."""
     recipes: str
     unknown: str
-    """Why that is not the whole truth; empty where it is."""
+    """Why this is incomplete; empty if it is complete."""
     ordered: bool
-    """make does not see all that a change does, as of a file that only has to be there first."""
+    """make does not notice every effect of a change, for example of an order-only prerequisite."""
     reads: frozenset[str] = frozenset()
     """Files that rules without prerequisites name."""
     calls_cargo: bool = False
@@ -84,23 +84,23 @@ class Closure:
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What make was found to know of a file."""
+    """What make knows about a file."""
 
     inputs: Inputs
     made: tuple[str, ...]
-    """Every file that make made for it, absolute, sorted."""
+    """Absolute paths of every file that make made for it, sorted."""
     watched: tuple[str, ...] = ()
-    """Of the inputs' files those that make compares with nothing: the makefiles, there or not."""
+    """Inputs whose times make does not compare: the makefiles, existing or not."""
     ordered: bool = False
-    """As in ``Closure``."""
+    """See ``Closure``."""
     recurses: bool = True
-    """A rule calls make again, and what that makes on the way is not known."""
+    """A rule calls make again, and the files that this makes are unknown."""
     unknown: str = ""
-    """Why the inputs are not complete; empty where they are."""
+    """Why the inputs are incomplete; empty if they are complete."""
     calls_cargo: bool = False
-    """A rule calls cargo, which compares times of its own."""
+    """A rule calls cargo, which compares times itself."""
     taken: tuple[str, ...] = ()
-    """Variables that the makefiles refer to and that have their values from the environment."""
+    """Variables that the makefiles refer to and whose values come from the environment."""
 
 
 def make_knowledge(command: Command, wanted: str, tree: str, environment: Mapping[str, str]) -> Knowledge:
@@ -112,21 +112,21 @@ def make_knowledge(command: Command, wanted: str, tree: str, environment: Mappin
             argv, cwd=tree, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
         ).stdout
     except OSError:
-        return Knowledge(Inputs(complete=False), (), unknown="make does not run")
+        return Knowledge(Inputs(complete=False), (), unknown="make does not work")
     names = makefile_list(printed)
     texts = [path.read_text(errors="replace") for name in names if (path := Path(tree, name)).is_file()]
     values = dict(_ASSIGNMENT.findall(printed))
     found = closure(wanted, parse_rules(printed), tree, values)
-    # A makefile that is missing, or that would be taken instead, must stay away.
+    # A makefile that is missing, or that would take precedence, must not appear.
     watched = {*names, *_MAKEFILES, *(word for text in texts for word in _included(text))}
     sources, makefiles = (_absolute(tree, names) for names in (found.sources, watched))
-    # A folder as a prerequisite says that it must be there, not what is in it.
+    # A folder as a prerequisite means that it must exist, not what is in it.
     paths = {path for path in (*sources, *makefiles, *_absolute(tree, found.reads)) if not os.path.isdir(path)}
     unknown = found.unknown
     if not names:
         unknown = "make does not say which makefiles it read"
     elif not unknown and _looks_around(texts, found.recipes):
-        unknown = "a list of files or the output of a program is looked up when make runs (wildcard, shell, VPATH)"
+        unknown = "make looks up files or runs programs while it reads the makefile (wildcard, shell, VPATH)"
     inputs = Inputs(files=tuple(sorted(paths)), variables=_variables(printed, texts, env), complete=not unknown)
     made = tuple(sorted(_absolute(tree, found.made)))
     recurses = _RECURSES.search(found.recipes) is not None
@@ -140,19 +140,19 @@ def _absolute(tree: str, names: Iterable[str]) -> set[str]:
 
 
 def makefile_list(printed: str) -> list[str]:
-    """The makefiles that were read."""
+    """The makefiles that make read."""
     found = re.findall(r"^MAKEFILE_LIST :?= ?(.*)$", printed, re.MULTILINE)
     return _words(found[-1]) if found else []
 
 
 def _words(text: str) -> list[str]:
-    # make knows no other white space; Python does, and a file may have it in its name.
+    # make has no other white space; Python has, and a file name may contain it.
     return [word for word in re.split(r"[ \t\v\f\r\n]+", text) if word]
 
 
 def parse_rules(printed: str) -> dict[str, Rule]:
-    """The "Files" section of make's data base."""
-    # A make that a rule calls prints its own data base first.
+    """The rules in the "Files" section of make's database."""
+    # A make that a rule calls prints its own database first.
     _, _, section = printed.rpartition("\n# Files\n")
     section = section.partition("\n# files hash-table stats:")[0]
     rules: dict[str, Rule] = {}
@@ -173,14 +173,14 @@ def parse_rules(printed: str) -> dict[str, Rule]:
 
 
 def closure(wanted: str, rules: Mapping[str, Rule], tree: str, variables: Mapping[str, str]) -> Closure:
-    """Everything that ``wanted`` depends on in a tree, and whether that is the whole truth. ``variables`` are make's own, unexpanded."""
+    """Everything that ``wanted`` depends on in a tree, and whether that is complete. ``variables`` are make's own, unexpanded."""
     seen: set[str] = set()
     sources: set[str] = set()
     made: set[str] = set()
     reads: set[str] = set()
     recipes = []
     left = [wanted]
-    # Without a recipe, make would take the file as it is, whoever wrote it.
+    # Without a recipe, make would use the file as it is, whatever wrote it.
     unknown = [] if wanted in rules and rules[wanted].recipe else [f"no rule makes {wanted}"]
     ordered = calls_cargo = False
     while left:
@@ -206,16 +206,14 @@ def closure(wanted: str, rules: Mapping[str, Rule], tree: str, variables: Mappin
             names, strange = _plain_reads(name, rule, variables, tree)
             reads |= names
             unknown += [f"the rule of {name} runs {strange}"] if strange else []
-        ordered |= (
-            rule.several
-        )  # only the blocks whose own prerequisites are newer run, and the others' part may be gone
+        ordered |= rule.several  # only blocks with newer prerequisites run, and the others' part may be gone
         if not rule.recipe and not rule.phony and not (absent and name in rules):
             sources.add(name)
-            unknown += [f"{name} is not there"] if absent else []
+            unknown += [f"{name} does not exist"] if absent else []
         if rule.recipe:
             made.add(name)
             recipes.append(rule.recipe)
-        # A folder as an order-only prerequisite only has to be there.
+        # A folder as an order-only prerequisite only has to exist.
         first = [other for other in rule.order_only if not os.path.isdir(os.path.join(tree, other))]
         ordered |= bool(first)
         left += [*rule.prerequisites, *first]
@@ -235,7 +233,7 @@ def _never(name: str, rules: Mapping[str, Rule], tree: str) -> bool:
 
 
 def _plain_reads(name: str, rule: Rule, variables: Mapping[str, str], tree: str) -> tuple[set[str], str]:
-    """The files that a rule's commands name, and the first command that may read others; empty if there is none."""
+    """The files in a rule's commands, and the first command that may read others, else an empty string."""
     automatic = {"@": name, "<": " ".join(rule.prerequisites[:1]), "^": " ".join(rule.prerequisites)}
     text = _expanded(rule.recipe.replace("\\\n", " "), {**variables, **automatic})
     if text is None:
@@ -248,7 +246,7 @@ def _plain_reads(name: str, rule: Rule, variables: Mapping[str, str], tree: str)
         left += inner
         try:
             lexer = shlex.shlex(outer, posix=True, punctuation_chars=True)
-            lexer.whitespace_split = True  # else a word ends at '+', ',' and letters that are not Latin
+            lexer.whitespace_split = True  # else a word ends at '+', ',' and non-Latin letters
             words = list(lexer)
         except ValueError:
             return set(), outer
@@ -273,7 +271,7 @@ def _plain_reads(name: str, rule: Rule, variables: Mapping[str, str], tree: str)
 
 
 def _reads_what_is_there(program: str, word: str, tree: str) -> bool:
-    """Whether a word makes a program read files that only a look at the disk can name."""
+    """Whether a word makes a program read files that are not named in the command."""
     if program in ("cp", "grep") and re.fullmatch(
         r"-[A-Za-z]*[rRa]\w*|--(recursive|archive|dereference-recursive)", word
     ):
@@ -282,7 +280,7 @@ def _reads_what_is_there(program: str, word: str, tree: str) -> bool:
 
 
 def _named(word: str) -> set[str]:
-    """What of a word may be the name of a file: behind an option, too, as in ``--add-section=.data=FILE`` and ``-fFILE``."""
+    """The parts of a word that may be file names, also after an option, as in ``--add-section=.data=FILE`` and ``-fFILE``."""
     return {
         word,
         word.rpartition("=")[2],
@@ -291,7 +289,7 @@ def _named(word: str) -> set[str]:
 
 
 def _substitutions(line: str) -> tuple[str, list[str]]:
-    """A shell line without its ``$(…)``, and what stands in them."""
+    """A shell line without its ``$(…)``, and their contents."""
     found: list[str] = []
     while (start := line.find("$(")) >= 0:
         end, depth = start + 2, 1
@@ -306,7 +304,7 @@ def _substitutions(line: str) -> tuple[str, list[str]]:
 
 
 def _expanded(text: str, variables: Mapping[str, str], depth: int = 0) -> str | None:
-    """References to make's variables replaced; None where a function is called."""
+    """The text with make's variables expanded; None if it calls a function."""
 
     def value(found: re.Match[str]) -> str:
         if found[0] == "$$":
@@ -326,9 +324,9 @@ def _included(text: str) -> Iterable[str]:
 
 
 def _looks_around(texts: Iterable[str], recipes: str) -> bool:
-    """Whether a list of files, or the output of a program, that the rules go by is looked up on disk when make runs.
+    """Whether the rules depend on a list of files or a program's output that make looks up while it runs.
 
-    A variable that is expanded late does no harm where nothing that counts here refers to it.
+    A variable that is expanded late does no harm if nothing relevant refers to it.
     """
     late: dict[str, str] = {}
     counts = [recipes]
@@ -337,7 +335,7 @@ def _looks_around(texts: Iterable[str], recipes: str) -> bool:
             return True
         for line in text.replace("\\\n", " ").split("\n"):
             if line.startswith("\t"):
-                continue  # recipes that count are known from the data base
+                continue  # relevant recipes are known from the database
             if found := _DEFERRED.match(line):
                 late[found.group(1)] = late.get(found.group(1), "") + line[found.end() :] + "\n"
             else:
@@ -356,15 +354,15 @@ def _looks_around(texts: Iterable[str], recipes: str) -> bool:
 
 def _taken(values: Mapping[str, str], texts: Iterable[str], environment: Mapping[str, str]) -> tuple[str, ...]:
     names = make_references("\n".join(texts)) & environment.keys() - AMBIENT
-    # A makefile that sets a variable has its own way; one that adds to it has what is there first.
+    # A makefile that sets a variable ignores the environment; one that appends to it has the environment's value first.
     return tuple(
         sorted(name for name in names if environment[name] and values.get(name, "").startswith(environment[name]))
     )
 
 
 def _variables(printed: str, texts: Iterable[str], environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The variables of the environment that can change what make does: those that rules refer to, make's own ones included, and of those
-    that are set every one whose name stands anywhere."""
+    """The environment variables that can affect make: those that rules refer to, including make's own, and every set variable whose name
+    appears anywhere."""
     without = re.sub(r"^# environment\n.*\n", "", printed, flags=re.MULTILINE)
     text = "\n".join([without, *texts])
     words = set(re.findall(r"\w+", text))

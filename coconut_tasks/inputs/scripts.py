@@ -1,8 +1,8 @@
 """Build scripts that read variables and files without telling cargo.
 
-A build script that runs make hands its whole environment on, and cargo does not know which variables the Makefile looks at: after a change
-it calls the old output fresh. The same holds for a variable that a recipe sets for one item and not for another, and for what a script
-itself reads and has no ``rerun-if`` line for. What that may be is told by the texts in double quotes in its source.
+A build script that runs make passes on its whole environment, and cargo does not know which variables the makefile reads: after a change it
+calls the old output fresh. The same holds for a variable that a recipe sets for one item only, and for what a script itself reads without a
+``rerun-if`` line. The strings in double quotes in its source show what that may be.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from coconut_tasks.inputs.text import read_text
 
 _MAKEFILE = re.compile(r"(GNUm|[mM])akefile(\..+)?|.*\.(mk|mak)")
 _WATCHED = re.compile(r"CARGO|RUST")
-"""Variables that cargo itself looks at."""
+"""Variables that cargo itself watches."""
 _OF_CARGO = frozenset({"OUT_DIR", "TARGET", "HOST", "NUM_JOBS", "OPT_LEVEL", "DEBUG", "PROFILE"})
-"""Variables that cargo sets for a build script, whatever the user's are."""
+"""Variables that cargo sets for a build script, whatever their values in the environment."""
 _QUOTED = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
 _OF_MANIFEST = re.compile(r"CARGO_(PKG_(?!NAME|VERSION)\w+|MANIFEST_LINKS)")
-"""Variables that cargo takes from the manifest, and whose change makes no script run again (seen with cargo 1.95)."""
+"""Variables that cargo takes from the manifest; a change does not make a script run again (observed with cargo 1.95)."""
 _VARIABLE = re.compile(r'(?<!\.env\()(?<!\.env_remove\()"([A-Z][A-Z0-9_]+)"')
-"""Not one that a script sets for a program that it runs."""
+"""Excludes a variable that a script sets for a program that it runs."""
 _FORMATTED = re.compile(r"^(\{\w*\})?/(?=\.\./)")
-"""What stands before a path from the package's folder, as in ``concat!(env!("CARGO_MANIFEST_DIR"), "/../FILE")``."""
+"""What may precede a path relative to the package's folder, as in ``concat!(env!("CARGO_MANIFEST_DIR"), "/../FILE")``."""
 
 
 def named_files(sources: Iterable[str], folder: str, workspaces: Iterable[str]) -> set[str]:
-    """The files that the source of the build script of the package in ``folder`` names and that cargo does not look at for it: those
-    outside of the package, hidden ones, and manifests, also that of a workspace. A Rust source is more often one that it writes."""
+    """The files named in the build script's source that cargo does not watch for the package in ``folder``: files outside the package,
+    hidden files, and manifests, including a workspace's. A named Rust source is usually one that the script writes."""
     inside = os.path.join(folder, "")
     names = {_FORMATTED.sub("", text) for text in _texts(sources)}
     if any(map(_OF_MANIFEST.fullmatch, names)):
@@ -50,8 +50,8 @@ def _texts(sources: Iterable[str]) -> Iterator[str]:
 def secret_variables(
     run: ScriptRun, folder: str, given: Iterable[str], sources: Iterable[str], walker: Walker
 ) -> set[str]:
-    """What a run of the build script of the package in ``folder`` may read and cargo does not know of; ``given`` are the variables that the
-    recipe sets for the item, ``sources`` those of the script."""
+    """Variables that the build script of the package in ``folder`` may read without cargo knowing. ``given`` are the variables that the
+    recipe sets for the item, ``sources`` the files of the script."""
     told = {value for kind, value in run.rerun if kind == "env-changed"}
     makefiles = [path for path in walker.files(folder) if _MAKEFILE.fullmatch(path, path.rindex("/") + 1)]
     names = set(given).union(OF_MAKE if makefiles else (), *(make_references(read_text(path)) for path in makefiles))

@@ -1,4 +1,4 @@
-"""The text of the tree's version file: what it should be, and what it is."""
+"""The text of the tree's version file: what it should be and what it is."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _LINE = re.compile(r'^pub const GIT_VERSION: &str = "[^"]*";$', re.MULTILINE)
 
 
 def version_text(file: str, version: str) -> str:
-    """What the file should hold; ``version`` is as of ``describe``.
+    """What the file should contain; ``version`` is from ``describe``.
 
-    The tree's own build script writes the same file. A comment block that is there already is kept, so that the two agree to the byte
-    and neither makes the other's work stale.
+    The tree's own build script writes the same file. An existing comment block is kept, so that both write identical bytes and neither
+    makes the other's work stale.
     """
     line = f'pub const GIT_VERSION: &str = "{version}";'
     found = read_version(file)
@@ -26,7 +26,7 @@ def version_text(file: str, version: str) -> str:
 
 
 def read_version(file: str) -> str | None:
-    """What the file holds; None where there is none."""
+    """The file's content; None if it cannot be read."""
     try:
         return Path(file).read_text(encoding="utf-8")
     except (OSError, ValueError):
@@ -34,18 +34,18 @@ def read_version(file: str) -> str | None:
 
 
 def commit_time(tree: str, environment: Mapping[str, str]) -> int | None:
-    """When the tree's commit was made, in seconds since 1970; None without git or a repository."""
+    """The time of the tree's commit, in seconds since 1970; None without git or a repository."""
     printed = git_text(["log", "-1", "--no-show-signature", "--format=%ct"], tree, environment)
     return int(printed) if printed.isdigit() else None
 
 
 def repository(tree: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that make git speak of the tree's repository, wherever it stands; none without git or a repository."""
+    """The variables that make git use the tree's repository from any folder; empty without git or a repository."""
     printed = git_text(["rev-parse", "--absolute-git-dir", "--show-toplevel"], tree, environment).splitlines()
     return {"GIT_DIR": printed[0], "GIT_WORK_TREE": printed[1]} if len(printed) == 2 else {}
 
 
 def describe(tree: str, environment: Mapping[str, str]) -> str:
-    """The version that git tells, as the tree's own build script asks for it: empty without git or a repository."""
+    """The version from git, determined as by the tree's own build script; empty without git or a repository."""
     printed = git_text(["describe", "--always", "--dirty=+"], tree, environment)
     return re.sub(r'["\\\n]', "", printed.removeprefix("v"))
