@@ -1,5 +1,5 @@
-"""The same recipe built in four ways, each in a copy of the sample of its own: this project, its commands one after the other as the old
-builders run them, cargo's part alone, and ninja on the same graph."""
+"""The same recipe built in four ways, each in its own copy of the sample: this project, its commands one after the other as in the old
+builders, cargo's part alone, and ninja on the same graph."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ class Tree:
         return self.folder / "svsm"
 
     def lay(self, extra_modules: int, heavy: int, *, large: bool) -> None:
-        """Make it; further modules are copies of one of the sample's, ``heavy`` functions more make the kernel one that takes its time, and
-        a large one has thousands of files."""
+        """Create the tree. The extra modules are copies of one of the sample's, ``heavy`` extra functions make the kernel slow to compile,
+        and a large tree has thousands of files."""
         shutil.copytree(ROOT / "sample", self.source, ignore=LEFT_OUT)
         manifest = self.source / "Cargo.toml"
         for name in _extra(extra_modules):
@@ -87,7 +87,7 @@ class Tree:
         self.write()
 
     def write(self) -> None:
-        """Write recipes, and what is made of them for the other builders."""
+        """Write the recipes, and the files for the other builders that are made from them."""
         for name, recipe in self.recipes.items():
             (self.folder / f"{name}.json").write_text(json.dumps(recipe, indent=4))
             plan = open_session(
@@ -102,13 +102,13 @@ class Tree:
             (self.source / f"{name}.ninja").write_text(ninja(plan))
 
     def forget(self) -> None:
-        """Take away everything that was built."""
+        """Remove everything that was built."""
         for path in (self.source / "target", self.source / "bin", self.folder / "bin"):
             shutil.rmtree(path, ignore_errors=True)
 
 
 def command_of(builder: str, recipe: str) -> tuple[list[str], str]:
-    """The command of a builder, and the folder of its tree that it runs in."""
+    """A builder's command, and the folder in its tree where it runs."""
     return {
         "ours": ([*DOIT, f"RECIPE={recipe}.json", "SVSM=svsm", "BIN=bin"], "."),
         "serial": (["sh", "-e", f"serial-{recipe}.sh"], "svsm"),
@@ -118,13 +118,13 @@ def command_of(builder: str, recipe: str) -> tuple[list[str], str]:
 
 
 def one_package(name: str, triple: str, recipe: Mapping[str, Any]) -> list[str]:
-    """cargo's part of an edit in one package, and nothing else."""
+    """Only cargo's part of a build after an edit in one package."""
     features = ["--features", recipe["kernel"]["svsm"]["features"]] if name == "svsm" else []
     return ["cargo", "build", "--package", name, "--target", triple, *features]
 
 
 def ninja_program() -> str:
-    """From PyPI beside this Python, else the machine's."""
+    """The ninja beside this Python, from PyPI, else the machine's."""
     beside = Path(sys.executable).with_name("ninja")
     return str(beside) if beside.exists() else "ninja"
 
@@ -142,7 +142,7 @@ def _copy(source: str, target: str) -> str:
 
 
 def shell(step: Step) -> Iterator[str]:
-    """A step's commands as a shell runs them."""
+    """A step's commands as shell lines."""
     action = step.action
     match action:
         case CargoItem():
@@ -167,7 +167,7 @@ def shell(step: Step) -> Iterator[str]:
 
 
 def ninja(plan: Plan) -> str:
-    """The same graph for ninja, with cargo's dep-info as depfiles; an equal output stays as it was, so that ninja stops there too."""
+    """The same graph for ninja, with cargo's dep-info as depfiles; an unchanged output is not rewritten, so that ninja stops there too."""
     lines = [
         "rule run",
         "  command = $command",

@@ -1,6 +1,6 @@
-"""A tree of the size of a real one: thousands of C and Rust files, and a kernel that takes the compiler its time.
+"""A tree of realistic size: thousands of C and Rust files, and a kernel that is slow to compile.
 
-What the sample is too small to show is what a run does with thousands of inputs, and what that is beside seconds of compiling.
+The sample is too small to show what a run does with thousands of inputs, and how that compares with seconds of compiling.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 C_FILES, HEADERS, RUST_FILES = 60, 2900, 500
-"""About as SVSM with its virtual TPM has them, but with fewer to compile."""
+"""About as many as in SVSM with its virtual TPM, but fewer of them are compiled."""
 _RULE = """
 GENERATED := $(patsubst $(SOURCE)/more/%.c,%.o,$(wildcard $(SOURCE)/more/*.c))
 
@@ -20,7 +20,7 @@ more%.o: $(SOURCE)/more/more%.c
 
 
 def add_inputs(tree: Path) -> None:
-    """Lay the files down in the packages ``libtpm`` and ``svsm`` of a copy of the sample."""
+    """Add the files to the packages ``libtpm`` and ``svsm`` in a copy of the sample."""
     more = tree / "libtpm" / "c" / "more"
     more.mkdir()
     each = HEADERS // C_FILES

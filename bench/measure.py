@@ -1,4 +1,4 @@
-"""Times whole processes, and says on what machine."""
+"""Time whole processes, and describe the machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DOIT = [sys.executable, "-m", "doit"]
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment, without what would send builds elsewhere or slow Python down."""
+    """This process's environment, without variables that would redirect builds or slow Python down."""
     left_out = ("CARGO_TARGET_DIR", "RUSTFLAGS", "RELEASE", "SVSM", "FW_FILE", "PYTHONDONTWRITEBYTECODE")
     return {
         **{name: value for name, value in os.environ.items() if name not in left_out},
@@ -32,7 +32,7 @@ def environment(**more: str) -> dict[str, str]:
 def timed(
     argv: Sequence[str], folder: Path, env: dict[str, str], said: IO[str] | int = subprocess.DEVNULL
 ) -> tuple[float, float]:
-    """Wall seconds, and peak MiB of the largest process, of one run that must go well; what it prints goes to ``said``."""
+    """Wall time in seconds, and peak memory of the largest process in MiB, of one run, which must succeed; its output goes to ``said``."""
     began = time.perf_counter()
     process = subprocess.Popen(argv, cwd=folder, env=env, stdout=said, stderr=subprocess.PIPE)
     assert process.stderr is not None
@@ -41,13 +41,13 @@ def timed(
     process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - began
     if process.returncode:
-        raise SystemExit(f"{argv} ended with {process.returncode}:\n{complaint.decode(errors='replace')}")
+        raise SystemExit(f"{argv} exited with status {process.returncode}:\n{complaint.decode(errors='replace')}")
     assert isinstance(usage, resource.struct_rusage)
     return seconds, usage.ru_maxrss / 1024
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The median of the ratios run by run, which a drift of the machine's speed cannot bend."""
+    """The median of the ratios run by run, which a drift of the machine's speed does not affect."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 

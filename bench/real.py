@@ -1,6 +1,6 @@
-"""The same cases in a real SVSM tree, beside the builder that it comes with, in turn, in one run.
+"""The same cases in a real SVSM tree, compared with the tree's own builder, in turn, in one run.
 
-Each builder has a copy of the tree of its own. An edit's one cargo command is timed in the old builder's copy, after an edit of its own.
+Each builder has its own copy of the tree. The single cargo command of an edit is timed in the old builder's copy, after another edit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RECIPES = ("configs/all-targets.json", "configs/qemu-target.json")
 KERNEL = ("kernel/src/svsm.rs", "kernel/src/lib.rs")
 MODULE = ("user/init/src/main.rs", "user/init/src/lib.rs")
 OFTEN = 11
-"""Runs of a case that is compared with one cargo command: those differ by more than what is to be seen."""
+"""Runs of a case that is compared with one cargo command: single runs vary by more than the difference to be measured."""
 HEAD = """\
 | case | ours | its own builder | ratio | one cargo command | ours beyond it | cargo calls | ours said |
 |---|---|---|---|---|---|---|---|"""
@@ -43,7 +43,7 @@ class Times:
     said: list[str] = field(default_factory=list)
 
     def row(self, name: str) -> str:
-        """As a row of the table: medians, and the median of the ratios run by run."""
+        """A row of the table: medians, and the median of the ratios run by run."""
         ours, theirs = statistics.median(self.ours), statistics.median(self.theirs)
         beyond = ""
         if self.cargo:
@@ -56,7 +56,7 @@ class Times:
 
 
 class Race:
-    """Two copies of a tree: ours, and that of its own builder."""
+    """Two copies of a tree: ours, and its own builder's."""
 
     def __init__(self, source: Path, folder: Path) -> None:
         self.ours, self.theirs = folder / "ours", folder / "theirs"
@@ -119,7 +119,7 @@ class Race:
     # The changes
 
     def nothing(self, tree: Path) -> None:
-        """None."""
+        """No change."""
 
     def touch(self, tree: Path) -> None:
         """A kernel source gets a new time."""
@@ -130,7 +130,7 @@ class Race:
         _append(_first(tree, KERNEL), f"\n// {self.number}\n")
 
     def edit(self, names: tuple[str, ...]) -> Callable[[Path], None]:
-        """A source gets a value more, which is in the program."""
+        """A source gets another value, which is in the program."""
         return lambda tree: _append(_first(tree, names), f"\n#[used]\nstatic MARK{self.number}: u64 = {self.number};\n")
 
     def policy(self, tree: Path) -> None:
@@ -151,7 +151,7 @@ def _append(path: Path, text: str) -> None:
 
 
 def table(source: Path, runs: int) -> None:
-    """Print it: cold first, then what a day is made of."""
+    """Print the table: the cold build first, then everyday cases."""
     with tempfile.TemporaryDirectory() as name:
         race = Race(source, Path(name))
         print(f"{source.name}, {race.recipes[0]}, beside `{' '.join(race.builder)}`:\n\n{HEAD}", flush=True)

@@ -1,4 +1,4 @@
-"""How long builds take, beside what else could make them. One command, `./doitw bench`, prints the tables of docs/performance.md.
+"""How long builds take, compared with other ways to build. One command, `./doitw bench`, prints the tables of docs/performance.md.
 
 For each case, every builder makes the same change to its own copy of the sample and is then timed, in turn, run by run; a ratio is the
 median of the ratios of the runs.
@@ -126,7 +126,7 @@ HEAD = """\
 
 
 def noop_against_doit(race: Race, folder: Path, runs: int) -> str:
-    """The no-op beside what doit needs for an empty dodo.py in the same environment."""
+    """The no-op compared with doit on an empty dodo.py in the same environment."""
     empty = folder / "empty"
     empty.mkdir()
     (empty / "dodo.py").write_text("")
@@ -141,29 +141,29 @@ def noop_against_doit(race: Race, folder: Path, runs: int) -> str:
 
 
 def many_modules(extra: int, runs: int) -> None:
-    """The no-op of a tree in which (a) has more to call."""
+    """The no-op in a tree where (a) has more to call."""
     with tempfile.TemporaryDirectory() as name:
         race = Race(Path(name), extra_modules=extra)
         for builder in BUILDERS:
             race.run(builder)
-        print(f"The sample with {extra} modules more:\n\n{HEAD}")
+        print(f"The sample with {extra} more modules:\n\n{HEAD}")
         print(row("no-op", race.case(race.nothing, runs)) + "\n", flush=True)
 
 
 def heavy_kernel(functions: int, runs: int) -> None:
-    """An edit of a kernel that takes cargo its time."""
+    """An edit in a kernel that is slow to compile."""
     with tempfile.TemporaryDirectory() as name:
         race = Race(Path(name), heavy=functions)
         for builder in BUILDERS:
             race.run(builder)
         race.one("svsm")
-        print(f"The sample with {functions} functions more in its kernel:\n\n{HEAD}")
+        print(f"The sample with {functions} more functions in its kernel:\n\n{HEAD}")
         edited = race.case(race.edit("kernel/src/main.rs"), runs, "svsm")
         print(row("an edited kernel source", edited) + "\n", flush=True)
 
 
 def real_size(functions: int, runs: int) -> None:
-    """What a day is made of in a tree of the size of a real one."""
+    """Everyday cases in a tree of realistic size."""
     with tempfile.TemporaryDirectory() as name:
         race = Race(Path(name), heavy=functions, large=True)
         for recipe in "aba":
@@ -171,9 +171,7 @@ def real_size(functions: int, runs: int) -> None:
                 race.run(builder, recipe)
         for package in ("svsm", "userinit"):
             race.one(package)
-        print(
-            f"A tree of the size of a real one: {C_FILES + HEADERS + RUST_FILES} more C and Rust files, 3 targets:\n\n{HEAD}"
-        )
+        print(f"A tree of realistic size: {C_FILES + HEADERS + RUST_FILES} more C and Rust files, 3 targets:\n\n{HEAD}")
         print(row("no-op", race.case(race.nothing, runs)), flush=True)
         print(row("a touched file", race.case(race.touch, runs, "svsm")), flush=True)
         edits = {
@@ -198,15 +196,15 @@ def main() -> None:
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--runs", type=int, default=7, help="runs of each case")
     flags.add_argument("--cold-runs", type=int, default=3, help="runs of the cold build")
-    flags.add_argument("--extra-modules", type=int, default=70, help="modules more in the tree with many")
-    flags.add_argument(
-        "--heavy", type=int, nargs="*", default=[3000, 8000], help="functions more in the kernel that takes its time"
-    )
+    flags.add_argument("--extra-modules", type=int, default=70, help="extra modules in the tree with many")
+    flags.add_argument("--heavy", type=int, nargs="*", default=[3000, 8000], help="extra functions in the slow kernel")
     flags.add_argument("--files", type=int, default=10_000, help="source files of the large trees")
     flags.add_argument("--modules", type=int, nargs="*", default=[10, 100, 1000], help="modules of the large trees")
-    flags.add_argument("--size", type=int, default=2500, help="functions more in the kernel of the tree of real size")
     flags.add_argument(
-        "--tree", type=Path, help="a real SVSM tree: its table only, beside the builder that it comes with"
+        "--size", type=int, default=2500, help="extra functions in the kernel of the tree of realistic size"
+    )
+    flags.add_argument(
+        "--tree", type=Path, help="a real SVSM tree: print only its table, compared with its own builder"
     )
     given = flags.parse_args()
     print(f"{where()}; medians of {given.runs} runs, {given.cold_runs} for the cold build.\n", flush=True)

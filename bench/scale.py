@@ -1,6 +1,6 @@
-"""How the no-op grows with modules and source files, beside ninja on the same graph.
+"""How the no-op grows with modules and source files, compared with ninja on the same graph.
 
-The tools are stand-ins, as a no-op runs none of them; the graph, the records and the files are real.
+The tools are stand-ins, since a no-op runs none of them; the graph, the records and the files are real.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ esac
 
 
 IMAGE = Path(__file__).parent.parent / "tests" / "igvm" / "1-1706.igvm"
-"""Any small IGVM file with a launch digest: the measure step computes it itself, too."""
+"""Any small IGVM file with a launch digest, since the measure step also computes it itself."""
 
 
 def make_tree(folder: Path, modules: int, files: int) -> None:
-    """A tree of the wanted size; the files are old, as in a checkout of yesterday."""
+    """Create a tree of the given size; the files are old, as in a checkout from yesterday."""
     tree, bin = folder / "tree", folder / "path"
     digest = launch_digest(IMAGE.read_bytes(), check_kvm=False, native_zero=False).hex()
     bin.mkdir(parents=True)
@@ -83,7 +83,7 @@ def make_tree(folder: Path, modules: int, files: int) -> None:
         "fs": {"modules": {name: {} for name in packages if name.startswith("m")}},
     }
     (folder / "r.json").write_text(json.dumps(recipe))
-    # The same graph for ninja: a step for each module with all of its files, one for the image, one for the rest.
+    # The same graph for ninja: a step for each module with all its files, one for the image, one for the rest.
     lines = ["rule touch", "  command = cat $in > $out"]
     for name, package in packages.items():
         sources = " ".join(str(path) for path in sorted(package.rglob("*")) if path.is_file())
