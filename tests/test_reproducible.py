@@ -721,7 +721,7 @@ def test_an_igvm_file_is_compared_by_its_pages_and_headers() -> None:
     assert [spot.place[0] for spot in spots(image(), image(flags=2))] == [
         "page 0x1000 normal",
         "page 0x1000 normal unmeasured",
-        "header of page 0x1000, behind its offset",
+        "header of page 0x1000, after its offset",
     ]
     with pytest.raises(ValueError):
         igvm_regions(image()[:-1])

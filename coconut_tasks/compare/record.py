@@ -186,8 +186,8 @@ def _policy(given: Given) -> str | None:
 
 
 def _with_image(side: Side, name: str, beside: Beside) -> Side:
-    """With what the image shows, which is taken as it is: its bytes are those that the statement is about."""
-    # A name in somebody's statement must not lead out of the folder.
+    """The side with what the image shows. The image is used as it is, since its bytes are those that the statement is about."""
+    # A name in a foreign statement must not lead out of the folder.
     if not side.sha256 or not name or name in (".", "..") or "/" in name or "\0" in name:
         return side
     data = beside(name)

@@ -32,4 +32,4 @@ class Reproduction:
     digests: tuple[tuple[str, str], ...]
     """The name below the output folder and the launch digest of each measured file, by the first build."""
     copies: tuple[tuple[str, Path], ...]
-    """What the two builds are called, and their folders."""
+    """The names of the two builds, and their folders."""

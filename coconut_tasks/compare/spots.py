@@ -1,4 +1,4 @@
-"""Where two files differ: the section, entry or piece, and what stands there."""
+"""Where two files differ: the section, entry or piece, and the bytes there."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from coconut_tasks.igvm.values import PAGE_DATA_TYPES, PAGE_SIZE, CorimData, Hea
 _SHOWN = 16
 """Bytes of each file that are shown at a difference."""
 _BLOCK = 65536
-"""Bytes that are compared at once."""
+"""How many bytes are compared at once."""
 _TEXT = 6
-"""Shorter runs of printable characters are taken as chance."""
+"""Shorter runs of printable characters are not considered text."""
 _TEXT_SHOWN = 120
 _HEADERS = ("the ELF header", "the program headers", "the section headers", "the fixed header")
 _HEADER_OF = "header of "
 _CHECKSUM = range(20, 24)
-"""Of an IGVM file."""
+"""Position in an IGVM file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +38,26 @@ class Spot:
     """The first difference in a region, or in a whole file."""
 
     place: tuple[str, ...]
-    """From the outermost region inwards; empty where nothing is known of the file's inside."""
+    """From the outermost region inwards; empty if the file's structure is unknown."""
     offset: int
-    """In the innermost region."""
+    """Offset in the innermost region."""
     at: int
-    """In the first file."""
+    """Offset in the first file."""
     old: bytes
-    """What stands there, from a little before the difference if that is text."""
+    """The bytes there, starting a little before the difference if that is text."""
     new: bytes
     lengths: tuple[int, int]
-    """Of the innermost region in both; zero for one that is only in the other."""
+    """Lengths of the innermost region in both files; 0 for a file without it."""
 
 
 def elf_regions(data: bytes) -> list[Region]:
     """The headers and sections of an ELF file (System V ABI: little endian, 32 or 64 bits).
 
     Raises:
-        ValueError: it is not one.
+        ValueError: it is not an ELF file of this kind.
     """
     if data[:4] != b"\x7fELF" or data[4:6] not in (b"\1\1", b"\2\1"):
-        raise ValueError("no little-endian ELF file")
+        raise ValueError("not a little-endian ELF file")
     wide = data[4] == 2
     try:
         phoff, shoff = struct.unpack_from("<QQ" if wide else "<II", data, 32 if wide else 28)
@@ -79,11 +79,11 @@ def elf_regions(data: bytes) -> list[Region]:
 
 
 def igvm_regions(data: bytes) -> list[Region]:
-    """The headers of an IGVM file and what each page holds. Where that is in the file, and the checksum, are in no region: they differ
-    because something else does.
+    """The headers of an IGVM file and the content of each page. File offsets and the checksum are in no region: they differ because
+    something else does.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: it is not an IGVM file.
     """
     found = [Region(_HEADERS[3], 0, _CHECKSUM.start)]
     try:
@@ -97,7 +97,7 @@ def igvm_regions(data: bytes) -> list[Region]:
                 found.append(Region(name, start, end))
                 continue
             field = start + 8 + (4 if isinstance(header, CorimData) else 12)
-            found += [Region(name, start, field), Region(f"{name}, behind its offset", field + 4, end)]
+            found += [Region(name, start, field), Region(f"{name}, after its offset", field + 4, end)]
             if where and place:
                 size = file.fixed.page_size if isinstance(header, PageData) else PAGE_SIZE
                 found.append(Region(place, where, where + size))
@@ -107,7 +107,7 @@ def igvm_regions(data: bytes) -> list[Region]:
 
 
 def _igvm_names(header: Header) -> tuple[str, str]:
-    """What a header is called, and the page that it places; empty where it places none."""
+    """A header's name, and the page that it places, else an empty string."""
     if isinstance(header, PageData):
         kind = " ".join([PAGE_DATA_TYPES[header.data_type], *flag_names(header.flags)])
         return f"{_HEADER_OF}page {header.gpa:#x}", f"page {header.gpa:#x} {kind}"
@@ -118,11 +118,11 @@ def _igvm_names(header: Header) -> tuple[str, str]:
 
 
 READERS: tuple[Callable[[bytes], list[Region]], ...] = (elf_regions, igvm_regions)
-"""Each gives the regions of the files that it knows, and raises ValueError for others. A format's reader is added here."""
+"""Each returns the regions of files in its format, and raises ValueError for others. Add the reader of a new format here."""
 
 
 def pieces(data: bytes, contents: Mapping[str, bytes]) -> list[Region]:
-    """The regions of a file that holds others' whole content, by their names: an archive without compression, whatever its format."""
+    """The regions of a file that contains other files as they are, by name: an uncompressed archive of any format."""
     found, after = [], 0
     for name, content in contents.items():
         start = data.find(content, after) if content else -1
@@ -135,16 +135,16 @@ def pieces(data: bytes, contents: Mapping[str, bytes]) -> list[Region]:
 
 
 def spots(old: bytes, new: bytes, regions: tuple[Sequence[Region], Sequence[Region]] | None = None) -> list[Spot]:
-    """One spot for each region that differs; those that show text first, since that is what people can read, and headers last.
+    """One spot for each region that differs; spots with readable text first, headers last.
 
-    ``regions`` are those of the two files where they are known; else the readers are asked.
+    ``regions`` are the regions of the two files if known; else the readers find them.
     """
     found = list(_spots(old, new, (), 0, regions))
     return sorted(found, key=lambda spot: (not (text_in(spot.old) and text_in(spot.new)), _is_a_header(spot)))
 
 
 def _is_a_header(spot: Spot) -> bool:
-    # Sizes and places of what is told anyway.
+    # They have sizes and offsets of what is reported anyway.
     return bool(spot.place) and (spot.place[-1] in _HEADERS or spot.place[-1].startswith(_HEADER_OF))
 
 
@@ -166,7 +166,7 @@ def _spots(
         for spot in _spots(one, other, (*place, name), base + a.start if a else base):
             inside = True
             yield spot
-    if not inside:  # nothing is known of the inside, or the difference is between the regions
+    if not inside:  # the structure is unknown, or the difference is between regions
         offset = _first_difference(old, new)
         start = offset
         while start > 0 and offset - start < _TEXT_SHOWN and _printable(old[start - 1]):
@@ -177,13 +177,13 @@ def _spots(
 
 
 def text_in(data: bytes) -> str:
-    """The printable characters that data begins with; empty if they are too few to be a text."""
+    """The printable characters at the start of data; empty if there are too few to be text."""
     end = next((i for i, byte in enumerate(data) if not _printable(byte)), len(data))
     return data[:end].decode("ascii") if end >= _TEXT else ""
 
 
 def strings_with(data: bytes, needle: bytes) -> list[str]:
-    """The texts in which ``needle`` stands, each once."""
+    """The texts that start with ``needle``, each once."""
     found: dict[str, None] = {}
     at = data.find(needle)
     while at >= 0:
@@ -196,7 +196,7 @@ def strings_with(data: bytes, needle: bytes) -> list[str]:
 
 
 def spot_text(spot: Spot, names: tuple[str, str]) -> list[str]:
-    """Lines for a spot; ``names`` are what the two files are called."""
+    """Lines for a spot; ``names`` are the names of the two files."""
     where = ", ".join(spot.place) or "in the file"
     far = f"0x{spot.offset:x} in it, 0x{spot.at:x} in the file" if spot.place else f"0x{spot.at:x}"
     sizes = "" if spot.lengths[0] == spot.lengths[1] else f"; {spot.lengths[0]} and {spot.lengths[1]} bytes long"

@@ -1,1 +1,1 @@
-"""What is kept of earlier runs in the state folder."""
+"""What the state folder keeps from earlier runs."""

@@ -1,4 +1,4 @@
-"""What is remembered of earlier runs to be shown: times and sizes. Nothing is decided by it, and all of it may be deleted."""
+"""Times and sizes from earlier runs, for display only: nothing is decided by them, and all of it may be deleted."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class History:
             return None
 
     def record_run(self, timeline: Timeline) -> None:
-        """Keep a run as the last one."""
+        """Save a run as the last one."""
         write_cache(self._run, json.dumps(as_json(timeline)).encode())
 
     def durations(self) -> dict[str, float]:
@@ -53,12 +53,12 @@ class History:
             _add(self._crates, crates)
 
     def before(self, place: str, now: Sizes) -> Sizes | None:
-        """The sizes of the build before the one that is there now: the last one that had another content."""
+        """The sizes of the previous build, which is the last one with different content."""
         found = [sizes for sizes in self._known(place) if sizes.digest != now.digest]
         return found[-1] if found else None
 
     def record_sizes(self, files: Iterable[tuple[str, Sizes]]) -> None:
-        """Keep what each IGVM file, by its name below ``bin/``, is now, and what it was before."""
+        """Save the current and the previous sizes of each IGVM file, by its name below ``bin/``."""
         all_files = read_object(self._sizes)
         for place, now in files:
             before = self.before(place, now)

@@ -1,4 +1,4 @@
-"""What the last good run of a step left, as doit's backend keeps it."""
+"""The record of a step's last successful run, as doit's backend keeps it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coconut_tasks.records.store import FILES, VALUES
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What the last good run of a step left."""
+    """The record of a step's last successful run."""
 
     signature: Mapping[str, Any]
     inputs: Inputs
@@ -30,7 +30,7 @@ def record_values(
     outputs: Mapping[str, FileState],
     published: Mapping[str, FileState],
 ) -> dict[str, Any]:
-    """What is kept of a good run in ``tree``, beside the states of its inputs, which doit sets."""
+    """What is recorded about a successful run in ``tree``, in addition to the states of its inputs, which doit sets."""
     return {
         "tree": tree,
         "signature": signature,
@@ -41,11 +41,11 @@ def record_values(
 
 
 def read_record(row: Mapping[str, Any], tree: str) -> Record | None:
-    """The record in a row of the store; None where there is none, where it is not of this program, and where it is of another checkout."""
+    """The record in a row of the store; None if there is none, or if it is from another program or checkout."""
     values: Any = row.get(VALUES)
     try:
         if values["tree"] != tree:
-            return None  # of a checkout that was copied or moved: what it says of files is about the other one
+            return None  # the checkout was copied or moved, so this is about the other one's files
         return Record(
             signature=values["signature"],
             inputs=Inputs.from_json(values["inputs"]),

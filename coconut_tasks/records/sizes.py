@@ -1,4 +1,4 @@
-"""How large an IGVM file and its parts were when it was built."""
+"""The sizes of an IGVM file and its parts when it was built."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from coconut_tasks.dataclass import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """One IGVM file as it was built once; all numbers are bytes."""
+    """One build of an IGVM file; all numbers are bytes."""
 
     digest: str
-    """Of the file's content: two builds of one digest are the same."""
+    """Digest of the file's content: two builds with one digest are the same."""
     whole: int
     parts: Mapping[str, int]
-    """The files that were put into it, by the name of the step that made each; pages of zeroes take no room in the file."""
+    """The files in it, by the name of the step that made each; zero pages take no space in the file."""
     modules: Mapping[str, int]
     """The programs in the file-system image, by their path in it."""
 

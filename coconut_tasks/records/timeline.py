@@ -1,4 +1,4 @@
-"""Where the time of a run went, as it is kept: a format of JSON."""
+"""Where the time of a run went, and its JSON format."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from typing import Any
 from coconut_tasks.dataclass import dataclass
 
 FORMAT = 1
-"""Of ``as_json``; a file with another one is not understood."""
+"""Version of the JSON; files of another version are not read."""
 _RESULTS = ("built", "placed", "failed")
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A part of a step's time, in seconds since the run began."""
+    """Part of a step's time, in seconds since the run started."""
 
     what: str
-    """A command as one shell line, or what was waited for."""
+    """A command as one shell line, or what the step waited for."""
     waiting: bool
-    """True where the step stood still: for cargo's target folder, which one step has at a time."""
+    """Whether the step was waiting, for cargo's target folder, which one step uses at a time."""
     start: float
     end: float
 
 
 @dataclass(frozen=True, slots=True)
 class StepTime:
-    """One step that ran, in seconds since the run began."""
+    """One step that ran, in seconds since the run started."""
 
     name: str
     stage: str
@@ -38,7 +38,7 @@ class StepTime:
     start: float
     end: float
     needs: tuple[str, ...] = ()
-    """Names of the steps that had to be done before it, whether or not they ran in this run."""
+    """Names of the steps that had to be done first, whether or not they ran in this run."""
     spans: tuple[Span, ...] = ()
 
 
@@ -57,26 +57,26 @@ class Timeline:
     up_to_date: int
     """Steps that did not have to run."""
     steps: tuple[StepTime, ...]
-    """In the order in which they began."""
+    """In the order in which they started."""
 
 
 def as_json(timeline: Timeline) -> dict[str, Any]:
-    """The value as JSON has it; ``from_json`` reads it."""
+    """The value as JSON; ``from_json`` reads it."""
     return {"format": FORMAT, **asdict(timeline)}
 
 
 def from_json(value: object) -> Timeline:
-    """The value that ``as_json`` wrote, also after a way through a file.
+    """The value from ``as_json``, also after it was written to a file.
 
     Raises:
-        ValueError: it is not one, or one of another version of this program.
+        ValueError: it is not such a value, or has another version.
     """
     record = _record(value, "the timeline")
     if record.get("format") != FORMAT:
-        raise ValueError(f"format {record.get('format')!r} is not {FORMAT}")
+        raise ValueError(f"format {record.get('format')!r}, expected {FORMAT}")
     steps = tuple(_step(item) for item in _list(record, "steps"))
     if len({step.name for step in steps}) < len(steps):
-        raise ValueError("two steps have one name")
+        raise ValueError("two steps have the same name")
     TopologicalSorter({step.name: step.needs for step in steps}).prepare()  # its error about a circle is a ValueError
     return Timeline(
         _text(record, "command"),
@@ -91,10 +91,10 @@ def from_json(value: object) -> Timeline:
 def _step(value: object) -> StepTime:
     record = _record(value, "a step")
     if record.get("result") not in _RESULTS:
-        raise ValueError(f"result {record.get('result')!r} is none of {', '.join(_RESULTS)}")
+        raise ValueError(f"result {record.get('result')!r}, expected one of {', '.join(_RESULTS)}")
     needs = tuple(_list(record, "needs"))
     if not all(isinstance(need, str) for need in needs):
-        raise ValueError("needs: not all are texts")
+        raise ValueError("needs: not all are strings")
     return StepTime(
         _text(record, "name"),
         _text(record, "stage"),
@@ -109,45 +109,45 @@ def _step(value: object) -> StepTime:
 def _span(value: object) -> Span:
     record = _record(value, "a span")
     if not isinstance(record.get("waiting"), bool):
-        raise ValueError("waiting: neither true nor false")
+        raise ValueError("waiting: not a boolean")
     return Span(_text(record, "what"), record["waiting"], _number(record, "start"), _number(record, "end"))
 
 
 def _record(value: object, what: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{what} is no object")
+        raise ValueError(f"{what} is not an object")
     return value
 
 
 def _list(record: Mapping[str, Any], name: str) -> Sequence[Any]:
     value = record.get(name)
     if not isinstance(value, list | tuple):
-        raise ValueError(f"{name}: no list")
+        raise ValueError(f"{name}: not a list")
     return value
 
 
 def _text(record: Mapping[str, Any], name: str) -> str:
     value = record.get(name)
     if not isinstance(value, str):
-        raise ValueError(f"{name}: no text")
+        raise ValueError(f"{name}: not a string")
     return value
 
 
 def _number(record: Mapping[str, Any], name: str) -> float:
     value = record.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{name}: no number")
+        raise ValueError(f"{name}: not a number")
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise ValueError(f"{name}: no number that can be reckoned with")
+        raise ValueError(f"{name}: not a finite number")
     return number
 
 
 def _count(record: Mapping[str, Any], name: str) -> int:
     value = record.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{name}: no count")
+        raise ValueError(f"{name}: not a count")
     return value

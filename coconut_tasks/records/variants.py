@@ -1,4 +1,4 @@
-"""Which variants of a step the state folder keeps: without a limit, each policy that is tried leaves three images behind."""
+"""Which variants of a step the state folder keeps: without a limit, each policy that is tried would leave three images."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from coconut_tasks.steps.step import Step
 from coconut_tasks.workspace.workspace import Workspace
 
 KEPT = 50
-"""Variants of one step that are kept: those that were built last."""
+"""How many variants of one step are kept: the ones that were built last."""
 
 
 def drop_old_variants(step: Step, store: Store, workspace: Workspace) -> None:
-    """For a variant that is being built, remove the records of the oldest ones, unless they belong to this run, and the files that no
-    record speaks of: they are never taken for up to date, and records that an older version of this program wrote are set aside."""
+    """When a new variant is built, remove the records of the oldest variants, unless they belong to this run, and the files that no record
+    mentions: such files are never up to date, and exist since the records of an older version of this program are moved aside."""
     prefix = f"{step.part}#"
     dropped = {record.removeprefix(prefix) for record in store.older(prefix, KEPT - 1)}
     for key in dropped:
-        # First: files that have no record are never taken for up to date.
+        # First, so that a killed run leaves no record without files: files without a record are never up to date.
         store.drop(prefix + key)
-    # Of all steps: a kernel part and a module may have one name.
+    # The records of all steps: a kernel part and a module may have the same name.
     kept = {record.rpartition("#")[2] for record in store.known()}
     name = step.file_name.removesuffix(step.key)
     for folder, old in _of_other_variants(step, workspace):
@@ -32,7 +32,7 @@ def drop_old_variants(step: Step, store: Store, workspace: Workspace) -> None:
             continue
         shutil.rmtree(folder, ignore_errors=True)
         link = workspace.state / "links" / f"{name}{old}.json"
-        # A variant that failed has neither; its log is what its user wants to see.
+        # A variant that failed has neither; keep its log for the user.
         if old in dropped or link.exists():
             (workspace.state / "logs" / f"{name}{old}.log").unlink(missing_ok=True)
         link.unlink(missing_ok=True)
@@ -45,6 +45,6 @@ def _of_other_variants(step: Step, workspace: Workspace) -> Iterator[tuple[Path,
         if own.parent == parts and own.name.endswith(step.key):
             start, length = own.name.removesuffix(step.key), len(own.name)
             for name in os.listdir(parts):
-                # "qemu-" also begins the name of a variant of "qemu-x", which is longer.
+                # The longer name of a variant of "qemu-x" also starts with "qemu-".
                 if name.startswith(start) and len(name) == length:
                     yield parts / name, name.removeprefix(start)
