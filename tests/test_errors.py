@@ -256,15 +256,15 @@ def test_what_a_recipe_names_and_is_not_there_is_told_before_anything_is_built(
 @pytest.mark.parametrize(
     ("value", "path", "found"),
     [
-        ("fw.fd ", "{}/fw.fd ", "not there…blank"),
-        ("fw.fd\n", "{}/fw.fd\\n", "not there…blank"),
-        ("~nobody-of-that-name/fw.fd", "{}/~nobody-of-that-name/fw.fd", "not there"),
-        ("fw.fd/x", "{}/fw.fd/x", "not there"),
+        ("fw.fd ", "{}/fw.fd ", "not exist…white space"),
+        ("fw.fd\n", "{}/fw.fd\\n", "not exist…white space"),
+        ("~nobody-of-that-name/fw.fd", "{}/~nobody-of-that-name/fw.fd", "not exist"),
+        ("fw.fd/x", "{}/fw.fd/x", "not exist"),
         ("a-folder", "{}/a-folder", " folder"),
         ("a-pipe", "{}/a-pipe", " pipe"),
         ("/dev/null", "/dev/null", " device"),
         ("/dev/zero", "/dev/zero", " device"),
-        ("a-link", "{}/a-link", " link…nothing"),
+        ("a-link", "{}/a-link", "broken link"),
         ("a-loop", "{}/a-loop", " (Too many levels of symbolic links)"),
         ("an-empty", "{}/an-empty", " empty"),
         ("x" * 300, "{}/" + "x" * 300, " (File name too long)"),
@@ -284,7 +284,7 @@ def test_a_firmware_that_cannot_be_taken_is_told_in_one_line_before_anything_is_
     assert (outcome.status, outcome.built) == (2, set())
     (line,) = outcome.told("firmware-unusable")
     assert line.startswith("error: firmware:guest: ") and line.endswith("(from FW_FILE)")
-    assert f": {path.format(site.folder)}{', ' if 'blank' in found else ' ('}" in line
+    assert f": {path.format(site.folder)}{', ' if 'white' in found else ' ('}" in line
     assert has(line, found), line
     why = site.build("why", recipe, env={"FW_FILE": value})
     assert why.told("firmware-unusable") == [f"note: a run would end at once: {line.removeprefix('error: ')}"]

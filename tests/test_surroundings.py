@@ -165,13 +165,13 @@ def test_a_clone_without_its_submodules_is_told_so_first(site: Site) -> None:
         if folder:
             folder.mkdir(parents=True)
         (note,) = site.doit("list", site.recipe()).told("submodule-missing")
-        assert note.startswith("note: ") and " deps/x, " in note and note.endswith(": git submodule update --init")
+        assert note.startswith("note: ") and " deps/x; " in note and note.endswith(": git submodule update --init")
     manifest = site.tree / "boot" / "bldr" / "Cargo.toml"
     manifest.write_text(manifest.read_text().replace("[dependencies]", '[dependencies]\nx.path = "../../deps/x"'))
     failed = site.doit("kernel:bldr", site.recipe())
     assert failed.status == 1
     last, noted = failed.told("submodule-missing")
-    assert noted == note and " deps/x, " in last and last.endswith(": git submodule update --init")
+    assert noted == note and " deps/x: " in last and last.endswith(": git submodule update --init")
     assert last in failed.out.partition("No such file or directory")[2], failed.text
     (site.tree / "deps" / "x" / "f").write_text("")
     assert site.doit("list", site.recipe()).ids == set()

@@ -37,7 +37,7 @@ def image_fault(action: FirmwareImage, workspace: Workspace) -> str | None:
     if wrong is None:
         return None
     after = " after its command ran" if action.command else ""
-    blank = " (the path ends with a space)" if path != path.rstrip() else ""
+    blank = ", which ends with white space" if path != path.rstrip() else ""
     where = f" (from {action.variable})" if action.variable else ""
     return f"the firmware image {wrong}{after}: {printable(path)}{blank}{where}"
 

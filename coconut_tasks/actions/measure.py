@@ -104,7 +104,7 @@ def _agreed(
         flags = [flag for flag, on in (("--check-kvm", action.check_kvm), ("--native-zero", action.native_zero)) if on]
         raise StepError(
             "digests-disagree",
-            f"igvmmeasure and coconut-tasks compute different launch digests; nothing was written (see docs/measurement.md)\n"
+            f"igvmmeasure and coconut-tasks compute different digests; nothing was written (see docs/measurement.md)\n"
             f"  igvmmeasure:   {digest}\n    command: {action.measure}\n"
             f"  coconut-tasks: {found}\n    command: {Command(('coconut-measure', *flags, file))}\n"
             f"  file: {file}\n  log: {log}",

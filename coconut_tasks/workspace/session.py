@@ -65,7 +65,7 @@ def open_session(options: Options) -> Session:
         notes.append(
             Fault(
                 "submodule-missing",
-                f"note: empty submodules: {', '.join(missing)}; parts that need them cannot be built: run git submodule update --init",
+                f"note: empty submodules: {', '.join(missing)}; parts that need them cannot be built: git submodule update --init",
             )
         )
     names = options.recipes or (default_recipe(options, source.tree),)

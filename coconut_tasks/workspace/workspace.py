@@ -183,7 +183,7 @@ class Workspace:
         except CommandFailed as error:
             if "No such file or directory" not in str(error) or not (missing := missing_submodules(self.tree)):
                 raise
-            why = f"empty submodules: {', '.join(missing)}: run git submodule update --init"
+            why = f"empty submodules: {', '.join(missing)}: git submodule update --init"
             raise CommandFailed([*error.faults, Fault("submodule-missing", why)], error.printed) from error
 
     @contextmanager
