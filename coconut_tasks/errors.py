@@ -98,6 +98,12 @@ class Problem:
         return f"{self.place}: {self.message}" + (f"\n{self.excerpt}" if self.excerpt else "")
 
     @property
+    def where(self) -> tuple[str, int, int]:
+        """File, line and column of its place."""
+        file, line, column = self.place.rsplit(":", 2)
+        return file, int(line), int(column)
+
+    @property
     def fault(self) -> Fault:
         """The problem as it is reported."""
         return Fault(self.id, str(self))
@@ -149,10 +155,15 @@ def user_fault(error: Exception) -> UsageError:
     return UsageError("system-refused", str(error))
 
 
+told: list[CoconutError] = []
+"""Every error that this process has reported, for programs that read no sentences (``--json``)."""
+
+
 def tell(error: Exception, about: str = "") -> None:
     """Print an error, or what ``user_fault`` makes of it, on standard error; ``about`` is a file that its text does not name."""
     if not isinstance(error, CoconutError):
         error = user_fault(error)
+    told.append(error)
     faults = (Fault(fault.id, f"{about}: {fault.text}") if about else fault for fault in error.faults)
     tell_line("\n".join(fault.labelled for fault in faults))
 

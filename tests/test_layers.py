@@ -34,10 +34,10 @@ ROOMS: dict[str, str] = {
     "actions": "__init__ objcopy | recorder | link | firmware | fs | igvm_image | measure | version | reproducible"
     " cargo_traces cargo | make provenance perform ahead publish | clean build",
     "compare": "__init__ values | side | spots image pages | headers | record reproduction changes | sides reproduce",
-    "reports": "__init__ markup | graph_layout edge_paths timings changes | graph | inspect | logs | plan | problems"
-    " | progress | reproduced | size | timeline | verified | why",
-    "tasks": "__init__ table | standing | dodo_file | interrupt | live | checker guesses | help_text | loader command node"
-    " record_run | run | preflight supervisor reporter task_command doit_commands | help namespace program",
+    "reports": "__init__ results | markup | graph_layout edge_paths timings outlook | changes | graph | inspect | logs"
+    " | problems | progress | recipe | reproduced | size | timeline | why failure | plan | verified",
+    "tasks": "__init__ table | standing | dodo_file | interrupt | live json_output | checker guesses | help_text | loader command node"
+    " record_run | run | preflight outcomes | supervisor reporter task_command doit_commands | help namespace program",
     "commands": "__init__ output arguments | candidates | diff | graph | inspect | log | measure | new | plan | reproduce | sign | size"
     " | timeline | validate | watch | why verify build coconut completion",
 }

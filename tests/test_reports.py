@@ -110,7 +110,7 @@ def test_sizes_are_those_of_the_files_with_the_change_since_the_build_before(sit
     site.build(recipe)  # nothing to do: the build before is still the same
     assert site.build("size", recipe).out == second
     report = json.loads(site.build("size", "--json", recipe).out)
-    (file,) = report["files"]
+    (file,) = report["images"]
     assert file["now"]["parts"]["kernel:svsm"] == file["before"]["parts"]["kernel:svsm"] == rows["kernel:svsm"]
     assert file["before"]["modules"] == {"init": rows["/init"]}
 

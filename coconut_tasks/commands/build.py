@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from contextlib import redirect_stdout
+from typing import Any, TextIO
 
 from coconut_tasks import __version__
 from coconut_tasks.errors import EXIT_USAGE, UsageError, tell
@@ -46,10 +47,11 @@ class XbuildCommand(BuildCommand):
     doc_usage = "RECIPE ..."
     cmd_options = (
         *BuildCommand.cmd_options,
-        {**switch("print-config", "print each recipe before the build"), "short": "p"},
+        {**switch("print-config", "print the recipes as JSON, with all defaults, before the build"), "short": "p"},
     )
     examples = ("coconut-build --release -f attest,userinit:extra configs/qemu-target.json",)
-    prints = False
+    recipes_to: TextIO | None = None
+    """Where the recipes are printed, if they are."""
 
     def execute(self, params: Any, args: Any) -> Any:
         if not args:
@@ -59,17 +61,24 @@ class XbuildCommand(BuildCommand):
                 )
             )
             return EXIT_USAGE
-        self.prints = params["print-config"]
-        return super().execute(params, args)
+        if not params["print-config"]:
+            return super().execute(params, args)
+        self.recipes_to = sys.stdout
+        with redirect_stdout(sys.stderr):
+            return super().execute(params, args)
 
     def begin(self, session: Session) -> None:
-        import pprint
-
         super().begin(session)
-        if self.prints:
-            for recipe in session.recipes:
-                print(f"{recipe.source}: {pprint.pformat(recipe, width=120)}")
-            sys.stdout.flush()
+        if self.recipes_to is not None:
+            from coconut_tasks.reports.recipe import recipe_json
+            from coconut_tasks.reports.results import pretty
+            from coconut_tasks.tasks.interrupt import nobody_reads
+
+            try:
+                self.recipes_to.write(pretty([recipe_json(recipe) for recipe in session.recipes]))
+                self.recipes_to.flush()
+            except BrokenPipeError:  # but the build goes on, as for any reader that leaves
+                nobody_reads(self.recipes_to)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -59,10 +59,7 @@ class DiffCommand(OwnCommand):
         old, new = (_read(name) for name in names)
         changes = compare(old, new)
         if opt_values["json"]:
-            import json
-
-            json.dump(changes_json(changes), sys.stdout, indent=2)
-            print()
+            self.document = changes_json(changes)
         else:
             print(marked("\n".join(changes_text(changes)), terminal_at(sys.stdout), changes_words(changes)))
         return 0 if changes.same else EXIT_FAILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ class InspectCommand(OwnCommand):
     def execute(self, opt_values: Any, pos_args: Sequence[str]) -> int:
         from coconut_tasks.igvm.fields import FORMAT
         from coconut_tasks.reports.inspect import as_json, as_text
+        from coconut_tasks.reports.results import head
         from coconut_tasks.wording import printable
 
         _, words = self.given_variables()
@@ -45,8 +47,11 @@ class InspectCommand(OwnCommand):
         if not names:
             raise UsageError("wrong-words", "inspect: which files? for example: doit inspect bin/coconut-qemu.igvm")
         status, shown = 0, 0
+        out = self.json_stream or sys.stdout
         if opt_values["json"]:
-            sys.stdout.write(f'{{"format": {FORMAT}, "files": [')
+            self.written = True
+            fields = json.dumps({**head("inspect"), "format": FORMAT})
+            out.write(f'{fields[:-1]}, "files": [')
         for name in names:
             read = _read(name)
             if isinstance(read, int):
@@ -54,13 +59,13 @@ class InspectCommand(OwnCommand):
                 continue
             file, digests = read
             if opt_values["json"]:
-                sys.stdout.write(",\n" if shown else "\n")
-                sys.stdout.writelines(as_json(printable(name), file, digests))
+                out.write(",\n" if shown else "\n")
+                out.writelines(as_json(printable(name), file, digests))
             else:
-                sys.stdout.writelines(_lines(as_text(printable(name), file, digests, every=opt_values["all"])))
+                out.writelines(_lines(as_text(printable(name), file, digests, every=opt_values["all"])))
             shown += 1
         if opt_values["json"]:
-            sys.stdout.write("\n]}\n")
+            out.write("\n]}\n")
         return status
 
 

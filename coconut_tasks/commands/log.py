@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from coconut_tasks.errors import UsageError
 from coconut_tasks.tasks.task_command import ReportCommand
 
@@ -29,7 +26,7 @@ class LogCommand(ReportCommand):
             self.outstream.write(list_of_logs([(name, stat.st_mtime, stat.st_size) for name, stat in stats]))
             return 0
         terminal = terminal_of(self.outstream, nodes[0].workspace.environment)
-        chosen = self._chosen(nodes)
+        chosen = self.named_nodes(self.asked)
         for node in chosen:
             path = node.workspace.log(node.step)
             if not node.step.commands:
@@ -41,8 +38,3 @@ class LogCommand(ReportCommand):
             head = f"==> {node.step.name} <==\n" if len(chosen) > 1 else ""
             self.outstream.write(head + shown(path.read_text(encoding="utf-8", errors="replace"), terminal))
         return 0
-
-    def _chosen(self, nodes: Sequence[Any]) -> list[Any]:
-        """The steps that were named, alone or by their group, and not what they need."""
-        names = set(self.asked)
-        return [node for node in nodes if names & {node.step.name, node.step.stage, node.step.name.partition("@")[0]}]

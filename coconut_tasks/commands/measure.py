@@ -59,7 +59,10 @@ def _shown(given: argparse.Namespace, data: bytearray, measured: Measured) -> st
     import json
     from hashlib import sha256
 
+    from coconut_tasks.reports.results import head
+
     content = {
+        **head("measure"),
         "format": FORMAT,
         "digest": digest,
         "algorithm": "sha384",

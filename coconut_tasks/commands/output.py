@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +35,3 @@ def put(text: str, output: str, stream: Any) -> None:
         raise UsageError("no-such-folder", f"-o: '{output}': there is no folder {path.parent}")
     write_whole(path, text.encode())
     stream.write(f"{from_here(path)}: written\n")
-
-
-def pretty(value: Mapping[str, Any]) -> str:
-    """JSON for programs that people can read, too."""
-    return json.dumps(value, indent=2) + "\n"

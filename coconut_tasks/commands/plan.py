@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from coconut_tasks.commands.output import pretty
 from coconut_tasks.tasks.command import switch
 from coconut_tasks.tasks.task_command import ReportCommand
 
@@ -21,11 +20,9 @@ class PlanCommand(ReportCommand):
         from coconut_tasks.reports.plan import plan_json, plan_text
 
         self.tell_what_is_missing()
-        nodes = self.nodes
-        workspace = nodes[0].workspace
         forecasts = list(self.forecasts().values())
         if json:
-            self.outstream.write(pretty(plan_json(workspace.tree, workspace.recipes, forecasts)))
+            self.document = plan_json(self.head("plan"), forecasts)
         else:
-            self.outstream.write(plan_text(workspace.tree, forecasts))
+            self.outstream.write(plan_text(self.nodes[0].workspace.tree, forecasts))
         return 0

@@ -28,9 +28,10 @@ class ValidateCommand(OwnCommand):
             "long": "format",
             "default": "text",
             "metavar": "WORD",
-            "choices": [("text", ""), ("github", ""), ("sarif", "")],
+            "choices": [("text", ""), ("github", ""), ("sarif", ""), ("json", "")],
             "help": "how to report problems [default: text]",
         },
+        switch("json", "for programs: --format=json"),
         switch("lenient", "only warn about what the old builders ignore in a recipe"),
     )
     variables = ("RECIPE", "LENIENT")
@@ -41,8 +42,9 @@ class ValidateCommand(OwnCommand):
     )
 
     def execute(self, opt_values: Any, pos_args: Sequence[str]) -> int:
-        from coconut_tasks.reports.problems import WORDS, as_github, as_sarif, as_text, summary
+        from coconut_tasks.reports.problems import WORDS, as_github, as_json, as_sarif, as_text, summary
         from coconut_tasks.terminal import Terminal, marked, terminal_at
+        from coconut_tasks.wording import printable
 
         values, words = self.given_variables()
         files = list(dict.fromkeys([*pos_args, *words, *split_list(values.get("RECIPE", ""))]))
@@ -50,7 +52,10 @@ class ValidateCommand(OwnCommand):
             raise UsageError("wrong-words", "validate needs recipes, for example: doit validate config/*.json")
         lenient = opt_values["lenient"] or parse_switch("LENIENT", values.get("LENIENT", ""))
         found = [one for file in files for one in _problems(file, lenient)]
-        if opt_values["format"] == "sarif":
+        status = EXIT_USAGE if any(one.level == "error" for one in found) else 0
+        if opt_values["json"] or opt_values["format"] == "json":
+            self.document = as_json(found, map(printable, files), status)
+        elif opt_values["format"] == "sarif":
             from coconut_tasks.explanations import explanations
 
             print(as_sarif(found, {id: (entry.means, entry.do) for id, entry in explanations().items()}))
@@ -59,7 +64,7 @@ class ValidateCommand(OwnCommand):
             lines = as_text(found) if for_people else as_github(found)
             terminal = terminal_at(sys.stdout) if for_people else Terminal()
             print(marked("\n".join([*lines, summary(found, len(files))]), terminal, WORDS))
-        return EXIT_USAGE if any(one.level == "error" for one in found) else 0
+        return status
 
 
 def _problems(file: str, lenient: bool) -> list[Any]:

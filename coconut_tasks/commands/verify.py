@@ -15,6 +15,7 @@ from coconut_tasks.tasks.standing import from_here
 from coconut_tasks.variables import VERIFY
 
 if TYPE_CHECKING:
+    from coconut_tasks.compare.changes import Changes
     from coconut_tasks.evidence.expected import Expectation
     from coconut_tasks.steps.action import Measurement
     from coconut_tasks.tasks.node import Node
@@ -41,6 +42,9 @@ class VerifyCommand(RunCommand):
     """Set once the session is there."""
     words: Sequence[str] = ()
     """The tasks on the command line."""
+    kind = "verify"
+    verified: Sequence[Mapping[str, Any]] | None = None
+    """For programs: each measured image; None as long as nothing was compared."""
     examples = (
         "doit verify RECIPE=config/qemu.json EXPECT=old/coconut-qemu.igvm.provenance.json",
         "doit verify EXPECT=attestation-report.bin",
@@ -79,21 +83,25 @@ class VerifyCommand(RunCommand):
     def check(self, steps: Sequence[Node]) -> None:
         _expected(steps, self.expectation)  # which image is meant is not to be asked after minutes
 
+    def result(self, status: int) -> Mapping[str, Any] | None:
+        build = super().result(status)
+        return None if build is None else {**build, "verified": self.verified}
+
     def _compare(self) -> int:
         from coconut_tasks.reports.verified import (
             WORDS,
             mismatch_text,
             not_compared_text,
             other_settings,
+            verified_json,
             verified_text,
         )
-        from coconut_tasks.tasks.node import StepResult
+        from coconut_tasks.tasks.run import GOOD
         from coconut_tasks.terminal import marked, terminal_at
 
-        good = (StepResult.BUILT, StepResult.PLACED, StepResult.FRESH)
         assert self.run is not None
         expectation, steps = self.expectation, self.run.steps
-        left_out = [node.step.name for node in steps if node.result not in good]
+        left_out = [node.step.name for node in steps if node.result not in GOOD]
         if left_out:
             raise UsageError(
                 "step-left-out",
@@ -101,12 +109,13 @@ class VerifyCommand(RunCommand):
             )
         status, terminal = 0, terminal_at(sys.stdout)
         expected = _expected(steps, expectation)
+        compared = []
         for name, (node, action) in _measurements(steps).items():
             measured = node.digest()
             assert measured is not None
             image, digest = measured
             shown, wanted = from_here(image), expected.get(name)
-            changed: Iterator[str] = iter(())
+            hint, changes = "", None
             if wanted is None:
                 lines = [not_compared_text(shown, expectation)]
             elif digest in wanted:
@@ -116,9 +125,11 @@ class VerifyCommand(RunCommand):
                 data = Path(node.workspace.path(action.igvm)).read_bytes()
                 hint = other_settings(data, action.native_zero, wanted)
                 lines = mismatch_text(shown, digest, wanted, expectation, hint)
-                changed = _what_changed(expectation, node, steps, data)
+                changes = _changes(expectation, node, steps, data)
+            compared.append(verified_json(image, digest, wanted or (), expectation, hint, changes))
             sys.stdout.write(marked("".join(f"{line}\n" for line in lines), terminal, WORDS))
-            sys.stdout.writelines(f"{line}\n" for line in changed)
+            sys.stdout.writelines(f"{line}\n" for line in _changes_lines(changes))
+        self.verified = compared
         return status
 
 
@@ -230,31 +241,37 @@ def _native_zero(path: Path, data: bytes | bytearray) -> bool | None:
     return side.native_zero if side.sha256 == sha256(data).hexdigest() else None
 
 
-def _what_changed(expectation: Expectation, node: Node, steps: Sequence[Node], image: bytes) -> Iterator[str]:
-    """As ``doit diff`` tells it, where the expectation is a file that says more than a digest; ``node`` is the measurement's."""
+def _changes(expectation: Expectation, node: Node, steps: Sequence[Node], image: bytes) -> Changes | None:
+    """As ``doit diff`` finds them, where the expectation is a file that says more than a digest; ``node`` is the measurement's."""
     from coconut_tasks.commands.diff import images_beside
     from coconut_tasks.compare.changes import compare
     from coconut_tasks.compare.sides import read_side
-    from coconut_tasks.reports.changes import changes_text, changes_words
     from coconut_tasks.steps.action import Measurement, Provenance
-    from coconut_tasks.terminal import marked, terminal_at
 
     action, workspace = node.step.action, node.workspace
     assert isinstance(action, Measurement)
     if not expectation.content:
-        return
+        return None
     try:
         old = read_side(expectation.told, expectation.content, images_beside(expectation.path or Path("-")))
     except UsageError:
-        return  # several digests
+        return None  # several digests
     if old.is_digest_alone:
-        return
+        return None
     statements = [one.step.action for one in steps if isinstance(one.step.action, Provenance)]
     # Without the provenance, as where only measure:qemu was asked for, the measurement has the digest and its settings.
     sidecar = next((one.output for one in statements if one.igvm == action.igvm), action.json)
     new = read_side(
         "this build", Path(workspace.path(sidecar)).read_bytes(), lambda name: image if name == action.shown else None
     )
-    yield "what changed:"
-    changes, terminal = compare(old, new), terminal_at(sys.stdout)
-    yield from (marked(f"  {line}", terminal, changes_words(changes)) for line in changes_text(changes))
+    return compare(old, new)
+
+
+def _changes_lines(changes: Changes | None) -> Iterator[str]:
+    from coconut_tasks.reports.changes import changes_text, changes_words
+    from coconut_tasks.terminal import marked, terminal_at
+
+    if changes is not None:
+        terminal = terminal_at(sys.stdout)
+        yield "what changed:"
+        yield from (marked(f"  {line}", terminal, changes_words(changes)) for line in changes_text(changes))

@@ -12,11 +12,10 @@ from coconut_tasks.compare.side import NATIVE_ZERO, Side
 from coconut_tasks.compare.spots import spot_text
 from coconut_tasks.compare.values import Change
 from coconut_tasks.igvm.values import PAGE_SIZE
+from coconut_tasks.reports.results import head
 from coconut_tasks.terminal import ARROWS, MARKS, Rules, Style
 from coconut_tasks.wording import printable
 
-FORMAT = 1
-"""Version of the JSON; a change of meaning raises it."""
 _TITLES = {
     "source": "source tree",
     "files": "input files",
@@ -61,7 +60,7 @@ def changes_json(changes: Changes) -> dict[str, Any]:
     """Everything, with nothing left out for length. Addresses are hex text, since numbers of 64 bits are not safe in JSON."""
     pages = changes.pages
     return {
-        "format": FORMAT,
+        **head("diff"),
         "same": changes.same,
         "same_launch_digest": changes.same_digest,
         "same_image": changes.same_bytes,

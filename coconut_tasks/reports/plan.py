@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coconut_tasks.freshness.forecast import Fate, Forecast
+from coconut_tasks.reports.outlook import command_json, fate_json
 from coconut_tasks.steps.action import CargoItem, FirmwareImage, FsImage, Measurement, Provenance, VersionFile
 from coconut_tasks.steps.command import Command
 from coconut_tasks.steps.step import Step
 from coconut_tasks.wording import printable
 
-FORMAT = 2
-"""Version of the JSON; a change of meaning raises it."""
 _NOT_SHOWN = (Fate.RESTS, Fate.IGNORED)
 
 
@@ -39,29 +38,21 @@ def plan_text(tree: str, forecasts: Sequence[Forecast]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def plan_json(tree: str, recipes: Iterable[str], forecasts: Sequence[Forecast]) -> dict[str, Any]:
-    """The same for programs; ``fate`` is ``runs``, ``is placed again``, ``may run`` or ``is up to date``."""
+def plan_json(head: Mapping[str, Any], forecasts: Sequence[Forecast]) -> dict[str, Any]:
+    """The same for programs. Paths are as the commands spell them: relative ones start in the tree."""
     return {
-        "format": FORMAT,
-        "tree": tree,
-        "recipes": list(recipes),
+        **head,
         "steps": [
             {
                 "name": found.step.name,
-                "fate": found.fate.value,
-                "reasons": list(found.reasons),
-                "because_of": list(found.because),
-                "commands": [_command(command) for command in found.step.commands],
+                **fate_json(found),
+                "commands": [command_json(command) for command in found.step.commands],
                 "outputs": list(found.step.outputs),
                 "places": [place for _, place in found.step.publish],
             }
             for found in forecasts
         ],
     }
-
-
-def _command(command: Command) -> dict[str, Any]:
-    return {"argv": list(command.argv), "env": dict(command.env), "line": str(command)}
 
 
 def _lines(step: Step) -> list[str]:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from coconut_tasks import __version__
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import Problem
+from coconut_tasks.reports.results import head, problem_json
 from coconut_tasks.terminal import MARKS, Rules, Style
 
 WORDS: Rules = (
@@ -30,8 +31,7 @@ class Reported:
     @property
     def where(self) -> tuple[str, int, int]:
         """File, line and column of the problem's place."""
-        file, line, column = self.problem.place.rsplit(":", 2)
-        return file, int(line), int(column)
+        return self.problem.where
 
 
 def as_text(found: Iterable[Reported]) -> list[str]:
@@ -57,9 +57,24 @@ def as_github(found: Iterable[Reported]) -> list[str]:
         file, line, column = one.where
         title = f"recipe: {one.problem.id}"
         properties = {"file": file, "line": line, "col": column, "title": title}
-        said = ",".join(f"{name}={_property(str(value))}" for name, value in properties.items())
-        lines.append(f"::{one.level} {said}::{_data(one.problem.message)}")
+        lines.append(workflow_command(one.level, properties, one.problem.message))
     return lines
+
+
+def workflow_command(level: str, properties: Mapping[str, object], message: str) -> str:
+    """A line that GitHub Actions makes an annotation of; ``level`` is ``error``, ``warning`` or ``notice``."""
+    said = ",".join(f"{name}={_property(str(value))}" for name, value in properties.items())
+    return f"::{level} {said}::{_data(message)}"
+
+
+def as_json(found: Iterable[Reported], recipes: Iterable[str], status: int) -> dict[str, Any]:
+    """For programs; ``recipes`` are the files that were checked."""
+    return {
+        **head("validate"),
+        "status": status,
+        "recipes": list(recipes),
+        "problems": [problem_json(one.problem, one.level) for one in found],
+    }
 
 
 def as_sarif(found: Sequence[Reported], about: Mapping[str, tuple[str, str]]) -> str:

@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.records.sizes import Sizes
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSizes:
+    """An IGVM file as it was built last."""
+
+    path: str
+    """In the output folder, absolute."""
+    in_bin: bool
+    """The file in the output folder is this one, and not one of another variant."""
+    now: Sizes
+    before: Sizes | None
+    """Of the build before."""
 
 
 def size_table(place: str, now: Sizes, before: Sizes | None) -> str:
@@ -29,13 +43,18 @@ def size_table(place: str, now: Sizes, before: Sizes | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def size_json(files: Sequence[tuple[str, Sizes, Sizes | None]]) -> dict[str, Any]:
+def size_json(head: Mapping[str, Any], images: Sequence[ImageSizes]) -> dict[str, Any]:
     """The same for programs."""
     return {
-        "format": 1,
-        "files": [
-            {"file": place, "now": now.as_json(), "before": before.as_json() if before else None}
-            for place, now, before in files
+        **head,
+        "images": [
+            {
+                "path": image.path,
+                "in_bin": image.in_bin,
+                "now": image.now.as_json(),
+                "before": image.before.as_json() if image.before else None,
+            }
+            for image in images
         ],
     }
 

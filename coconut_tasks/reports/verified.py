@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from hashlib import sha384
+from typing import Any
 
+from coconut_tasks.compare.changes import Changes
 from coconut_tasks.evidence.expected import Expectation
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.snp import launch_digest
+from coconut_tasks.reports.changes import changes_json
 from coconut_tasks.terminal import Rules, Style
 
 WORDS: Rules = (
@@ -37,6 +40,27 @@ def verified_text(image: str, digest: str, wanted: Collection[str], expectation:
     """For a build that is as expected."""
     which = f"one of the {len(wanted)} launch digests" if len(wanted) > 1 else "the launch digest"
     return f"verified: {image} has {which} in {expectation.told}: {digest}"
+
+
+def verified_json(
+    image: str,
+    digest: str,
+    wanted: Collection[str],
+    expectation: Expectation,
+    hint: str = "",
+    changes: Changes | None = None,
+) -> Mapping[str, Any]:
+    """For programs; ``image`` is absolute, ``wanted`` are its expected digests, none if it was not compared, and ``changes`` is what
+    changed since the expected build, if that is known."""
+    return {
+        "image": image,
+        "digest": digest,
+        "expected": list(wanted),
+        "expected_by": expectation.told,
+        "matches": digest in wanted if wanted else None,
+        "note": hint or None,
+        "changes": None if changes is None else changes_json(changes),
+    }
 
 
 def mismatch_text(image: str, digest: str, wanted: Collection[str], expectation: Expectation, hint: str) -> list[str]:

@@ -6,7 +6,7 @@ import getopt
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from doit.cmd_base import Command
 from doit.cmdparse import CmdOption, CmdParse, CmdParseError
@@ -55,6 +55,12 @@ class OwnCommand(Command):  # type: ignore[misc]
     """Whole command lines, and behind ``  # `` what one is for."""
     variables: tuple[str, ...] = ()
     """The variables of ``options.VARIABLES`` that mean something to this command; others are refused."""
+    document: Mapping[str, Any] | None = None
+    """With ``--json``, what ``execute`` found."""
+    json_stream: TextIO | None = None
+    """With ``--json``, where the document goes."""
+    written = False
+    """``execute`` wrote it there itself."""
 
     def get_options(self) -> list[CmdOption]:
         return [Option(option) for option in self.cmd_options]
@@ -65,9 +71,21 @@ class OwnCommand(Command):  # type: ignore[misc]
         return help_text(self, {name: VARIABLES[name] for name in self.variables})
 
     def parse_execute(self, in_args: Sequence[str]) -> int:
-        from coconut_tasks.tasks.interrupt import end, mend_streams, nobody_reads
+        from coconut_tasks.tasks.interrupt import mend_streams
+        from coconut_tasks.tasks.json_output import asks_for_json, with_json
 
         mend_streams()
+        if not asks_for_help(in_args) and asks_for_json(self, in_order(in_args, self.cmdparser)):
+            return with_json(self, lambda: self._parse_execute(in_args))
+        return self._parse_execute(in_args)
+
+    def result(self, status: int) -> Mapping[str, Any] | None:
+        """With ``--json``, the document of a command that ended with this status."""
+        return self.document
+
+    def _parse_execute(self, in_args: Sequence[str]) -> int:
+        from coconut_tasks.tasks.interrupt import end, nobody_reads
+
         try:
             if asks_for_help(in_args):
                 print(self.help())
@@ -79,7 +97,7 @@ class OwnCommand(Command):  # type: ignore[misc]
             tell(parse_error(error, self.name, self.cmdparser))
             return EXIT_USAGE
         except BrokenPipeError:
-            return nobody_reads()
+            return nobody_reads(self.json_stream)
         except (CoconutError, OSError) as error:
             tell(error)
             return EXIT_USAGE
@@ -129,6 +147,14 @@ def options_first(words: Sequence[str], parser: CmdParse) -> list[str]:
         else:
             flat += [option, value] if value else [option]
     return [*flat, "--", *names]
+
+
+def in_order(words: Sequence[str], parser: CmdParse) -> Sequence[str]:
+    """As ``options_first``; wrong words as they are."""
+    try:
+        return options_first(words, parser)
+    except CmdParseError:
+        return words
 
 
 def parse_error(error: CmdParseError, command: str, parser: CmdParse) -> UsageError:

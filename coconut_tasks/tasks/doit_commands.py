@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from doit.cmd_clean import Clean as DoitClean
@@ -15,6 +15,7 @@ from doit.cmd_info import Info as DoitInfo
 from doit.cmd_list import List as DoitList
 from doit.cmd_resetdep import ResetDep as DoitResetDep
 from doit.cmd_run import Run as DoitRun
+from doit.cmd_run import opt_outfile
 from doit.cmd_strace import Strace as DoitStrace
 
 from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, UsageError, tell
@@ -37,6 +38,13 @@ _QUIET = {
     "default": False,
     "help": "say nothing if nothing is to be done",
 }
+_JSON = {
+    "name": "json",
+    "long": "json",
+    "type": bool,
+    "default": False,
+    "help": "for programs: one JSON document on stdout, and all else on stderr",
+}
 
 
 class RunCommand(TaskCommand, DoitRun):  # type: ignore[misc]
@@ -44,10 +52,12 @@ class RunCommand(TaskCommand, DoitRun):  # type: ignore[misc]
 
     name = "run"
     doc_usage = "[TASK ...] [VARIABLE=value ...]"
-    cmd_options = (*DoitRun.cmd_options, _QUIET)
+    cmd_options = (*DoitRun.cmd_options, _QUIET, _JSON)
     builds = True
     run: Run | None = None
     """Of our tasks, once it has begun."""
+    kind = "build"
+    """Of the JSON document."""
     examples: tuple[str, ...] = (
         "doit RECIPE=config/qemu.json  # builds and measures",
         "doit igvm:qemu RELEASE=1  # just what that needs",
@@ -59,6 +69,14 @@ class RunCommand(TaskCommand, DoitRun):  # type: ignore[misc]
         if status == _DOIT_ERROR and self.run is not None and self.run.began and not self.run.internal_error:
             return EXIT_FAILED
         return status
+
+    def result(self, status: int) -> Mapping[str, Any] | None:
+        if self.run is None or not self.run.began:
+            return None
+        from coconut_tasks.reports.results import build_json
+        from coconut_tasks.tasks.outcomes import image_outcomes, step_outcomes
+
+        return build_json(self.head(self.kind), status, image_outcomes(self.run), step_outcomes(self.run.steps))
 
     def begin(self, session: Session) -> None:
         super().begin(session)
@@ -89,8 +107,13 @@ class RunCommand(TaskCommand, DoitRun):  # type: ignore[misc]
         failure_verbosity: Any = 0,
         pdb: Any = False,
         quiet: bool = False,
+        json: bool = False,
     ) -> Any:
+        if outfile is opt_outfile["default"]:  # standard output as it was when doit was imported
+            outfile = sys.stdout
         # doit finds out by their names which parameters to pass, so they are all here.
+        if json and self.session is None:
+            raise self.no_step()
         if self.session is not None:
             from coconut_tasks.tasks.run import Run
             from coconut_tasks.tasks.supervisor import supervised
@@ -102,8 +125,6 @@ class RunCommand(TaskCommand, DoitRun):  # type: ignore[misc]
                 )
             if num_process and par_type != "thread":
                 raise UsageError("process-runner", f"-P: '{par_type}' does not work here: thread, which is the default")
-            if outfile is None:  # doit's default is of the start, when it may have been closed
-                outfile = sys.stdout
             self.run = Run(self.session, self.dep_manager.backend, num_process or 1, quiet, self.check)
             reporter = supervised(self.reporters[reporter] if isinstance(reporter, str) else reporter, self.run)
         return super()._execute(
@@ -127,7 +148,32 @@ class ListCommand(TaskCommand, DoitList):  # type: ignore[misc]
 
     name = "list"
     doc_purpose = "list the steps"
-    examples = ("doit list --all  # the steps too", "doit list --all --status RECIPE=config/hyperv.json")
+    cmd_options = (*DoitList.cmd_options, _JSON)
+    examples = (
+        "doit list --all  # the steps too",
+        "doit list --all --status RECIPE=config/hyperv.json",
+        "doit list --json  # all steps, for programs",
+    )
+
+    def _execute(
+        self,
+        subtasks: Any = False,
+        quiet: Any = True,
+        status: Any = False,
+        private: Any = False,
+        list_deps: Any = False,
+        template: Any = None,
+        sort: Any = "name",
+        pos_args: Any = None,
+        json: bool = False,
+    ) -> Any:
+        if not json:
+            return super()._execute(subtasks, quiet, status, private, list_deps, template, sort, pos_args)
+        from coconut_tasks.reports.outlook import list_json
+
+        steps = [node.step for node in (self.named_nodes(pos_args) if pos_args else self.nodes)]
+        self.document = list_json(self.head("list"), steps, self.forecasts() if status else {})
+        return 0
 
     def _print_task(self, template: str, task: Any, status: bool, list_deps: bool, tasks: Any) -> None:
         if status and self.session is not None and not task.actions:
@@ -150,9 +196,12 @@ class InfoCommand(TaskCommand, DoitInfo):  # type: ignore[misc]
 
     name = "info"
     doc_purpose = "show all about a step: inputs, outputs, commands, and why it is stale"
-    examples = ("doit info igvm:qemu  # what it needs, and why it is stale",)
+    cmd_options = (*DoitInfo.cmd_options, _JSON)
+    examples = ("doit info igvm:qemu  # what it needs, and why it is stale", "doit info --json igvm:qemu")
 
-    def _execute(self, pos_args: Any, hide_status: bool = False) -> Any:
+    def _execute(self, pos_args: Any, hide_status: bool = False, json: bool = False) -> Any:
+        if json:
+            return self._as_json(pos_args, hide_status)
         from coconut_tasks.tasks.node import META, node_of
 
         task = next((task for task in self.task_list if [task.name] == list(pos_args)), None)
@@ -170,6 +219,22 @@ class InfoCommand(TaskCommand, DoitInfo):  # type: ignore[misc]
             self.outstream.write(f"\nstatus     : {'run' if reasons else 'up-to-date'}\n")
             self.outstream.write("".join(f" * {reason}\n" for reason in reasons))
         return status
+
+    def _as_json(self, names: Sequence[str], hide_status: bool) -> int:
+        from coconut_tasks.reports.outlook import StepFacts, info_json
+        from coconut_tasks.steps.step import direct_needs
+
+        if len(names) != 1:
+            raise UsageError("wrong-words", "info: which task? one, for example: doit info --json igvm:qemu")
+        workspace, needs = self.nodes[0].workspace, direct_needs(node.step for node in self.nodes)
+        forecasts = {} if hide_status else self.forecasts()
+        found = []
+        for node in self.named_nodes(names):
+            log, name = workspace.log(node.step), node.step.name
+            shown = str(log) if log.exists() else None
+            found.append(StepFacts(node.step, node.inputs, needs[name], shown, forecasts.get(name)))
+        self.document = info_json(self.head("info"), found, workspace.path)
+        return 0
 
 
 class CleanCommand(TaskCommand, DoitClean):  # type: ignore[misc]

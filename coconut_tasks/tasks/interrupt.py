@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from io import TextIOWrapper
-from typing import Any
+from typing import Any, TextIO
 
 from coconut_tasks.effects.place import discard_unfinished
 from coconut_tasks.effects.process import stop_all
@@ -74,9 +74,10 @@ def mend_streams() -> None:
             stream.reconfigure(errors="replace")
 
 
-def nobody_reads() -> int:
-    """Nobody reads our output any more, as after ``| head``: say nothing more, not even when Python flushes at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def nobody_reads(stream: TextIO | None = None) -> int:
+    """Nobody reads a stream any more, for example standard output after ``| head``: say nothing more there, not even when Python flushes at
+    its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), (stream or sys.stdout).fileno())
     return 128 + signal.SIGPIPE
 
 

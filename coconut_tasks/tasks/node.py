@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -60,6 +60,8 @@ class Node:
         """Of the action; None until it begins."""
         self.result: StepResult | None = None
         """None until the run has dealt with it."""
+        self.failure: str | None = None
+        """Why it failed, as its user is told."""
         self._placed_only = False
 
     def __repr__(self) -> str:
@@ -87,6 +89,15 @@ class Node:
     def _is_up_to_date(self) -> bool:
         self.verdict = check_staleness(self.step, self._record, self._inputs, self.workspace, brief=True)
         return not self.verdict.reasons
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Every file that it reads, absolute and sorted."""
+        return tuple(sorted(self._inputs))
+
+    def is_asked_by(self, names: Collection[str]) -> bool:
+        """Whether one of the names is the step's, its stage's, or that of all its variants."""
+        return not {self.step.name, self.step.stage, self.step.part}.isdisjoint(names)
 
     @property
     def seconds(self) -> float:

@@ -14,8 +14,8 @@ from doit.reporter import ConsoleReporter
 from coconut_tasks.errors import label, tell_line
 from coconut_tasks.tasks.interrupt import nobody_reads
 from coconut_tasks.tasks.node import Node, StepResult, node_of
-from coconut_tasks.tasks.run import Run
-from coconut_tasks.tasks.standing import from_here
+from coconut_tasks.tasks.run import GOOD, Run, images_of
+from coconut_tasks.tasks.standing import from_here, stand
 from coconut_tasks.terminal import Terminal, marked, plain, shown, terminal_of
 from coconut_tasks.workspace.workspace import Workspace
 
@@ -56,7 +56,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
                     self.outstream.write(text)
                     self.outstream.flush()
             except BrokenPipeError:
-                nobody_reads()  # but the build goes on
+                nobody_reads(self.outstream)  # but the build goes on
 
     def initialize(self, tasks: Mapping[str, Any], selected_tasks: Iterable[str]) -> None:
         self._nodes = {node.step.name: node for node in self.run.steps}
@@ -99,6 +99,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         if isinstance(fail, TaskFailed):
             terminal = self._terminal or Terminal()
             self.write(marked(label(f"{task.name} failed: "), terminal) + f"{self._shown(fail.message)}\n")
+            self._annotate(task, fail.message)
         elif not isinstance(fail, UnmetDependency):
             self.write(label(f"{task.name}: {fail.get_msg()}\n"))
 
@@ -131,6 +132,20 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
     def _shown(self, text: str) -> str:
         terminal = self._terminal or Terminal()
         return marked(shown(text, terminal), terminal)
+
+    def _annotate(self, task: Any, message: str) -> None:
+        """In GitHub Actions, a failed step is an annotation of the run, and of the line that a compiler blames."""
+        environment, node = self.run.session.options.environment, node_of(task)
+        if environment.get("GITHUB_ACTIONS") != "true" or node is None:
+            return
+        from coconut_tasks.reports.failure import failure_annotation
+
+        try:
+            log = node.workspace.log(node.step).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            log = ""
+        top = environment.get("GITHUB_WORKSPACE") or stand()
+        self.write(f"{failure_annotation(task.name, message, log, node.workspace.tree, top)}\n")
 
     def _ended(self, task: Any) -> None:
         with self._lock:
@@ -185,19 +200,11 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         """A line for each IGVM file that is there and good."""
         from coconut_tasks.wording import human
 
-        good = [node for node in self._nodes.values() if node.result in _GOOD]
-        digests = dict(measured for node in good if (measured := node.digest()))
         return [
-            f"{_from_here(node, place)}: {human(os.stat(node.workspace.path(output)).st_size)}, "
+            f"{from_here(image.path)}: {human(os.stat(image.node.workspace.path(image.output)).st_size)}, "
             + f"{self.run.session.options.variant}, "
-            + (
-                f"launch digest {digests[path]}\n"
-                if (path := node.workspace.path(place)) in digests
-                else "not measured in this run\n"
-            )
-            for node in good
-            if node.step.action.is_image
-            for output, place in node.step.publish
+            + (f"launch digest {image.digest}\n" if image.digest else "not measured in this run\n")
+            for image in images_of(self.run.steps)
         ]
 
     def _older_images(self) -> list[str]:
@@ -205,13 +212,10 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         places = [
             node.workspace.path(place)
             for node in self._nodes.values()
-            if node.step.action.is_image and node.result not in _GOOD
+            if node.step.action.is_image and node.result not in GOOD
             for _, place in node.step.publish
         ]
         return [f"{from_here(path)} is from an earlier build\n" for path in places if os.path.exists(path)]
-
-
-_GOOD = (StepResult.BUILT, StepResult.PLACED, StepResult.FRESH)
 
 
 def _expected(nodes: list[Node]) -> tuple[dict[str, float | None], dict[str, int | None]]:

@@ -15,7 +15,7 @@ from typing import Any
 from doit.exceptions import InvalidTask, TaskFailed, UnmetDependency
 
 from coconut_tasks.effects.stopwatch import Stopwatch
-from coconut_tasks.errors import Fault, UsageError, label
+from coconut_tasks.errors import Fault, UsageError, label, told
 from coconut_tasks.tasks.interrupt import listen
 from coconut_tasks.tasks.node import Node, StepResult, node_of
 from coconut_tasks.tasks.preflight import preflight, take_lock
@@ -44,6 +44,7 @@ class Supervisor:
             problems = take_lock(nodes[0].workspace)
             self.run.store.in_a_run = True
         if problems:
+            told.append(UsageError.of(problems))
             self._tell_source()
             # doit's way to end a run before its first task; runtime_error gets the text.
             raise InvalidTask("\n".join(problem.labelled for problem in problems))
@@ -90,6 +91,7 @@ class Supervisor:
         self.run.internal_error |= not isinstance(fail, UnmetDependency | TaskFailed)
         if node := node_of(task):
             node.result = StepResult.NOT_RUN if isinstance(fail, UnmetDependency) else StepResult.FAILED
+            node.failure = fail.message if isinstance(fail, TaskFailed) else None
         self._tell_source()
         super().add_failure(task, fail)  # type: ignore[misc]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,10 @@ class TaskCommand:
     """A launch digest among its words is one that is expected."""
     builds = False
     """It builds, or has something built, and does not only look at what is there."""
+    document: Mapping[str, Any] | None = None
+    """With ``--json``, what the command found."""
+    written = False
+    """It has written that itself: as ``OwnCommand``, it could."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if any(str(getattr(stream, "encoding", "")).lower() != "utf-8" for stream in (sys.stdout, sys.stderr)):
@@ -70,6 +74,20 @@ class TaskCommand:
         if ("--help" in in_args or "-h" in in_args) and (self.is_ours or in_args[0] in ("--help", "-h")):
             sys.stdout.write(f"{self.help()}\n")
             return 0
+        command: Any = self
+        if "json" in command.config_vals or any(word.startswith("--j") for word in in_args):
+            from coconut_tasks.tasks.command import in_order
+            from coconut_tasks.tasks.json_output import asks_for_json, with_json
+
+            if asks_for_json(self, in_order(in_args, command.cmdparser) if self.is_own else in_args):
+                return with_json(self, lambda: self._parse_execute(in_args))
+        return self._parse_execute(in_args)
+
+    def result(self, status: int) -> Mapping[str, Any] | None:
+        """With ``--json``, the document of a command that ended with this status; None where it has nothing to tell but errors."""
+        return self.document
+
+    def _parse_execute(self, in_args: Any) -> Any:
         command: Any = self
         try:
             if self.is_own:
@@ -145,6 +163,46 @@ class TaskCommand:
         """What a word that is no task may have been meant for."""
         return ()
 
+    @cached_property
+    def nodes(self) -> list[Node]:
+        """The steps that are asked for, and all that those need, in the order of the plan."""
+        from coconut_tasks.tasks.supervisor import needed_nodes
+
+        command: Any = self
+        control = TaskControl(command.task_list)
+        control.process(command.sel_tasks)
+        found = needed_nodes(control.tasks, control.selected_tasks)
+        if not found:
+            raise self.no_step()
+        return found
+
+    def named_nodes(self, names: Collection[str]) -> list[Node]:
+        """The steps that are asked for by these names, alone or by a group, and not what they need."""
+        found = [node for node in self.nodes if node.is_asked_by(names)]
+        if not found:
+            raise self.no_step()
+        return found
+
+    def no_step(self) -> UsageError:
+        """The error of a command that was asked about tasks of others only."""
+        return UsageError(
+            "no-step-asked", f"{self.name}: no step of a recipe was asked for: doit list --all shows them"
+        )
+
+    def forecasts(self) -> dict[str, Forecast]:
+        """What would become of each step, by name."""
+        from coconut_tasks.freshness.forecast import forecast
+
+        nodes = self.nodes
+        return forecast((node.assess() for node in nodes), nodes[0].workspace.path)
+
+    def head(self, kind: str) -> dict[str, Any]:
+        """The first fields of a JSON document of this command."""
+        from coconut_tasks.reports.results import build_head
+
+        assert self.session is not None
+        return build_head(kind, self.session.workspace.tree, self.session.workspace.recipes)
+
     def _told(self, error: BaseException, args: Any, params: Any) -> int | None:
         """The exit status of an error that a user can cause, after telling it; None for one of ours."""
         from coconut_tasks.tasks.interrupt import end, nobody_reads
@@ -181,33 +239,12 @@ class ReportCommand(TaskCommand, DoitCmdBase):  # type: ignore[misc]
 
     doc_usage = "[TASK ...] [VARIABLE=value ...]"
 
-    @cached_property
-    def nodes(self) -> list[Node]:
-        """The steps in the order of the plan."""
-        from coconut_tasks.tasks.supervisor import needed_nodes
-
-        control = TaskControl(self.task_list)
-        control.process(self.sel_tasks)
-        found = needed_nodes(control.tasks, control.selected_tasks)
-        if not found:
-            raise UsageError(
-                "no-step-asked", f"{self.name}: no step of a recipe was asked for: 'doit list --all' shows them"
-            )
-        return found
-
     def tell_what_is_missing(self) -> None:
         """What would end a run before its first step is told, on standard error."""
         from coconut_tasks.tasks.preflight import preflight
 
         for problem in preflight(self.nodes):
             tell_line(f"note: a run would end at once: {problem.shown}")
-
-    def forecasts(self) -> dict[str, Forecast]:
-        """What would become of each step, by name."""
-        from coconut_tasks.freshness.forecast import forecast
-
-        nodes = self.nodes
-        return forecast((node.assess() for node in nodes), nodes[0].workspace.path)
 
 
 def dodo_is_named(params: Any) -> bool:

@@ -1,0 +1,88 @@
+"""The steps of a build as they stand before a run, for programs: ``why``, ``list`` and ``info``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from coconut_tasks.dataclass import dataclass
+from coconut_tasks.freshness.forecast import Fate, Forecast
+from coconut_tasks.steps.command import Command
+from coconut_tasks.steps.step import Step
+
+FATES = {
+    Fate.RUNS: "runs",
+    Fate.PLACES: "placed",
+    Fate.MAYBE: "may-run",
+    Fate.RESTS: "up-to-date",
+    Fate.IGNORED: "ignored",
+}
+"""What programs read; people read sentences, which may become better ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepFacts:
+    """What is known of a step beyond the plan; paths are absolute."""
+
+    step: Step
+    inputs: tuple[str, ...]
+    """Every file that it reads."""
+    needs: tuple[str, ...]
+    """Names of the steps that make what it reads, or that it comes after."""
+    log: str | None
+    """Of its last run; None if there is none."""
+    forecast: Forecast | None = None
+    """None if nobody asked for it."""
+
+
+def fate_json(found: Forecast) -> dict[str, Any]:
+    """What a run would do with a step, and why; ``because_of`` are the steps before it that run, or may run, and whose files it reads."""
+    return {"fate": FATES[found.fate], "reasons": list(found.reasons), "because_of": list(found.because)}
+
+
+def command_json(command: Command) -> dict[str, Any]:
+    """A process: its words, what is added to its environment, and both as one shell line."""
+    return {"argv": list(command.argv), "env": dict(command.env), "line": str(command)}
+
+
+def why_json(head: Mapping[str, Any], forecasts: Iterable[Forecast]) -> dict[str, Any]:
+    """Each step, and why it would run."""
+    return {**head, "steps": [{"name": found.step.name, **fate_json(found)} for found in forecasts]}
+
+
+def list_json(head: Mapping[str, Any], steps: Iterable[Step], forecasts: Mapping[str, Forecast]) -> dict[str, Any]:
+    """Each step; ``fate`` is there where a forecast is."""
+    return {
+        **head,
+        "steps": [
+            {
+                "name": step.name,
+                "stage": step.stage,
+                "doc": step.doc,
+                **({"fate": FATES[forecasts[step.name].fate]} if step.name in forecasts else {}),
+            }
+            for step in steps
+        ],
+    }
+
+
+def info_json(head: Mapping[str, Any], found: Iterable[StepFacts], absolute: Callable[[str], str]) -> dict[str, Any]:
+    """All about each of some steps; ``absolute`` is ``Workspace.path``. Commands are as they are run in the tree."""
+    return {
+        **head,
+        "steps": [
+            {
+                "name": one.step.name,
+                "stage": one.step.stage,
+                "doc": one.step.doc,
+                **({} if one.forecast is None else fate_json(one.forecast)),
+                "needs": list(one.needs),
+                "inputs": list(one.inputs),
+                "outputs": [absolute(output) for output in one.step.outputs],
+                "places": [absolute(place) for _, place in one.step.publish],
+                "commands": [command_json(command) for command in one.step.commands],
+                "log": one.log,
+            }
+            for one in found
+        ],
+    }

@@ -1,0 +1,113 @@
+"""Results for programs: the JSON documents of ``--json``, which ``schema/results.schema.json`` describes. Paths are absolute."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from coconut_tasks.dataclass import dataclass
+from coconut_tasks.errors import CoconutError, Problem, RecipeError
+
+SCHEMA = "urn:coconut-tasks:results-schema"
+"""The ``$id`` of the schema. Each kind of document is an anchor in it."""
+VERSION = 1
+"""Of all kinds; a change of meaning raises it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """What a run did with a step."""
+
+    name: str
+    stage: str
+    result: str
+    """``built``, ``placed``, ``up-to-date``, ``failed``, ``not-run``, ``ignored``, or ``interrupted``."""
+    reasons: tuple[str, ...]
+    """A sentence each: why it ran, or why it did not; none for one that is up to date."""
+    seconds: float
+    """How long it ran, without what it waited; 0 if it did not run."""
+    log: str | None
+    """The log of its last run, absolute; None if it has none."""
+    message: str | None
+    """Why it failed, with the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOutcome:
+    """An IGVM file of a run."""
+
+    path: str
+    """In the output folder, absolute."""
+    step: str
+    """The step that makes it."""
+    size: int
+    """Bytes."""
+    sha256: str
+    digest: str | None
+    """The SEV-SNP launch digest in hex; None if this run has not measured it."""
+    target: str
+    """One of ``TARGETS`` in ``recipe/model.py``."""
+    variant: Mapping[str, Any]
+    """The options that decide what is built, as ``Options`` names them."""
+
+
+def head(kind: str) -> dict[str, Any]:
+    """The first fields of each document."""
+    return {"schema": f"{SCHEMA}#{kind}", "version": VERSION}
+
+
+def build_head(kind: str, tree: str, recipes: Iterable[str]) -> dict[str, Any]:
+    """The first fields of a document about builds: also the source tree, absolute, and the recipes as the user named them."""
+    return {**head(kind), "tree": tree, "recipes": list(recipes)}
+
+
+def build_json(
+    head: Mapping[str, Any], status: int, images: Iterable[ImageOutcome], steps: Iterable[StepOutcome]
+) -> dict[str, Any]:
+    """A run, after it ended with an exit status."""
+    return {
+        **head,
+        "status": status,
+        "images": [{**asdict(image), "variant": dict(image.variant)} for image in images],
+        "steps": [{**asdict(step), "reasons": list(step.reasons), "seconds": round(step.seconds, 3)} for step in steps],
+    }
+
+
+def errors_json(command: str, status: int, errors: Iterable[Exception]) -> dict[str, Any]:
+    """What a command has instead of a result."""
+    return {
+        **head("errors"),
+        "command": command,
+        "status": status,
+        "errors": [found for error in errors for found in _errors(error)],
+    }
+
+
+def problem_json(problem: Problem, level: str = "error") -> dict[str, Any]:
+    """What is wrong in a recipe, and where: ``line`` and ``column`` begin with 1, ``pointer`` is a JSON pointer (RFC 6901)."""
+    file, line, column = problem.where
+    return {
+        "id": problem.id,
+        "level": level,
+        "message": problem.wrong,
+        "remedy": problem.remedy or None,
+        "file": file,
+        "line": line,
+        "column": column,
+        "pointer": problem.pointer,
+    }
+
+
+def pretty(value: Any) -> str:
+    """JSON for programs that people can read, too."""
+    return json.dumps(value, indent=2) + "\n"
+
+
+def _errors(error: Exception) -> list[dict[str, Any]]:
+    if isinstance(error, RecipeError):
+        return [problem_json(problem) for problem in error.problems]
+    if isinstance(error, CoconutError):
+        return [{"id": fault.id, "message": fault.text.removeprefix("error: ")} for fault in error.faults]
+    return [{"id": None, "message": f"{type(error).__name__}: {error}"}]

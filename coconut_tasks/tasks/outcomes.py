@@ -1,0 +1,66 @@
+"""What came of a run, gathered for ``reports.results``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+from coconut_tasks.options import Options
+from coconut_tasks.reports.results import ImageOutcome, StepOutcome
+from coconut_tasks.steps.step import direct_needs
+from coconut_tasks.tasks.node import Node, StepResult
+from coconut_tasks.tasks.run import Run, images_of
+from coconut_tasks.terminal import plain
+from coconut_tasks.variables import TABLE
+
+_RESULTS = {
+    StepResult.BUILT: "built",
+    StepResult.PLACED: "placed",
+    StepResult.FRESH: "up-to-date",
+    StepResult.FAILED: "failed",
+    StepResult.NOT_RUN: "not-run",
+    StepResult.IGNORED: "ignored",
+}
+
+
+def step_outcomes(steps: Sequence[Node]) -> Iterator[StepOutcome]:
+    """Of each step of a run, in the order of the plan."""
+    needs = direct_needs(node.step for node in steps)
+    results = {node.step.name: _result(node) for node in steps}
+    for node in steps:
+        name = node.step.name
+        log = node.workspace.log(node.step)
+        reasons = tuple(map(str, node.verdict.reasons)) if node.verdict else ()
+        if results[name] in ("not-run", "ignored"):
+            words = {"failed": "failed", "not-run": "was not run", "ignored": "is ignored"}
+            reasons = tuple(f"{need} {words[results[need]]}" for need in needs[name] if results[need] in words)
+        message = None if node.failure is None else plain(node.failure)
+        yield StepOutcome(
+            name, node.step.stage, results[name], reasons, node.seconds, str(log) if log.exists() else None, message
+        )
+
+
+def image_outcomes(run: Run) -> Iterator[ImageOutcome]:
+    """Of each IGVM file that is there and good."""
+    for image in images_of(run.steps):
+        step, workspace = image.node.step, image.node.workspace
+        yield ImageOutcome(
+            image.path,
+            step.name,
+            os.stat(workspace.path(image.output)).st_size,
+            workspace.sha256(image.output),
+            image.digest,
+            step.component,
+            _variant(run.session.options),
+        )
+
+
+def _result(node: Node) -> str:
+    if node.result is None:
+        return "not-run" if node.watch is None else "interrupted"
+    return _RESULTS[node.result]
+
+
+def _variant(options: Options) -> dict[str, object]:
+    found = {one.field: getattr(options, one.field) for one in TABLE if one.changes_bytes}
+    return {name: list(map(str, value)) if isinstance(value, tuple) else value for name, value in found.items()}
