@@ -29,7 +29,7 @@ from coconut_tasks.variables import VARIABLES
 pytestmark = pytest.mark.long
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
-RUN_PAGES = ("README.md", "docs/first-steps.md", "docs/commands.md", "docs/ci.md")
+RUN_PAGES = ("README.md", "docs/first-steps.md", "docs/commands.md", "docs/json.md", "docs/ci.md")
 """Pages that must have an example that is run."""
 NOT_RUN = re.compile(r"<!-- not run: \S.* -->")
 GIT = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -79,6 +80,20 @@ def test_the_schema_is_one_and_lets_no_unknown_field_through() -> None:
     described = [part for part in objects(RESULTS["$defs"]) if part.get("properties")]
     assert all("description" in field or "$ref" in field or "const" in field or "type" in field
                for part in described for field in part["properties"].values())  # fmt: skip
+
+
+def test_each_example_of_the_page_is_by_the_schema_and_has_every_word() -> None:
+    page = (ROOT / "docs" / "json.md").read_text()
+    found = {
+        kind: json.loads(text)
+        for kind, text in re.findall(r"\n## (\w+)\n(?:(?!\n## ).)*?```json\n(.*?)```", page, re.DOTALL)
+    }
+    for kind, example in found.items():
+        assert example["schema"] == f"{SCHEMA}#{kind}"
+        check(example)
+    assert set(found) == {*KINDS} - {"inspect", "diff", "measure"}
+    for words in (RESULTS["$defs"]["fate"], RESULTS["$defs"]["step"]["properties"]["result"]):
+        assert all(f"| `{word}`" in page or f", `{word}` |" in page for word in words["enum"])
 
 
 # Runs
