@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterable
 
 from coconut_tasks.dataclass import dataclass
-from coconut_tasks.terminal import marked, terminal_at
 
 EXIT_FAILED = 1
 """A step failed."""
@@ -170,5 +169,7 @@ def tell(error: Exception, about: str = "") -> None:
 
 def tell_line(line: str) -> None:
     """Print a line, or several, on standard error: ``error:``, ``warning:`` and ``note:`` in their colours, where it shows colours."""
+    from coconut_tasks.terminal import marked, terminal_at  # imported here: most runs tell nothing
+
     if sys.stderr is not None:  # it may be closed
         print(marked(line, terminal_at(sys.stderr)), file=sys.stderr, flush=True)
