@@ -126,7 +126,7 @@ class VerifyCommand(RunCommand):
                 hint = other_settings(data, action.native_zero, wanted)
                 lines = mismatch_text(shown, digest, wanted, expectation, hint)
                 changes = _changes(expectation, node, steps, data)
-            compared.append(verified_json(image, digest, wanted or (), expectation, hint, changes))
+            compared.append(verified_json(image, digest, wanted or (), expectation, hint, _changes_json(changes)))
             sys.stdout.write(marked("".join(f"{line}\n" for line in lines), terminal, WORDS))
             sys.stdout.writelines(f"{line}\n" for line in _changes_lines(changes))
         self.verified = compared
@@ -267,11 +267,19 @@ def _changes(expectation: Expectation, node: Node, steps: Sequence[Node], image:
     return compare(old, new)
 
 
-def _changes_lines(changes: Changes | None) -> Iterator[str]:
-    from coconut_tasks.reports.changes import changes_text, changes_words
-    from coconut_tasks.terminal import marked, terminal_at
+def _changes_json(changes: Changes | None) -> Mapping[str, Any] | None:
+    if changes is None:
+        return None
+    from coconut_tasks.reports.changes import changes_json
 
+    return changes_json(changes)
+
+
+def _changes_lines(changes: Changes | None) -> Iterator[str]:
     if changes is not None:
+        from coconut_tasks.reports.changes import changes_text, changes_words
+        from coconut_tasks.terminal import marked, terminal_at
+
         terminal = terminal_at(sys.stdout)
         yield "what changed:"
         yield from (marked(f"  {line}", terminal, changes_words(changes)) for line in changes_text(changes))

@@ -6,11 +6,9 @@ from collections.abc import Collection, Mapping
 from hashlib import sha384
 from typing import Any
 
-from coconut_tasks.compare.changes import Changes
 from coconut_tasks.evidence.expected import Expectation
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.snp import launch_digest
-from coconut_tasks.reports.changes import changes_json
 from coconut_tasks.terminal import Rules, Style
 
 WORDS: Rules = (
@@ -48,10 +46,10 @@ def verified_json(
     wanted: Collection[str],
     expectation: Expectation,
     hint: str = "",
-    changes: Changes | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> Mapping[str, Any]:
     """For programs; ``image`` is absolute, ``wanted`` are its expected digests, none if it was not compared, and ``changes`` is what
-    changed since the expected build, if that is known."""
+    ``changes_json`` says of the expected build, if that is known."""
     return {
         "image": image,
         "digest": digest,
@@ -59,7 +57,7 @@ def verified_json(
         "expected_by": expectation.told,
         "matches": digest in wanted if wanted else None,
         "note": hint or None,
-        "changes": None if changes is None else changes_json(changes),
+        "changes": changes,
     }
 
 
