@@ -690,7 +690,7 @@ def hostile() -> Iterator[tuple[str, str, bytes]]:
     yield "too-deep", "… 100 ", b'{"a": ' + b"[" * 100_000
     yield "too-large", "… 64 MiB", b"{" + b" " * (64 << 20)
     yield "igvm-version", "at 0x4: … 9; ", b"IGVM\x09" + bytes(40)
-    yield "other-format", "… 2… 1 ", b'{"format": 2, "files": []}'
+    yield "other-format", "… 2… 1", b'{"format": 2, "files": []}'
     yield "several-images", "… 0 ", b'{"format": 1, "files": []}'
     inspect = inspected(DATA)
     for section, value, said in (

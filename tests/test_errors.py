@@ -391,7 +391,7 @@ def test_an_output_folder_that_cannot_be_written_is_told(site: Site) -> None:
 def test_a_failure_says_how_much_was_not_reached(site: Site) -> None:
     outcome = site.doit("-n", "0", site.recipe(kernel(features="no-such-feature")))
     assert outcome.status == 1
-    assert re.search(r"^\d+ built, 1 FAILED \(kernel:svsm\), \d+ not reached, in ", outcome.out, re.MULTILINE), (
+    assert re.search(r"^\d+ built, 1 failed \(kernel:svsm\), \d+ not reached, in ", outcome.out, re.MULTILINE), (
         outcome.out
     )
 
@@ -401,7 +401,7 @@ def test_a_test_item_without_a_test_program_is_told_as_such(site: Site) -> None:
     outcome = site.doit("module:hello", site.recipe(content))
     assert (outcome.status, "program-not-made" in outcome.ids) == (1, True)
     (line,) = outcome.told("program-not-made")
-    assert line.startswith("error: module:hello: FAILED: ") and " test program" in line
+    assert line.startswith("error: module:hello failed: ") and " test program" in line
     assert "required-features" not in outcome.out
 
 
@@ -482,7 +482,7 @@ def test_a_failed_tool_is_told_as_it_was(
 ) -> None:
     outcome = site.doit(task, site.recipe(content))
     assert (outcome.status, id in outcome.ids) == (1, True), outcome.text
-    assert f"{task}: FAILED: " in outcome.out
+    assert f"{task} failed: " in outcome.out
     for part in expected:
         assert part in outcome.out
     assert task not in outcome.built
@@ -532,14 +532,14 @@ def test_a_tool_that_does_not_do_its_work_fails_its_step_and_the_last_good_files
     source_of_tool(site, tool).write_text(code)
     outcome = site.doit(recipe)
     assert outcome.status == 1, outcome.text
-    assert re.search(rf"^error: {task}: FAILED: .*  \[{id}\]$", outcome.out, re.MULTILINE), outcome.out
+    assert re.search(rf"^error: {task} failed: .*  \[{id}\]$", outcome.out, re.MULTILINE), outcome.out
     assert message in outcome.out
     assert "launch digest" not in outcome.out
     assert site.contents() == good
     # The next run takes nothing for done.
     again = site.doit(recipe)
     assert again.status == 1
-    assert f"{task}: FAILED: " in again.out
+    assert f"{task} failed: " in again.out
 
 
 def test_two_digests_that_disagree_are_both_told_with_their_commands_file_and_log(site: Site) -> None:
@@ -572,7 +572,7 @@ def test_a_failed_build_leaves_no_measurement_that_looks_new(site: Site) -> None
     main.write_text(main.read_text() + "\nthis is no Rust\n")
     outcome = site.doit(recipe)
     assert outcome.status == 1
-    assert "kernel:svsm: FAILED: exit status 101" in outcome.out
+    assert "kernel:svsm failed: exit status 101" in outcome.out
     assert "this is no Rust" in outcome.out
     assert not outcome.digests
     assert site.contents() == before
@@ -597,7 +597,7 @@ def test_with_continue_the_rest_is_built_and_the_status_is_that_of_a_failed_step
     outcome = site.doit("run", "--continue", site.recipe(content))
     assert outcome.status == 1, outcome.text
     assert {"kernel:bldr", "tool:igvmbuilder", "tool:igvmmeasure"} <= outcome.built
-    assert "1 FAILED (kernel:svsm)" in outcome.out
+    assert "1 failed (kernel:svsm)" in outcome.out
     assert "3 not run, since they need a failed step" in outcome.out
 
 

@@ -38,7 +38,7 @@ ROOMS: dict[str, str] = {
     " | problems | progress | recipe | reproduced | size | timeline | why failure | plan | verified",
     "tasks": "__init__ table | standing | dodo_file | interrupt | live json_output | checker guesses | help_text | loader command node"
     " record_run | run | preflight outcomes | supervisor reporter task_command doit_commands | help namespace program",
-    "commands": "__init__ output arguments | candidates | diff | graph | inspect | log | measure | new | plan | reproduce | sign | size"
+    "commands": "__init__ output | arguments candidates | diff | graph | inspect | log | measure | new | plan | reproduce | sign | size"
     " | timeline | validate | watch | why verify build coconut completion",
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -34,8 +34,6 @@ TOLD = {
 ELSEWHERE = {
     "page table relocation region": "the name of a structure in an IGVM file: with the offset, the place",
     "git submodule update --init": "a command to copy",
-    "gives another launch digest": "of the report of diff",
-    "a file that is": "of the names of cases",
     "is not in the": "of a reason for an assertion",
 }
 """Words of messages that other tests may contain, and why."""

@@ -130,6 +130,7 @@ def test_a_build_is_compared_in_every_form_that_digests_come_in(site: Site) -> N
         "inspect": site.run([*DOIT, "inspect", "bin/q.igvm"]).out,
         "inspect.json": site.run([*DOIT, "inspect", "--json", "bin/q.igvm"]).out,
         "run": site.doit(recipe).out,
+        "run.json": site.doit("run", "--json", recipe).out,
         "sums": f"{'0' * 96}  other.igvm\n{digest}  /elsewhere/q.igvm\n",
         **{
             name: site.run([sys.executable, "-m", "coconut_tasks.commands.measure", *words, "bin/q.igvm"]).out

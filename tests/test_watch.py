@@ -177,7 +177,7 @@ def test_what_is_wrong_is_told_and_the_watch_goes_on(site: Site) -> None:
         watching.wait(r"^8 built")
         at = watching.settle()
         main.write_text("this is no Rust")
-        watching.wait(r"FAILED \(kernel:svsm\)", at)
+        watching.wait(r"failed \(kernel:svsm\)", at)
         at = watching.settle()
         wrong: dict[str, Any] = {**deepcopy(QEMU), "kernle": {}}
         site.recipe(wrong)

@@ -298,6 +298,12 @@ def _of_inspect(found: Any) -> Iterator[LaunchDigest]:
             yield LaunchDigest(_checked(launch["digest"]), _named(file["file"]), native)
 
 
+def _of_build(found: Any) -> Iterator[LaunchDigest]:
+    for image in found["images"]:
+        if image["digest"] is not None:
+            yield LaunchDigest(_checked(image["digest"]), _named(image["path"]))
+
+
 def _of_measurement(found: Any) -> Iterator[LaunchDigest]:
     image = found["igvm"]["file"] if "igvm" in found else ""
     yield LaunchDigest(_checked(found["digest"]), _named(image))
@@ -308,6 +314,7 @@ _DOCUMENTS: tuple[tuple[str, str, Callable[[Any], Iterator[LaunchDigest]]], ...]
     ("a provenance statement", "subject", _of_statement),
     ("a file of reference values", _REFERENCE_VALUE, _of_reference_values),
     ("the output of 'doit inspect --json'", "files", _of_inspect),
+    ("the output of 'run --json'", "images", _of_build),
     ("a launch measurement", "digest", _of_measurement),  # .launch-digest.json, coconut-measure --json
 )
 """JSON: what it is called, a member that tells it, and what reads it."""
@@ -343,7 +350,7 @@ _LINES = tuple(
         r"SEV-SNP launch digest:\s*(?P<digest>.*)",
         r"with native zero pages:\s*(?P<native>.*)",
         # coconut-measure, doit diff, the end of a run
-        r"(?P<image>.+?):\s+(?:SEV-SNP |\S+ \S+, )?launch digest (?P<digest>\S+)",
+        r"(?P<image>.+?):\s+(?:SEV-SNP |\S+ [KM]?i?B, (?:.*, )?)?launch digest (?P<digest>\S+)",
     )
 )
 

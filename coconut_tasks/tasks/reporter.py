@@ -185,7 +185,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             for result in (*StepResult, None):
                 if result in names:
                     what = result.value if result else "not reached"
-                    failed = f"FAILED ({', '.join(names[result])})"
+                    failed = f"failed ({', '.join(names[result])})"
                     said.append(f"{len(names[result])} {failed if result is StepResult.FAILED else what}")
             self.write(f"{', '.join(said)}, in {time.monotonic() - self._began:.1f} s\n")
             for line in (*self._images(), *self._older_images()):
