@@ -249,10 +249,10 @@ def test_a_closed_output_and_a_poor_encoding_are_no_errors(site: Site) -> None:
     assert site.run(["sh", "-c", f"{doit} {words} >&-"]).status == 0
     assert site.run(["sh", "-c", f"{doit} why {words} >&-"]).status == 0
     assert site.run(["sh", "-c", f"{doit} {words} >&- 2>&-"]).status == 0
-    shutil.copy(site.bin / "q.igvm", site.folder / "old.igvm")
+    shutil.copy(site.bin / "q.igvm.provenance.json", site.folder / "old.json")
     site.build(recipe, "FEATURES=enable-gdb")
-    words = [sys.executable, "-m", "doit", "diff", "old.igvm", "bin/q.igvm"]
-    assert " ? sha256:" in site.run(words, {"PYTHONIOENCODING": "ascii"}).out
+    diff = [sys.executable, "-m", "doit", "diff", "old.json", "bin/q.igvm.provenance.json"]
+    assert " ? sha256:" in site.run(diff, {"PYTHONIOENCODING": "ascii"}).out
 
 
 def test_ctrl_c_takes_the_live_line_away(site: Site) -> None:
