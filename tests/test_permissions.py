@@ -123,7 +123,7 @@ def test_firmware_that_may_not_be_read_is_told_before_anything_is_built(site: Si
     image = folder / "fw.fd"
     image.write_bytes(b"firmware")
     recipe = site.recipe({**deepcopy(QEMU), "firmware": {"file": str(image)}})
-    for path, answer in ((image, " read"), (folder, " (Permission denied)")):
+    for path, answer in ((image, " readable"), (folder, " (Permission denied)")):
         with with_mode(lambda mode: 0, path):
             outcome = doit_as_a_user(site, recipe)
         assert (outcome.status, outcome.built) == (2, set())

@@ -153,7 +153,7 @@ def behind_links(build: CargoBuild, environment: Mapping[str, str], walker: Walk
             links += [link for link in left if not ignoring[link]]
         if links:
             name = package_name(run.package)
-            return Behind(f"for the build script of {name}, cargo searches everything below the link {min(links)}")
+            return Behind(f"for the build script of {name}, cargo searches the big folder that {min(links)} leads to")
     return Behind(files=tuple(sorted(files)))
 
 

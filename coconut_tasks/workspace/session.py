@@ -119,7 +119,7 @@ def _notes_on_the_environment(options: Options) -> Iterator[Fault]:
     for name, option in meant.items():
         yield Fault(
             "variable-does-nothing",
-            f"note: the environment variable {name} has no effect: use 'doit {option}=…', or coconut-build's option",
+            f"note: {name} in the environment has no effect: use 'doit {option}=…', or coconut-build's option",
         )
 
 
