@@ -438,8 +438,8 @@ def test_info_and_forget_take_the_variables(site: Site) -> None:
     recipe = site.recipe()
     site.build(recipe)
     info = site.build("info", "kernel:svsm", recipe).out
-    assert "up-to-date" in info
-    assert "'cargo build --message-format=json-render-diagnostics " in info
+    assert "\n  state    up to date\n" in info and "\n  makes    bin/svsm\n" in info
+    assert "\n  cargo build --message-format=json-render-diagnostics " in info
     site.build("forget", "kernel:svsm", recipe)
     assert "kernel:svsm" in site.build(recipe).built
 
@@ -520,20 +520,29 @@ def test_a_program_by_its_binary_name(site: Site) -> None:
 
 def test_info_of_a_stale_task_says_why_and_is_no_failure(site: Site) -> None:
     recipe = site.recipe()
-    assert "status     : run\n * never built\n" in site.build("info", "kernel:svsm", recipe).out
+    assert "\n  state    runs\n           never built\n" in site.build("info", "kernel:svsm", recipe).out
     site.build("kernel:svsm", recipe)
     (site.tree / "kernel" / "src" / "main.rs").write_text("// other")
     found = site.build("info", "kernel:svsm", recipe).out
-    assert "status     : run\n * kernel/src/main.rs changed\n" in found
-    assert "module" not in found.split("meta", 1)[1].split("status", 1)[0]  # nothing but the commands
-    files = [
-        line for line in found.split("file_dep", 1)[1].split("task_dep", 1)[0].splitlines() if line.startswith(" - ")
-    ]
+    assert "\n  state    runs\n           kernel/src/main.rs changed\n" in found
+    files = found.partition("\n  reads    ")[2].partition("\ncommands")[0].split()
     assert files == sorted(files) and len(files) > 5
-    # A stage says what its steps would say.
+    assert "state" not in site.build("info", "--no-status", "kernel:svsm", recipe).out
+    # A stage is all its steps.
     stage = site.build("info", "kernel", recipe).out
-    told = " * kernel:svsm: kernel/src/main.rs changed\n * kernel:bldr: never built\n"
-    assert f"status     : run\n{told}" in stage
+    assert stage.count("\n  state    runs\n") == 2 and has(stage, "kernel:svsm: …kernel:bldr: …never built")
+
+
+def test_the_commands_of_info_can_be_pasted(site: Site) -> None:
+    recipe = site.recipe()
+    image = site.build(recipe) and site.bin / "q.igvm"
+    info = site.build("info", "igvm:qemu", recipe).out
+    made = site.folder / re.search(r"^  keeps    (\S+)$", info, re.MULTILINE)[1]  # type: ignore[index]
+    assert made.read_bytes() == image.read_bytes()
+    made.unlink()
+    pasted = "\n".join(line for line in info.partition("\ncommands")[2].splitlines()[1:])
+    assert site.run(["sh", "-ec", pasted]).status == 0
+    assert made.read_bytes() == image.read_bytes()
 
 
 def test_clean_names_what_it_removes_and_nothing_else(site: Site) -> None:

@@ -16,6 +16,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from coconut_tasks.called import called
 from coconut_tasks.commands.build import xbuild
 from coconut_tasks.commands.candidates import Candidate, CommandLine, Flag, Known, candidates
 from coconut_tasks.commands.coconut import command_of
@@ -116,7 +117,10 @@ class CompletionCommand(OwnCommand):
         self.given_variables()
         shells = ", ".join(_SCRIPTS)
         if len(pos_args) != 1:
-            raise UsageError("wrong-words", f"completion: one shell of {shells}: for example: doit completion bash")
+            raise UsageError(
+                "wrong-words",
+                f"completion: one shell of {shells}: for example: {called().command('completion', 'bash')}",
+            )
         shell = pos_args[0]
         if shell not in _SCRIPTS:
             raise UsageError("no-such-choice", f"completion: {none_of(shell, _SCRIPTS)}")

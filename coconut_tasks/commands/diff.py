@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coconut_tasks.called import called
 from coconut_tasks.errors import EXIT_FAILED, UsageError
 from coconut_tasks.options import process_words
 from coconut_tasks.tasks.command import OwnCommand, switch
@@ -52,7 +53,7 @@ class DiffCommand(OwnCommand):
         if len(names) != 2:
             raise UsageError(
                 "wrong-words",
-                "diff: expected two files, for example: doit diff old/coconut-qemu.igvm bin/coconut-qemu.igvm",
+                f"diff: expected two files, for example: {called().command('diff', 'old/coconut-qemu.igvm', 'bin/coconut-qemu.igvm')}",
             )
         if names == ["-", "-"]:
             raise UsageError("wrong-words", "diff: standard input can be only one of the two")

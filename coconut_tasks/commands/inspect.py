@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coconut_tasks.called import called
 from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, UsageError, tell
 from coconut_tasks.tasks.command import OwnCommand, switch
 
@@ -45,7 +46,10 @@ class InspectCommand(OwnCommand):
         _, words = self.given_variables()
         names = [*pos_args, *words]
         if not names:
-            raise UsageError("wrong-words", "inspect: which files? for example: doit inspect bin/coconut-qemu.igvm")
+            raise UsageError(
+                "wrong-words",
+                f"inspect: which files? for example: {called().command('inspect', 'bin/coconut-qemu.igvm')}",
+            )
         status, shown = 0, 0
         out = self.json_stream or sys.stdout
         if opt_values["json"]:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from coconut_tasks.called import called
 from coconut_tasks.errors import EXIT_USAGE, UsageError
 from coconut_tasks.tasks.command import OwnCommand, switch
 
@@ -97,7 +98,8 @@ class NewCommand(OwnCommand):
         names = [*pos_args, *words]
         if len(names) > 1:
             raise UsageError(
-                "wrong-words", f"new: {len(names)} files given; expected one, for example: doit new config/mine.json"
+                "wrong-words",
+                f"new: {len(names)} files given; expected one, for example: {called().command('new', 'config/mine.json')}",
             )
         # doit does not record that a list option was given.
         chosen = (
@@ -106,7 +108,10 @@ class NewCommand(OwnCommand):
         )
         name = names[0] if names else None
         if opt_values["force"] and name is None:
-            raise UsageError("wrong-words", "new: --force needs a file, for example: doit new --force config/mine.json")
+            raise UsageError(
+                "wrong-words",
+                f"new: --force needs a file, for example: {called().command('new', '--force', 'mine.json')}",
+            )
         _may_write(name, opt_values["force"])
         if not chosen and sys.stdin.isatty():
             try:
@@ -189,4 +194,7 @@ def _next_command(name: str) -> str:
     from coconut_tasks.tasks.dodo_file import dodo_file, is_ours
 
     word = shlex.quote(name)
-    return f"doit RECIPE={word}" if is_ours(dodo_file()) else f"coconut-build {word}"
+    how = called()
+    if not how.is_coconut and not is_ours(dodo_file()):
+        return f"coconut build {word}"
+    return how.command("build", how.setting("RECIPE", word))

@@ -49,7 +49,9 @@ class SignCommand(ReportCommand):
         from coconut_tasks.tasks.preflight import foreign_files, take_lock
 
         if not key:
-            raise UsageError("wrong-words", "sign: with which key? for example: doit sign --key ~/.ssh/id_ed25519")
+            raise UsageError(
+                "wrong-words", f"sign: with which key? for example: {self.line('sign', '--key', '~/.ssh/id_ed25519')}"
+            )
         key = key_as_given(key, stand())
         program = program or program_for(key)
         nodes = self.nodes
@@ -95,6 +97,4 @@ class SignCommand(ReportCommand):
         stale = [one.step.name for one in coming if one.fate is not Fate.RESTS]
         if stale:
             shown = ", ".join(stale[:4]) + (f" and {len(stale) - 4} more" if len(stale) > 4 else "")
-            raise UsageError(
-                "not-up-to-date", f"sign: not up to date: {shown}: build first; 'doit why' says what is stale"
-            )
+            raise UsageError("not-up-to-date", f"sign: not up to date: {shown}; build first: '{self.line('build')}'")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from coconut_tasks.called import called
 from coconut_tasks.errors import EXIT_USAGE, Problem, RecipeError, UsageError
 from coconut_tasks.options import parse_switch, split_list
 from coconut_tasks.tasks.command import OwnCommand, switch
@@ -49,7 +50,9 @@ class ValidateCommand(OwnCommand):
         values, words = self.given_variables()
         files = list(dict.fromkeys([*pos_args, *words, *split_list(values.get("RECIPE", ""))]))
         if not files:
-            raise UsageError("wrong-words", "validate needs recipes, for example: doit validate config/*.json")
+            raise UsageError(
+                "wrong-words", f"validate needs recipes, for example: {called().command('validate', 'config/*.json')}"
+            )
         lenient = opt_values["lenient"] or parse_switch("LENIENT", values.get("LENIENT", ""))
         found = [one for file in files for one in _problems(file, lenient)]
         status = EXIT_USAGE if any(one.level == "error" for one in found) else 0

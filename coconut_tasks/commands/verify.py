@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coconut_tasks.called import called
 from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, CoconutError, UsageError, tell
 from coconut_tasks.tasks.doit_commands import RunCommand
 from coconut_tasks.tasks.standing import from_here
@@ -73,8 +74,11 @@ class VerifyCommand(RunCommand):
         value, absolute = session.options.expect, session.options.absolute
         if value is None:
             file = next((word for word in self.words if word == "-" or os.path.isfile(absolute(word))), "")
-            meant = f" (did you mean 'EXPECT={file}'?)" if file else ""
-            raise UsageError("nothing-expected", f"EXPECT: missing{meant}; expected EXPECT=DIGEST or EXPECT=FILE")
+            meant = f" (did you mean '{called().setting('EXPECT', file)}'?)" if file else ""
+            raise UsageError(
+                "nothing-expected",
+                f"{called().option('EXPECT')}: missing{meant}; expected a launch digest, or a file with one",
+            )
         # After the sample is copied, the program starts again: what can be read only once is left to that start.
         if not (session.source.copy_to and (value == "-" or _is_pipe(absolute(value)))):
             self.expectation = read_expectation(value, absolute)
@@ -105,7 +109,8 @@ class VerifyCommand(RunCommand):
         if left_out:
             raise UsageError(
                 "step-left-out",
-                f"verify: {', '.join(left_out)} was left out, so the image is not what a build gives: 'doit forget' takes it in again",
+                f"verify: {', '.join(left_out)} was left out, so the image is not what a build gives; "
+                f"'{self.line('forget', *left_out)}' takes it in again",
             )
         status, terminal = 0, terminal_at(sys.stdout)
         expected = _expected(steps, expectation)
@@ -143,7 +148,7 @@ def _no_digest_among(words: Sequence[str]) -> None:
             wrong = near_miss(word)
             raise UsageError(
                 "digest-as-task",
-                f"verify: expected a task, not a launch digest; use EXPECT={printable(word)}"
+                f"verify: expected a task, not a launch digest; use {called().setting('EXPECT', printable(word))}"
                 + (f", but this is none: {wrong}" if wrong else ""),
             )
 
@@ -194,22 +199,22 @@ def read_expectation(value: str, absolute: Callable[[str], str]) -> Expectation:
     # Base64 can have slashes in it, but so has a path; with one that is there, it is meant.
     if value != "-" and not ("/" in value and os.path.isfile(path)):
         try:
-            return Expectation("EXPECT", digests_in_text(value))
+            return Expectation(called().option("EXPECT"), digests_in_text(value))
         except NotADigest as error:
             wrong = str(error)
     name = "standard input" if value == "-" else printable(value)
     try:
-        data = read_content(f"EXPECT: {name}", 0 if value == "-" else Path(path))
+        data = read_content(f"{called().option('EXPECT')}: {name}", 0 if value == "-" else Path(path))
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "No such file"
         said = wrong or f"{shown(value)}: {why}; expected {FORMS}"
-        raise UsageError("no-launch-digest", f"EXPECT: {said}") from error
+        raise UsageError("no-launch-digest", f"{called().option('EXPECT')}: {said}") from error
     try:
         digests = digests_in(data)
     except NotADigest as error:
         raise UsageError(
             "no-launch-digest",
-            f"EXPECT: {name}: {error if str(error) else f'no launch digest in it; expected {FORMS}'}",
+            f"{called().option('EXPECT')}: {name}: {error if str(error) else f'no launch digest in it; expected {FORMS}'}",
         ) from error
     if value == "-":
         return Expectation(name, digests, data)

@@ -16,7 +16,7 @@ from coconut_tasks.recipe.positions import MAX_DEPTH
 MOST_JSON = 64 << 20
 """Bytes of a JSON file: enough for an image of a GiB, and what comes of it fits into memory."""
 _FORMS = (
-    "an .igvm file, the output of 'doit inspect --json FILE.igvm', a .provenance.json or .launch-digest.json of a build, "
+    "an .igvm file, the output of 'inspect --json FILE.igvm', a .provenance.json or .launch-digest.json of a build, "
     "or a launch digest"
 )
 

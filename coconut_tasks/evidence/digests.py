@@ -313,7 +313,7 @@ _REFERENCE_VALUE = "snp_launch_measurement"
 _DOCUMENTS: tuple[tuple[str, str, Callable[[Any], Iterator[LaunchDigest]]], ...] = (
     ("a provenance statement", "subject", _of_statement),
     ("a file of reference values", _REFERENCE_VALUE, _of_reference_values),
-    ("the output of 'doit inspect --json'", "files", _of_inspect),
+    ("the output of 'inspect --json'", "files", _of_inspect),
     ("the output of 'run --json'", "images", _of_build),
     ("a launch measurement", "digest", _of_measurement),  # .launch-digest.json, coconut-measure --json
 )

@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
+from coconut_tasks.called import called
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import UsageError
 from coconut_tasks.evidence.digests import LaunchDigest
@@ -56,7 +57,7 @@ def expected_of(expectation: Expectation, images: Sequence[BuiltImage]) -> dict[
             tasks = either([image.task for image in about])
             raise UsageError(
                 "several-measured",
-                f"EXPECT: {expectation.told} does not say which image it is about: add one of the tasks: {tasks}",
+                f"{called().option('EXPECT')}: {expectation.told} does not say which image it is about: add one of the tasks: {tasks}",
             )
         (image,) = about
         found.setdefault(image.name, []).append(
@@ -65,10 +66,14 @@ def expected_of(expectation: Expectation, images: Sequence[BuiltImage]) -> dict[
     if not found:
         theirs = ", ".join(printable(one.image) for one in others)
         ours = ", ".join(image.name for image in images)
-        anyway = f"; to compare all the same: EXPECT={others[0].digest}" if len(others) == len(images) == 1 else ""
+        anyway = (
+            f"; to compare all the same: {called().setting('EXPECT', others[0].digest)}"
+            if len(others) == len(images) == 1
+            else ""
+        )
         raise UsageError(
             "expected-of-another",
-            f"EXPECT: {expectation.told} is about {theirs}, but this call measures {ours}{anyway}",
+            f"{called().option('EXPECT')}: {expectation.told} is about {theirs}, but this call measures {ours}{anyway}",
         )
     return {name: tuple(dict.fromkeys(digests)) for name, digests in found.items()}
 

@@ -213,10 +213,12 @@ class Store:
         return connection
 
     def _unusable(self, error: Exception) -> UsageError:
+        from coconut_tasks.called import called
+
         return UsageError(
             "records-not-writable",
             f"cannot open the records: {self.name}: {error}: check that the output folder is writable, "
-            "or set another with BIN= (coconut-build --bin)",
+            f"or set another with {called().setting('BIN', 'PATH')}",
         )
 
     def _connect(self) -> sqlite3.Connection:

@@ -32,7 +32,7 @@ def plan_text(tree: str, forecasts: Sequence[Forecast]) -> str:
         why = "; ".join(printable(reason) for reason in found.reasons)
         lines += ["", f"# {found.step.name} {found.fate.value}: {why}"]
         if found.fate is not Fate.PLACES:
-            lines += _lines(found.step)
+            lines += step_lines(found.step)
         lines += [f"# copied to {place}" for _, place in found.step.publish]
     lines += ["", *rest] if rest else []
     return "".join(f"{line}\n" for line in lines)
@@ -55,7 +55,7 @@ def plan_json(head: Mapping[str, Any], forecasts: Sequence[Forecast]) -> dict[st
     }
 
 
-def _lines(step: Step) -> list[str]:
+def step_lines(step: Step) -> list[str]:
     """A step's commands, and between them what is done without a process of its own."""
     commands = [str(command) for command in step.commands]
     match step.action:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from coconut_tasks.called import called
 from coconut_tasks.freshness.forecast import Fate, Forecast
 from coconut_tasks.terminal import ARROWS, Rules, Style
 from coconut_tasks.wording import printable
@@ -56,5 +57,9 @@ def _reasons(found: Forecast, *, everything: bool) -> list[str]:
     if len(reasons) == 1:
         return [f"{head}: {reasons[0]}"]
     shown = reasons if everything else reasons[:_MOST]
-    rest = [f"  and {len(reasons) - len(shown)} more: doit why {found.step.name}"] if len(shown) < len(reasons) else []
+    rest = (
+        [f"  and {len(reasons) - len(shown)} more: {called().command('why', found.step.name)}"]
+        if len(shown) < len(reasons)
+        else []
+    )
     return [f"{head}:", *(f"  {reason}" for reason in shown), *rest]

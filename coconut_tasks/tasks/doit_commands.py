@@ -22,6 +22,7 @@ from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, UsageError, tell
 from coconut_tasks.tasks.task_command import TaskCommand
 
 if TYPE_CHECKING:
+    from coconut_tasks.reports.outlook import StepFacts
     from coconut_tasks.tasks.node import Node
     from coconut_tasks.tasks.run import Run
     from coconut_tasks.workspace.session import Session
@@ -200,32 +201,28 @@ class InfoCommand(TaskCommand, DoitInfo):  # type: ignore[misc]
     examples = ("doit info igvm:qemu  # what it needs, and why it is stale", "doit info --json igvm:qemu")
 
     def _execute(self, pos_args: Any, hide_status: bool = False, json: bool = False) -> Any:
-        if json:
-            return self._as_json(pos_args, hide_status)
-        from coconut_tasks.tasks.node import META, node_of
-
-        task = next((task for task in self.task_list if [task.name] == list(pos_args)), None)
-        node = node_of(task) if task else None
-        members = [task for task in self.task_list if node_of(task) and task.subtask_of in pos_args]
-        if task is None or not (node or members):
+        if self.session is None and not json:
             return super()._execute(pos_args, hide_status)
-        task.file_dep = sorted(task.file_dep)
-        task.meta = {key: value for key, value in (task.meta or {}).items() if key != META}
-        status = super()._execute(pos_args, True)
-        if not hide_status:
-            named = {f"{member.name}: ": found for member in members if (found := node_of(member))}
-            named |= {"": node} if node else {}
-            reasons = [f"{name}{reason}" for name, found in named.items() for reason in found.assess().reasons]
-            self.outstream.write(f"\nstatus     : {'run' if reasons else 'up-to-date'}\n")
-            self.outstream.write("".join(f" * {reason}\n" for reason in reasons))
-        return status
+        if not pos_args:
+            raise UsageError("wrong-words", f"info: which step? for example: {self.line('info', 'igvm:qemu')}")
+        if not json and not any(node.is_asked_by(pos_args) for node in self.nodes):
+            return super()._execute(pos_args, hide_status)  # a task of the dodo.py's own
+        found, workspace = self._facts(pos_args, hide_status), self.nodes[0].workspace
+        if json:
+            from coconut_tasks.reports.outlook import info_json
 
-    def _as_json(self, names: Sequence[str], hide_status: bool) -> int:
-        from coconut_tasks.reports.outlook import StepFacts, info_json
+            self.document = info_json(self.head("info"), found, workspace.path)
+        else:
+            from coconut_tasks.reports.info import info_text
+            from coconut_tasks.tasks.standing import from_here
+
+            self.outstream.write(info_text(workspace.tree, found, workspace.path, from_here))
+        return 0
+
+    def _facts(self, names: Sequence[str], hide_status: bool) -> list[StepFacts]:
+        from coconut_tasks.reports.outlook import StepFacts
         from coconut_tasks.steps.step import direct_needs
 
-        if len(names) != 1:
-            raise UsageError("wrong-words", "info: which task? one, for example: doit info --json igvm:qemu")
         workspace, needs = self.nodes[0].workspace, direct_needs(node.step for node in self.nodes)
         forecasts = {} if hide_status else self.forecasts()
         found = []
@@ -233,8 +230,7 @@ class InfoCommand(TaskCommand, DoitInfo):  # type: ignore[misc]
             log, name = workspace.log(node.step), node.step.name
             shown = str(log) if log.exists() else None
             found.append(StepFacts(node.step, node.inputs, needs[name], shown, forecasts.get(name)))
-        self.document = info_json(self.head("info"), found, workspace.path)
-        return 0
+        return found
 
 
 class CleanCommand(TaskCommand, DoitClean):  # type: ignore[misc]

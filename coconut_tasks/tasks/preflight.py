@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
+from coconut_tasks.called import called
 from coconut_tasks.errors import Fault
 from coconut_tasks.inputs.git import repository_fault
 from coconut_tasks.inputs.toolchain import find_program, target_fault, toolchain_fault
@@ -71,7 +72,7 @@ def _foreign_problems(nodes: Sequence[Node]) -> list[Fault]:
     if found:
         what = (
             "nothing is built, since that would replace what is yours: move it away, "
-            "or name another folder with BIN= (coconut-build --bin)"
+            f"or name another folder with {called().setting('BIN', 'PATH')}"
         )
         found.append(Fault("foreign-file", what))
     return found
@@ -88,7 +89,8 @@ def take_lock(workspace: Workspace) -> list[Fault]:
         return [
             Fault(
                 "bin-not-writable",
-                f"the output folder cannot be written: {error.filename}: {error.strerror}: name another with BIN= (coconut-build --bin)",
+                f"the output folder cannot be written: {error.filename}: {error.strerror}: "
+                f"set another with {called().setting('BIN', 'PATH')}",
             )
         ]
     if not as_seen:

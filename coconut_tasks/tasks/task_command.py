@@ -149,7 +149,7 @@ class TaskCommand:
         from coconut_tasks.variables import VERIFY
 
         if session.options.expect is not None and self.name != VERIFY:
-            raise UsageError("variable-not-used", f"EXPECT: only 'doit {VERIFY}' looks at it")
+            raise UsageError("variable-not-used", f"EXPECT: only {VERIFY} looks at it")
         if self.builds and session.source.copy_to:
             from coconut_tasks.tasks.standing import start_again
             from coconut_tasks.workspace.source import copy_tree
@@ -186,7 +186,8 @@ class TaskCommand:
     def no_step(self) -> UsageError:
         """The error of a command that was asked about tasks of others only."""
         return UsageError(
-            "no-step-asked", f"{self.name}: no step of a recipe was asked for: doit list --all shows them"
+            "no-step-asked",
+            f"{self.name}: no step of a recipe was asked for; '{self.line('list', *([] if self.is_own else ['--all']))}' shows them",
         )
 
     def forecasts(self) -> dict[str, Forecast]:
@@ -195,6 +196,14 @@ class TaskCommand:
 
         nodes = self.nodes
         return forecast((node.assess() for node in nodes), nodes[0].workspace.path)
+
+    def line(self, command: str, *words: str) -> str:
+        """A command line for the same recipes, tree and variant, to be pasted."""
+        if self.session is not None:
+            return self.session.options.line(command, *words)
+        from coconut_tasks.called import called
+
+        return called().command(command, *words)
 
     def head(self, kind: str) -> dict[str, Any]:
         """The first fields of a JSON document of this command."""

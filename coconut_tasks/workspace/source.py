@@ -112,7 +112,7 @@ def find_source(options: Options) -> Source:
         raise UsageError(
             "foreign-folder",
             f"BIN: '{bin}' contains files that this program did not make ({others}): "
-            "remove it if it holds only build outputs, or set the output folder with BIN= (coconut-build --bin)",
+            f"remove it if it holds only build outputs, or set the output folder with {called().setting('BIN', 'PATH')}",
         )
     return Source(root, bin, why, is_sample(Path(root)), copy_to)
 
@@ -140,7 +140,9 @@ def _tree(options: Options, sample: Path) -> tuple[Path, str]:
     if around is not None:
         return around, ""
     if not is_svsm_tree(sample):
-        raise UsageError("no-source-tree", "no source tree: set SVSM=PATH, or run this in an SVSM checkout")
+        raise UsageError(
+            "no-source-tree", f"no source tree: use {called().setting('SVSM', 'PATH')}, or run this in an SVSM checkout"
+        )
     if is_of_a_checkout(sample):
         return sample, " (the embedded sample)"
     if options.sample:
@@ -148,7 +150,7 @@ def _tree(options: Options, sample: Path) -> tuple[Path, str]:
         return _sample_copy(options), " (a copy of the sample)"
     raise UsageError(
         "no-source-tree",
-        "no source tree: run this in an SVSM checkout, or set SVSM=PATH; "
+        f"no source tree: run this in an SVSM checkout, or use {called().setting('SVSM', 'PATH')}; "
         "SAMPLE=1 (coconut-build --sample) builds the toy kernel that comes with coconut-tasks",
     )
 

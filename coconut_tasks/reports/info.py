@@ -1,0 +1,47 @@
+"""All about a step, for people: ``info``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from coconut_tasks.freshness.forecast import Fate, Forecast
+from coconut_tasks.reports.outlook import StepFacts
+from coconut_tasks.reports.plan import step_lines
+from coconut_tasks.steps.command import Command
+from coconut_tasks.wording import printable
+
+_WIDTH = 9
+
+
+def info_text(
+    tree: str, found: Iterable[StepFacts], absolute: Callable[[str], str], shown: Callable[[str], str]
+) -> str:
+    """A block for each step; ``absolute`` is ``Workspace.path``, ``shown`` makes a path as the user sees it."""
+    return "\n".join("".join(f"{line}\n" for line in _lines(tree, one, absolute, shown)) for one in found)
+
+
+def _lines(tree: str, one: StepFacts, absolute: Callable[[str], str], shown: Callable[[str], str]) -> Iterator[str]:
+    step = one.step
+    yield f"{step.name}: {step.doc}"
+    if one.forecast is not None:
+        yield from _row("state", _state(one.forecast))
+    yield from _row("makes", [shown(absolute(place)) for _, place in step.publish])
+    yield from _row("keeps", [shown(absolute(output)) for output in step.outputs])
+    yield from _row("needs", [", ".join(one.needs)] if one.needs else [])
+    yield from _row("log", [shown(one.log)] if one.log else [])
+    yield from _row("reads", [shown(path) for path in one.inputs])
+    if step.commands:
+        yield "commands, to be pasted:"
+        yield f"  {Command(('cd', tree))}"
+        yield from (f"  {line}" for line in step_lines(step))
+
+
+def _state(found: Forecast) -> list[str]:
+    if found.fate is Fate.RESTS:
+        return [found.fate.value.removeprefix("is ")]
+    return [found.fate.value, *(printable(reason) for reason in found.reasons)]
+
+
+def _row(name: str, values: Sequence[str]) -> Iterator[str]:
+    for number, value in enumerate(values):
+        yield f"  {name if number == 0 else '':{_WIDTH}}{value}"
