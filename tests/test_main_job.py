@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DODO, QEMU, Outcome, Site, copy_sample, host_triple
+from conftest import DODO, QEMU, Outcome, Site, copy_sample, has, host_triple
 
 from coconut_tasks import __version__
 from coconut_tasks.layout import SIDECARS
@@ -535,9 +535,10 @@ def test_info_of_a_stale_task_says_why_and_is_no_failure(site: Site) -> None:
 
 def test_the_commands_of_info_can_be_pasted(site: Site) -> None:
     recipe = site.recipe()
-    image = site.build(recipe) and site.bin / "q.igvm"
+    site.build(recipe)
+    image = site.bin / "q.igvm"
     info = site.build("info", "igvm:qemu", recipe).out
-    made = site.folder / re.search(r"^  keeps    (\S+)$", info, re.MULTILINE)[1]  # type: ignore[index]
+    made = site.folder / info.partition("\n  keeps    ")[2].split()[0]
     assert made.read_bytes() == image.read_bytes()
     made.unlink()
     pasted = "\n".join(line for line in info.partition("\ncommands")[2].splitlines()[1:])

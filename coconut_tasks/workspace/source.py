@@ -151,7 +151,7 @@ def _tree(options: Options, sample: Path) -> tuple[Path, str]:
     raise UsageError(
         "no-source-tree",
         f"no source tree: run this in an SVSM checkout, or use {called().setting('SVSM', 'PATH')}; "
-        "SAMPLE=1 (coconut-build --sample) builds the toy kernel that comes with coconut-tasks",
+        f"{called().setting('SAMPLE', '1')} builds the toy kernel that comes with coconut-tasks",
     )
 
 
