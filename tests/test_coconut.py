@@ -262,3 +262,37 @@ def test_the_wrapper_is_what_hints_name_in_its_clone(place: Site) -> None:
     wrapper = Path(__file__).parent.parent / "doitw"
     outcome = place.run([str(wrapper), "help", "nope"], {**environment(place.target), "PATH": "/usr/bin:/bin"})
     assert has(outcome.err, f"'{wrapper.name}") or has(outcome.err, "doitw help'")
+
+
+def test_verify_knows_a_recipe_from_what_is_expected(site: Site) -> None:
+    site.recipe()
+    options = ("--svsm=svsm", "--out=bin")
+    digest = coconut(site, "build", "r.json", *options).digests["q.igvm"]
+    printed = coconut(site, "log", "r.json", *options, "measure:qemu").out
+    (site.folder / "printed.txt").write_text(printed)
+    sidecars = [f"bin/q.igvm{end}" for end in (".launch-digest.hex", ".launch-digest.json", ".provenance.json", "")]
+    for words in (
+        [digest],
+        [f"sha384:{digest}"],
+        [printed],
+        ["printed.txt"],
+        ["--expect", digest],
+        *([one] for one in sidecars),
+    ):
+        outcome = coconut(site, "verify", "r.json", *words, *options)
+        assert (outcome.status, outcome.out.count("verified: bin/q.igvm ")) == (0, 1), outcome.text
+    missing = coconut(site, "verify", "r.json", *options)
+    assert (missing.status, missing.ids) == (2, {"nothing-expected"})
+    assert missing.err.startswith("error: --expect: ") and "did you mean" not in missing.err
+    near = coconut(site, "verify", "r.json", digest[1:], *options)
+    assert (near.status, near.ids) == (2, {"no-launch-digest"}) and "95 hex digits" in near.err
+
+
+def test_hints_are_command_lines_for_the_same_build(site: Site) -> None:
+    site.recipe()
+    options = ("--svsm=svsm", "--out=bin", "--release", "-f", "a,b")
+    outcome = coconut(site, "info", "r.json", *options)
+    assert (outcome.status, outcome.ids) == (2, {"wrong-words"})
+    assert has(outcome.err, f"coconut info r.json igvm:qemu --svsm svsm --out bin --release --features svsm:a,svsm:b")
+    told = site.doit("info", "RECIPE=r.json", "RELEASE=1").err
+    assert has(told, "doit info igvm:qemu RECIPE=r.json SVSM=svsm BIN=bin RELEASE=1")

@@ -58,7 +58,7 @@ class VerifyCommand(RunCommand):
                 UsageError("single-verify", "verify: --single leaves out what the image is made of: leave out --single")
             )
             return EXIT_USAGE
-        self.words = args
+        self.words = () if self.is_own else args  # whose loader has taken them
         status = super().execute(params, args)
         if status != 0 or self.session is None:
             return status

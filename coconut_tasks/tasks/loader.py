@@ -86,10 +86,13 @@ class OwnLoader(ModuleTaskLoader):  # type: ignore[misc]  # doit has no types
         for word in words:
             name, equals, value = word.partition("=")
             if os.path.isfile(word):
-                self._recipes.append(word)
+                if expects and not _is_recipe(word):
+                    self._pairs.append(("EXPECT", word))
+                else:
+                    self._recipes.append(word)
             elif equals and name in VARIABLES:
                 self._pairs.append((name, value))
-            elif expects and (word == "-" or _is_digest(word)):
+            elif expects and _is_expected(word):
                 self._pairs.append(("EXPECT", word))
             elif ":" in word or word in STAGES:
                 steps.append(word)
@@ -115,7 +118,15 @@ class OwnLoader(ModuleTaskLoader):  # type: ignore[misc]  # doit has no types
         self.namespace = self._namespace(open_session(self.asked()))
 
 
-def _is_digest(word: str) -> bool:
+def _is_recipe(path: str) -> bool:
+    from coconut_tasks.layout import SIDECARS
+
+    return path.endswith(".json") and not path.endswith(tuple(SIDECARS))
+
+
+def _is_expected(word: str) -> bool:
+    if word == "-" or "\n" in word:  # standard input, or what a tool printed
+        return True
     from coconut_tasks.evidence.digests import looks_like_digest
 
     return looks_like_digest(word)

@@ -111,7 +111,7 @@ def find_source(options: Options) -> Source:
     if options.bin is None and (others := _others_files(bin)):
         raise UsageError(
             "foreign-folder",
-            f"BIN: '{bin}' contains files that this program did not make ({others}): "
+            f"the output folder '{bin}' contains files that this program did not make ({others}): "
             f"remove it if it holds only build outputs, or set the output folder with {called().setting('BIN', 'PATH')}",
         )
     return Source(root, bin, why, is_sample(Path(root)), copy_to)
