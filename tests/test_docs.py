@@ -21,15 +21,35 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 from conftest import bring_back, environment
+from markdown.extensions.toc import slugify
 
+from coconut_tasks.commands import measure
 from coconut_tasks.commands.build import xbuild
-from coconut_tasks.tasks.table import PLUGINS, REFUSED
-from coconut_tasks.variables import VARIABLES
+from coconut_tasks.commands.coconut import command_of
+from coconut_tasks.tasks.help_text import UNTOLD
+from coconut_tasks.tasks.table import COCONUT, GROUPS, MEASURE, PLUGINS, REFUSED
+from coconut_tasks.variables import BY_NAME, TABLE
 
 pytestmark = pytest.mark.long
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
-RUN_PAGES = ("README.md", "docs/first-steps.md", "docs/commands.md", "docs/json.md", "docs/ci.md")
+GROUP_PAGES = {
+    "build": "commands-build",
+    "look at builds": "commands-look-at-builds",
+    "look at images": "commands-images",
+    "write recipes": "commands-recipes",
+    "and": "commands-other",
+}
+"""The page of each group of commands."""
+RUN_PAGES = (
+    "README.md",
+    *(
+        f"docs/{name}.md"
+        for name in ("first-steps", "editing", "failed-build", "verify-and-sign", "reproducible", "ci")
+    ),
+    *(f"docs/{name}.md" for name in GROUP_PAGES.values()),
+    *(f"docs/{name}.md" for name in ("measurement", "provenance")),
+)
 """Pages that must have an example that is run."""
 NOT_RUN = re.compile(r"<!-- not run: \S.* -->")
 GIT = {
@@ -145,19 +165,20 @@ def _checkout(tmp_path_factory: pytest.TempPathFactory, cargo_target: Path) -> C
     compile_all = ["-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "coconut_tasks"]
     subprocess.run([sys.executable, *compile_all], cwd=pristine, check=True)
     python = f'#!/bin/sh\nPYTHONPATH="{folder}" exec "{sys.executable}" '
+
+    def program(name: str, module: str) -> tuple[Path, str]:
+        """A program of ours; hints are written for the name that it was called by."""
+        path = programs / name
+        return path, f'-c "import sys; sys.argv[0] = \'{path}\'; from {module} import main; sys.exit(main())" "$@"'
+
     (pristine / ".venv" / "bin").mkdir(parents=True)
     programs.mkdir()
     for script, words in (
         (pristine / ".venv" / "bin" / "python", '"$@"'),
         (programs / "doit", f'"{folder}/.venv/bin/doit" "$@"'),
-        (
-            programs / "coconut-build",
-            '-c "import sys; from coconut_tasks.commands.build import main; sys.exit(main())" "$@"',
-        ),
-        (
-            programs / "coconut-measure",
-            '-c "import sys; from coconut_tasks.commands.measure import main; sys.exit(main())" "$@"',
-        ),
+        program("coconut", "coconut_tasks.commands.coconut"),
+        program("coconut-build", "coconut_tasks.commands.build"),
+        program("coconut-measure", "coconut_tasks.commands.measure"),
     ):
         script.write_text(f"{python}{words}\n")
         script.chmod(0o755)
@@ -183,7 +204,7 @@ def test_the_site_builds_in_strict_mode(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    # What else is on standard error, as mkdocs-material's advertising, is no warning of a page.
+    # What else is on standard error, for example mkdocs-material's advertising, is no warning of a page.
     assert done.returncode == 0, done.stderr
     site = {path: path.read_text(encoding="utf-8") for path in (tmp_path / "site").rglob("*.html")}
     assert {path.relative_to(tmp_path / "site").parts[0] for path in site} >= {"index.html", "first-steps", "ci"}
@@ -207,12 +228,21 @@ def test_a_broken_link_fails_the_build(tmp_path: Path) -> None:
     assert "no-such-page.md" in done.stderr
 
 
+def anchors(page: Path) -> set[str]:
+    """The addresses of a page's headings, as mkdocs makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {slugify(re.sub(r"[`*]", "", heading), "-") for heading in headings}
+
+
 def test_every_link_of_the_readme_and_of_contributing_leads_somewhere() -> None:
     for name in ("README.md", "CONTRIBUTING.md"):
         text = (ROOT / name).read_text(encoding="utf-8")
-        links = re.findall(r"\]\(([^)#]+)", text) + re.findall(r"^\[[^\]]+\]: (\S+)", text, re.MULTILINE)
-        missing = [link for link in links if not link.startswith("http") and not (ROOT / link).exists()]
-        assert not missing, f"{name}: {missing}"
+        links = re.findall(r"\]\(([^)]+)", text) + re.findall(r"^\[[^\]]+\]: (\S+)", text, re.MULTILINE)
+        for link in links:
+            path, _, anchor = link.partition("#")
+            if not link.startswith("http"):
+                assert (ROOT / path).exists(), f"{name}: {link}"
+                assert not anchor or anchor in anchors(ROOT / path), f"{name}: {link}"
 
 
 def test_the_readme_stays_on_one_screen() -> None:
@@ -221,13 +251,45 @@ def test_the_readme_stays_on_one_screen() -> None:
 
 def test_prose_keeps_to_140_characters() -> None:
     long = []
-    # The reference's lines are the schema's descriptions; the two others are older than this rule, and nearly keep to it.
-    for page in (page for page in PAGES if page.stem not in ("recipe-reference", "design", "performance")):
+    # The reference's lines are the schema's descriptions.
+    for page in (page for page in PAGES if page.stem != "recipe-reference"):
         fenced = {i for block in blocks(page) for i in range(block.line, block.line + len(block.lines) + 2)}
         for i, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
             if len(line) > 140 and i not in fenced and not line.startswith("|"):
                 long.append(f"{page.name}:{i}")
     assert not long
+
+
+def sentences(text: str) -> list[int]:
+    """The words of each sentence of a page's prose; code counts as one word, and tables, headings and blocks of code do not count."""
+    text = re.sub(r"(?ms)^\s*```.*?^\s*```\s*$|<!--.*?-->", "\n", text)
+    found = []
+    for part in re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", text):
+        prose = re.sub(r"^\s*(?:[-*]|\d+\.) ", "", part.strip())
+        if not prose.startswith(("|", "#", "![", "--8<--")):
+            prose = re.sub(r"\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])?", r"\1", re.sub(r"`[^`]*`", "code", prose))
+            ends = re.split(r"(?<=[.!?])[)*\"]*\s+(?=[^a-z])", prose)
+            found += [count for sentence in ends if (count := len(re.findall(r"[\w'’/.-]*\w", sentence)))]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("One two. Three `four five` six.\n", [2, 3]),
+        ("One two\nthree.\n\n| a | b |\n|---|---|\n| c | d |\n", [3]),
+        ("# Heading\n\n- one two\n- three: four. Five\n", [2, 2, 1]),
+        ("One, e.g. two.\n\n```sh\nthree\n```\n\n[Four five](six.md)!\n", [3, 2]),
+    ],
+)
+def test_how_words_are_counted(text: str, words: list[int]) -> None:
+    assert sentences(text) == words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_sentences_have_fewer_than_20_words_on_average(page: Path) -> None:
+    words = sentences(page.read_text(encoding="utf-8"))
+    assert sum(words) < 20 * len(words), f"{page.name}: {sum(words) / len(words):.1f} words a sentence"
 
 
 def test_a_block_is_run_or_says_why_not() -> None:
@@ -291,17 +353,53 @@ def section(page: str, title: str) -> str:
     return f"{page}\n## ".partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
-def test_the_page_of_commands_has_each_command_variable_and_flag() -> None:
-    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-    for command in (*(PLUGINS["COMMAND"].keys() - REFUSED.keys()), "coconut-build"):
-        assert section(page, command).strip(), f"docs/commands.md: a section '## {command}' is missing"
-        assert f"(#{command})" in page, f"docs/commands.md: the first table does not lead to {command}"
-    for variable in VARIABLES:
-        assert re.search(rf"^\| `{variable}(=1)?` \|", section(page, "Variables"), re.MULTILINE), variable
+def read(name: str) -> str:
+    return (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+
+
+def test_each_command_has_one_section_on_the_page_of_its_group() -> None:
+    overview = read("commands")
+    programs = {"build": ["coconut-build"]}
+    for group, names in GROUPS.items():
+        page = read(GROUP_PAGES[group])
+        # `run` is what doit calls `build`.
+        wanted = [name for name in names if name != "run"] + programs.get(group, [])
+        assert re.findall(r"^## (.+)$", page, re.MULTILINE) == wanted
+        for name in wanted:
+            assert section(page, name).strip()
+            assert f"({GROUP_PAGES[group]}.md#{name})" in overview, f"docs/commands.md does not lead to {name}"
+    named = {name for names in GROUPS.values() for name in names}
+    assert named == {*COCONUT, *PLUGINS["COMMAND"]} - REFUSED.keys()
+    assert all(f"| [`{name}`](" in overview for name in named)
+
+
+@pytest.mark.parametrize("name", COCONUT)
+def test_each_option_of_a_command_is_in_its_section(name: str) -> None:
+    (page,) = (read(GROUP_PAGES[group]) for group, names in GROUPS.items() if name in names)
+    text = section(page, name)
+    if name == "verify":
+        text += section(page, "build")  # which it takes the options of, as it says
+    if name == MEASURE:
+        flags = set(measure._parser("")._option_string_actions) - {"-h", "--help"}
+    else:
+        options = [one for one in command_of(name).cmdparser.options if one.name not in {*BY_NAME, *UNTOLD}]
+        flags = {f"--{one.long}" if one.long else f"-{one.short}" for one in options if one.long or one.short}
+    assert [flag for flag in flags if not re.search(rf"`(?:[^`]* )?{flag}[`= ]", text)] == []
+
+
+def test_each_variable_has_one_row_with_its_flags() -> None:
+    rows = re.findall(r"^\| `(\w+)(=1)?` \| (.*?) \| ", section(read("options"), "Variables and flags"), re.MULTILINE)
+    assert {name for name, _, _ in rows} == BY_NAME.keys() and len(rows) == len(TABLE)
+    for name, switch, flags in rows:
+        assert bool(switch) is BY_NAME[name].is_switch, name
+        assert set(re.findall(r"--?[\w-]+", flags)) == set(BY_NAME[name].flags), name
+
+
+def test_the_flags_of_coconut_build_are_in_its_table() -> None:
     options = [option for option in xbuild().cmdparser.options if option.short or option.long]
     flags = {f"-{one.short}" for one in options if one.short} | {f"--{one.long}" for one in options}
-    shown = set(re.findall(r"`(--?[\w-]+)`", section(page, "coconut-build")))
-    assert flags == shown
+    first_cells = re.findall(r"^\|([^|]*)\|", section(read("commands-build"), "coconut-build"), re.MULTILINE)
+    assert set(re.findall(r"`(--?[\w-]+)`", " ".join(first_cells))) == flags
 
 
 def test_contributing_names_files_that_are_there_and_every_test() -> None:
@@ -343,6 +441,29 @@ def svsm(checkout: Checkout) -> Path:
     return tree
 
 
+PUBLISHED = {
+    "igvm",
+    *(f"igvm.{end}" for end in ("launch-digest.hex", "launch-digest.json", "provenance.json")),
+    *(f"igvm.{end}" for end in ("reference-values.json", "corim")),
+}
+HAS_SSH_KEYGEN = shutil.which("ssh-keygen") is not None
+SIGNATURES = {f"{name}.sig" for name in PUBLISHED - {"igvm", "igvm.launch-digest.hex"} if HAS_SSH_KEYGEN}
+"""Where no ssh-keygen is, the job without a key is tried."""
+
+
+def published(tree: Path, patterns: list[str]) -> set[str]:
+    """The ends of the names of what a job keeps."""
+    return {path.name.partition(".")[2] for pattern in patterns for path in tree.glob(pattern)}
+
+
+def signing_key(checkout: Checkout) -> Path:
+    """An OpenSSH key."""
+    path = checkout.folder / "signing-key"
+    make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)]
+    subprocess.run(make, check=True, env=checkout.environment())
+    return path
+
+
 def test_actions_are_pinned_by_commit_and_say_their_version() -> None:
     text = (ROOT / "docs" / "ci" / "github.yml").read_text(encoding="utf-8")
     used = re.findall(r"uses: (.*)", text)
@@ -367,7 +488,8 @@ def test_both_files_cache_and_keep_the_same() -> None:
 @pytest.mark.usefixtures("release_crates")
 def test_the_github_file_builds_the_sample(checkout: Checkout, svsm: Path) -> None:
     summary = checkout.folder / "summary.md"
-    given = {"RECIPE": ci_file("github.yml")["env"]["RECIPE"], "GITHUB_STEP_SUMMARY": str(summary)}
+    key = signing_key(checkout).read_text() if HAS_SSH_KEYGEN else ""
+    given = {"RECIPE": ci_file("github.yml")["env"]["RECIPE"], "GITHUB_STEP_SUMMARY": str(summary), "SIGNING_KEY": key}
     ran = []
     for step in github_steps():
         if "run" in step and not all(ELSEWHERE.search(line) for line in step["run"].splitlines()):
@@ -375,7 +497,13 @@ def test_the_github_file_builds_the_sample(checkout: Checkout, svsm: Path) -> No
             status, printed, _ = checkout.sh(step["run"], svsm, **given)
             assert status == 0, printed
             ran.append(step["name"])
-    assert ran == ["Recipes", "Recipes for code scanning", "Build", "Summary"]
+    assert ran == ["Recipes", "Recipes for code scanning", "Build", "Sign", "Summary"]
+    (uploaded,) = (
+        step["with"]["path"].split()
+        for step in github_steps()
+        if "upload-artifact" in step.get("uses", "") and "if" not in step
+    )
+    assert published(svsm, uploaded) == PUBLISHED | SIGNATURES
     assert json.loads((svsm / "recipes.sarif").read_text())["runs"][0]["results"] == []
     (digest,) = svsm.glob("bin/*.launch-digest.hex")
     assert summary.read_text().splitlines()[2:] == [f"| coconut-qemu.igvm | `{digest.read_text().strip()}` |"]
@@ -410,13 +538,10 @@ def test_the_gitlab_file_builds_the_sample(checkout: Checkout, svsm: Path) -> No
         assert status == 0, printed
     (digest,) = svsm.glob("bin/*.launch-digest.hex")
     assert (svsm / "launch-digests.txt").read_text() == f"coconut-qemu.igvm {digest.read_text()}"
-    kept = [path for pattern in job["artifacts"]["paths"] for path in svsm.glob(pattern)]
-    assert {path.name.partition(".")[2] for path in kept} == {
-        "sarif",
-        "txt",
-        "igvm",
-        "igvm.launch-digest.hex",
-        "igvm.launch-digest.json",
-        "igvm.reference-values.json",
-        "igvm.corim",
-    }
+    assert published(svsm, job["artifacts"]["paths"]) == PUBLISHED | {"sarif", "txt"}
+    (sign,) = (line for line in job["script"] if "coconut sign" in line)
+    status, printed, _ = checkout.sh(
+        sign, svsm, SIGNING_KEY=str(signing_key(checkout)) if HAS_SSH_KEYGEN else "", **given
+    )
+    assert status == 0, printed
+    assert published(svsm, job["artifacts"]["paths"]) == PUBLISHED | SIGNATURES | {"sarif", "txt"}

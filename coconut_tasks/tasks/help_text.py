@@ -14,7 +14,7 @@ from coconut_tasks.called import called
 from coconut_tasks.tasks.table import GROUPS
 from coconut_tasks.variables import TABLE, VARIABLES
 
-_UNTOLD = {"dep_file", "backend", "check_file_uptodate", "par_type", "auto_delayed_regex", "pdb", "failure_verbosity"}
+UNTOLD = {"dep_file", "backend", "check_file_uptodate", "par_type", "auto_delayed_regex", "pdb", "failure_verbosity"}
 """Options of doit that these tasks refuse, or that do nothing for them: no part of our help."""
 _TEXTS = {
     "always": "run steps that are up to date too",
@@ -111,7 +111,7 @@ def help_text(command: Command, variables: Mapping[str, str] | None = None) -> s
         lines += ["", *_wrapped(as_called(command.doc_description))]
     sections: dict[str, list[CmdOption]] = {"": []}
     for option in command.cmdparser.options:
-        if (option.short or option.long) and option.name not in _UNTOLD:
+        if (option.short or option.long) and option.name not in UNTOLD:
             sections.setdefault(_SECTIONS.get(option.section, ""), []).append(option)
     for section, options in sections.items():
         rows = [row for option in options for row in _option_rows(option)]
