@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 from conftest import bring_back, environment
-from markdown.extensions.toc import slugify
+from markdown.extensions.toc import slugify  # type: ignore[import-untyped]
 
 from coconut_tasks.commands import measure
 from coconut_tasks.commands.build import xbuild

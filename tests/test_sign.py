@@ -141,7 +141,7 @@ def test_ssh_keygen_signs_each_file_and_a_new_signature_replaces_the_old_one(tmp
 
 @needs_ssh_keygen
 def test_the_pages_lines_verify_a_signature(tmp_path: Path) -> None:
-    page = (Path(__file__).parent.parent / "docs" / "commands.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parent.parent / "docs" / "verify-and-sign.md").read_text(encoding="utf-8")
     (block,) = (block for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "ssh-keygen -Y verify" in block)
     paper = tmp_path / "coconut-qemu.igvm.launch-digest.json"
     paper.write_text("{}\n")
