@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -68,8 +69,11 @@ class Watching:
 
 
 @contextmanager
-def watch(site: Site, *words: str, env: Mapping[str, str] | None = None) -> Iterator[Watching]:
-    argv, both = site.argv("watch", *words), {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+def watch(
+    site: Site, *words: str, env: Mapping[str, str] | None = None, program: str | None = None
+) -> Iterator[Watching]:
+    argv = [program, "watch", *words] if program else site.argv("watch", *words)
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with at_work(argv, site.folder, {**environment(site.target), **(env or {})}, **both) as process:
         watching = Watching(process)
         try:
@@ -133,6 +137,17 @@ if "watch" in sys.orig_argv:
         watching.wait(QUIET, at)
         watching.settle()
         assert len(note.read_text()) == 3  # nothing was built, so nothing new is on record
+
+
+def test_coconut_watches_too(site: Site) -> None:
+    site.recipe()
+    program = str(Path(sys.executable).with_name("coconut"))
+    with watch(site, "r.json", "--svsm=svsm", "--out=bin", "kernel:bldr", program=program) as watching:
+        watching.wait(r"^\d+ built")
+        watching.wait(r"waiting for changes$")
+        at = watching.settle()
+        add(site.tree / "boot" / "bldr" / "src" / "main.rs", "// a remark\n")
+        watching.wait(BUILT.pattern, at)
 
 
 def test_a_burst_of_changes_is_built_once(site: Site) -> None:

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from coconut_tasks.called import called
 from coconut_tasks.errors import UsageError
 from coconut_tasks.inputs.files import VERSION_CONTROL, Files
 from coconut_tasks.inputs.git import ask_git, find_repository, git_text
@@ -213,11 +214,12 @@ def _build() -> int:
 
 
 def _run_command() -> list[str]:
-    """This very command line, with ``run --quiet`` for ``watch``."""
+    """This very command line, with a quiet build for ``watch``."""
     words = process_words()
     at = words.index(WatchCommand.name)
     start = sys.orig_argv[: len(sys.orig_argv) - len(words)]
-    return [sys.executable, *start[1:], *words[:at], "run", "--quiet", *words[at + 1 :]]
+    build = "build" if called().is_coconut else "run"
+    return [sys.executable, *start[1:], *words[:at], build, "--quiet", *words[at + 1 :]]
 
 
 def _digests(bin: str) -> dict[str, str]:
