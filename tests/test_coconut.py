@@ -94,18 +94,6 @@ def test_the_lines_of_a_run_name_the_variant(site: Site) -> None:
     assert other.err.splitlines()[0].endswith("; r.json; debug, features svsm:enable-gdb")
 
 
-def test_verify_takes_a_digest_as_it_is_printed(site: Site) -> None:
-    site.recipe()
-    digest = site.build("RECIPE=r.json").digests["q.igvm"]
-    words = ("verify", "r.json", "--svsm=svsm", "--out=bin")
-    for word in (digest, digest.upper(), f"sha384:{digest}"):
-        assert coconut(site, *words, word).status == coconut(site, *words, "--expect", word).status == 0, word
-    assert coconut(site, *words, "0" * 96).status == 1
-    nothing = coconut(site, *words)
-    assert (nothing.status, nothing.ids) == (2, {"nothing-expected"})
-    assert not has(nothing.err, "did you mean")
-
-
 def test_a_dry_run_is_a_plan(site: Site) -> None:
     site.recipe()
     words = ("r.json", "--svsm=svsm", "--out=bin")

@@ -70,12 +70,10 @@ class VerifyCommand(RunCommand):
 
     def begin(self, session: Session) -> None:
         # Before the build: a wrong word is not to be told after minutes.
-        # coconut has taken what is a recipe or a digest, and knows it as that.
-        words = () if self.is_own else self.words
-        _no_digest_among(words)
+        _no_digest_among(self.words)
         value, absolute = session.options.expect, session.options.absolute
         if value is None:
-            file = next((word for word in words if word == "-" or os.path.isfile(absolute(word))), "")
+            file = next((word for word in self.words if word == "-" or os.path.isfile(absolute(word))), "")
             meant = f" (did you mean '{called().setting('EXPECT', file)}'?)" if file else ""
             raise UsageError(
                 "nothing-expected",
