@@ -45,7 +45,7 @@ RUN_PAGES = (
     "README.md",
     *(
         f"docs/{name}.md"
-        for name in ("first-steps", "editing", "failed-build", "verify-and-sign", "reproducible", "ci")
+        for name in ("first-steps", "editing", "failed-build", "verify-and-sign", "reproducible", "ci", "json")
     ),
     *(f"docs/{name}.md" for name in GROUP_PAGES.values()),
     *(f"docs/{name}.md" for name in ("measurement", "provenance")),

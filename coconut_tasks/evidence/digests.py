@@ -22,7 +22,7 @@ FORMS = (
     "a launch digest in hex or base64, or a file that has one: what igvmmeasure or coconut-measure printed, an .igvm file, "
     "a file that a build wrote beside it, or an SEV-SNP attestation report"
 )
-"""What has a launch digest, for messages; ``docs/commands.md`` names all forms."""
+"""What has a launch digest, for messages; ``docs/commands-build.md`` names all forms."""
 REPORT_SIZE = 0x4A0
 """Bytes of an attestation report (SEV-SNP firmware ABI, structure ATTESTATION_REPORT)."""
 DIGITS = 96
