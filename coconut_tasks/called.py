@@ -46,7 +46,7 @@ def called() -> Called:
     """How this process was called."""
     path = sys.argv[0] if sys.argv else ""
     name = os.path.basename(path)
-    if name in ("coconut", "coconut-build", "coconut-measure"):
+    if name in ("coconut", "coconut-build"):
         return Called(_typable(path, name), True, name == "coconut-build")
     return Called(_typable(path, name) if name == "doit" else "doit")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -23,11 +24,13 @@ from coconut_tasks.tasks.table import COCONUT, GROUPS, MEASURE, PLUGINS, REFUSED
 from coconut_tasks.variables import BY_NAME, TABLE
 
 PROGRAM = str(Path(sys.executable).with_name("coconut"))
+PATH = {"PATH": f"{Path(PROGRAM).parent}:{os.environ['PATH']}"}
+"""A user's, on whose PATH the program is."""
 NAMES = [name for name in COCONUT if name != MEASURE]
 
 
 def coconut(site: Site, *words: str) -> Outcome:
-    return site.run([PROGRAM, *words])
+    return site.run([PROGRAM, *words], dict(PATH))
 
 
 @pytest.fixture
@@ -225,7 +228,8 @@ def test_a_guess_of_doits_command_line_gets_an_answer(words: list[str], pieces: 
     (place.folder / "r.json").write_text("{}")
     (place.folder / "dodo.py").write_text(DODO)
     outcome = place.run(
-        [str(Path(PROGRAM).with_name("doit")), *words, f"SVSM={Path(__file__).parent.parent / 'sample'}"]
+        [str(Path(PROGRAM).with_name("doit")), *words, f"SVSM={Path(__file__).parent.parent / 'sample'}"],
+        dict(PATH),
     )
     assert outcome.status == 2
     assert outcome.err.startswith("error: ")
@@ -293,6 +297,6 @@ def test_hints_are_command_lines_for_the_same_build(site: Site) -> None:
     options = ("--svsm=svsm", "--out=bin", "--release", "-f", "a,b")
     outcome = coconut(site, "info", "r.json", *options)
     assert (outcome.status, outcome.ids) == (2, {"wrong-words"})
-    assert has(outcome.err, f"coconut info r.json igvm:qemu --svsm svsm --out bin --release --features svsm:a,svsm:b")
+    assert has(outcome.err, "coconut info r.json igvm:qemu --svsm svsm --out bin --release --features svsm:a,svsm:b")
     told = site.doit("info", "RECIPE=r.json", "RELEASE=1").err
     assert has(told, "doit info igvm:qemu RECIPE=r.json SVSM=svsm BIN=bin RELEASE=1")

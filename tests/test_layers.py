@@ -35,7 +35,7 @@ ROOMS: dict[str, str] = {
     " cargo_traces cargo | make provenance perform ahead publish | clean build",
     "compare": "__init__ values | side | spots image pages | headers | record reproduction changes | sides reproduce",
     "reports": "__init__ results | markup | graph_layout edge_paths timings outlook | changes | graph | inspect | logs"
-    " | problems | progress | recipe | reproduced | size | timeline | why failure | plan | verified",
+    " | problems | progress | recipe | reproduced | size | timeline | why failure | plan | verified info",
     "tasks": "__init__ table | standing | dodo_file | interrupt | live json_output | checker guesses | help_text | loader command node"
     " record_run | run | preflight outcomes | supervisor reporter task_command doit_commands | help namespace program",
     "commands": "__init__ output | arguments candidates | diff | graph | inspect | log | measure | new | plan | reproduce | sign | size"

@@ -627,8 +627,8 @@ def test_names_with_blanks_and_other_letters(site: Site) -> None:
     papers = (site.folder / "sälida" / "q.igvm.provenance.json").read_text()
     assert "kernel/letra_ñ.txt" in json.dumps(json.loads(papers), ensure_ascii=False)
     for env in (in_c, in_utf8):
-        assert site.build(*words, env=env).built == set()
-        assert "mein rezept é.json" in site.build("list", *words, env=env).err
+        again = site.build(*words, env=env)
+        assert again.built == set() and "; mein rezept é.json; " in again.out
         planned = json.loads(site.build("plan", "--json", *words, env=env).out)["steps"]
         assert {step["fate"] for step in planned} == {"up-to-date"}
         for report in ("graph", "timeline"):

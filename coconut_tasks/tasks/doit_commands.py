@@ -119,10 +119,10 @@ class RunCommand(TaskCommand, DoitRun):  # type: ignore[misc]
             from coconut_tasks.tasks.run import Run
             from coconut_tasks.tasks.supervisor import supervised
 
-            if num_process < 0:
+            if num_process < (least := 1 if self.is_own else 0):  # to doit, 0 is one step at once, without threads
                 raise UsageError(
                     "wrong-number",
-                    f"-{self.cmdparser['num_process'].short}: {num_process} is not a number of steps at once: 0 or more",
+                    f"-{self.cmdparser['num_process'].short}: {num_process} steps at once; expected {least} or more",
                 )
             if num_process and par_type != "thread":
                 raise UsageError("process-runner", f"-P: '{par_type}' does not work here: thread, which is the default")

@@ -105,8 +105,9 @@ _STATUSES = (
 def help_text(command: Command, variables: Mapping[str, str] | None = None) -> str:
     """Purpose, usage, options, variables and examples of a command; ``variables`` are those that it looks at."""
     how = called()
-    usage = how.command(command.name, "[OPTIONS]", usage_of(command, by_coconut=how.is_coconut)).rstrip()
-    lines = [*_wrap(f"{how.command(command.name)}: {command.doc_purpose}"), "", "usage", f"  {usage}"]
+    name = how.program if how.is_xbuild else how.command(command.name)
+    usage = " ".join((name, "[OPTIONS]", usage_of(command, by_coconut=how.is_coconut))).rstrip()
+    lines = [*_wrap(f"{name}: {command.doc_purpose}"), "", "usage", f"  {usage}"]
     if command.doc_description:
         lines += ["", *_wrapped(as_called(command.doc_description))]
     sections: dict[str, list[CmdOption]] = {"": []}
@@ -158,6 +159,7 @@ def as_called(text: str) -> str:
     text = re.sub(r"\bdoit\b(?! itself)", how.program, text)
     if not how.is_coconut:
         return text
+    text = re.sub(r"\bEXPECT\b(?!=)", how.option("EXPECT"), text)
     return re.sub(rf"(?<!\S)({'|'.join(VARIABLES)})=(\S+)", setting, text)
 
 

@@ -7,6 +7,7 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 
+from coconut_tasks.called import called
 from coconut_tasks.effects.stopwatch import Stopwatch
 from coconut_tasks.options import process_words
 from coconut_tasks.records.history import History
@@ -83,7 +84,7 @@ def _timeline(nodes: Sequence[Node], whole: Stopwatch, jobs: int) -> Timeline:
             )
         )
     return Timeline(
-        shlex.join(["doit", *process_words()]),
+        shlex.join([called().program, *process_words()]),
         time.time() - (now - whole.start),
         now - whole.start,
         jobs,

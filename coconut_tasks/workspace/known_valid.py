@@ -12,7 +12,7 @@ from coconut_tasks.effects.place import write_cache
 from coconut_tasks.package import PACKAGE, data_path
 
 DECIDING = (
-    *("dataclass", "errors", "layout", "options", "package", "wording"),
+    *("called", "dataclass", "errors", "layout", "options", "package", "variables", "wording"),
     *(f"recipe/{name}" for name in ("diagnostic", "load", "model", "positions", "rules", "schema")),
 )
 """All modules that a check runs, as paths in the package; ``tests/test_load.py`` compares them with what a check imports."""
