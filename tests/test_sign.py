@@ -269,7 +269,7 @@ def test_sign_signs_an_image_that_is_up_to_date_and_a_signature_goes_with_its_pa
     ssh_key(site.folder)
     early = site.doit("sign", "--key=key", site.recipe())
     assert (early.status, early.ids) == (2, {"not-up-to-date"})
-    assert re.search(r"^error: sign: [^:]+: \S+, \S+, \S+, \S+ and \d more: ", early.err, re.MULTILINE)
+    assert re.search(r"^error: sign: [^:]+: \S+, \S+, \S+, \S+ and \d more; ", early.err, re.MULTILINE)
     site.build(site.recipe())
     signed = site.doit("sign", "--key=key", site.recipe())
     assert (signed.status, signed.out) == (0, "".join(f"bin/q.igvm{end}.sig: written\n" for end in MADE))
@@ -319,7 +319,7 @@ def test_what_is_asked_each_time_can_be_signed(site: Site) -> None:
     main = site.tree / "kernel" / "src" / "main.rs"
     main.write_text(main.read_text() + "\n")
     (line,) = site.doit("sign", "--key=key", recipe).told("not-up-to-date")
-    assert ": kernel:svsm, igvm:qemu, measure:qemu, provenance:qemu: " in line
+    assert ": kernel:svsm, igvm:qemu, measure:qemu, provenance:qemu; " in line
 
 
 def test_sign_says_what_it_needs(site: Site) -> None:

@@ -781,4 +781,4 @@ def test_a_full_disk_is_told_and_leaves_no_wrong_record(
     read_only = with_disk("read-only", *argv)
     assert read_only.status in (1, 2), read_only.text
     (line,) = read_only.told("records-not-writable")
-    assert str(tmp_path / "disk" / "out") in line and " BIN= " in line
+    assert str(tmp_path / "disk" / "out") in line and " BIN=PATH" in line
