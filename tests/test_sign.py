@@ -281,7 +281,7 @@ def test_sign_signs_an_image_that_is_up_to_date_and_a_signature_goes_with_its_pa
     # A paper that is replaced loses its signature, the others keep theirs.
     (site.bin / "q.igvm.corim").write_bytes(b"not that one")
     refused = site.doit("sign", "--key=key", site.recipe())
-    assert refused.ids == {"not-up-to-date"} and " measure:qemu: " in refused.err
+    assert refused.ids == {"not-up-to-date"} and " measure:qemu; " in refused.err
     assert site.build(site.recipe()).placed == {"measure:qemu"}
     assert signatures(site) == {f"q.igvm{end}.sig" for end in (DIGEST_JSON, REFERENCE_VALUES, PROVENANCE)}
 
