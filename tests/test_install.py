@@ -17,6 +17,7 @@ import pytest
 from conftest import DODO, environment
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from terminal import Terminal
 
 from coconut_tasks import __version__
 
@@ -157,6 +158,20 @@ def test_an_installation_that_failed_is_done_again(clone: Clone) -> None:
     assert clone.doitw(PIP_STATUS="1")[0] == 2
     assert not (clone.folder / ".venv").exists()
     assert clone.doitw()[0] == 0
+
+
+def test_the_first_call_says_how_long_it_takes_and_shows_that_it_lives(clone: Clone, tmp_path: Path) -> None:
+    # The stand-in for pip waits until it is let go; meanwhile there is a dot for each second.
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    clone.python.write_text(PYTHON.replace('*"require-hashes"*)', f'*"require-hashes"*) read -r _ < "{gate}";'))
+    env = {"PATH": os.environ["PATH"], "PYTHON": str(clone.python), "CALLS": str(clone.calls)}
+    with Terminal(["./doitw", "list"], clone.folder, env) as it:
+        it.see("about a minute")
+        it.see(r"\.\.")
+        gate.write_text("\n")
+        assert it.status() == 0
+    assert (clone.folder / ".venv" / "made-in").exists()
 
 
 @pytest.mark.parametrize("status", ["0", "101"])
