@@ -298,7 +298,7 @@ def test_a_clean_environment_needs_nothing_but_the_wheel_and_an_index(
     assert "RECIPE" in run("coconut-build", "--help")
     # No dodo.py is here yet; the recipe format comes with the wheel.
     recipe = tmp_path / "mine.json"
-    assert run("doit", "new", str(recipe)) == f"{recipe} is written; next: coconut-build {recipe}\n"
+    assert run("doit", "new", str(recipe)) == f"{recipe} is written; next: coconut build {recipe}\n"
     assert run("doit", "validate", str(recipe)) == "1 recipe is valid\n"
     schema = Path(json.loads(recipe.read_text())["$schema"].removeprefix("file://"))
     assert schema.is_file() and schema.is_relative_to(venv)

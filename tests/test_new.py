@@ -52,7 +52,7 @@ def test_without_options_the_usual_recipe_is_written_and_the_next_command_said(t
 
 
 def test_where_no_dodo_file_is_the_next_command_is_one_that_needs_none(tmp_path: Path) -> None:
-    assert "next: coconut-build my/own.json" in new(tmp_path, "my/own.json").out
+    assert "next: coconut build my/own.json" in new(tmp_path, "my/own.json").out
 
 
 def test_the_recipe_builds_on_the_sample(site: Site) -> None:
