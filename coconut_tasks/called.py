@@ -1,4 +1,4 @@
-"""How this program was called: under which name, and so with variables or with flags."""
+"""The name by which this program was called, which decides between variables and flags."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from coconut_tasks.variables import BY_NAME
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """How this program was called, so that what a message proposes can be typed."""
+    """How this program was called, so that users can type what a message suggests."""
 
     program: str = "doit"
-    """As it can be typed: ``doit``, ``./doitw``, ``coconut``."""
+    """What to type: ``doit``, ``./doitw``, ``coconut``."""
     is_coconut: bool = False
-    """Its recipes are plain words, and variables are flags."""
+    """Whether recipes are plain words and variables are flags."""
     is_xbuild: bool = False
-    """It is ``coconut-build``, with xbuild's flags."""
+    """Whether it is ``coconut-build``, with xbuild's flags."""
 
     def option(self, name: str) -> str:
-        """How the variable is called here: ``RELEASE``, or ``--release``."""
+        """The name of a variable here: ``RELEASE`` or ``--release``."""
         one = BY_NAME[name]
         flags = (one.xbuild or one.flags) if self.is_xbuild else one.flags
         return flags[-1] if self.is_coconut and flags else name
 
     def setting(self, name: str, value: str) -> str:
-        """As it can be typed: ``RELEASE=1``, ``--release``, ``SVSM=~/svsm``, ``--svsm ~/svsm``; a value may be a placeholder."""
+        """What to type: ``RELEASE=1``, ``--release``, ``SVSM=~/svsm``, ``--svsm ~/svsm``; the value may be a placeholder."""
         if not self.is_coconut:
             return f"{name}={value}"
         if BY_NAME[name].is_switch:
@@ -36,7 +36,7 @@ class Called:
         return value if name == "RECIPE" else f"{self.option(name)} {value}"
 
     def command(self, name: str, *words: str) -> str:
-        """A command line: ``coconut why kernel:svsm``. ``build`` is what doit does without a command."""
+        """A command line, for example ``coconut why kernel:svsm``. doit builds without a command."""
         program = "coconut" if self.is_xbuild else self.program
         return " ".join([program, *([] if name == "build" and not self.is_coconut else [name]), *words])
 
@@ -52,7 +52,7 @@ def called() -> Called:
 
 
 def _typable(path: str, name: str) -> str:
-    """What calls a program: its name where PATH leads to it, the wrapper of the clone whose environment it is in, or its path."""
+    """What to type to call a program: its name if it is in PATH, the wrapper of the clone that has its environment, or its path."""
     import shutil
 
     found = shutil.which(name)

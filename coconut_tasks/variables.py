@@ -1,4 +1,4 @@
-"""The single list of what a user can ask for: variables, flags, help, provenance options and what is kept from makefiles come from it."""
+"""What a user can ask for. Variables, flags, help, provenance options and what is hidden from makefiles all come from this list."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from coconut_tasks.dataclass import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """Something that a user can ask for: a word ``NAME=value`` of doit, a flag of ``coconut``."""
+    """Something that a user can ask for: ``NAME=value`` with doit, a flag of ``coconut``."""
 
     name: str
-    """In lower case, a field of ``Options``; but ``RECIPE`` is ``recipes``."""
+    """In lower case, the name of the field of ``Options``, except that ``RECIPE`` is ``recipes``."""
     about: str
     is_switch: bool = False
-    """Yes or no."""
+    """Whether the value is yes or no."""
     flags: tuple[str, ...] = ()
-    """Of ``coconut``; none for RECIPE, which is a plain word there."""
+    """The flags of ``coconut``; none for RECIPE, which is a plain word there."""
     xbuild: tuple[str, ...] = ()
-    """Of ``coconut-build``, where xbuild has other ones."""
+    """The flags of ``coconut-build`` if they are different, as in xbuild."""
     metavar: str = ""
-    """The name of the flag's value in the help."""
+    """The name of the flag's value in help."""
     changes_bytes: bool = False
-    """What is built depends on it, so provenance names it."""
+    """Whether the output depends on it, so that provenance includes it."""
     known_to_makefiles: bool = False
-    """Makefiles may use the name too: from the environment, perhaps by accident, it would change what make builds, but not cargo."""
+    """Whether makefiles may use the name too: from the environment, perhaps by accident, it would affect make, but not cargo."""
 
     @property
     def field(self) -> str:
-        """Its field of ``Options``."""
+        """The name of its field of ``Options``."""
         return "recipes" if self.name == "RECIPE" else self.name.lower()
 
 
 TABLE = (
-    Variable("RECIPE", "build recipes, separated by commas or spaces"),
+    Variable("RECIPE", "the recipes to build, separated by commas or spaces"),
     Variable(
         "SVSM",
         "the SVSM source tree (default: $SVSM, the checkout around the current folder, or the sample)",
@@ -46,7 +46,14 @@ TABLE = (
         xbuild=("--bin",),
         metavar="PATH",
     ),
-    Variable("RELEASE", "release profile", True, ("-r", "--release"), changes_bytes=True, known_to_makefiles=True),
+    Variable(
+        "RELEASE",
+        "build with the release profile",
+        True,
+        ("-r", "--release"),
+        changes_bytes=True,
+        known_to_makefiles=True,
+    ),
     Variable(
         "FEATURES",
         "more cargo features, [pkg:]feature, separated by commas or spaces; pkg defaults to svsm",
@@ -58,36 +65,43 @@ TABLE = (
     ),
     Variable(
         "ALL_FEATURES",
-        "all features of every cargo item, instead of the recipe's",
+        "enable all features of every cargo item, instead of the recipe's",
         True,
         ("--all-features",),
         ("-a", "--all-features"),
         changes_bytes=True,
         known_to_makefiles=True,
     ),
-    Variable("OFFLINE", "cargo --locked --offline", True, ("--offline",), ("-o", "--offline"), known_to_makefiles=True),
-    Variable("VERBOSE", "more output from commands and tools", True, ("-v", "--verbose"), known_to_makefiles=True),
+    Variable(
+        "OFFLINE",
+        "run cargo with --locked --offline",
+        True,
+        ("--offline",),
+        ("-o", "--offline"),
+        known_to_makefiles=True,
+    ),
+    Variable("VERBOSE", "show more output of commands and tools", True, ("-v", "--verbose"), known_to_makefiles=True),
     Variable(
         "REPRODUCIBLE",
-        "bytes that do not depend on where, when and by whom they were built",
+        "make the output independent of where, when and by whom it is built",
         True,
         ("--reproducible",),
         changes_bytes=True,
         known_to_makefiles=True,
     ),
     Variable("LENIENT", "only warn about what the old builders ignore in a recipe", True, ("--lenient",)),
-    Variable("SAMPLE", "without an SVSM tree, build the sample that comes with coconut-tasks", True, ("--sample",)),
-    Variable("ASK_CARGO", "run cargo for every cargo item, whatever is known of its inputs", True, ("--ask-cargo",)),
+    Variable("SAMPLE", "build the sample that comes with coconut-tasks if there is no SVSM tree", True, ("--sample",)),
+    Variable("ASK_CARGO", "run cargo for every cargo item, even if no known input changed", True, ("--ask-cargo",)),
     Variable(
         "EXPECT",
-        "the expected launch digest, or a file that has one",
+        "the expected launch digest, or a file that contains it",
         flags=("--expect",),
         metavar="DIGEST",
     ),
 )
 BY_NAME = {one.name: one for one in TABLE}
 VARIABLES = {one.name: f"1: {one.about}" if one.is_switch else one.about for one in TABLE}
-"""The variables of a command line, with their help."""
+"""The variables, with their help."""
 VERIFY = "verify"
 """The only command that uses ``EXPECT``."""
 SWITCHES = tuple(one.name for one in TABLE if one.is_switch)
@@ -95,7 +109,7 @@ SWITCHES = tuple(one.name for one in TABLE if one.is_switch)
 
 
 def flag_of(word: str) -> Variable | None:
-    """What a flag of ``coconut`` or ``coconut-build`` asks for."""
+    """The variable of a flag of ``coconut`` or ``coconut-build``."""
     return next((one for one in TABLE if word in (*one.flags, *one.xbuild)), None)
 
 

@@ -256,7 +256,7 @@ def test_a_closed_output_and_a_poor_encoding_are_no_errors(site: Site) -> None:
 def test_ctrl_c_takes_the_live_line_away(site: Site) -> None:
     status, sent = on_a_terminal(site, site.recipe(), act=lambda pid: os.killpg(pid, signal.SIGINT))
     assert status == 130, sent
-    assert "ended by SIGINT; what was finished is kept" in sent
+    assert "ended by SIGINT; finished steps are kept" in sent
     assert not re.search(r"^\[\d+/\d+\]", Screen(sent).text, re.MULTILINE)
     assert "\x1b[?25l" not in sent  # the cursor was never hidden, so a killed run leaves none behind
 

@@ -287,7 +287,7 @@ def test_a_firmware_that_cannot_be_taken_is_told_in_one_line_before_anything_is_
     assert f": {path.format(site.folder)}{', ' if 'white' in found else ' ('}" in line
     assert has(line, found), line
     why = site.build("why", recipe, env={"FW_FILE": value})
-    assert why.told("firmware-unusable") == [f"note: a run would end at once: {line.removeprefix('error: ')}"]
+    assert why.told("firmware-unusable") == [f"note: a build would fail immediately: {line.removeprefix('error: ')}"]
 
 
 def test_a_firmware_that_becomes_a_pipe_is_not_waited_for(site: Site) -> None:

@@ -87,7 +87,7 @@ def test_commands_on_tasks_list_the_variables(name: str, folder: Path) -> None:
 def test_help_is_given_behind_other_words_too(folder: Path) -> None:
     for words in (["igvm:qemu", "--help"], ["RECIPE=no-such.json", "--help"], ["run", "kernel", "-h"]):
         outcome = doit(folder, *words)
-        assert (outcome.status, outcome.out.partition("\n")[0]) == (0, "doit run: run tasks")
+        assert (outcome.status, outcome.out.partition(": ")[0]) == (0, "doit run")
     assert doit(folder, "validate", "x.json", "--help").out.startswith("doit validate: ")
 
 
@@ -168,11 +168,11 @@ def test_commands_of_doit_that_do_not_fit_these_tasks_are_refused(name: str, fol
     for words in ((name,), (name, "--help")):
         outcome = doit(folder, *words)
         assert (outcome.status, outcome.ids) == (2, {"command-refused"})
-        assert outcome.err.startswith(f"error: {name} ") and ": 'doit " in outcome.err
+        assert outcome.err.startswith(f"error: {name} ") and "use 'doit " in outcome.err
     if name in ("reset-dep", "strace"):  # the others load no dodo.py
         (elsewhere := tmp_path / "elsewhere").mkdir()
         outcome = doit(elsewhere, name, "-f", str(folder / "dodo.py"), "igvm")
         assert (outcome.status, outcome.out, outcome.ids) == (2, "", {"command-refused"})
-        assert outcome.err.startswith(f"error: {name} ") and ": 'doit " in outcome.err
+        assert outcome.err.startswith(f"error: {name} ") and "use 'doit " in outcome.err
     (tmp_path / "dodo.py").write_text("def task_x():\n    return {'actions': ['true']}\n")
     assert "command-refused" not in doit(tmp_path, name).ids  # on the tasks of others it is doit's

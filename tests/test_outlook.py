@@ -143,7 +143,7 @@ def fates(site: Site, recipe: str, *words: str) -> dict[str, str]:
 
 def told_by_why(outcome: Outcome) -> dict[str, str]:
     """What `doit why` says of each step, in the words of the plan."""
-    found = re.findall(r"^(\S+) (runs|may run|is placed again|is ignored)(?=[:,])", outcome.out, re.MULTILINE)
+    found = re.findall(r"^(\S+) (runs|may run|is placed again|is ignored)(?=[:, ])", outcome.out, re.MULTILINE)
     words = {"runs": "runs", "may run": "may-run", "is placed again": "placed", "is ignored": "ignored"}
     told = {name: words[fate] for name, fate in found}
     for line in outcome.out.splitlines():
@@ -254,10 +254,10 @@ def test_why_names_what_changed_as_old_and_new(site: Site) -> None:
 def test_ignored_steps_are_told_as_such(site: Site) -> None:
     recipe = prepared(site)
     site.build("ignore", "kernel:svsm", recipe)
-    assert site.build("plan", recipe).out == "# nothing to do\n# up to date: 8\n# ignored, as `doit ignore` asked: 4\n"
+    assert site.build("plan", recipe).out == "# nothing to do\n# up to date: 8\n# ignored by `doit ignore`: 4\n"
     assert site.build("graph", "--format=mermaid", recipe).out.count("<br/>ignored") == 4
     ignored, image = site.build(recipe).out.splitlines()
-    assert ignored.startswith("8 up to date, 4 ignored, ") and has(image, "bin/q.igvm …earlier")
+    assert ignored.startswith("8 up to date, 4 ignored ") and has(image, "bin/q.igvm …earlier")
 
 
 def test_what_would_end_a_run_at_once_is_told_before(site: Site) -> None:
@@ -265,7 +265,7 @@ def test_what_would_end_a_run_at_once_is_told_before(site: Site) -> None:
     for command in ("why", "plan"):
         outcome = site.build(command, recipe)
         (line,) = outcome.told("firmware-unusable")
-        assert line.startswith("note: a run would end at once: firmware:guest: ") and "/no/such.fd" in line
+        assert line.startswith("note: a build would fail immediately: firmware:guest: ") and "/no/such.fd" in line
     assert site.doit(recipe).status == 2
 
 

@@ -111,7 +111,7 @@ def test_a_change_is_built_and_a_changed_digest_is_shown(site: Site) -> None:
         watching.settle()
         assert not re.search(DIGEST, watching.said[at:])
     assert watching.process.returncode == 130
-    assert watching.said.endswith("ended by SIGINT; what was finished is kept\n")
+    assert watching.said.endswith("ended by SIGINT; finished steps are kept\n")
 
 
 def test_all_records_are_read_once_at_the_start_and_once_after_a_build(site: Site, tmp_path: Path) -> None:
@@ -361,7 +361,7 @@ def test_sigterm_leaves_no_build_behind(site: Site) -> None:
         while subprocess.run(pgrep, capture_output=True).returncode == 0 and time.monotonic() < until:
             time.sleep(0.1)  # what was told to end is about to
         assert subprocess.run(pgrep, capture_output=True).returncode == 1
-        assert "ended by SIGTERM; what was finished is kept" in watching.said[at:]
+        assert "ended by SIGTERM; finished steps are kept" in watching.said[at:]
 
 
 def test_watching_nothing_is_told(site: Site) -> None:

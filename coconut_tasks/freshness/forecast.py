@@ -21,7 +21,7 @@ class Fate(Enum):
     MAYBE = "may run"
     """It runs only if what another step makes changes, which nobody knows until that step has run."""
     RESTS = "is up to date"
-    IGNORED = "is ignored, as `doit ignore` asked"
+    IGNORED = "is ignored by `doit ignore`"
 
 
 @dataclass(frozen=True, slots=True)

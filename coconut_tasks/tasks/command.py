@@ -1,4 +1,4 @@
-"""What all commands of ours share: help with examples, options behind names too, and one line for wrong use."""
+"""What all commands of ours share: help with examples, options that may come after names, and an error of one line for wrong usage."""
 
 from __future__ import annotations
 
@@ -16,51 +16,52 @@ from coconut_tasks.errors import EXIT_USAGE, CoconutError, UsageError, did_you_m
 from coconut_tasks.options import assignments, process_words
 from coconut_tasks.tasks.guesses import meant_by
 from coconut_tasks.variables import VARIABLES
+from coconut_tasks.wording import either
 
 _HELP = ("--help", "-h")
 
 
 class WrongChoice(CmdParseError):  # type: ignore[misc]
-    """A value that is none of an option's choices, in our own words."""
+    """A value that is not one of an option's choices, with our own message."""
 
 
 class Option(CmdOption):  # type: ignore[misc]
-    """An option whose wrong value is told as our other mistakes are."""
+    """An option that reports a wrong value like our other errors."""
 
     def validate_choice(self, given_value: str) -> None:
-        """Raises CmdParseError with what is allowed, and the nearest right word."""
+        """Raises CmdParseError with the allowed values and the nearest one."""
         if given_value not in self.choices:
             raise WrongChoice(f"--{self.long}: {none_of(given_value, self.choices)}")
 
 
 def none_of(word: str, right: Mapping[str, str]) -> str:
-    """What is said of a word that is none of the choices."""
-    return f"'{word}' is none of these: {', '.join(right)}{did_you_mean(word, right)}"
+    """The message for a word that is not one of the choices."""
+    return f"unknown value '{word}'; expected {either(list(right))}{did_you_mean(word, right)}"
 
 
 def switch(name: str, help: str, short: str = "") -> dict[str, Any]:
-    """An option of a command that is there or not, as doit takes it."""
+    """An option without a value, in the form that doit takes."""
     return {"name": name, "short": short, "long": name, "type": bool, "default": False, "help": help}
 
 
 def text_option(name: str, help: str, short: str = "") -> dict[str, Any]:
-    """An option of a command with a text behind it; empty by default."""
+    """An option with a string value, empty by default, in the form that doit takes."""
     return {"name": name, "short": short, "long": name, "type": str, "default": "", "help": help}
 
 
 class OwnCommand(Command):  # type: ignore[misc]
-    """A command that needs no dodo.py. Subclasses say ``examples``, and implement ``execute``, which may raise CoconutErrors."""
+    """A command that needs no dodo.py. Subclasses set ``examples`` and implement ``execute``, which may raise CoconutErrors."""
 
     examples: tuple[str, ...] = ()
-    """Whole command lines, and behind ``  # `` what one is for."""
+    """Whole command lines, each with an optional ``  # `` comment."""
     variables: tuple[str, ...] = ()
-    """The variables of ``options.VARIABLES`` that mean something to this command; others are refused."""
+    """The variables that this command uses; it refuses others."""
     document: Mapping[str, Any] | None = None
-    """With ``--json``, what ``execute`` found."""
+    """With ``--json``, the document that ``execute`` made."""
     json_stream: TextIO | None = None
-    """With ``--json``, where the document goes."""
+    """With ``--json``, the stream for the document."""
     written = False
-    """``execute`` wrote it there itself."""
+    """Whether ``execute`` wrote the document there itself."""
 
     def get_options(self) -> list[CmdOption]:
         return [Option(option) for option in self.cmd_options]
@@ -80,7 +81,7 @@ class OwnCommand(Command):  # type: ignore[misc]
         return self._parse_execute(in_args)
 
     def result(self, status: int) -> Mapping[str, Any] | None:
-        """With ``--json``, the document of a command that ended with this status."""
+        """With ``--json``, the document of a command with this exit status."""
         return self.document
 
     def _parse_execute(self, in_args: Sequence[str]) -> int:
@@ -91,7 +92,7 @@ class OwnCommand(Command):  # type: ignore[misc]
                 print(self.help())
                 return 0
             status = super().parse_execute(options_first(in_args, self.cmdparser))
-            sys.stdout.flush()  # here, where a closed pipe can be told from an error
+            sys.stdout.flush()  # here a closed pipe is not mistaken for an error
             return int(status)
         except CmdParseError as error:
             tell(parse_error(error, self.name, self.cmdparser))
@@ -105,10 +106,10 @@ class OwnCommand(Command):  # type: ignore[misc]
             return end(error)
 
     def given_variables(self) -> tuple[dict[str, str], list[str]]:
-        """The values of the variables on the command line, and the words that only look like one: doit keeps them from its commands.
+        """The values of the variables on the command line, and other words with ``=``, which doit does not pass to its commands.
 
         Raises:
-            UsageError: a variable that means nothing to this command.
+            UsageError: this command does not use a variable.
         """
         values: dict[str, str] = {}
         words = []
@@ -117,23 +118,23 @@ class OwnCommand(Command):  # type: ignore[misc]
                 values[name] = value
             elif name in VARIABLES:
                 takes = ", ".join(self.variables) or "no variables"
-                raise UsageError("variable-not-used", f"{name}: {self.name} does not look at it: it takes {takes}")
+                raise UsageError("variable-not-used", f"{self.name} does not use {name}; it takes {takes}")
             else:
                 words.append(f"{name}={value}")
         return values, words
 
 
 def asks_for_help(words: Sequence[str]) -> bool:
-    """Whether a command is asked for its help, anywhere in its words up to ``--``."""
+    """Whether the words of a command, up to ``--``, ask for its help."""
     before = words[: words.index("--")] if "--" in words else words
     return any(word in _HELP for word in before)
 
 
 def options_first(words: Sequence[str], parser: CmdParse) -> list[str]:
-    """The words of a command line in the order that doit wants: options, ``--``, names.
+    """The words of a command line in the order that doit needs: options, ``--``, names.
 
     Raises:
-        CmdParseError: an option that there is not, or without its value.
+        CmdParseError: an option is unknown or lacks its value.
     """
     try:
         options, names = getopt.gnu_getopt(list(words), parser.get_short(), parser.get_long())
@@ -150,7 +151,7 @@ def options_first(words: Sequence[str], parser: CmdParse) -> list[str]:
 
 
 def in_order(words: Sequence[str], parser: CmdParse) -> Sequence[str]:
-    """As ``options_first``; wrong words as they are."""
+    """As ``options_first``, but wrong words are returned unchanged."""
     try:
         return options_first(words, parser)
     except CmdParseError:
@@ -158,23 +159,23 @@ def in_order(words: Sequence[str], parser: CmdParse) -> Sequence[str]:
 
 
 def parse_error(error: CmdParseError, command: str, parser: CmdParse) -> UsageError:
-    """What was wrong with an option: doit's words without its inner values, the nearest option, and where to read on."""
-    more = f"'{called().command(command, '--help')}' shows what there is"
+    """The error for a wrong option: doit's message without internal values, the nearest option, and where to read more."""
+    more = f"see '{called().command(command, '--help')}'"
     said = str(error).partition(" (parsing options")[0].removeprefix("Error parsing Command: ").strip()
     unknown = re.match(r"option (--?(\S+)) not recognized", said)
     if unknown:
         longs = [f"--{option.long}" for option in parser.options if option.long]
         nearest = meant_by(unknown[1], command) or did_you_mean(unknown[1], longs)
-        return UsageError("no-such-option", f"{command} has no option {unknown[1]}{nearest}: {more}")
+        return UsageError("no-such-option", f"{command} has no option {unknown[1]}{nearest}; {more}")
     no_choice = re.search(r"parameter '(\w+)'\. Provided '(.*)' but available choices are", said, re.DOTALL)
     if no_choice:
         wanted = next(option for option in parser.options if option.name == no_choice[1])
-        return UsageError("no-such-choice", f"--{wanted.long}: {none_of(no_choice[2], wanted.choices)}: {more}")
+        return UsageError("no-such-choice", f"--{wanted.long}: {none_of(no_choice[2], wanted.choices)}; {more}")
     no_number = re.search(r"parameter '(\w+)' <class 'int'>.*: '(.*)'$", said, re.DOTALL)
     if no_number:
         wanted = next(option for option in parser.options if option.name == no_number[1])
         option = f"-{wanted.short or '-' + wanted.long}"
-        return UsageError("wrong-number", f"{option}: '{no_number[2]}' is not a whole number: {more}")
+        return UsageError("wrong-number", f"{option}: '{no_number[2]}' is not a whole number; {more}")
     if isinstance(error, WrongChoice):
-        return UsageError("no-such-choice", f"{said}: {more}")
-    return UsageError("option-and-value", f"{said}: {more}")
+        return UsageError("no-such-choice", f"{said}; {more}")
+    return UsageError("option-and-value", f"{said}; {more}")

@@ -1,4 +1,4 @@
-"""Which dodo.py doit loads, without loading it."""
+"""Find out which dodo.py doit loads, without loading it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from coconut_tasks.options import process_environment
 
 
 def dodo_file() -> Path:
-    """The file that doit loads where no option says another one; it need not be there."""
+    """The file that doit loads unless an option names another; it may not exist."""
     return Path(process_environment().get("DOIT_FILE") or "dodo.py")
 
 
 def is_ours(dodo: Path) -> bool:
-    """Whether a dodo.py makes tasks of this project."""
+    """Whether a dodo.py uses this project."""
     try:
         return "coconut_tasks" in dodo.read_text(encoding="utf-8", errors="replace")
     except OSError:

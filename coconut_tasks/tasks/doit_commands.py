@@ -1,4 +1,4 @@
-"""doit's own commands with this project's exit codes and hints; on any other dodo.py they are just doit's."""
+"""doit's own commands with this project's exit codes and hints. With any other dodo.py they work as in doit."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from coconut_tasks.tasks.run import Run
     from coconut_tasks.workspace.session import Session
 
-# The rest is imported when it is needed: in an environment that has this package, these classes serve any other dodo.py too,
-# and must not make it slower.
+# The rest is imported where it is used: in an environment with this package, doit uses these classes for any dodo.py, and they must not
+# make it slower.
 
 _DOIT_ERROR = 2
 _QUIET = {
@@ -37,32 +37,33 @@ _QUIET = {
     "long": "quiet",
     "type": bool,
     "default": False,
-    "help": "say nothing if nothing is to be done",
+    "help": "print nothing if everything is up to date",
 }
 _JSON = {
     "name": "json",
     "long": "json",
     "type": bool,
     "default": False,
-    "help": "for programs: one JSON document on stdout, and all else on stderr",
+    "help": "print one JSON document on stdout, and all other output on stderr",
 }
 
 
 class RunCommand(TaskCommand, DoitRun):  # type: ignore[misc]
-    """``run``: a failed step ends with 1, whatever else could not run because of it."""
+    """``run``: exits with 1 for a failed step, even if other steps could not run because of it."""
 
     name = "run"
+    doc_purpose = "build what is stale"
     doc_usage = "[TASK ...] [VARIABLE=value ...]"
     cmd_options = (*DoitRun.cmd_options, _QUIET, _JSON)
     builds = True
     run: Run | None = None
-    """Of our tasks, once it has begun."""
+    """The run of our tasks, once it has started."""
     kind = "build"
-    """Of the JSON document."""
+    """The kind of the JSON document."""
     examples: tuple[str, ...] = (
-        "doit RECIPE=config/qemu.json  # builds and measures",
-        "doit igvm:qemu RELEASE=1  # just what that needs",
-        "doit -n 1 -c kernel  # one step at a time, and on after a failure",
+        "doit RECIPE=config/qemu.json  # build and measure the images",
+        "doit igvm:qemu RELEASE=1  # one step and what it needs",
+        "doit -n 1 -c kernel  # one step at a time, continue after a failure",
     )
 
     def execute(self, params: Any, args: Any) -> Any:
@@ -81,15 +82,15 @@ class RunCommand(TaskCommand, DoitRun):  # type: ignore[misc]
 
     def begin(self, session: Session) -> None:
         super().begin(session)
-        # No other command does: git would be left at work behind it, with the index locked for a moment, which a user's own git would meet.
+        # Other commands end before git does, which would keep the index locked for a moment and could block the user's git.
         if session.source.has_version_file:
             session.workspace.ask_version_ahead()
 
     def check(self, steps: Sequence[Node]) -> None:
-        """Raises UsageError for steps that this command can do nothing with, before the first one runs."""
+        """Called before the first step runs. Raises UsageError for steps that this command cannot use."""
 
     def other_words(self) -> Sequence[str]:
-        """A command."""
+        """The names of all commands."""
         names: Sequence[str] = self.loader.cmd_names
         return names
 
@@ -110,9 +111,9 @@ class RunCommand(TaskCommand, DoitRun):  # type: ignore[misc]
         quiet: bool = False,
         json: bool = False,
     ) -> Any:
-        if outfile is opt_outfile["default"]:  # standard output as it was when doit was imported
+        # doit decides by name which parameters to pass, so all of them are declared here.
+        if outfile is opt_outfile["default"]:  # this is the standard output when doit was imported
             outfile = sys.stdout
-        # doit finds out by their names which parameters to pass, so they are all here.
         if json and self.session is None:
             raise self.no_step()
         if self.session is not None:
@@ -125,7 +126,9 @@ class RunCommand(TaskCommand, DoitRun):  # type: ignore[misc]
                     f"-{self.cmdparser['num_process'].short}: {num_process} steps at once; expected {least} or more",
                 )
             if num_process and par_type != "thread":
-                raise UsageError("process-runner", f"-P: '{par_type}' does not work here: thread, which is the default")
+                raise UsageError(
+                    "process-runner", f"-P: '{par_type}' does not work with these tasks; expected thread, the default"
+                )
             self.run = Run(self.session, self.dep_manager.backend, num_process or 1, quiet, self.check)
             reporter = supervised(self.reporters[reporter] if isinstance(reporter, str) else reporter, self.run)
         return super()._execute(
@@ -149,11 +152,14 @@ class ListCommand(TaskCommand, DoitList):  # type: ignore[misc]
 
     name = "list"
     doc_purpose = "list the steps"
-    cmd_options = (*DoitList.cmd_options, _JSON)
+    cmd_options = (
+        *({**one, "help": "print only the names"} if one["name"] == "quiet" else one for one in DoitList.cmd_options),
+        _JSON,
+    )
     examples = (
-        "doit list --all  # the steps too",
+        "doit list --all  # also show each step",
         "doit list --all --status RECIPE=config/hyperv.json",
-        "doit list --json  # all steps, for programs",
+        "doit list --json  # all steps as JSON",
     )
 
     def _execute(
@@ -178,7 +184,7 @@ class ListCommand(TaskCommand, DoitList):  # type: ignore[misc]
 
     def _print_task(self, template: str, task: Any, status: bool, list_deps: bool, tasks: Any) -> None:
         if status and self.session is not None and not task.actions:
-            # To doit, a group is never up to date.
+            # For doit, a group is never up to date.
             states = {self._state(tasks[name], tasks) for name in task.task_dep}
             worst = next((state for state in ("error", "run", "up-to-date") if state in states), "ignore")
             self.outstream.write(template.format(name=task.name, doc=task.doc, status=self.STATUS_MAP[worst]))
@@ -193,20 +199,20 @@ class ListCommand(TaskCommand, DoitList):  # type: ignore[misc]
 
 
 class InfoCommand(TaskCommand, DoitInfo):  # type: ignore[misc]
-    """``info``: the reasons in words, and status 0 for a stale task too, which is no failure."""
+    """``info``: with the reasons in words, and exit status 0 for a stale task too, which is not a failure."""
 
     name = "info"
-    doc_purpose = "show all about a step: inputs, outputs, commands, and why it is stale"
+    doc_purpose = "show a step's inputs, outputs and commands, and why it is stale"
     cmd_options = (*DoitInfo.cmd_options, _JSON)
-    examples = ("doit info igvm:qemu  # what it needs, and why it is stale", "doit info --json igvm:qemu")
+    examples = ("doit info igvm:qemu", "doit info --json igvm:qemu")
 
     def _execute(self, pos_args: Any, hide_status: bool = False, json: bool = False) -> Any:
         if self.session is None and not json:
             return super()._execute(pos_args, hide_status)
         if not pos_args:
-            raise UsageError("wrong-words", f"info: which step? for example: {self.line('info', 'igvm:qemu')}")
+            raise UsageError("wrong-words", f"info: no step given; for example: {self.line('info', 'igvm:qemu')}")
         if not json and not any(node.is_asked_by(pos_args) for node in self.nodes):
-            return super()._execute(pos_args, hide_status)  # a task of the dodo.py's own
+            return super()._execute(pos_args, hide_status)  # another task of the dodo.py
         found, workspace = self._facts(pos_args, hide_status), self.nodes[0].workspace
         if json:
             from coconut_tasks.reports.outlook import info_json
@@ -234,11 +240,12 @@ class InfoCommand(TaskCommand, DoitInfo):  # type: ignore[misc]
 
 
 class CleanCommand(TaskCommand, DoitClean):  # type: ignore[misc]
-    """``clean``: not while a run is at work. It names what it removes, where doit names each task."""
+    """``clean``: waits for a run to end, and names what it removes, while doit names each task."""
 
     name = "clean"
-    doc_purpose = "remove what the steps made"
-    examples = ("doit clean  # what the tasks made", "doit clean --dry-run igvm:qemu")
+    doc_purpose = "remove build outputs"
+    doc_description = "Without STEP, removes everything that a build would make."
+    examples = ("doit clean  # all outputs", "doit clean --dry-run igvm:qemu")
 
     def clean_tasks(self, tasks: Any, dryrun: bool, cleanforget: bool) -> None:
         from coconut_tasks.tasks.node import node_of
@@ -275,26 +282,26 @@ class ForgetCommand(TaskCommand, DoitForget):  # type: ignore[misc]
     """``forget``."""
 
     name = "forget"
-    doc_purpose = "have steps run again next time"
-    examples = ("doit forget igvm:qemu  # build it next time",)
+    doc_purpose = "make steps run again in the next build"
+    examples = ("doit forget igvm:qemu",)
 
 
 class IgnoreCommand(TaskCommand, DoitIgnore):  # type: ignore[misc]
     """``ignore``."""
 
     name = "ignore"
-    doc_purpose = "leave steps out, until they are forgotten"
+    doc_purpose = "skip steps until they are forgotten"
     examples = ("doit ignore module:hello  # until doit forget module:hello",)
 
     def execute(self, params: Any, args: Any) -> Any:
         if not args and self.is_ours:
-            tell(UsageError("wrong-words", "ignore: name the steps, as module:hello: not all can be left out"))
+            tell(UsageError("wrong-words", "ignore: no step given; for example: doit ignore module:hello"))
             return EXIT_USAGE
         return super().execute(params, args)
 
 
 class _Refused(TaskCommand):
-    """A command of doit that would spoil these tasks' records, or cannot read them."""
+    """A command of doit that would damage the records of these tasks, or cannot read them."""
 
     instead = ""
 
@@ -305,36 +312,36 @@ class _Refused(TaskCommand):
         return EXIT_USAGE
 
     def begin(self, session: Session) -> None:
-        # Which dodo.py is loaded may have been said by `-f` or a doit.cfg.
+        # `-f` or a doit.cfg may have selected a dodo.py of ours.
         raise self._refusal()
 
     def _refusal(self) -> UsageError:
-        return UsageError("command-refused", f"{self.name} is not for tasks of coconut-tasks: {self.instead}")
+        return UsageError("command-refused", f"{self.name} does not work with coconut-tasks; {self.instead}")
 
 
 class ResetDepCommand(_Refused, DoitResetDep):  # type: ignore[misc]
-    """``reset-dep``: it would record files that nothing was built from."""
+    """``reset-dep``: would record files from which nothing was built."""
 
     name = "reset-dep"
-    instead = "'doit forget' makes steps run again, 'doit why' says what is stale"
+    instead = "use 'doit forget' to make steps run again, 'doit why' to see what is stale"
 
 
 class DumpDBCommand(_Refused, DoitDumpDB):  # type: ignore[misc]
-    """``dumpdb``: it reads doit's own files only."""
+    """``dumpdb``: reads only doit's own files."""
 
     name = "dumpdb"
-    instead = "'doit info TASK' and 'doit why' say what is known of a step"
+    instead = "use 'doit info STEP' or 'doit why' to see what is known about a step"
 
 
 class StraceCommand(_Refused, DoitStrace):  # type: ignore[misc]
-    """``strace``: it runs shell actions only."""
+    """``strace``: runs only shell actions."""
 
     name = "strace"
-    instead = "'doit info TASK' names all that a step reads"
+    instead = "use 'doit info STEP' to see what a step reads"
 
 
 class TabCompletionCommand(_Refused, DoitTabCompletion):  # type: ignore[misc]
-    """``tabcompletion``: it knows no variables."""
+    """``tabcompletion``: does not complete variables."""
 
     name = "tabcompletion"
-    instead = "'doit completion bash|zsh|fish'"
+    instead = "use 'doit completion bash|zsh|fish'"

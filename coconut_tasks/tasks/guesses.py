@@ -1,4 +1,4 @@
-"""What somebody meant who typed a word or an option of another program: make's, cargo's, xbuild's, or of our own other front end."""
+"""Guess what a user meant by a word or an option of another program: make, cargo, xbuild, or our other front end."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _OPTIONS = {
     "--bin": ("", "--out"),
     "--target": ("", ""),
 }
-"""Options of others, with ours: of doit, of coconut."""
+"""Options of other programs → ours, of doit and of coconut."""
 _DRY = ("--dry-run", "--just-print", "--recon")
 
 
 def meant_by(word: str, command: str = "") -> str:
-    """`` (did you mean 'x'?)`` for a word or an option that others use, or nothing. ``command`` is whose option it is."""
+    """`` (did you mean 'x'?)`` for a word of other programs, or for their option of ``command``; an empty string for anything else."""
     found = _option(word, command) if word.startswith("-") else _word(word)
     return f" (did you mean '{found}'?)" if found else ""
 
@@ -63,7 +63,7 @@ def _option(word: str, command: str) -> str:
 
 
 def command_meant(word: str) -> str:
-    """As ``meant_by``, for what is no command of ``coconut``."""
+    """As ``meant_by``, for a word in the place of a command."""
     names = COCONUT if called().is_coconut else COMMANDS
     if re.fullmatch(r"[a-z]+:.*", word):
         return f" (did you mean '{called().command('build', word)}'?)"

@@ -1,4 +1,4 @@
-"""``help``, and what ``--help`` alone shows."""
+"""``help``, and ``--help`` without a command."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PLAIN_USAGE = DoitHelp.print_usage
 
 
 def print_usage(self: Any, commands: Mapping[str, Any]) -> None:
-    """The table of commands; doit's own with a dodo.py that is not ours."""
+    """Print the table of commands; doit's own with a dodo.py that is not ours."""
     if dodo_file().exists() and not is_ours(dodo_file()) and not isinstance(self.loader, OwnLoader):
         _PLAIN_USAGE(self, commands)
         return
@@ -34,7 +34,7 @@ def print_usage(self: Any, commands: Mapping[str, Any]) -> None:
 
 
 def put(text: str) -> None:
-    """Print for somebody who may read no further than the first screen."""
+    """Print to a reader that may close the pipe early."""
     from coconut_tasks.tasks.interrupt import nobody_reads
 
     try:
@@ -43,17 +43,17 @@ def put(text: str) -> None:
         nobody_reads()
 
 
-# doit answers `--help` by its own class, whatever plugin is called help. It loads the plugins before, and so this module.
+# For `--help`, doit uses its own class even if a plugin is called help. It loads the plugins, and so this module, before that.
 DoitHelp.print_usage = print_usage
 
 
 class HelpCommand(DoitHelp):  # type: ignore[misc]
-    """``help``: doit's, with help on itself, and on the ID of a message; a word that is nothing is an error."""
+    """``help``: as doit's, but it also explains itself and message IDs, and an unknown word is an error."""
 
     name = "help"
-    doc_purpose = "show help on a command, a step, or the ID of a message"
+    doc_purpose = "show help for a command, a step or a message ID"
     doc_usage = "[COMMAND | STEP | ID]"
-    examples = ("doit help validate", "doit help igvm:qemu", "doit help no-such-recipe  # what a message means")
+    examples = ("doit help validate", "doit help igvm:qemu", "doit help no-such-recipe  # explain a message")
 
     def help(self) -> str:
         return help_text(self)
@@ -75,7 +75,7 @@ class HelpCommand(DoitHelp):  # type: ignore[misc]
         from coconut_tasks.explanations import explanations
 
         word, known = args[0], explanations()
-        if word in known:  # first: what a message is about may be that no task can be loaded
+        if word in known:  # first, since the message may be the reason that no task can be loaded
             entry = known[word]
             print(
                 "\n".join([f"{word}: {entry.means}", "", *two_columns([("why", entry.why), ("what to do", entry.do)])])
@@ -86,7 +86,7 @@ class HelpCommand(DoitHelp):  # type: ignore[misc]
             if DoitCmdBase.execute(self, params, args):
                 return 0
         right = {*self.cmds, *known, *(str(one.name) for one in self.task_list)}
-        what = f"'{word}' is not a command, a step, or the ID of a message"
+        what = f"'{word}' is not a command, a step or a message ID"
         more = f"'{called().command('help')}' lists the commands"
         tell(UsageError("no-such-topic", f"{what}{meant_by(word) or did_you_mean(word, right)}; {more}"))
         return EXIT_USAGE

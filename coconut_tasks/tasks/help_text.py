@@ -1,4 +1,4 @@
-"""Help as it is shown: on one command, and the table of all."""
+"""The text of help: for one command, and the table of all commands."""
 
 from __future__ import annotations
 
@@ -15,24 +15,34 @@ from coconut_tasks.tasks.table import GROUPS
 from coconut_tasks.variables import TABLE, VARIABLES
 
 UNTOLD = {"dep_file", "backend", "check_file_uptodate", "par_type", "auto_delayed_regex", "pdb", "failure_verbosity"}
-"""Options of doit that these tasks refuse, or that do nothing for them: no part of our help."""
+"""Options of doit that these tasks refuse or ignore: help does not show them."""
 _TEXTS = {
-    "always": "run steps that are up to date too",
-    "continue": "after a failed step, go on with what does not need it",
-    "verbosity": "what a dodo.py's own tasks print: 0 nothing, 1 errors, 2 everything [default: 1]",
-    "reporter": "tell progress in one of doit's ways, not in ours",
+    "always": "also run steps that are up to date",
+    "continue": "after a failed step, keep running the steps that do not need it",
+    "verbosity": "what other tasks of the dodo.py print: 0 nothing, 1 errors, 2 everything [default: 1]",
+    "reporter": "report progress with one of doit's reporters",
     "outfile": "write the report to a file [default: stdout]",
-    "dryrun": "say what would be removed, and remove nothing",
-    "num_process": "steps at once [default: as many as the machine has cores]",
-    "single": "only the named tasks, without those that they need",
-    "dodoFile": "take the tasks from another file [default: dodo.py]",
-    "cwdPath": "the folder to run in [default: that of the dodo.py]",
-    "seek_file": "look for dodo.py in the folders above too",
-    "subtasks": "show each step too",
-    "status": "show the state: R would run, U is up to date, I is ignored",
-    "private": "show tasks whose names begin with _ too",
+    "dryrun": "show what would be removed, but remove nothing",
+    "cleandep": "also clean the steps that the given ones need",
+    "cleanall": "clean all steps",
+    "cleanforget": "also forget the steps",
+    "forget_all": "forget all steps",
+    "forget_sub": "also forget the steps that the given ones need",
+    "forget_disable_default": "forget nothing if no step is given",
+    "num_process": "run up to N steps at once [default: the number of cores]",
+    "single": "run only the given steps, not the ones that they need",
+    "dodoFile": "load the tasks from this file [default: dodo.py]",
+    "cwdPath": "run in this folder [default: the folder of the dodo.py]",
+    "seek_file": "also look for dodo.py in parent folders",
+    "subtasks": "also show each step",
+    "status": "show the state: R would run, U up to date, I ignored",
+    "private": "also show tasks whose names start with _",
+    "list_deps": "also show the files that each step reads",
+    "template": "format each line with a template",
+    "sort": "sort by [default: name]",
+    "hide_status": "leave out why a step is stale",
 }
-"""What doit's options are for here; its own words are about doit's defaults."""
+"""Help on doit's options; doit's own texts do not fit these tasks."""
 VALUES = {
     "dodoFile": "FILE",
     "cwdPath": "DIR",
@@ -41,12 +51,12 @@ VALUES = {
     "verbosity": "N",
     "reporter": "NAME",
 }
-"""What the values of doit's options are called."""
-_SECTIONS = {"task loader": "which dodo.py", "what is built": "what is built"}
+"""The names of the values of doit's options."""
+_SECTIONS = {"task loader": "dodo.py", "what is built": "build"}
 
 
 def overview(purposes: Mapping[str, str]) -> str:
-    """What this program does, and its commands; ``purposes`` are theirs, by name."""
+    """What this program does, and its commands; ``purposes`` maps their names to what they are for."""
     how = called()
     lines = [*_wrap(_PURPOSE), "", "usage", *(f"  {how.program} {words}" for words in _USAGES[how.is_coconut])]
     names = {"run": "(none)"}
@@ -60,22 +70,22 @@ def overview(purposes: Mapping[str, str]) -> str:
             for one in TABLE
             if one.flags and one.name != "EXPECT"
         ]
-        lines += ["", "options of every command about builds", *two_columns(flags)]
+        lines += ["", "options of every command that works on builds", *two_columns(flags)]
     else:
         lines += [
             "",
-            "variables, anywhere on the line",
+            "variables, anywhere on the command line",
             *two_columns([(f"{n}=", about) for n, about in VARIABLES.items()]),
         ]
     lines += ["", "examples", *_examples(_EXAMPLES[how.is_coconut])]
     lines += ["", "exit status", *two_columns(_STATUSES), ""]
     lines += _wrap(
-        f"'{how.command('help', 'COMMAND')}' shows more; '{how.command('help', 'ID')}' explains a message: its ID stands in [ ]"
+        f"'{how.command('help', 'COMMAND')}' shows details; '{how.command('help', 'ID')}' explains the message that ends with [ID]"
     )
     return "\n".join(lines)
 
 
-_PURPOSE = "coconut-tasks builds COCONUT-SVSM recipes into IGVM files and their launch digests, and builds again only what is stale."
+_PURPOSE = "coconut-tasks builds COCONUT-SVSM recipes into IGVM files, computes their launch digests, and rebuilds only what is stale."
 _USAGES = (
     ("[STEP ...] RECIPE=FILE [VARIABLE=value ...]", "COMMAND [OPTIONS] [STEP ...] RECIPE=FILE [VARIABLE=value ...]"),
     ("COMMAND [OPTIONS] [RECIPE ...] [STEP ...]",),
@@ -83,27 +93,27 @@ _USAGES = (
 """Of doit, of coconut."""
 _EXAMPLES = (
     (
-        "doit RECIPE=config/qemu.json  # builds what is stale, and measures",
+        "doit RECIPE=config/qemu.json  # build what is stale and measure the images",
         "doit RECIPE=config/qemu.json RELEASE=1 FEATURES=attest",
         "doit why  # what the next build would do, and why",
-        "doit list --all  # the steps: each can be built alone, for example: doit igvm:qemu",
+        "doit list --all  # the steps; to build a single one: doit igvm:qemu",
     ),
     (
-        "coconut build configs/qemu-target.json  # builds what is stale, and measures",
+        "coconut build configs/qemu-target.json  # build what is stale and measure the images",
         "coconut build --release --features attest configs/qemu-target.json",
         "coconut why configs/qemu-target.json  # what the next build would do, and why",
-        "coconut list configs/qemu-target.json  # the steps: each can be built alone, for example: coconut build igvm:qemu",
+        "coconut list configs/qemu-target.json  # the steps; to build a single one: coconut build igvm:qemu",
     ),
 )
 _STATUSES = (
-    ("0", "fine"),
-    ("1", "a step failed; or: not as expected, not the same"),
-    ("2", "wrong use, a wrong recipe, or something that a build needs is missing"),
+    ("0", "success"),
+    ("1", "a step failed, or a comparison found a difference"),
+    ("2", "wrong usage, an invalid recipe, or something that a build needs is missing"),
 )
 
 
 def help_text(command: Command, variables: Mapping[str, str] | None = None) -> str:
-    """Purpose, usage, options, variables and examples of a command; ``variables`` are those that it looks at."""
+    """Purpose, usage, options, variables and examples of a command; ``variables`` are the ones that it uses."""
     how = called()
     name = how.program if how.is_xbuild else how.command(command.name)
     usage = " ".join((name, "[OPTIONS]", usage_of(command, by_coconut=how.is_coconut))).rstrip()
@@ -117,12 +127,12 @@ def help_text(command: Command, variables: Mapping[str, str] | None = None) -> s
     for section, options in sections.items():
         rows = [row for option in options for row in _option_rows(option)]
         if not section:
-            rows.append(("-h, --help", "this text"))
-        lines += ["", f"options: {section}" if section else "options", *two_columns(rows)]
+            rows.append(("-h, --help", "show this help"))
+        lines += ["", f"{section} options" if section else "options", *two_columns(rows)]
     if variables:
         lines += [
             "",
-            "variables, anywhere on the line",
+            "variables, anywhere on the command line",
             *two_columns([(f"{n}=…", text) for n, text in variables.items()]),
         ]
     if examples := getattr(command, "examples", ()):
@@ -132,7 +142,7 @@ def help_text(command: Command, variables: Mapping[str, str] | None = None) -> s
 
 
 def usage_of(command: Command, *, by_coconut: bool) -> str:
-    """The words after a command's options."""
+    """The part of the usage after a command's options."""
     usage: str = command.doc_usage.replace("/TARGET...", " ...").replace("TASK", "STEP")
     if not by_coconut:
         return usage
@@ -150,7 +160,7 @@ def _examples(examples: Sequence[str]) -> Iterator[str]:
 
 
 def as_called(text: str) -> str:
-    """A text that speaks of ``doit``, as it would be typed here: with the program's name, and with flags for variables."""
+    """A text about ``doit`` in terms of the program that was called: with its name, and with flags for variables."""
     how = called()
 
     def setting(found: re.Match[str]) -> str:
@@ -179,7 +189,7 @@ def _option_rows(option: CmdOption) -> Iterator[tuple[str, str]]:
 
 
 def two_columns(rows: Sequence[tuple[str, str]], least: int = 0) -> Iterator[str]:
-    """Names, and what they are; the first column is at least so wide."""
+    """Lines of a name and its text; the first column has at least ``least`` characters."""
     width = min(24, max(least, *(len(left) for left, _ in rows)))
     for left, right in rows:
         indent = " " * (width + 4)
@@ -200,12 +210,12 @@ def _wrapped(text: str) -> Iterator[str]:
 
 
 def _wrap(text: str, indent: str = "") -> list[str]:
-    # Names of options and files stay whole, to be copied.
+    # Do not break names of options and files: people copy them.
     return textwrap.wrap(
         text, _width(), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
     )
 
 
 def _width() -> int:
-    """Columns of the terminal; where there is none, a page can be read that is not too wide."""
+    """The columns of the terminal, within limits for easy reading; 100 without a terminal."""
     return max(40, min(shutil.get_terminal_size((100, 24)).columns, 120))

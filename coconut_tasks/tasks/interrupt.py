@@ -1,4 +1,4 @@
-"""The end of a run that somebody ended."""
+"""Signals that end a run, and streams that are closed early."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from coconut_tasks.effects.process import stop_all
 _PATIENCE_S = 0.1
 _HANDLED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 _seen: list[int] = []
-"""Signals whose handlers have run; the process is at its end then."""
+"""Signals whose handlers have run; after one, the process ends."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP, made an exception so that it ends a run as Ctrl-C does."""
+    """SIGTERM or SIGHUP as an exception, so that it ends a run as Ctrl-C does."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -28,11 +28,12 @@ class Terminated(KeyboardInterrupt):
 
 
 def listen() -> None:
-    """From now on, SIGTERM, and SIGHUP unless it is ignored as by ``nohup``, raise ``Terminated`` in the main thread, and these and Ctrl-C
-    are not lost.
+    """Make SIGTERM and SIGHUP raise ``Terminated`` in the main thread, and make sure that neither they nor Ctrl-C are lost. An ignored
+    SIGHUP, for example with ``nohup``, stays ignored.
 
-    A signal that comes while Python's main thread goes to sleep, as for the next result of a step, is noted and wakes nobody (seen with
-    CPython 3.11, on a busy machine each other time): the run went on until the step was done. So it is sent once more until it is seen.
+    If a signal arrives just when Python's main thread goes to sleep, for example to wait for a step, Python notes it but does not wake up
+    (with CPython 3.11 on a busy machine, every other time), and the run would continue until the step is done. So the signal is sent
+    again until its handler has run.
     """
     begun = signal.getsignal(signal.SIGTERM) is _terminated
     for number, handler in ((signal.SIGTERM, _terminated), (signal.SIGHUP, _terminated), (signal.SIGINT, _interrupted)):
@@ -46,7 +47,7 @@ def listen() -> None:
 
 
 def _repeat(read: int, main: int) -> None:
-    """Whatever signal comes in is sent to the main thread again and again, until its handler has run."""
+    """Send each signal that arrives to the main thread again, until its handler has run."""
     while data := os.read(read, 1):
         number = data[0]
         time.sleep(_PATIENCE_S)
@@ -56,16 +57,16 @@ def _repeat(read: int, main: int) -> None:
 
 
 def end(error: KeyboardInterrupt) -> int:
-    """End all children; the result is the exit status that shells expect: 128 and the signal's number."""
+    """End all children. The result is the exit status that shells expect, 128 plus the signal number."""
     stop_all()
     discard_unfinished()
     number = error.number if isinstance(error, Terminated) else signal.SIGINT
-    sys.stderr.write(f"\nended by {number.name}; what was finished is kept\n")
+    sys.stderr.write(f"\nended by {number.name}; finished steps are kept\n")
     return 128 + number
 
 
 def mend_streams() -> None:
-    """A closed standard output or error is as one that nobody reads; a character that the other side's encoding lacks is replaced."""
+    """Replace a closed standard output or error with the null device, and characters that a stream's encoding lacks with ``?``."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -75,8 +76,8 @@ def mend_streams() -> None:
 
 
 def nobody_reads(stream: TextIO | None = None) -> int:
-    """Nobody reads a stream any more, for example standard output after ``| head``: say nothing more there, not even when Python flushes at
-    its end."""
+    """Print nothing more to a stream whose reader is gone, for example standard output in ``| head``, not even when Python flushes it at
+    exit. The result is an exit status."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), (stream or sys.stdout).fileno())
     return 128 + signal.SIGPIPE
 

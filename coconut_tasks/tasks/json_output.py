@@ -1,4 +1,4 @@
-"""``--json``: one JSON document on standard output, and all else that is said on standard error."""
+"""``--json``: one JSON document on standard output, and all other output on standard error."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from coconut_tasks.errors import EXIT_USAGE, told
 from coconut_tasks.tasks.interrupt import nobody_reads
 
 _ENDED_BY_DOIT = 3
-"""doit's exit status for an exception that none of our commands takes."""
+"""doit's exit status for an exception that our commands do not catch."""
 
 
 def asks_for_json(command: Any, words: Sequence[str]) -> bool:
-    """Whether a command is asked for JSON: by an option, an abbreviation of it, or a configuration file."""
+    """Whether the user wants JSON: by an option, its abbreviation, or a configuration file."""
     if "json" not in command.cmdparser:
         return False
     try:
@@ -28,10 +28,10 @@ def asks_for_json(command: Any, words: Sequence[str]) -> bool:
 
 
 def with_json(command: Any, run: Callable[[], int]) -> int:
-    """Run a command; its exit status.
+    """Run a command and return its exit status.
 
-    Its ``result`` is asked for the document of a run that ended with that status. Where it has none, or errors of wrong use were told, the
-    document is about those. A command that writes its document piece by piece writes to its ``json_stream``, and has ``written`` set.
+    The command's ``result`` gives the document. If there is none, or if errors of wrong usage were printed, the document contains the
+    errors. A command that writes its document piece by piece writes it to its ``json_stream`` and sets ``written``.
     """
     from coconut_tasks.reports.results import errors_json, pretty
 
@@ -41,7 +41,7 @@ def with_json(command: Any, run: Callable[[], int]) -> int:
     with redirect_stdout(sys.stderr):
         try:
             status = run()
-        except SystemExit as end:  # of a dodo.py
+        except SystemExit as end:  # from a dodo.py
             status = end.code if isinstance(end.code, int) else EXIT_USAGE
         except Exception as error:
             status, failure = _ENDED_BY_DOIT, error

@@ -1,4 +1,4 @@
-"""The tasks of a command line of ``coconut``: its recipes and flags say what a dodo.py says else."""
+"""The tasks of a ``coconut`` command line, which replaces a dodo.py: its recipes and flags decide what to build."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from coconut_tasks.options import Options
     from coconut_tasks.workspace.session import Session
 
-# The rest is imported when it is needed: in an environment that has this package, doit's own commands are made of it for any dodo.py.
+# The rest is imported where it is used: in an environment with this package, doit's own commands use this module for any dodo.py.
 
 _SPELT = {
     "always": ("B", "always"),
@@ -27,25 +27,25 @@ _SPELT = {
     "plan_only": ("n", "dry-run"),
     "json": ("", "json"),
 }
-"""Options of doit's commands, as people know them from make, ninja and cargo: short and long."""
+"""Short and long names of doit's options in ``coconut``, as in make, ninja and cargo."""
 _XBUILD = {"num_process": ("n", "jobs"), "quiet": ("q", "quiet")}
-"""As xbuild has them."""
+"""Their names in ``coconut-build``, as in xbuild."""
 _HIDDEN = {
     *("dep_file", "backend", "codec_cls", "check_file_uptodate"),
     *("verbosity", "outfile", "single", "reporter", "par_type", "pdb", "auto_delayed_regex", "failure_verbosity"),
     *("subtasks", "private", "list_deps", "template", "sort"),
     *("hide_status", "cleandep", "cleanall", "cleanforget", "forget_all", "forget_sub", "forget_disable_default"),
 }
-"""Options of doit's commands that ``coconut`` does without."""
+"""doit's options that ``coconut`` does not have."""
 _DEFAULTS = {"subtasks": True}
-"""``coconut list`` shows the steps: who asks for a list wants to see what there is."""
+"""Defaults that differ from doit's: ``coconut list`` shows each step."""
 
 
 class OwnLoader(ModuleTaskLoader):  # type: ignore[misc]  # doit has no types
-    """For one command."""
+    """Loads the tasks of one command."""
 
     of_coconut = True
-    """How commands know it, which any other dodo.py has too, and then without this module."""
+    """Marks the loader for commands, which also work with doit's loaders and must not import this module then."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class OwnLoader(ModuleTaskLoader):  # type: ignore[misc]  # doit has no types
         self._pairs: list[tuple[str, str]] = []
 
     def spell(self, options: Sequence[Any]) -> None:
-        """Give options of doit their names here."""
+        """Rename doit's options."""
         for option in options:
             if option.name in _SPELT or option.name in _HIDDEN:
                 option.short, option.long = self._spelt.get(option.name, ("", ""))
@@ -78,7 +78,7 @@ class OwnLoader(ModuleTaskLoader):  # type: ignore[misc]  # doit has no types
                 option.set_default(_DEFAULTS.get(option.name, option.default))
 
     def take(self, params: Mapping[str, Any], words: Sequence[str], *, expects: bool = False) -> list[str]:
-        """The steps among the words of a command line; recipes and variables are kept for ``setup``. ``expects``: a digest may be there."""
+        """The steps among the words of a command line; ``setup`` uses the recipes and variables. ``expects``: a word may be a digest."""
         from coconut_tasks.steps.step import STAGES
 
         self._pairs = list(_pairs(params))
@@ -101,7 +101,7 @@ class OwnLoader(ModuleTaskLoader):  # type: ignore[misc]  # doit has no types
         return steps
 
     def asked(self) -> Options:
-        """What the words ask for. Raises UsageError."""
+        """The options from the command line. Raises UsageError."""
         from coconut_tasks.options import from_pairs, process_environment
         from coconut_tasks.tasks.standing import stand
 
@@ -109,7 +109,7 @@ class OwnLoader(ModuleTaskLoader):  # type: ignore[misc]  # doit has no types
         return replace(options, is_copy=self._is_copy)
 
     def setup(self, opt_values: Any) -> None:
-        """Raises UsageError, RecipeError: what was asked for is wrong."""
+        """Open the session. Raises UsageError or RecipeError if the command line or a recipe is wrong."""
         import gc
 
         from coconut_tasks.workspace.session import open_session

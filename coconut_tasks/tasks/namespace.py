@@ -1,4 +1,4 @@
-"""What a dodo.py holds: doit's configuration and the task creators."""
+"""The content of a dodo.py: doit's configuration and the task creators."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from coconut_tasks.workspace.session import Session, open_session
 def dodo(words: Sequence[str] | None = None) -> dict[str, Any]:
     """The names that a dodo.py needs: ``globals().update(dodo())``.
 
-    ``words`` are the command line; this process's own by default. A user's fault is told and ends the process with status 2: doit
-    itself would end with 3, and with a traceback for an error that it does not know.
+    ``words`` are the command line, by default that of this process. An error of the user is printed and ends the process with status 2:
+    doit would end with 3, and with a traceback for errors that it does not know.
     """
-    # What is made until the first step runs lives until the end; looking through it again and again takes longer than making it.
+    # Objects from before the first step live until the end; collecting garbage again and again takes longer than creating them.
     gc.disable()
     try:
         options = from_words(process_words() if words is None else words, process_environment(), stand())
@@ -52,9 +52,9 @@ def namespace(session: Session) -> dict[str, Any]:
             "check_file_uptodate": partial(Checker, session.workspace.files),
             "reporter": Reporter,
             "num_process": os.cpu_count() or 1,
-            # Processes would need each step pickled and would leave workers behind; the work is done by child processes anyway.
+            # With processes, each step would have to be pickled, and workers could be left over; child processes do the work anyway.
             "par_type": "thread",
-            # A dodo.py may have tasks of its own, which are run by name.
+            # A dodo.py may define other tasks, which run only by name.
             "default_tasks": list(dict.fromkeys(step.stage for step in session.plan.steps)),
             SESSION: session,
         },
@@ -65,12 +65,12 @@ def namespace(session: Session) -> dict[str, Any]:
 def _tasks(session: Session) -> Iterator[Mapping[str, Any]]:
     steps = session.plan.steps
     after = {output: step.name for step in steps for output in step.outputs}
-    # Of the same link, the statement that was put in last: an image's own links are in no other.
+    # If several statements have a link, the last one is used; the links of an image are only in its own.
     statements = {
         link: step.action for step in steps if isinstance(step.action, Provenance) for link in step.action.links
     }
     store, checker = Globals.dep_manager.backend, Globals.dep_manager.checker
-    assert isinstance(store, Store) and isinstance(checker, Checker)  # or the command tells so
+    assert isinstance(store, Store) and isinstance(checker, Checker)  # otherwise the command reports it
     nodes = [Node(step, session.workspace, store, checker, statements.get(step.link)) for step in steps]
     for stage, doc in STAGES.items():
         if any(step.stage == stage for step in steps):

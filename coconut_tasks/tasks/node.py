@@ -1,4 +1,4 @@
-"""A step as doit sees it: when it is up to date, and what its action does."""
+"""A step as a task of doit: whether it is up to date, and its action."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from coconut_tasks.freshness.forecast import Assessment
 
 META = "coconut"
-"""The key of a task's ``meta`` under which its node is found."""
+"""The key of the node in a task's ``meta``."""
 
 
 class StepResult(Enum):
-    """What became of a step in a run."""
+    """The result of a step in a run."""
 
     BUILT = "built"
     PLACED = "placed again"
-    """Nothing was built; a file was copied to ``bin/``."""
+    """Nothing was built, but a file was copied to ``bin/``."""
     FRESH = "up to date"
     FAILED = "failed"
     NOT_RUN = "not run, since they need a failed step"
-    IGNORED = "ignored, as `doit ignore` asked"
+    IGNORED = "ignored by `doit ignore`"
 
 
 class Node:
@@ -48,7 +48,7 @@ class Node:
     def __init__(
         self, step: Step, workspace: Workspace, store: Store, checker: Checker, statement: Provenance | None = None
     ) -> None:
-        """``store`` and ``checker`` are doit's in this run. ``statement`` is one that tells of the step; of an IGVM file, its own."""
+        """``store`` and ``checker`` are doit's in this run. ``statement`` is one that describes the step; for an IGVM file, its own."""
         self.step = step
         self.workspace = workspace
         self._store, self._checker = store, checker
@@ -57,11 +57,11 @@ class Node:
         self._record = read_record(store.row(step.name), workspace.tree)
         self.verdict: Verdict | None = None
         self.watch: Stopwatch | None = None
-        """Of the action; None until it begins."""
+        """The time of the action; None until it starts."""
         self.result: StepResult | None = None
-        """None until the run has dealt with it."""
+        """None until the run gets to the step."""
         self.failure: str | None = None
-        """Why it failed, as its user is told."""
+        """Why it failed, in the words of the error message."""
         self._placed_only = False
 
     def __repr__(self) -> str:
@@ -80,7 +80,7 @@ class Node:
             "targets": [workspace.path(output) for output in step.outputs],
             "task_dep": [after[path] for path in step.after if path in after],
             "uptodate": [self._is_up_to_date],
-            # Output goes to a log of the step's own: doit's capture replaces sys.stdout, which threads share.
+            # Output goes to the step's log: doit's capture replaces sys.stdout, which threads share.
             "io": {"capture": False},
             "title": lambda task: f"{task.name}  {step.doc}",
             "meta": {META: self, "commands": [str(command) for command in step.commands]},
@@ -92,32 +92,32 @@ class Node:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Every file that it reads, absolute and sorted."""
+        """The absolute paths of all files that it reads, sorted."""
         return tuple(sorted(self._inputs))
 
     def is_asked_by(self, names: Collection[str]) -> bool:
-        """Whether one of the names is the step's, its stage's, or that of all its variants."""
+        """Whether one of the names means the step: its own, that of its stage, or that of all its variants."""
         return not {self.step.name, self.step.stage, self.step.part}.isdisjoint(names)
 
     @property
     def seconds(self) -> float:
-        """How long its action took so far, without what it waited."""
+        """How long its action has taken so far, without the time that it waited."""
         return self.watch.seconds if self.watch else 0.0
 
     def succeeded(self) -> None:
-        """Its action ended well."""
+        """Note that its action succeeded."""
         self.result = StepResult.PLACED if self._placed_only else StepResult.BUILT
 
     def assess(self) -> Assessment:
-        """What is known of the step before a run."""
-        # Imported here: a run that has nothing to do tells nothing.
+        """What is known about the step before a run."""
+        # Imported here, since a no-op run does not need it.
         from coconut_tasks.freshness.forecast import Assessment
 
         verdict = check_staleness(
             self.step, self._record, self._inputs, self.workspace, self._last_variant, ran=self._ran
         )
         found = self._record.inputs if self._record else Inputs()
-        watched = frozenset((*self._inputs, *found.files))  # a file that must stay away counts too
+        watched = frozenset((*self._inputs, *found.files))  # also files that must not exist
         roots = (*found.roots, *found.folders)
         ignored = bool(self._store.get(self.step.name, IGNORED))
         return Assessment(self.step, tuple(verdict.reasons), watched, roots, len(self._inputs), ignored)
@@ -146,8 +146,8 @@ class Node:
         task.file_dep.update(done.inputs)
 
         def save() -> Mapping[str, Any]:
-            # doit calls this in its main thread right before it records the task, and asks the checker for each input then. To set them
-            # one by one takes as long as all else that is done about the record.
+            # doit calls this in its main thread just before it records the task, then asks the checker for each input. Setting the states
+            # one by one would take as long as everything else about the record.
             self._store.row(self.step.name).update(done.states)
             self._checker.states = done.states
             return done.values
@@ -156,7 +156,7 @@ class Node:
         return None
 
     def _do(self) -> Done:
-        # Imported here: a run that has nothing to do needs none of it.
+        # Imported here, since a no-op run does not need it.
         from coconut_tasks.actions.build import build, place_again
 
         if self._record is not None and self.verdict is not None and self.verdict.only_places:
@@ -165,7 +165,7 @@ class Node:
         return build(self.step, self._record, self._inputs, self._statement, self.workspace, self._store)
 
     def record_touched(self) -> None:
-        """Record the new stats of files that were touched but not changed, so that the next run need not read them."""
+        """Record the new stats of files that were touched but not changed, so that the next run does not read them."""
         if self.verdict is None or not self.verdict.touched:
             return
         store, files, workspace = self._store, self.workspace.files, self.workspace
@@ -177,11 +177,11 @@ class Node:
             for spelt in values.get(part, {}):
                 if workspace.path(spelt) in self.verdict.touched:
                     values[part][spelt] = files.state(workspace.path(spelt))
-        with suppress(UsageError):  # it only saves time
+        with suppress(UsageError):  # it would only save time
             store.write(self.step.name)
 
     def digest(self) -> tuple[str, str] | None:
-        """The measured file's place in ``bin/`` and its launch digest, for a measurement."""
+        """For a measurement, the path of the measured file in ``bin/``, and its launch digest."""
         action = self.step.action
         if not isinstance(action, Measurement):
             return None
@@ -189,14 +189,14 @@ class Node:
             return os.path.join(self.workspace.bin, action.shown), json.load(file)["digest"]
 
     def clean(self, say: Callable[[str], None], *, dry: bool) -> None:
-        """Remove what the step made, or only say what that is; as ``actions.clean``."""
-        from coconut_tasks.actions.clean import clean  # as above
+        """Remove the step's outputs, or if ``dry`` only name them; see ``actions.clean``."""
+        from coconut_tasks.actions.clean import clean
 
         clean(self.step, self._record, self.workspace, say, dry=dry)
 
 
 def node_of(task: Any) -> Node | None:
-    """A task's node; None for a group, or a task of another kind."""
+    """A task's node; None for a group or a task that is not ours."""
     node = (task.meta or {}).get(META)
     assert node is None or isinstance(node, Node)
     return node

@@ -1,4 +1,4 @@
-"""What came of a run, gathered for ``reports.results``."""
+"""The results of a run, for ``reports.results``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RESULTS = {
 
 
 def step_outcomes(steps: Sequence[Node]) -> Iterator[StepOutcome]:
-    """Of each step of a run, in the order of the plan."""
+    """The outcome of each step of a run, in the order of the plan."""
     needs = direct_needs(node.step for node in steps)
     results = {node.step.name: _result(node) for node in steps}
     for node in steps:
@@ -41,7 +41,7 @@ def step_outcomes(steps: Sequence[Node]) -> Iterator[StepOutcome]:
 
 
 def image_outcomes(run: Run) -> Iterator[ImageOutcome]:
-    """Of each IGVM file that is there and good."""
+    """The outcome of each IGVM file that is up to date."""
     for image in images_of(run.steps):
         step, workspace = image.node.step, image.node.workspace
         yield ImageOutcome(

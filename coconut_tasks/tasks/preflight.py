@@ -1,4 +1,4 @@
-"""What must be there before anything is built: tools, target, files that the recipe names. All that is missing is named at once."""
+"""Checks before a build: tools, target, and files that the recipe names. Everything that is missing is reported together."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _INSTALL = {
 
 
 def preflight(nodes: Sequence[Node]) -> list[Fault]:
-    """A fault for each thing that the steps need and that is not there."""
+    """A fault for everything that the steps need and that is missing."""
     if not nodes:
         return []
     workspace = nodes[0].workspace
@@ -46,15 +46,15 @@ def preflight(nodes: Sequence[Node]) -> list[Fault]:
     for node in nodes:
         action = node.step.action
         if isinstance(action, CargoItem) and action.manifest and not os.path.isfile(workspace.path(action.manifest)):
-            told = f"{node.step.name}: the manifest '{action.manifest}' is not in the tree {workspace.tree}"
-            problems.append(Fault("manifest-missing", told))
+            missing = f"{node.step.name}: the manifest '{action.manifest}' is not in the tree {workspace.tree}"
+            problems.append(Fault("manifest-missing", missing))
         if isinstance(action, FirmwareImage):
             problems += _firmware_problems(node, action)
     return problems
 
 
 def foreign_files(places: Iterable[str], workspace: Workspace) -> list[str]:
-    """Those of the absolute paths below the output folder at which there is something that no record says is ours."""
+    """Those of the absolute paths below the output folder that exist and are not recorded as ours."""
     if not workspace.placed.is_kept:
         workspace.placed.believe(recorded_places(workspace.state / RECORDS))
     return [path for path in places if os.path.lexists(path) and not workspace.placed.has(path)]
@@ -68,20 +68,20 @@ def _foreign_problems(nodes: Sequence[Node]) -> list[Fault]:
             path = workspace.path(place)
             places += [path, *goes_with(path, image=node.step.action.is_image)]
     foreign = foreign_files(dict.fromkeys(places), workspace)
-    found = [Fault("foreign-file", f"{path} is there, and this program did not make it") for path in foreign]
+    found = [Fault("foreign-file", f"{path} already exists, and this program did not make it") for path in foreign]
     if found:
         what = (
-            "nothing is built, since that would replace what is yours: move it away, "
-            f"or name another folder with {called().setting('BIN', 'PATH')}"
+            "nothing was built, since a build would replace these files: move them away, "
+            f"or set another output folder with {called().setting('BIN', 'PATH')}"
         )
         found.append(Fault("foreign-file", what))
     return found
 
 
 def take_lock(workspace: Workspace) -> list[Fault]:
-    """Have the output folder to ourselves until this process ends; a fault for what is in the way of that.
+    """Lock the output folder until this process ends; a fault if that is not possible.
 
-    If another run was at work there since this one looked around, this one starts again from the beginning.
+    If another run used it since this one looked at the records, this one starts again.
     """
     try:
         as_seen = workspace.lock.acquire(lambda line: print(line, file=sys.stderr, flush=True))
@@ -89,7 +89,7 @@ def take_lock(workspace: Workspace) -> list[Fault]:
         return [
             Fault(
                 "bin-not-writable",
-                f"the output folder cannot be written: {error.filename}: {error.strerror}: "
+                f"cannot write to the output folder: {error.filename}: {error.strerror}: "
                 f"set another with {called().setting('BIN', 'PATH')}",
             )
         ]
@@ -117,31 +117,32 @@ def _toolchain_problems(items: Iterable[CargoItem], node: Node) -> list[Fault]:
         if fault not in problems:
             problems.append(fault)
     if _no_linker(workspace.environment.get("PATH", "")):
-        problems.append(Fault("tool-missing", "no C compiler (cc), which Rust links with: apt-get install gcc"))
+        problems.append(
+            Fault("tool-missing", "cc is not installed, the C compiler that Rust links with: apt-get install gcc")
+        )
     return problems
 
 
 def _wrapper_problems(workspace: Workspace) -> list[Fault]:
     named = {name: workspace.environment.get(name, "") for name in ("RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER")}
     return [
-        Fault("wrapper-missing", f"{name}: there is no program '{program}'")
+        Fault("wrapper-missing", f"{name}: program '{program}' not found")
         for name, program in named.items()
         if program and find_program(program, workspace.tree, workspace.environment) is None
     ]
 
 
 def _version_problems(workspace: Workspace) -> list[Fault]:
-    # An empty version is in the kernel, and so in the launch digest.
+    # The kernel, and so the launch digest, would contain an empty version.
     if not workspace.version and (fault := repository_fault(workspace.tree, workspace.environment)):
-        return [Fault("git-does-not-tell", f"git does not tell the version of {workspace.tree}: {fault}")]
+        return [Fault("git-does-not-tell", f"git cannot determine the version of {workspace.tree}: {fault}")]
     file = workspace.path(VERSION_FILE)
     if os.access(os.path.dirname(file), os.W_OK) or read_version(file) == version_text(file, workspace.version):
         return []
     return [
         Fault(
             "version-not-writable",
-            f"{file} cannot be written, and has to say the version '{workspace.version}': "
-            "make the source tree writable, or build a copy of it",
+            f"cannot write the version '{workspace.version}' to {file}: make the source tree writable, or build a copy of it",
         )
     ]
 
@@ -149,7 +150,7 @@ def _version_problems(workspace: Workspace) -> list[Fault]:
 def _firmware_problems(node: Node, action: FirmwareImage) -> list[Fault]:
     if action.source is None or action.command is not None:
         return []
-    from coconut_tasks.actions.firmware import image_fault  # most recipes have none
+    from coconut_tasks.actions.firmware import image_fault  # most recipes have no firmware
 
     fault = image_fault(action, node.workspace)
     return [] if fault is None else [Fault("firmware-unusable", f"{node.step.name}: {fault}")]

@@ -1,4 +1,4 @@
-"""doit's own program, for front ends and for what is typed on its command line."""
+"""doit's own program, for front ends and completion."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from doit.version import VERSION
 
 
 def doit_version() -> str:
-    """As ``0.37.0``."""
+    """doit's version, for example ``0.37.0``."""
     return ".".join(map(str, VERSION))
 
 
 def command_classes() -> dict[str, Any]:
-    """Every command that doit has here, by its name."""
+    """Every command of doit, plugins included, by name."""
     found: dict[str, Any] = DoitMain(config_filenames=()).get_cmds().to_dict()
     return found
 
@@ -28,13 +28,13 @@ def is_on_tasks(command: Any) -> bool:
 
 
 def options_of(command: Any) -> list[dict[str, Any]]:
-    """All options of a command, as doit takes them."""
+    """All options of a command, in the form that doit takes."""
     more = (*DodoTaskLoader.cmd_options, *command.base_options) if is_on_tasks(command) else ()
     return [*command.cmd_options, *more]
 
 
 def listed_tasks() -> list[str]:
-    """The tasks of the dodo.py that is here, as ``doit list --all`` shows them."""
+    """The tasks of the dodo.py in this folder, as lines of ``doit list --all``."""
     said = io.StringIO()
     with redirect_stdout(said):
         DoitMain().run(["list", "--all"])

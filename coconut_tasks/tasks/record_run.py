@@ -1,4 +1,4 @@
-"""What is kept of a run for the reports: where its time went, how large the images are."""
+"""What is recorded about a run for the reports: where its time went, and the sizes of the images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RESULTS = {StepResult.BUILT: "built", StepResult.PLACED: "placed", StepResult.F
 
 
 def record_run(nodes: Sequence[Node], whole: Stopwatch, jobs: int) -> None:
-    """Keep it in the state folder; ``nodes`` are all steps of the run, each after those that it needs."""
+    """Record a run in the state folder; ``nodes`` are all its steps, each after those that it needs."""
     history = History(nodes[0].workspace.state)
     history.record_run(_timeline(nodes, whole, jobs))
     built = [node for node in nodes if node.result is StepResult.BUILT]
@@ -32,7 +32,7 @@ def record_run(nodes: Sequence[Node], whole: Stopwatch, jobs: int) -> None:
 
 
 def sizes_of(nodes: Sequence[Node]) -> list[tuple[str, Sizes]]:
-    """The IGVM files that are as they were built last, by their name below ``bin/``, and how large they and their parts are."""
+    """The sizes of the IGVM files and their parts, by file name below ``bin/``, as they were last built."""
     makers = {output: node for node in nodes for output in node.step.outputs}
     found = []
     for node in nodes:
@@ -74,7 +74,7 @@ def _timeline(nodes: Sequence[Node], whole: Stopwatch, jobs: int) -> Timeline:
             StepTime(
                 name,
                 node.step.stage,
-                _RESULTS[node.result],  # type: ignore[index]  # they are those that ran
+                _RESULTS[node.result],  # type: ignore[index]  # only steps that ran are in `ran`
                 watch.start - whole.start,
                 (watch.end or now) - whole.start,
                 needs[name],
@@ -94,7 +94,7 @@ def _timeline(nodes: Sequence[Node], whole: Stopwatch, jobs: int) -> Timeline:
 
 
 def _needs(nodes: Sequence[Node], ran: Mapping[str, Node]) -> dict[str, tuple[str, ...]]:
-    """For each step the ones that ran and had to be done before it, directly or by way of steps that did not run."""
+    """For each step, the steps that ran and had to be done first, directly or through steps that did not run."""
     found: dict[str, tuple[str, ...]] = {}
     for name, direct in direct_needs(node.step for node in nodes).items():
         closed = [[need] if need in ran else found.get(need, ()) for need in direct]

@@ -1,4 +1,4 @@
-"""What a run says while it runs and at its end: on a terminal a live line with what is done above it, elsewhere plain lines."""
+"""The output of a run: on a terminal, a live line below the finished steps; elsewhere plain lines. A summary follows."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
 
 
 class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
-    """A line for each step that is done, with its duration, and a summary with each IGVM file, its size and its launch digest."""
+    """A line for each finished step with its duration, then a summary with the size and launch digest of each IGVM file."""
 
     desc = "coconut-tasks: steps, durations, launch digests"
     tells_source = True
     run: Run
-    """Given by ``supervised``."""
+    """Set by ``supervised``."""
 
     def __init__(self, outstream: Any, options: Mapping[str, Any]) -> None:
         super().__init__(outstream, options)
         self._lock = threading.RLock()
         self._began = time.monotonic()
         self._nodes: dict[str, Node] = {}
-        """Every step that this run needs, by name."""
+        """All steps of the run, by name."""
         self._running: dict[str, Node] = {}
         self._expected: dict[str, float | None] = {}
-        """How long each step that is to run took last time."""
+        """How long each coming step took last time."""
         self._crates: dict[str, int | None] = {}
-        """How many crates cargo named last time, for the same steps."""
+        """How many crates cargo reported last time for the same steps."""
         self._terminal: Terminal | None = None
-        """Not looked at before the first step runs."""
+        """None until the first step runs."""
         self._live: LiveDisplay | None = None
 
     def write(self, text: str) -> None:
@@ -56,7 +56,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
                     self.outstream.write(text)
                     self.outstream.flush()
             except BrokenPipeError:
-                nobody_reads(self.outstream)  # but the build goes on
+                nobody_reads(self.outstream)  # but the build continues
 
     def initialize(self, tasks: Mapping[str, Any], selected_tasks: Iterable[str]) -> None:
         self._nodes = {node.step.name: node for node in self.run.steps}
@@ -92,7 +92,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         pass
 
     def skip_ignore(self, task: Any) -> None:
-        pass  # doit has a line for each; the summary counts them
+        pass  # doit prints a line for each, but the summary counts them
 
     def add_failure(self, task: Any, fail: Any) -> None:
         self._ended(task)
@@ -118,7 +118,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         return self.run.session.workspace
 
     def _open(self) -> Terminal:
-        """The first step runs."""
+        """The terminal, with a live line if possible. Called when the first step runs."""
         terminal = terminal_of(self.outstream, self.run.session.options.environment)
         if terminal.colours:
             self._workspace.run_state.talk["CARGO_TERM_COLOR"] = "always"
@@ -134,7 +134,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         return marked(shown(text, terminal), terminal)
 
     def _annotate(self, task: Any, message: str) -> None:
-        """In GitHub Actions, a failed step is an annotation of the run, and of the line that a compiler blames."""
+        """In GitHub Actions, annotate the run, and the line of a compiler error, with a failed step."""
         environment, node = self.run.session.options.environment, node_of(task)
         if environment.get("GITHUB_ACTIONS") != "true" or node is None:
             return
@@ -168,7 +168,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         return progress_line(done, len(self._nodes), told, seconds_left(left, running))
 
     def _at_work(self, name: str) -> Running:
-        """How far a step is, which may be done or still to come."""
+        """The progress of a step, which may also be finished or not started yet."""
         from coconut_tasks.reports.progress import Running
 
         node = self._nodes[name]
@@ -197,7 +197,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             self.write(f"up to date: {what}{source}\n{_in_one_line(self._images())}")
 
     def _images(self) -> list[str]:
-        """A line for each IGVM file that is there and good."""
+        """A line for each IGVM file that is up to date."""
         from coconut_tasks.wording import human
 
         return [
@@ -208,7 +208,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         ]
 
     def _older_images(self) -> list[str]:
-        """A line for each IGVM file that is there, and this run should have made anew and did not."""
+        """A line for each existing IGVM file that this run should have rebuilt but did not."""
         places = [
             node.workspace.path(place)
             for node in self._nodes.values()
@@ -219,7 +219,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
 
 def _expected(nodes: list[Node]) -> tuple[dict[str, float | None], dict[str, int | None]]:
-    """How long each step that will run, or may, took last time, and how many crates cargo named then."""
+    """For each step that will or may run, how long it took last time, and how many crates cargo reported."""
     from coconut_tasks.freshness.forecast import Fate, forecast
     from coconut_tasks.records.history import History, expected
 
@@ -236,7 +236,7 @@ def _from_here(node: Node, place: str) -> str:
 
 
 def _in_one_line(lines: list[str]) -> str:
-    """Nothing to do is two lines, however many files there are: the digests in full are in the files."""
+    """All digests in one line, shortened if there are several, since their files have them in full."""
     if len(lines) < 2:
         return "".join(lines)
     from coconut_tasks.wording import short_digest
@@ -250,13 +250,13 @@ def _in_one_line(lines: list[str]) -> str:
 
 
 def _worth_saying(node: Node, *, everything: bool) -> str:
-    # A tool's warnings are for the user even if all went well; the rest of what it says is in the log.
+    # Users must see a tool's warnings even if it succeeds; the log has the rest of its output.
     try:
         text = node.workspace.log(node.step).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
     if everything:
         return text
-    if node.step.commands:  # cargo, where it is called again, says all of it again
+    if node.step.commands:  # if cargo is called again, it repeats all its output
         text = text[max(text.rfind(f"$ {node.step.commands[0]}\n"), 0) :]
     return text if "warning:" in plain(text) else ""

@@ -1,4 +1,4 @@
-"""A run, as its command asked for it, and what comes of it: what its command, supervisor and reporter have in common."""
+"""A run and its results: the state that its command, supervisor and reporter share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from coconut_tasks.tasks.node import Node, StepResult
 from coconut_tasks.workspace.session import Session
 
 GOOD = (StepResult.BUILT, StepResult.PLACED, StepResult.FRESH)
-"""What a step made is as a build from nothing would make it."""
+"""With these results, a step's outputs are the same as from a clean build."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,22 +19,22 @@ class Image:
     """An IGVM file that a run built, or found up to date."""
 
     node: Node
-    """Of the step that makes it."""
+    """The step that makes it."""
     output: str
-    """As the step spells it."""
+    """The output as the step spells it."""
     place: str
-    """Below ``bin/``, as the step spells it."""
+    """Its path in ``bin/``, as the step spells it."""
     digest: str | None
     """Its launch digest in hex; None if this run has not measured it."""
 
     @property
     def path(self) -> str:
-        """In the output folder, absolute."""
+        """Its absolute path in the output folder."""
         return self.node.workspace.path(self.place)
 
 
 def images_of(steps: Sequence[Node]) -> Iterator[Image]:
-    """Each IGVM file among what steps made that is there and good."""
+    """Each IGVM file of these steps that is up to date."""
     good = [node for node in steps if node.result in GOOD]
     digests = dict(measured for node in good if (measured := node.digest()))
     for node in good:
@@ -52,14 +52,14 @@ class Run:
     jobs: int = 1
     """How many steps may run at once."""
     quiet: bool = False
-    """Nothing is said where nothing is to be done."""
+    """Whether to print nothing if there is nothing to do."""
     check: Callable[[Sequence[Node]], object] | None = None
-    """Raises UsageError for steps that the command can do nothing with."""
+    """Raises UsageError for steps that the command cannot use."""
     steps: list[Node] = field(default_factory=list)
-    """Every step that the run needs, each after those that it needs."""
+    """All steps of the run, each after those that it needs."""
     began: bool = False
-    """doit has chosen the tasks; what is wrong from here on is no longer wrong use."""
+    """Whether doit has selected the tasks; later errors are not wrong usage."""
     internal_error: bool = False
-    """There was an error that is not a step's own failure."""
+    """Whether there was an error other than the failure of a step."""
     source_told: bool = False
-    """The user knows which tree is built."""
+    """Whether the source line was printed."""

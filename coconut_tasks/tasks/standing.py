@@ -1,4 +1,4 @@
-"""Where the user stands: doit goes to the dodo.py's folder before it loads it, and what is shown is seen from elsewhere."""
+"""The folder in which the user started: doit changes to the folder of the dodo.py, but users see paths from their own."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from doit import get_initial_workdir
 
 
 def stand() -> str:
-    """The folder that the user stood in when the program was started, absolute."""
+    """The absolute path of the folder in which the program was started."""
     return get_initial_workdir() or os.getcwd()
 
 
 def from_here(path: str | os.PathLike[str]) -> str:
-    """A path as the user sees it."""
+    """A path relative to the folder of the user."""
     return os.path.relpath(path, stand())
 
 
 def start_again() -> NoReturn:
-    """Have this very program begin anew, with all its words: what it looked up is not so any more."""
+    """Replace this process with a new one with the same command line, since what it looked up is outdated."""
     sys.stdout.flush()
     os.chdir(stand())
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

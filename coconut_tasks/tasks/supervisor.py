@@ -1,7 +1,7 @@
-"""What a run needs whatever it reports with: what is missing is told first, one run at a time, an end that ends the children.
+"""What a run needs with any reporter: checks first, one run at a time, and no child processes left at the end.
 
-doit has no hook of its own between "the tasks are chosen" and "the first one runs" but the reporter's ``initialize``; a user may choose
-another reporter (``-r json``), so these things are put in front of the chosen one.
+Between selecting the tasks and running the first one, doit's only hook is the reporter's ``initialize``. Since a user may choose another
+reporter (``-r json``), this class goes in front of the chosen one.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from coconut_tasks.tasks.run import Run
 
 
 class Supervisor:
-    """Comes before a reporter class in the order of bases, so its attributes need names of their own."""
+    """Comes before a reporter class in the order of bases, so its attributes must not have the same names."""
 
     run: Run
-    """Given by ``supervised``: doit makes the reporter itself, of a class."""
+    """Set by ``supervised``, since doit creates the reporter from a class."""
 
     def __init__(self, outstream: Any, options: Mapping[str, Any]) -> None:
         super().__init__(outstream, options)  # type: ignore[call-arg]
@@ -46,9 +46,9 @@ class Supervisor:
         if problems:
             told.append(UsageError.of(problems))
             self._tell_source()
-            # doit's way to end a run before its first task; runtime_error gets the text.
+            # This is how doit ends a run before its first task; runtime_error gets the text.
             raise InvalidTask("\n".join(problem.labelled for problem in problems))
-        if start := getattr(super(), "initialize", None):  # not every reporter of doit has it
+        if start := getattr(super(), "initialize", None):  # not all of doit's reporters have it
             start(tasks, selected_tasks)
 
     def _unfit(self, nodes: Sequence[Node]) -> list[Fault]:
@@ -60,13 +60,13 @@ class Supervisor:
         return []
 
     def execute_task(self, task: Any) -> None:
-        if task.actions:  # else it is a group, which doit "executes" too
-            if not gc.isenabled():  # a long run begins; what is there already is needed to its end
+        if task.actions:  # otherwise it is a group, which doit "executes" too
+            if not gc.isenabled():  # a long run starts; the objects so far are needed until its end
                 gc.freeze()
                 gc.enable()
-                # To find out that thousands of files and their states are no garbage takes time.
+                # Checking thousands of files and their states for garbage takes time.
                 gc.set_threshold(50_000)
-                # A thread that a program's end has woken starts the next one; it waits so long (5 ms as a rule) for one that computes.
+                # When a program ends, a thread wakes up to start the next one; it waits this long (5 ms by default) for one that computes.
                 sys.setswitchinterval(0.001)
             self._tell_source()
         super().execute_task(task)  # type: ignore[misc]
@@ -102,10 +102,10 @@ class Supervisor:
     def complete_run(self) -> None:
         super().complete_run()  # type: ignore[misc]
         if any(node.result in _AT_WORK for node in self.run.steps):
-            from coconut_tasks.tasks.record_run import record_run  # a run that had nothing to do needs none of it
+            from coconut_tasks.tasks.record_run import record_run  # a no-op run does not need it
 
             record_run(self.run.steps, self._whole, self.run.jobs)
-        # All that is there goes with the process: to look through it for garbage at the end takes longer than the rest of the end.
+        # The process is about to end, and a last garbage collection would take longer than the rest of its exit.
         gc.freeze()
 
     def _tell_source(self) -> None:
@@ -119,12 +119,12 @@ _AT_WORK = (StepResult.BUILT, StepResult.PLACED, StepResult.FAILED)
 
 
 def supervised(reporter: type, run: Run) -> type:
-    """A reporter class with a supervisor in front, for one run."""
+    """A reporter class with a supervisor in front of it, for one run."""
     return type(reporter.__name__, (Supervisor, reporter), {"run": run})
 
 
 def needed_nodes(tasks: Mapping[str, Any], selected: Iterable[str]) -> list[Node]:
-    """The steps that the selected tasks need, themselves included, each after those that it needs."""
+    """The selected steps and all that they need, each after those that it needs."""
     left, seen = list(selected), set()
     while left:
         name = left.pop()

@@ -1,14 +1,14 @@
-"""The commands, by name: doit's plugins, of which ``hatch_build.py`` makes the package's entry points, and those of ``coconut``."""
+"""The commands, by name: doit's plugins, which ``hatch_build.py`` turns into entry points of the package, and those of ``coconut``."""
 
 from __future__ import annotations
 
 _DOITS = ("run", "list", "info", "clean", "forget", "ignore")
-"""doit's own commands that are changed."""
+"""doit's own commands, changed."""
 _OURS = (
     *("why", "plan", "log", "graph", "timeline", "size", "watch", "verify", "sign", "reproduce"),
     *("validate", "new", "inspect", "diff", "completion"),
 )
-"""Each is in a module of its name."""
+"""Each is in the module of the same name."""
 _REFUSED = {"reset-dep": "ResetDep", "dumpdb": "DumpDB", "strace": "Strace", "tabcompletion": "TabCompletion"}
 
 
@@ -22,13 +22,13 @@ COMMANDS = {
     "help": _class("tasks.help", "Help"),
 }
 REFUSED = {name: _class("tasks.doit_commands", kind) for name, kind in _REFUSED.items()}
-"""doit's own commands that our tasks cannot have."""
+"""doit's own commands that do not work with our tasks."""
 PLUGINS = {
     "BACKEND": {"coconut": "coconut_tasks.records.store:Store"},
     "COMMAND": {**COMMANDS, **REFUSED},
 }
 MEASURE = "measure"
-"""The command of ``coconut`` that is a program of its own too; a name that doit has no room for, as a group of tasks has it."""
+"""The command of ``coconut`` that is also a separate program. It cannot be a command of doit, where a group of tasks has this name."""
 MEASURE_PURPOSE = "print the launch digest of an IGVM file"
 COCONUT = {
     "build": _class("commands.build", "Build"),
@@ -38,8 +38,8 @@ COCONUT = {
 GROUPS = {
     "build": ("run", "build", "plan", "why", "watch", "verify", "reproduce"),
     "look at builds": ("list", "info", "log", "graph", "timeline", "size"),
-    "look at images": ("inspect", MEASURE, "diff", "sign"),
+    "work with images": ("inspect", MEASURE, "diff", "sign"),
     "write recipes": ("new", "validate"),
-    "and": ("clean", "forget", "ignore", "completion", "help"),
+    "other commands": ("clean", "forget", "ignore", "completion", "help"),
 }
-"""How help shows them: what belongs together."""
+"""The commands as help groups them."""

@@ -1,4 +1,4 @@
-"""What all commands on tasks have in common: exit codes, help and hints of this project; on any other dodo.py they are just doit's."""
+"""What all commands on tasks share: this project's exit codes, help and hints. With any other dodo.py they work as in doit."""
 
 from __future__ import annotations
 
@@ -20,48 +20,48 @@ if TYPE_CHECKING:
     from coconut_tasks.tasks.node import Node
     from coconut_tasks.workspace.session import Session
 
-# The rest is imported when it is needed: in an environment that has this package, these classes serve any other dodo.py too,
-# and must not make it slower.
+# The rest is imported where it is used: in an environment with this package, doit uses these classes for any dodo.py, and they must not
+# make it slower.
 
 SESSION = "coconut"
-"""The name in ``DOIT_CONFIG``, and so among a command's parameters, under which the session is found."""
+"""The name of the session in ``DOIT_CONFIG``, and so in a command's parameters."""
 
 
 class TaskCommand:
-    """Fills gaps of doit: it ends with 3 for a wrong command line, has no hint for a misspelt task, and shows tracebacks for Ctrl-C."""
+    """Fills gaps of doit: exit status 3 for a wrong command line, no hint for a misspelt task, a traceback for Ctrl-C."""
 
     name: str
     loader: Any = None
     examples: tuple[str, ...] = ()
-    """Whole command lines of doit, and after ``  # `` what one is for."""
+    """Whole command lines of doit, each with an optional ``  # `` comment."""
     asked: Sequence[str] = ()
-    """The steps that the command line names."""
+    """The steps on the command line."""
     session: Session | None = None
-    """Of our tasks, once the dodo.py is loaded; None on any other."""
+    """The session once our dodo.py is loaded; None with any other."""
     expects = False
-    """A launch digest among its words is one that is expected."""
+    """Whether a word may be the expected launch digest."""
     builds = False
-    """It builds, or has something built, and does not only look at what is there."""
+    """Whether it starts builds, rather than only looking at them."""
     document: Mapping[str, Any] | None = None
-    """With ``--json``, what the command found."""
+    """With ``--json``, the document that the command made."""
     written = False
-    """It has written that itself: as ``OwnCommand``, it could."""
+    """Whether the command wrote the document itself, as in ``OwnCommand``."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if any(str(getattr(stream, "encoding", "")).lower() != "utf-8" for stream in (sys.stdout, sys.stderr)):
             from coconut_tasks.tasks.interrupt import mend_streams
 
-            mend_streams()  # before doit takes hold of one
+            mend_streams()  # before doit saves one
         super().__init__(*args, **kwargs)
 
     @property
     def is_own(self) -> bool:
-        """Whether the command line is one of ``coconut``."""
+        """Whether it is a command of ``coconut``."""
         return getattr(self.loader, "of_coconut", False)
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is about our tasks, as far as that can be known before they are loaded."""
+        """Whether the tasks are ours, as far as that is known before they are loaded."""
         return self.is_own or has_our_tasks()
 
     def get_options(self) -> Any:
@@ -84,7 +84,7 @@ class TaskCommand:
         return self._parse_execute(in_args)
 
     def result(self, status: int) -> Mapping[str, Any] | None:
-        """With ``--json``, the document of a command that ended with this status; None where it has nothing to tell but errors."""
+        """With ``--json``, the document of a command with this exit status; None if there are only errors to report."""
         return self.document
 
     def _parse_execute(self, in_args: Any) -> Any:
@@ -117,7 +117,7 @@ class TaskCommand:
         self.asked = self.loader.take(params, args, expects=self.expects) if self.is_own else args
         try:
             status = super().execute(params, self.asked)  # type: ignore[misc]
-            sys.stdout.flush()  # here, where a closed pipe can be told from an error
+            sys.stdout.flush()  # here a closed pipe is not mistaken for an error
             return status
         except (Exception, KeyboardInterrupt) as error:
             if isinstance(error, InvalidDodoFile) and not dodo_is_named(params):
@@ -130,7 +130,7 @@ class TaskCommand:
             return status
 
     def _begun(self, load_tasks: Callable[..., Any], params: Any) -> Callable[..., Any]:
-        """The loader's ``load_tasks``, but told first that the dodo.py is loaded: doit has no hook for that."""
+        """The loader's ``load_tasks``, which first calls ``begin``: doit has no hook for a loaded dodo.py."""
 
         def begun(**given: Any) -> Any:
             self.session = params.get(SESSION)
@@ -141,15 +141,15 @@ class TaskCommand:
         return begun
 
     def begin(self, session: Session) -> None:
-        """The session is there, and its tasks are still to be made.
+        """Called with the session before its tasks are created.
 
         Raises:
-            UsageError: the command can do nothing with them.
+            UsageError: the command cannot work on this session.
         """
         from coconut_tasks.variables import VERIFY
 
         if session.options.expect is not None and self.name != VERIFY:
-            raise UsageError("variable-not-used", f"EXPECT: only {VERIFY} looks at it")
+            raise UsageError("variable-not-used", f"only {VERIFY} uses EXPECT")
         if self.builds and session.source.copy_to:
             from coconut_tasks.tasks.standing import start_again
             from coconut_tasks.workspace.source import copy_tree
@@ -160,12 +160,12 @@ class TaskCommand:
             tell_line(note.shown)
 
     def other_words(self) -> Sequence[str]:
-        """What a word that is no task may have been meant for."""
+        """Words other than tasks that a user may have meant."""
         return ()
 
     @cached_property
     def nodes(self) -> list[Node]:
-        """The steps that are asked for, and all that those need, in the order of the plan."""
+        """The selected steps and all that they need, in the order of the plan."""
         from coconut_tasks.tasks.supervisor import needed_nodes
 
         command: Any = self
@@ -177,28 +177,28 @@ class TaskCommand:
         return found
 
     def named_nodes(self, names: Collection[str]) -> list[Node]:
-        """The steps that are asked for by these names, alone or by a group, and not what they need."""
+        """The steps that these names mean, alone or by a group, without those that they need."""
         found = [node for node in self.nodes if node.is_asked_by(names)]
         if not found:
             raise self.no_step()
         return found
 
     def no_step(self) -> UsageError:
-        """The error of a command that was asked about tasks of others only."""
+        """The error if a command gets only tasks that are not ours."""
         return UsageError(
             "no-step-asked",
-            f"{self.name}: no step of a recipe was asked for; '{self.line('list', *([] if self.is_own else ['--all']))}' shows them",
+            f"{self.name}: no step of a recipe given; '{self.line('list', *([] if self.is_own else ['--all']))}' shows them",
         )
 
     def forecasts(self) -> dict[str, Forecast]:
-        """What would become of each step, by name."""
+        """What the next build would do with each step, by name."""
         from coconut_tasks.freshness.forecast import forecast
 
         nodes = self.nodes
         return forecast((node.assess() for node in nodes), nodes[0].workspace.path)
 
     def line(self, command: str, *words: str) -> str:
-        """A command line for the same recipes, tree and variant, to be pasted."""
+        """A command line for the same recipes, tree and variant that users can paste."""
         if self.session is not None:
             return self.session.options.line(command, *words)
         from coconut_tasks.called import called
@@ -206,31 +206,28 @@ class TaskCommand:
         return called().command(command, *words)
 
     def head(self, kind: str) -> dict[str, Any]:
-        """The first fields of a JSON document of this command."""
+        """The first fields of this command's JSON document."""
         from coconut_tasks.reports.results import build_head
 
         assert self.session is not None
         return build_head(kind, self.session.workspace.tree, self.session.workspace.recipes)
 
     def _told(self, error: BaseException, args: Any, params: Any) -> int | None:
-        """The exit status of an error that a user can cause, after telling it; None for one of ours."""
+        """Print an error that a user can cause and return its exit status; None for an internal error."""
         from coconut_tasks.tasks.interrupt import end, nobody_reads
 
         if isinstance(error, KeyboardInterrupt):
             return end(error)
         if params.get("backend") != "coconut" and params.get(SESSION):
-            error = UsageError(
-                "other-backend", "--backend: the records of these tasks are kept by 'coconut', which is the default"
-            )
+            error = UsageError("other-backend", "--backend: these tasks work only with 'coconut', which is the default")
         if isinstance(error, BrokenPipeError):
             return nobody_reads()
         if isinstance(error, CoconutError | OSError | DatabaseException):
-            # What the machine refuses is told with the file that it is about.
             tell(error)
             return EXIT_USAGE
         tasks = {task.name for task in getattr(self, "task_list", ())}
         wrong = [word for word in args if word not in tasks]
-        # `info` of an unknown task ends in a KeyError, and others do not name it.
+        # `info` raises KeyError for an unknown task, and other commands do not name the task.
         if isinstance(error, InvalidCommand | InvalidTask) or (isinstance(error, KeyError) and wrong):
             from coconut_tasks.tasks.guesses import meant_by
 
@@ -244,20 +241,20 @@ class TaskCommand:
 
 
 class ReportCommand(TaskCommand, DoitCmdBase):  # type: ignore[misc]
-    """A command that tells about builds, or builds in a way of its own: it has the steps that are asked for, and all that those need."""
+    """A command that reports on builds or builds in its own way, with the selected steps and all that they need."""
 
     doc_usage = "[TASK ...] [VARIABLE=value ...]"
 
     def tell_what_is_missing(self) -> None:
-        """What would end a run before its first step is told, on standard error."""
+        """Print on standard error what would end a build before its first step."""
         from coconut_tasks.tasks.preflight import preflight
 
         for problem in preflight(self.nodes):
-            tell_line(f"note: a run would end at once: {problem.shown}")
+            tell_line(f"note: a build would fail immediately: {problem.shown}")
 
 
 def dodo_is_named(params: Any) -> bool:
-    """Whether somebody says which dodo.py to load, or there is one."""
+    """Whether there is a dodo.py, or an option that says which one to load."""
     from coconut_tasks.tasks.dodo_file import dodo_file
 
     named = any(params.get(name) for name in ("cwdPath", "seek_file")) or params.get("dodoFile") != "dodo.py"
@@ -267,7 +264,7 @@ def dodo_is_named(params: Any) -> bool:
 def no_dodo() -> UsageError:
     return UsageError(
         "no-dodo-file",
-        "there is no dodo.py here; 'coconut build RECIPE' needs none, or write one: coconut help no-dodo-file",
+        "no dodo.py in this folder; use 'coconut build RECIPE', which needs none, or write one (see 'coconut help no-dodo-file')",
     )
 
 
