@@ -225,8 +225,8 @@ def test_doitw_knows_its_tasks_in_any_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "id", "said"),
     [
-        ([], "wrong-words", " bash, zsh, fish: …: doit completion bash"),
-        (["fsh"], "no-such-choice", "'fsh' …bash, zsh …fish …'fish'"),
+        ([], "wrong-words", " bash, zsh …fish; …: doit completion bash"),
+        (["fsh"], "no-such-choice", "'fsh'…bash, zsh…fish…'fish'"),
     ],
 )
 def test_a_shell_that_there_is_not_is_told(words: list[str], id: str, said: str, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_what_is_not_ours_is_named_and_nothing_is_built(name: str, kind: str, si
     outcome = site.doit(recipe)
     assert (outcome.status, outcome.built) == (2, set())
     named, remedy = outcome.told("foreign-file")
-    assert named.startswith(f"error: {place} ") and " BIN= " in remedy
+    assert named.startswith(f"error: {place} ") and "BIN=PATH" in remedy
     assert f"note: a build would fail immediately: {named.removeprefix('error: ')}" in site.doit("why", recipe).told(
         "foreign-file"
     )

@@ -121,7 +121,7 @@ def test_sizes_are_told_to_be_another_variants_where_bin_shows_one(site: Site) -
     site.build(recipe)
     assert site.build("size", recipe).out.startswith("bin/q.igvm  ")
     site.build("RELEASE=1", recipe)
-    assert site.build("size", recipe).out.startswith("bin/q.igvm (as built last; bin/ holds another one)  ")
+    assert site.build("size", recipe).out.startswith("bin/q.igvm (the last build; bin/ has another file)  ")
 
 
 def test_there_is_no_size_of_what_was_not_built(site: Site) -> None:

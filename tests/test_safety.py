@@ -64,7 +64,7 @@ def test_an_interrupted_run_ends_its_children_and_leaves_no_half_file(number: in
     assert time.monotonic() - began < 15
     assert run.returncode == status, out + err
     assert "Traceback" not in err
-    assert "what was finished is kept" in err
+    assert "finished steps are kept" in err
     assert not (site.tree / "ended").exists()
     assert not [path for path in site.bin.rglob(".*.*") if path.is_file() and path.parent.name != ".coconut"]
     done = site.build(slow(site, 0))

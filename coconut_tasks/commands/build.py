@@ -1,4 +1,4 @@
-"""``coconut build``; and ``coconut-build``, which is the same with xbuild's flags."""
+"""``coconut build``, and ``coconut-build``, the same command with xbuild's flags."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from coconut_tasks.workspace.session import Session
 
 
 class BuildCommand(RunCommand):
-    """``build``: what ``run`` is for doit."""
+    """``build``: as doit's ``run``."""
 
     name = "build"
-    doc_purpose = "build what is stale, and measure"
-    cmd_options = (*RunCommand.cmd_options, switch("plan_only", "show what would run, as plan does, and run nothing"))
+    doc_purpose = "build what is stale and measure the images"
+    cmd_options = (*RunCommand.cmd_options, switch("plan_only", "show what would run, like plan, but run nothing"))
     examples: tuple[str, ...] = (
-        "coconut build configs/qemu-target.json  # builds and measures",
+        "coconut build configs/qemu-target.json",
         "coconut build --release --features attest configs/qemu-target.json",
-        "coconut build igvm:qemu -j1 -k  # just what that needs, a step at a time, and on after a failure",
+        "coconut build igvm:qemu -j1 -k  # one step and what it needs, one at a time, continue after a failure",
     )
 
     def execute(self, params: Any, args: Any) -> Any:
@@ -42,7 +42,7 @@ class BuildCommand(RunCommand):
 
 
 class XbuildCommand(BuildCommand):
-    """``coconut-build``: what somebody has typed after ``cargo xbuild`` means the same."""
+    """``coconut-build``: takes the same arguments as ``cargo xbuild``."""
 
     doc_usage = "RECIPE ..."
     cmd_options = (
@@ -51,13 +51,13 @@ class XbuildCommand(BuildCommand):
     )
     examples = ("coconut-build --release -f attest,userinit:extra configs/qemu-target.json",)
     recipes_to: TextIO | None = None
-    """Where the recipes are printed, if they are."""
+    """The stream for the recipes, if they are printed."""
 
     def execute(self, params: Any, args: Any) -> Any:
         if not args:
             tell(
                 UsageError(
-                    "wrong-words", "coconut-build: which recipe? for example: coconut-build configs/qemu-target.json"
+                    "wrong-words", "coconut-build: no recipe given; for example: coconut-build configs/qemu-target.json"
                 )
             )
             return EXIT_USAGE
@@ -77,12 +77,12 @@ class XbuildCommand(BuildCommand):
             try:
                 self.recipes_to.write(pretty([recipe_json(recipe) for recipe in session.recipes]))
                 self.recipes_to.flush()
-            except BrokenPipeError:  # but the build goes on, as for any reader that leaves
+            except BrokenPipeError:  # but the build continues
                 nobody_reads(self.recipes_to)
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Entry point of ``coconut-build``; the result is the exit status: 0 fine, 1 a step failed, 2 wrong use or recipe."""
+    """Entry point of ``coconut-build``. Exit status: 0 success, 1 a step failed, 2 wrong usage or an invalid recipe."""
     mend_streams()
     words = list(process_words() if words is None else words)
     if words[:1] == ["--version"]:
@@ -92,5 +92,5 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def xbuild() -> XbuildCommand:
-    """The command, which a command line can be given."""
+    """The command, ready to parse a command line."""
     return XbuildCommand(task_loader=OwnLoader("build", ["build"], namespace, xbuild=True), bin_name="coconut-build")

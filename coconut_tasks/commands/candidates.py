@@ -1,6 +1,6 @@
-"""What could stand where the cursor is, for bash, zsh and fish: the same candidates for all, each with a few words on it.
+"""The completions of the word at the cursor, each with a short description; the same for bash, zsh and fish.
 
-Nothing here may print, write, start a process, or take long: it runs while somebody types.
+Nothing here may print, write, start a process, or take long: it runs while the user types.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MOST_FOLDERS, _DEEPEST, _LARGEST_RECIPE = 400, 3, 100_000
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A word, and what it is for. One that ends with ``=`` or ``/`` wants to be typed on."""
+    """A word and its description. After a word that ends with ``=`` or ``/``, the user will type more."""
 
     value: str
     about: str = ""
@@ -37,16 +37,16 @@ class Flag:
     """An option of a command."""
 
     names: tuple[str, ...]
-    """As they are typed: ``-n``, ``--process``."""
+    """Its names with dashes: ``-n``, ``--process``."""
     about: str = ""
     value: str = ""
-    """What its value is called in the help, as ``FILE``; empty for a switch."""
+    """The name of its value in help, for example ``FILE``; empty for a switch."""
     choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """What a command takes; ``usage`` says it in the words of its help: TASK, COMMAND, FILE, or words to choose from, as ``bash|zsh``."""
+    """What a command takes. ``usage`` is the text of its help: TASK, COMMAND, FILE, or a choice of words, for example ``bash|zsh``."""
 
     usage: str
     about: str = ""
@@ -56,18 +56,18 @@ class CommandLine:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What must be asked of doit. ``other_tasks`` are those of a dodo.py that is not ours."""
+    """What only doit knows. ``other_tasks`` are those of a dodo.py that is not ours."""
 
     commands: Mapping[str, CommandLine] = field(default_factory=dict)
     dodo: Path = Path("dodo.py")
     is_ours: bool = True
     other_tasks: Callable[[], Iterable[Candidate]] = tuple
     asked: Callable[[str, Sequence[str]], Options] | None = None
-    """For ``coconut``: what a command's words ask for."""
+    """For ``coconut``: the options from the words of a command."""
 
 
 def candidates(words: Sequence[str], options: Options, known: Known) -> list[Candidate]:
-    """What the last of ``words`` could become; the first is the program. ``options`` has the folder and the environment."""
+    """The completions of the last of ``words``; the first is the program. ``options`` has the folder and the environment."""
     program, *before, current = words
     if known.asked is not None:
         if os.path.basename(program) == "coconut-build":
@@ -88,7 +88,7 @@ def _of_doit(before: Sequence[str], current: str, options: Options, known: Known
         yield from _flag_values(value_of, current, options, "")
     elif current.startswith("-"):
         yield from _flags(command.flags, current, options)
-        yield Candidate("--help", "what the command does, with examples")
+        yield Candidate("--help", "show help with examples")
     elif equals:
         yield from _variable_values(variable, current, options)
     else:
@@ -103,7 +103,7 @@ def _of_doit(before: Sequence[str], current: str, options: Options, known: Known
 
 
 def _command(before: Sequence[str], known: Known) -> tuple[str, list[str]]:
-    """The command that the words before the cursor begin with, or run; and the words behind it, without variables."""
+    """The command at the start of the words before the cursor, by default run, and the words after it, without variables."""
     words = [word for word in before if "=" not in word or word.startswith("-")]
     if words and words[0] in known.commands:
         return words[0], words[1:]
@@ -130,7 +130,7 @@ def _positionals(
 
 
 def _tasks(before: Sequence[str], current: str, options: Options, known: Known) -> Iterator[Candidate]:
-    # A list of all steps hides the few that most people want; they come as soon as something is typed.
+    # A list of all steps would hide the few that most people want, so steps appear once something is typed.
     tasks = _our_tasks(before, options, known.dodo) if known.is_ours else known.other_tasks()
     yield from (one for one in tasks if current or ":" not in one.value)
 
@@ -139,13 +139,13 @@ def _our_tasks(before: Sequence[str], options: Options, dodo: Path) -> Iterator[
     for name, about in own_tasks(dodo).items():
         yield Candidate(name, about)
     variables = [word for word in before if "=" in word and not word.startswith("-")]
-    # A recipe that is broken, or not typed to its end, makes no tasks; the rest of the line can be completed all the same.
+    # An invalid or incomplete recipe has no tasks, but the rest of the line can still be completed.
     with suppress(Exception):
         yield from planned_tasks(from_words(variables, options.environment, options.workdir))
 
 
 def own_tasks(dodo: Path) -> dict[str, str]:
-    """The names and first lines of the ``task_`` functions in a dodo.py, which is read and not run."""
+    """The names and first lines of the ``task_`` functions in a dodo.py, which is read but not run."""
     try:
         tree = ast.parse(dodo.read_bytes())
     except (OSError, SyntaxError, ValueError):
@@ -155,10 +155,10 @@ def own_tasks(dodo: Path) -> dict[str, str]:
 
 
 def planned_tasks(options: Options) -> list[Candidate]:
-    """The tasks of the recipes. No tree is copied and no tool asked: names do not depend on either.
+    """The tasks of the recipes, without copying a tree or calling a tool: names do not depend on either.
 
     Raises:
-        Exception: of any kind, for recipes that are not as they should be: they are not checked here.
+        Exception: of any kind, for invalid recipes, which are not checked here.
     """
     from coconut_tasks.plan.context import PlanContext
     from coconut_tasks.plan.plan import plan_recipes
@@ -199,7 +199,7 @@ def _variable_values(variable: str, current: str, options: Options) -> Iterator[
         yield from (replace(one, value=f"{variable}={one.value}") for one in _paths(value, options))
     elif variable in SWITCHES:
         yield Candidate(f"{variable}=1", BY_NAME[variable].about)
-        yield Candidate(f"{variable}=0", "not that")
+        yield Candidate(f"{variable}=0", "off")
 
 
 def _flags(flags: Iterable[Flag], current: str, options: Options) -> Iterator[Candidate]:
@@ -221,7 +221,7 @@ def _flag_values(flag: Flag, current: str, options: Options, head: str) -> Itera
 
 
 def _waits_for_value(rest: Sequence[str], flags: Iterable[Flag]) -> Flag | None:
-    """The option before the cursor, if its value is a word of its own and is still to come."""
+    """The option before the cursor, if the word at the cursor is its value."""
     last = rest[-1] if rest else ""
     return next((flag for flag in flags if flag.value and last in flag.names), None)
 
@@ -243,7 +243,7 @@ def _of_coconut(
         yield from _flag_values(value_of, current, options, "")
     elif current.startswith("-"):
         yield from _flags(command.flags, current, options)
-        yield Candidate("--help", "what the command does, with examples")
+        yield Candidate("--help", "show help with examples")
     else:
         if "RECIPE" in command.usage:
             yield from _recipes(current, options)
@@ -254,12 +254,12 @@ def _of_coconut(
 
 
 def _recipes(typed: str, options: Options) -> Iterator[Candidate]:
-    """Recipes in the folder that was typed so far and below it; where none fits, those of this project, and folders on the way."""
+    """Recipes in and below the folder that was typed so far; if none fits, those of this project, and folders on the way."""
     folder = _folder_of(typed)
     root = Path(options.absolute(folder or "."))
     found = [Candidate(f"{folder}{path.relative_to(root)}", "recipe") for path in _search(root)]
     if not any(one.value.startswith(typed) for one in found):
-        # RECIPE takes these from any folder; coconut-build too.
+        # RECIPE and coconut-build accept these names in any folder.
         found += [Candidate(f"config/{path.name}", "comes with coconut-tasks") for path in _shipped_recipes()]
     yield from found
     if not any(one.value.startswith(typed) for one in found):
@@ -271,7 +271,7 @@ def _shipped_recipes() -> list[Path]:
 
 
 def _search(root: Path) -> Iterator[Path]:
-    """Files below a folder that look like recipes; not in hidden folders, nor far down, nor for long."""
+    """Files below a folder that look like recipes, without hidden or deep folders, and with a limit on the number of folders."""
     waiting, seen = [(root, 0)], 0
     while waiting and seen < _MOST_FOLDERS:
         folder, depth = waiting.pop(0)

@@ -1,4 +1,4 @@
-"""The program ``coconut``: a command, its recipes, steps and flags; the tasks, sessions and records are those of doit."""
+"""The program ``coconut``: a command with recipes, steps and flags, which uses the same tasks, sessions and records as doit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from coconut_tasks.tasks.table import COCONUT, MEASURE
 
 
 class Commands(Mapping[str, Any]):
-    """The classes of ``coconut``'s commands, each imported when it is asked for; doit's commands take it for its own list of them."""
+    """The classes of ``coconut``'s commands, each imported when it is used. doit's commands use it in place of doit's list."""
 
     def __getitem__(self, name: str) -> Any:
         module, _, kind = COCONUT[name].partition(":")
@@ -32,12 +32,12 @@ class Commands(Mapping[str, Any]):
         return len(COCONUT) - 1
 
     def to_dict(self) -> dict[str, Any]:
-        """What doit calls."""
+        """The commands as a dictionary; doit calls this."""
         return dict(self)
 
 
 def main(words: Sequence[str] | None = None, *, is_copy: bool = False) -> int:
-    """Entry point of ``coconut``; the result is the exit status: 0 fine, 1 a step failed, 2 wrong use or recipe. ``is_copy`` as in
+    """Entry point of ``coconut``. Exit status: 0 success, 1 a step failed, 2 wrong usage or an invalid recipe. ``is_copy`` as in
     ``Options``."""
     mend_streams()
     words = list(process_words() if words is None else words)
@@ -56,19 +56,19 @@ def main(words: Sequence[str] | None = None, *, is_copy: bool = False) -> int:
     if name not in COCONUT:
         tell(_unknown(name))
         return EXIT_USAGE
-    # doit's own clean and list have no exit status.
+    # doit's clean and list return None.
     return int(command_of(name, is_copy=is_copy).parse_execute(rest) or 0)
 
 
 def command_of(name: str, *, is_copy: bool = False) -> Any:
-    """A command, which a command line can be given."""
+    """A command, ready to parse a command line."""
     commands = Commands()
     loader = OwnLoader(name, list(COCONUT), namespace, is_copy=is_copy)
     return commands[name](task_loader=loader, cmds=commands, bin_name="coconut")
 
 
 def version() -> str:
-    """This program first, then what else matters for a report."""
+    """The version of this program, then what else a bug report needs."""
     python = ".".join(map(str, sys.version_info[:3]))
     return f"coconut-tasks {__version__} (doit {doit_version()}, Python {python})"
 

@@ -1,7 +1,7 @@
-"""``completion``: scripts for bash, zsh and fish, and the program that they ask, ``python -m`` this module.
+"""``completion``: scripts for bash, zsh and fish, and the program that they call, ``python -m`` this module.
 
-Words before the cursor come in as arguments, the program first and the word at the cursor last, as they are typed so far.
-A line goes out for each candidate: the word, a tab, a few words on it.
+Its arguments are the words as typed so far, from the program to the word at the cursor.
+It prints a line for each candidate: the word, a tab, a short description.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ from coconut_tasks.tasks.dodo_file import dodo_file, is_ours
 from coconut_tasks.tasks.help_text import VALUES, usage_of
 from coconut_tasks.tasks.table import COCONUT, MEASURE, MEASURE_PURPOSE
 from coconut_tasks.variables import variables_of
+from coconut_tasks.wording import either
 
-_BASH = r"""# Completion of doit, ./doitw and coconut-build for bash.
+_BASH = r"""# Completion of coconut, coconut-build, doit and ./doitw for bash.
 _coconut_complete() {
     local line=${COMP_LINE:0:COMP_POINT} word value cut= breaks i
     local -a words=()
     COMPREPLY=()
     for ((i = 0; i <= COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
-        # To bash, = and : are words of their own. To these commands, words are apart where blanks are.
+        # bash splits words at = and : too; these commands only at blanks.
         if ((i == 0)) || [[ $line == [[:blank:]]* ]]; then
             words+=("")
             line=${line#"${line%%[![:blank:]]*}"}
@@ -44,7 +45,7 @@ _coconut_complete() {
         words[${#words[@]} - 1]+=$word
         line=${line#"$word"}
     done
-    # bash puts candidates behind the last of its own words.
+    # bash appends candidates to the last of its own words.
     word=${words[${#words[@]} - 1]}
     breaks=${COMP_WORDBREAKS//[!=:]/}
     [[ $breaks ]] && cut=${word%"${word##*[$breaks]}"}
@@ -59,7 +60,7 @@ complete -o nosort -F _coconut_complete doit doitw coconut coconut-build 2>/dev/
     complete -F _coconut_complete doit doitw coconut coconut-build
 """
 
-_ZSH = r"""# Completion of doit, ./doitw and coconut-build for zsh.
+_ZSH = r"""# Completion of coconut, coconut-build, doit and ./doitw for zsh.
 _coconut_complete() {
     local line value about
     local -a whole whole_shown open open_shown
@@ -79,7 +80,7 @@ _coconut_complete() {
 compdef _coconut_complete doit doitw coconut coconut-build
 """
 
-_FISH = r"""# Completion of doit, ./doitw and coconut-build for fish.
+_FISH = r"""# Completion of coconut, coconut-build, doit and ./doitw for fish.
 function __coconut_candidates
     set -l before (commandline -opc)
     set -l current (commandline -ct)
@@ -94,44 +95,45 @@ _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
 class CompletionCommand(OwnCommand):
-    """``completion``: prints a script; the Python that prints it is the one that is asked later."""
+    """``completion``: prints a script, which will call the Python that prints it."""
 
     name = "completion"
-    doc_purpose = "print the script that lets bash, zsh or fish complete doit, ./doitw and coconut-build"
+    doc_purpose = "print the completion script for bash, zsh or fish"
     doc_usage = "bash|zsh|fish"
     doc_description = """
         To install it, once:
           bash   echo 'source <(doit completion bash)' >> ~/.bashrc
           zsh    echo 'source <(doit completion zsh)' >> ~/.zshrc
           fish   doit completion fish > ~/.config/fish/conf.d/coconut-tasks.fish
-        It completes commands, tasks, options, variables and their values, as RECIPE=con<TAB>.
-        Where doit is not on the PATH, write ./doitw with its whole path, or the path of the virtual environment's doit.
+
+        The script completes coconut, coconut-build, doit and ./doitw: commands, steps, options, variables and values.
+        If doit is not in PATH, write ./doitw with its absolute path, or the path of doit in the virtual environment.
     """
     examples = (
-        "source <(doit completion bash)  # just in this shell",
+        "source <(doit completion bash)  # in this shell only",
         "doit completion zsh",
         "doit completion fish",
     )
 
     def execute(self, opt_values: Any, pos_args: Sequence[str]) -> int:
         self.given_variables()
-        shells = ", ".join(_SCRIPTS)
+        shells = either(list(_SCRIPTS))
         if len(pos_args) != 1:
             raise UsageError(
                 "wrong-words",
-                f"completion: one shell of {shells}: for example: {called().command('completion', 'bash')}",
+                f"completion: expected {shells}; for example: {called().command('completion', 'bash')}",
             )
         shell = pos_args[0]
         if shell not in _SCRIPTS:
             raise UsageError("no-such-choice", f"completion: {none_of(shell, _SCRIPTS)}")
-        # Not from the folder that one stands in (-P): whatever lies there would run while one types.
+        # -P, since code from the current folder must not run while the user types.
         ask = f"{shlex.quote(sys.executable)} -P -m {__spec__.name}"
         print(_SCRIPTS[shell].replace("PYTHON", ask, 1), end="")
         return 0
 
 
 def main(words: Sequence[str]) -> int:
-    """Print the candidates for words as they are typed. Never a word about what goes wrong: it would stand in the user's line."""
+    """Print the candidates for the words typed so far. Errors are not printed, since they would appear in the user's line."""
     typed = [_unquoted(word) for word in words]
     found: list[Candidate] = []
     try:
@@ -211,7 +213,7 @@ def _flags(option: dict[str, Any]) -> Iterator[Flag]:
 
 
 def _listed() -> list[Candidate]:
-    """The tasks of a dodo.py that is not ours, as doit lists them."""
+    """The tasks of a dodo.py that is not ours, from doit's list."""
     from coconut_tasks.tasks.program import listed_tasks
 
     return [Candidate(*re.split(r"\s+", line, maxsplit=1)) for line in listed_tasks()]

@@ -1,4 +1,4 @@
-"""``diff``: what changed between two builds. It needs no dodo.py, and works in any folder."""
+"""``diff``: what changed between two builds. It needs no dodo.py and works in any folder."""
 
 from __future__ import annotations
 
@@ -18,23 +18,25 @@ if TYPE_CHECKING:
 
 
 _SHOWN = 16
-"""Digits of a digest on the command line that it is called by."""
+"""How many digits of a digest on the command line messages show."""
 
 
 class DiffCommand(OwnCommand):
-    """``diff``: status 0 if nothing differs, 1 if something does, else 2."""
+    """``diff``: exit status 0 if nothing differs, 1 if something does, otherwise 2."""
 
     name = "diff"
-    doc_purpose = "show what changed between two builds, and why their launch digests differ"
+    doc_purpose = "show what changed between two builds and why their launch digests differ"
     doc_usage = "FILE_A FILE_B"
     doc_description = """
-        Each of the two is an IGVM file, the output of 'doit inspect --json', the .provenance.json or .launch-digest.json of a build, - for
-        standard input, or a launch digest in any form that 'doit verify' takes. A digest alone says only whether the digests are the same.
-        The causes come first: recipe, options, source, tools, commands, environment, input files, launch settings, parts, then the pages of
-        the image; with both images at hand, also the first byte that differs in each page.
-        Exit status: 0 the same, 1 something differs, 2 wrong use, or a file that cannot be compared.
+        Each side is an IGVM file, the output of 'doit inspect --json', the .provenance.json or .launch-digest.json of a build, - for
+        standard input, or a launch digest in any form that 'doit verify' takes. With only a digest, just the digests are compared.
+
+        Causes come first: recipe, options, source, tools, commands, environment, input files, launch settings and parts. The pages of the
+        image follow; with both images, also the first byte that differs in each page.
+
+        Exit status: 0 the same, 1 something differs, 2 wrong usage or a file that cannot be compared.
     """
-    cmd_options = (switch("json", "everything, for programs"),)
+    cmd_options = (switch("json", "print everything as JSON"),)
     examples = (
         "doit diff old/coconut-qemu.igvm bin/coconut-qemu.igvm",
         "doit diff old/coconut-qemu.igvm.provenance.json bin/coconut-qemu.igvm.provenance.json",
@@ -48,15 +50,13 @@ class DiffCommand(OwnCommand):
 
         _, words = self.given_variables()
         names = [*pos_args, *words]
-        if words:  # doit keeps words with = from its commands; which file is the old one depends on the order
+        if words:  # doit does not pass words with = to its commands, but the order decides which file is the old one
             names.sort(key=process_words().index)
         if len(names) != 2:
-            raise UsageError(
-                "wrong-words",
-                f"diff: expected two files, for example: {called().command('diff', 'old/coconut-qemu.igvm', 'bin/coconut-qemu.igvm')}",
-            )
+            example = called().command("diff", "old/coconut-qemu.igvm", "bin/coconut-qemu.igvm")
+            raise UsageError("wrong-words", f"diff: {len(names)} files given; expected two, for example: {example}")
         if names == ["-", "-"]:
-            raise UsageError("wrong-words", "diff: standard input can be only one of the two")
+            raise UsageError("wrong-words", "diff: only one of the two files can be standard input")
         old, new = (_read(name) for name in names)
         changes = compare(old, new)
         if opt_values["json"]:
@@ -67,7 +67,7 @@ class DiffCommand(OwnCommand):
 
 
 def _read(name: str) -> Side:
-    """One of the two. Raises UsageError or OSError for what cannot be compared."""
+    """One side. Raises UsageError or OSError if it cannot be compared."""
     from coconut_tasks.compare.sides import of_digests, read_side
     from coconut_tasks.evidence.digests import digest_in, near_miss
     from coconut_tasks.wording import printable
@@ -87,10 +87,10 @@ def _read(name: str) -> Side:
 
 
 def read_content(shown: str, path: Path | int) -> bytearray:
-    """The bytes of a file, or of an open descriptor; not more than one more than a JSON file may have, if it is no image.
+    """The bytes of a file or an open descriptor. If it is not an image, at most one byte more than a JSON file may have.
 
     Raises:
-        UsageError: it begins like an IGVM file, and is none.
+        UsageError: it starts like an IGVM file, but is not a valid one.
         OSError, ValueError: it cannot be read.
     """
     from coconut_tasks.compare.sides import MOST_JSON
@@ -104,7 +104,7 @@ def read_content(shown: str, path: Path | int) -> bytearray:
 
 
 def images_beside(path: Path) -> Beside:
-    """The images in a file's folder, by their names."""
+    """The images in a file's folder, by name."""
     from coconut_tasks.igvm.error import IgvmError
     from coconut_tasks.igvm.read import read_igvm
 

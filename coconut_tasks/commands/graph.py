@@ -1,4 +1,4 @@
-"""``doit graph``: the steps as a picture."""
+"""``graph``: the steps as a picture."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from coconut_tasks.errors import UsageError
 from coconut_tasks.tasks.command import switch, text_option
 from coconut_tasks.tasks.task_command import ReportCommand
 
-# The rest is imported when it is needed: doit loads the class for its own help, for any dodo.py.
+# The rest is imported where it is used: doit loads this class for its own help, with any dodo.py.
 
 
 class GraphCommand(ReportCommand):
     """``graph``."""
 
     name = "graph"
-    doc_purpose = "draw the steps and what needs what, the stale ones marked"
+    doc_purpose = "draw the dependency graph of the steps and mark the stale ones"
     cmd_options = (
         {
-            **text_option("format", "what to write; without it, what the output file's ending says, else svg"),
+            **text_option("format", "the format [default: by the suffix of the output file, else svg]"),
             "choices": (("svg", ""), ("dot", ""), ("mermaid", "")),
         },
         text_option(
             "output",
-            "the file to write, - for standard output (default: bin/graph.svg; text goes to standard output)",
+            "the file to write, or - for standard output [default: bin/graph.svg, or standard output for text]",
             "o",
         ),
-        switch("all", "draw each module, however many there are", "a"),
+        switch("all", "draw each module, even if there are many", "a"),
     )
     examples = ("doit graph", "doit graph --format=mermaid", "doit graph -o build.dot")
 
@@ -35,6 +35,7 @@ class GraphCommand(ReportCommand):
         from coconut_tasks.freshness.forecast import Fate
         from coconut_tasks.reports import graph
         from coconut_tasks.steps.step import direct_needs
+        from coconut_tasks.wording import either
 
         kinds = {".svg": "svg", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".mermaid": "mermaid"}
         ending = os.path.splitext(output)[1]
@@ -42,7 +43,7 @@ class GraphCommand(ReportCommand):
         if not kind:
             raise UsageError(
                 "no-such-format",
-                f"graph: '{output}': no format has that ending: {', '.join(kinds)}; or --format names one",
+                f"graph: '{output}': unknown suffix; expected {either(list(kinds))}, or use --format",
             )
         states = {
             Fate.RUNS: graph.NodeState.STALE,

@@ -1,4 +1,4 @@
-"""``inspect``: what is in an IGVM file. It needs no dodo.py, and works in any folder."""
+"""``inspect``: the contents of an IGVM file. It needs no dodo.py and works in any folder."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ if TYPE_CHECKING:
 
 
 class InspectCommand(OwnCommand):
-    """``inspect``: status 0 if all files are right, else 1 or 2."""
+    """``inspect``: exit status 0 if all files are valid, otherwise 1 or 2."""
 
     name = "inspect"
-    doc_purpose = "show what is in IGVM files, and what SEV-SNP measures of them"
+    doc_purpose = "show the contents of IGVM files and what SEV-SNP measures"
     doc_usage = "FILE.igvm..."
     doc_description = """
-        Shows header, platforms, initialization headers and directives of a file, and its SEV-SNP launch digest. Pages of one kind that
-        follow each other are one line, with the SHA-384 of all that they hold where that is measured.
-        Exit status: 0 shown, 1 a file is no valid IGVM file, 2 wrong use, or a file cannot be read.
+        Shows the header, platforms, initialization headers and directives of each file, and its SEV-SNP launch digest. Consecutive pages of
+        one kind are one line, with the SHA-384 of their contents if they are measured.
+
+        Exit status: 0 success, 1 a file is not a valid IGVM file, 2 wrong usage or an unreadable file.
     """
     cmd_options = (
-        switch("all", "a line for each page"),
-        switch("json", "everything, for programs"),
+        switch("all", "show a line for each page"),
+        switch("json", "print everything as JSON"),
     )
     examples = (
         "doit inspect bin/coconut-qemu.igvm",
@@ -48,7 +49,7 @@ class InspectCommand(OwnCommand):
         if not names:
             raise UsageError(
                 "wrong-words",
-                f"inspect: which files? for example: {called().command('inspect', 'bin/coconut-qemu.igvm')}",
+                f"inspect: no file given; for example: {called().command('inspect', 'bin/coconut-qemu.igvm')}",
             )
         status, shown = 0, 0
         out = self.json_stream or sys.stdout
@@ -78,7 +79,7 @@ def _lines(lines: Iterator[str]) -> Iterator[str]:
 
 
 def _read(name: str) -> tuple[IgvmFile, Digests | None] | int:
-    """A file that can be shown to its end, and its launch digests; or an exit status, after what is wrong was told."""
+    """A valid file and its launch digests, or an exit status after printing the error."""
     from coconut_tasks.igvm.error import IgvmError
     from coconut_tasks.igvm.parse import parse
     from coconut_tasks.igvm.read import read_igvm
@@ -97,7 +98,7 @@ def _read(name: str) -> tuple[IgvmFile, Digests | None] | int:
 
 
 def _for_snp(file: IgvmFile) -> bool:
-    """Whether the file is for SEV-SNP. Raises IgvmError for a header that no loader may take, wherever it is."""
+    """Whether the file is for SEV-SNP. Raises IgvmError for an invalid header anywhere in the file."""
     from coconut_tasks.igvm.values import SEV_SNP, SupportedPlatform
 
     found = False

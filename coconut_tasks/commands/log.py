@@ -1,19 +1,19 @@
-"""``doit log``: what a step's tools printed."""
+"""``log``: the output of a step's tools."""
 
 from __future__ import annotations
 
 from coconut_tasks.errors import UsageError
 from coconut_tasks.tasks.task_command import ReportCommand
 
-# The rest is imported when it is needed: doit loads the class for its own help, for any dodo.py.
+# The rest is imported where it is used: doit loads this class for its own help, with any dodo.py.
 
 
 class LogCommand(ReportCommand):
     """``log``."""
 
     name = "log"
-    doc_purpose = "show all that a step's last run printed"
-    examples = ("doit log kernel:svsm", "doit log")
+    doc_purpose = "show the full output of a step's last run"
+    examples = ("doit log kernel:svsm", "doit log  # list the logs")
 
     def _execute(self) -> int:
         from coconut_tasks.reports.logs import list_of_logs

@@ -1,4 +1,4 @@
-"""``coconut-measure``: the launch digest of an IGVM file, without any other tool. It imports no more than that needs."""
+"""``coconut-measure``: the launch digest of an IGVM file, without any other tool. It imports only what that needs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from coconut_tasks.igvm.read import read_igvm
 from coconut_tasks.igvm.snp import Measured, MeasureOptions, measure
 
 FORMAT = 1
-"""Version of what ``--json`` prints; a change of meaning raises it."""
+"""Version of the output of ``--json``; a change of meaning raises it."""
 
 
 def main(argv: Sequence[str] | None = None, name: str = "coconut-measure") -> int:
     """Entry point of the program called ``name``.
 
-    The result is the exit status: 0 measured, 1 the file cannot be measured, 2 wrong use or an unreadable file.
+    Exit status: 0 success, 1 the file cannot be measured, 2 wrong usage or an unreadable file.
     """
     try:
         given = _parser(name).parse_args(argv)
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None, name: str = "coconut-measure") -> in
         tell(error)
         return EXIT_USAGE
     path = Path(given.file)
-    # A name that is no text is shown all the same.
+    # The name may not be valid UTF-8, but is printed.
     given.file = os.fsencode(given.file).decode(errors="replace")
     try:
         data = read_igvm(path)
@@ -81,24 +81,24 @@ def _shown(given: argparse.Namespace, data: bytearray, measured: Measured) -> st
 def _parser(name: str) -> argparse.ArgumentParser:
     parser = Arguments(
         prog=name,
-        description="Print the launch digest that SEV-SNP firmware reports for a guest of this IGVM file.",
-        epilog="Exit status: 0 measured; 1 the file cannot be measured, or its ID block wants another digest; 2 wrong use, or a "
-        "file that cannot be read. What is measured: docs/measurement.md.",
+        description="Print the launch digest that SEV-SNP firmware reports for a guest started from this IGVM file.",
+        epilog="Exit status: 0 success; 1 the file cannot be measured, or its ID block expects another digest; 2 wrong usage or an "
+        "unreadable file. See docs/measurement.md for what is measured.",
         allow_abbrev=False,
     )
     parser.add_argument("file", metavar="FILE.igvm")
-    parser.add_argument(
-        "--check-kvm", action="store_true", help="refuse what KVM would measure otherwise than it stands in the file"
-    )
+    parser.add_argument("--check-kvm", action="store_true", help="fail if KVM would measure the file differently")
     parser.add_argument(
         "--native-zero",
         action="store_true",
-        help="pages without data are the platform's zero pages, not pages full of zeroes",
+        help="measure pages without data as the platform's zero pages, not as pages full of zeroes",
     )
-    parser.add_argument("--ignore-idblock", action="store_true", help="whatever digest the file's ID block wants")
+    parser.add_argument(
+        "--ignore-idblock", action="store_true", help="ignore the digest that the file's ID block expects"
+    )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="the digest with all that it depends on")
-    form.add_argument("--bare", action="store_true", help="nothing but the digest")
+    form.add_argument("--json", action="store_true", help="print the digest and everything it depends on as JSON")
+    form.add_argument("--bare", action="store_true", help="print only the digest")
     parser.add_argument("--version", action="version", version=__version__)
     return parser
 

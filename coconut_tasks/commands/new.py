@@ -1,4 +1,4 @@
-"""``doit new``: a first recipe. It needs no dodo.py, and works in any folder."""
+"""``new``: create a recipe. It needs no dodo.py and works in any folder."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ T = TypeVar("T")
 
 
 class NewCommand(OwnCommand):
-    """``new``: without options it asks, if standard input is a terminal."""
+    """``new``: without options it asks questions if standard input is a terminal."""
 
     name = "new"
-    doc_purpose = "write a first recipe, by options or by questions"
+    doc_purpose = "create a recipe from options, or by asking questions"
     doc_usage = "[NEW_FILE]"
     doc_description = """
-        Without options it asks a few questions on a terminal; otherwise each option has a sensible default.
-        An existing file is kept unless --force is given. Without NEW_FILE, it takes a free name in config/.
-        Exit status: 0 written, 2 nothing was written.
+        Without options, it asks a few questions on a terminal. Otherwise each option has a sensible default.
+        Without NEW_FILE, it chooses a free name in config/. It overwrites an existing file only with --force.
+
+        Exit status: 0 success, 2 nothing was written.
     """
     cmd_options = (
         {
@@ -40,7 +41,7 @@ class NewCommand(OwnCommand):
             "default": [],
             "metavar": "NAME,...",
             "choices": [("qemu", ""), ("hyper-v", ""), ("vanadium", "")],
-            "help": "hypervisors; may be given again [default: qemu]",
+            "help": "hypervisors; can be given several times [default: qemu]",
         },
         {
             "name": "platforms",
@@ -49,7 +50,7 @@ class NewCommand(OwnCommand):
             "default": [],
             "metavar": "NAME,...",
             "choices": [("native", ""), ("snp", ""), ("tdp", ""), ("vsm", "")],
-            "help": "platforms [default: what fits each hypervisor]",
+            "help": "platforms [default: those that fit each hypervisor]",
         },
         {
             "name": "loader",
@@ -57,15 +58,15 @@ class NewCommand(OwnCommand):
             "default": "bldr",
             "metavar": "WORD",
             "choices": [("bldr", ""), ("stage2", ""), ("none", "")],
-            "help": "what loads the kernel: stage2 in older trees [default: bldr]",
+            "help": "the loader of the kernel; older trees need stage2 [default: bldr]",
         },
-        switch("tdx", "Intel TDX too: adds tdp and tdx-stage1"),
+        switch("tdx", "also support Intel TDX: add tdp and tdx-stage1"),
         {
             "name": "features",
             "long": "features",
             "default": "vtpm",
             "metavar": "FEATURE,...",
-            "help": "cargo features of the kernel, or none [default: vtpm]",
+            "help": "cargo features of the kernel, or 'none' [default: vtpm]",
         },
         {
             "name": "module",
@@ -73,19 +74,19 @@ class NewCommand(OwnCommand):
             "type": list,
             "default": [],
             "metavar": "NAME,...",
-            "help": "user-space modules, or none; may be given again [default: userinit]",
+            "help": "user-space modules, or 'none'; can be given several times [default: userinit]",
         },
         {
             "name": "firmware",
             "long": "firmware",
             "default": "none",
             "metavar": "PATH",
-            "help": "guest firmware: a path, env:VARIABLE for the path in a variable, or none [default: none]",
+            "help": "guest firmware: a path, env:VARIABLE for a path from the environment, or 'none' [default: none]",
         },
         switch("force", "overwrite an existing file"),
     )
     examples = (
-        "doit new  # asks",
+        "doit new  # ask questions",
         "doit new --target qemu --tdx --features vtpm,enable-gdb config/mine.json",
         "doit new --target hyper-v --firmware env:HV_FW_FILE config/hv.json",
     )
@@ -101,7 +102,7 @@ class NewCommand(OwnCommand):
                 "wrong-words",
                 f"new: {len(names)} files given; expected one, for example: {called().command('new', 'config/mine.json')}",
             )
-        # doit does not record that a list option was given.
+        # doit does not note that a list option was given.
         chosen = (
             opt_values._non_default_keys & _ANSWERS
             or opt_values["target"] + opt_values["platforms"] + opt_values["module"]
@@ -162,11 +163,11 @@ _ANSWERS = {"loader", "tdx", "features", "firmware"}
 
 
 def _asked(name: str | None) -> tuple[Answers, str]:
-    """The user's answers, and the file."""
+    """The user's answers and the file name."""
     from coconut_tasks.recipe import starter
 
     with suppress(ImportError):
-        import readline  # noqa: F401  # input() has line editing by it
+        import readline  # noqa: F401  # gives input() line editing
 
     answers = starter.Answers()
     print("A first recipe. Press Enter to accept the value in brackets, Ctrl-C to cancel.")
@@ -190,7 +191,7 @@ def _free_file(name: str) -> str:
 
 
 def _next_command(name: str) -> str:
-    """The command that builds the recipe from here: doit if there is a dodo.py of ours, otherwise coconut-build."""
+    """The command that builds the recipe from here: doit if there is a dodo.py of ours, otherwise coconut."""
     from coconut_tasks.tasks.dodo_file import dodo_file, is_ours
 
     word = shlex.quote(name)

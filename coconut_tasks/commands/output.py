@@ -1,4 +1,4 @@
-"""Where a command's output goes: to a file that is ours, or to standard output."""
+"""Write a command's output to one of our files or to standard output."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from coconut_tasks.tasks.standing import from_here, stand
 
 
 def own_file(workspace: Any, name: str) -> str:
-    """The path of a file below the output folder. Raises UsageError for one that is there and not ours."""
+    """The path of a file in the output folder. Raises UsageError if it exists and is not ours."""
     from coconut_tasks.tasks.preflight import foreign_files
 
     path = os.path.join(workspace.bin, name)
     if foreign_files([path], workspace):
         raise UsageError(
-            "foreign-file", f"{from_here(path)} is there, and this program did not make it: -o names another file"
+            "foreign-file",
+            f"{from_here(path)} already exists, and this program did not make it; use -o to name another file",
         )
     workspace.placed.add(path)
     return path
 
 
 def put(text: str, output: str, stream: Any) -> None:
-    """Write to a file, which is named then, or for ``-`` to the stream."""
+    """Write to a file and print its name, or for ``-`` write to the stream."""
     from coconut_tasks.effects.place import write_whole
 
     if output == "-":
@@ -32,6 +33,6 @@ def put(text: str, output: str, stream: Any) -> None:
         return
     path = Path(stand(), output)
     if not path.parent.is_dir():
-        raise UsageError("no-such-folder", f"-o: '{output}': there is no folder {path.parent}")
+        raise UsageError("no-such-folder", f"-o: '{output}': folder {path.parent} does not exist")
     write_whole(path, text.encode())
     stream.write(f"{from_here(path)}: written\n")

@@ -1,19 +1,19 @@
-"""``doit plan``: the commands of the next run, and none of them is run."""
+"""``plan``: the commands of the next build, without running them."""
 
 from __future__ import annotations
 
 from coconut_tasks.tasks.command import switch
 from coconut_tasks.tasks.task_command import ReportCommand
 
-# The rest is imported when it is needed: doit loads the class for its own help, for any dodo.py.
+# The rest is imported where it is used: doit loads this class for its own help, with any dodo.py.
 
 
 class PlanCommand(ReportCommand):
     """``plan``."""
 
     name = "plan"
-    doc_purpose = "show what would run, as commands that can be copied, and run nothing"
-    cmd_options = (switch("json", "for programs"),)
+    doc_purpose = "show the commands that the next build would run"
+    cmd_options = (switch("json", "print the result as JSON"),)
     examples = ("doit plan", "doit plan --json RELEASE=1 igvm:qemu")
 
     def _execute(self, json: bool) -> int:

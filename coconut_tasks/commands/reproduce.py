@@ -1,4 +1,4 @@
-"""``doit reproduce``: build twice in different surroundings, and compare."""
+"""``reproduce``: build twice in different environments and compare."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from coconut_tasks.tasks.command import switch
 from coconut_tasks.tasks.standing import stand
 from coconut_tasks.tasks.task_command import ReportCommand
 
-# The rest is imported when it is needed: doit loads these classes for its own help, for any dodo.py.
+# The rest is imported where it is used: doit loads this class for its own help, with any dodo.py.
 
 
 class ReproduceCommand(ReportCommand):
     """``reproduce``."""
 
     name = "reproduce"
-    doc_purpose = "build twice from clean, in different places and surroundings, and compare every byte"
+    doc_purpose = "build twice from scratch in different folders and environments, and compare every byte"
     doc_usage = "[VARIABLE=value ...]"
-    cmd_options = (switch("keep", "keep the two copies, also where nothing differs"),)
+    cmd_options = (switch("keep", "keep the two copies even if nothing differs"),)
     examples = ("doit reproduce RECIPE=config/qemu.json", "doit reproduce --keep RECIPE=config/qemu.json RELEASE=1")
 
     def _execute(self, keep: bool) -> int:
@@ -30,7 +30,7 @@ class ReproduceCommand(ReportCommand):
 
         if self.asked:
             raise UsageError(
-                "takes-no-task", f"reproduce: '{self.asked[0]}' is a task, and it takes none: it builds whole recipes"
+                "takes-no-task", f"reproduce: '{self.asked[0]}' is a step; expected only recipes, which it builds whole"
             )
         assert self.session is not None
         session, workspace = self.session, self.session.workspace

@@ -1,4 +1,4 @@
-"""``doit sign``: signatures for the sidecars of images that are up to date."""
+"""``sign``: sign the sidecars of images that are up to date."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from coconut_tasks.tasks.command import text_option
 from coconut_tasks.tasks.standing import from_here, stand
 from coconut_tasks.tasks.task_command import ReportCommand
 
-# The rest is imported when it is needed: doit loads these classes for its own help, for any dodo.py.
+# The rest is imported where it is used: doit loads this class for its own help, with any dodo.py.
 
 
 class SignCommand(ReportCommand):
     """``sign``."""
 
     name = "sign"
-    doc_purpose = "sign what stands beside images, with a key of yours, by ssh-keygen or cosign"
+    doc_purpose = "sign the provenance and launch digests of images with ssh-keygen or cosign"
     doc_description = """
-        Signs provenance, launch digest, reference values and CoRIM of each image, if all is up to date. Nothing is published.
-        ssh-keygen writes FILE.sig, cosign FILE.sigstore.json. A signature goes when its file is replaced.
+        Signs the provenance, launch digest, reference values and CoRIM of each image if everything is up to date, and publishes nothing.
+        ssh-keygen writes FILE.sig, cosign writes FILE.sigstore.json. When a file is replaced, its signature is removed.
     """
     cmd_options = (
         {
             **text_option(
-                "key", "the private key; for ssh-keygen also a public one that the agent has, for cosign also a URI"
+                "key", "the private key; for ssh-keygen also the public key of one in the agent, for cosign also a URI"
             ),
             "metavar": "FILE",
         },
         {
-            **text_option("program", "what signs; without it, what the key is for"),
+            **text_option("program", "the signing program [default: by the key]"),
             "long": "with",
             "choices": (("ssh-keygen", ""), ("cosign", "")),
         },
     )
     examples = (
         "doit sign --key ~/.ssh/id_ed25519 RECIPE=config/qemu.json",
-        "doit sign --key cosign.key measure:qemu  # of one image",
+        "doit sign --key cosign.key measure:qemu  # one image",
         "doit sign --key awskms:///alias/release --with cosign",
     )
 
@@ -50,7 +50,7 @@ class SignCommand(ReportCommand):
 
         if not key:
             raise UsageError(
-                "wrong-words", f"sign: with which key? for example: {self.line('sign', '--key', '~/.ssh/id_ed25519')}"
+                "wrong-words", f"sign: no key given; for example: {self.line('sign', '--key', '~/.ssh/id_ed25519')}"
             )
         key = key_as_given(key, stand())
         program = program or program_for(key)
@@ -63,14 +63,14 @@ class SignCommand(ReportCommand):
         if not places:
             raise UsageError(
                 "nothing-to-sign",
-                "sign: these steps write nothing that is signed: name those that do, as measure:qemu, or none",
+                "sign: these steps have no files to sign; name steps that do, for example measure:qemu, or none",
             )
         listen()
         sidecars = [Path(workspace.path(place)) for place in places]
         signatures = [f"{sidecar}{SIGNATURES[program]}" for sidecar in sidecars]
         if foreign := foreign_files(signatures, workspace):
             names = ", ".join(map(from_here, foreign))
-            raise UsageError("foreign-file", f"sign: {names}: there already, and not made by this program")
+            raise UsageError("foreign-file", f"sign: {names} already exists, and this program did not make it")
         for path in signatures:
             workspace.placed.add(path)
         try:
@@ -82,7 +82,7 @@ class SignCommand(ReportCommand):
         return 0
 
     def _refuse_what_is_stale(self) -> None:
-        """Raises UsageError unless every step is as a build just now would leave it: a signature would vouch for something else."""
+        """Raises UsageError if a build would change anything, since the signatures would then be for outdated files."""
         from coconut_tasks.freshness.forecast import Fate, forecast
         from coconut_tasks.freshness.staleness import Cause
 
@@ -90,7 +90,7 @@ class SignCommand(ReportCommand):
         assessments = []
         for node in nodes:
             found = node.assess()
-            # A step that is asked each time is never up to date; what its last run left is all that anybody can know.
+            # A step with unknown inputs is never up to date, but nothing more than its last run is known.
             known = tuple(reason for reason in found.reasons if reason.cause is not Cause.UNKNOWN_INPUTS)
             assessments.append(replace(found, reasons=known))
         coming = forecast(assessments, nodes[0].workspace.path).values()

@@ -1,4 +1,4 @@
-"""``doit size``: the parts of each IGVM file in bytes."""
+"""``size``: the sizes of each IGVM file and its parts."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from coconut_tasks.tasks.command import switch
 from coconut_tasks.tasks.standing import from_here
 from coconut_tasks.tasks.task_command import ReportCommand
 
-# The rest is imported when it is needed: doit loads the class for its own help, for any dodo.py.
+# The rest is imported where it is used: doit loads this class for its own help, with any dodo.py.
 
 
 class SizeCommand(ReportCommand):
     """``size``."""
 
     name = "size"
-    doc_purpose = "show the parts of each IGVM file in bytes, and what changed since the build before"
-    cmd_options = (switch("json", "for programs"),)
+    doc_purpose = "show the sizes of images and their parts, and what changed since the previous build"
+    cmd_options = (switch("json", "print the result as JSON"),)
     examples = ("doit size", "doit size --json RECIPE=config/qemu.json")
 
     def _execute(self, json: bool) -> int:
@@ -41,6 +41,6 @@ class SizeCommand(ReportCommand):
             self.document = size_json(self.head("size"), images)
             return 0
         for image in images:
-            place = from_here(image.path) + ("" if image.in_bin else " (as built last; bin/ holds another one)")
+            place = from_here(image.path) + ("" if image.in_bin else " (the last build; bin/ has another file)")
             self.outstream.write(size_table(place, image.now, image.before))
         return 0

@@ -1,4 +1,4 @@
-"""``doit timeline``: where the time of the last run went."""
+"""``timeline``: where the last run spent its time."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from coconut_tasks.errors import UsageError
 from coconut_tasks.tasks.command import text_option
 from coconut_tasks.tasks.task_command import ReportCommand
 
-# The rest is imported when it is needed: doit loads the class for its own help, for any dodo.py.
+# The rest is imported where it is used: doit loads this class for its own help, with any dodo.py.
 
 
 class TimelineCommand(ReportCommand):
     """``timeline``."""
 
     name = "timeline"
-    doc_purpose = "show where the time of the last run went"
+    doc_purpose = "show where the last run spent its time"
     doc_usage = "[VARIABLE=value ...]"
     cmd_options = (
-        text_option("output", "the page to write (default: bin/timeline.html; the trace goes beside it)", "o"),
+        text_option("output", "the page to write, with a trace beside it [default: bin/timeline.html]", "o"),
     )
     examples = ("doit timeline", "doit timeline -o /tmp/build.html")
 
@@ -31,7 +31,7 @@ class TimelineCommand(ReportCommand):
         workspace = self.nodes[0].workspace
         found = History(workspace.state).last_run()
         if found is None:
-            raise UsageError("nothing-built", f"timeline: nothing was built yet in {workspace.bin}")
+            raise UsageError("nothing-built", f"timeline: nothing has been built yet in {workspace.bin}")
         if output == "-":
             self.outstream.write(timeline.html(found))
             return 0

@@ -1,4 +1,4 @@
-"""``doit validate``: checks recipes without building them. It needs no dodo.py, and works in any folder."""
+"""``validate``: check recipes without building them. It needs no dodo.py and works in any folder."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from coconut_tasks.tasks.command import OwnCommand, switch
 
 
 class ValidateCommand(OwnCommand):
-    """``validate``: status 0 if all recipes are valid, otherwise 2."""
+    """``validate``: exit status 0 if all recipes are valid, otherwise 2."""
 
     name = "validate"
     doc_purpose = "check recipes without building"
     doc_usage = "FILE..."
     doc_description = """
-        Reports everything that is wrong in all files at once. Warnings do not make a recipe invalid.
+        Reports all errors in all files. Warnings do not make a recipe invalid.
+
         Exit status: 0 all recipes are valid, 2 some are not.
     """
     cmd_options = (
@@ -30,9 +31,9 @@ class ValidateCommand(OwnCommand):
             "default": "text",
             "metavar": "WORD",
             "choices": [("text", ""), ("github", ""), ("sarif", ""), ("json", "")],
-            "help": "how to report problems [default: text]",
+            "help": "how to report errors and warnings [default: text]",
         },
-        switch("json", "for programs: --format=json"),
+        switch("json", "the same as --format=json"),
         switch("lenient", "only warn about what the old builders ignore in a recipe"),
     )
     variables = ("RECIPE", "LENIENT")
@@ -51,7 +52,8 @@ class ValidateCommand(OwnCommand):
         files = list(dict.fromkeys([*pos_args, *words, *split_list(values.get("RECIPE", ""))]))
         if not files:
             raise UsageError(
-                "wrong-words", f"validate needs recipes, for example: {called().command('validate', 'config/*.json')}"
+                "wrong-words",
+                f"validate: no recipe given; for example: {called().command('validate', 'config/*.json')}",
             )
         lenient = opt_values["lenient"] or parse_switch("LENIENT", values.get("LENIENT", ""))
         found = [one for file in files for one in _problems(file, lenient)]

@@ -1,4 +1,4 @@
-"""``verify``: build what is stale, and compare the launch digests with what somebody expects."""
+"""``verify``: build what is stale and compare the launch digests with the expected ones."""
 
 from __future__ import annotations
 
@@ -22,30 +22,31 @@ if TYPE_CHECKING:
     from coconut_tasks.tasks.node import Node
     from coconut_tasks.workspace.session import Session
 
-# The rest is imported when it is needed, as in commands.
+# The rest is imported where it is used, as in other commands.
 
 
 class VerifyCommand(RunCommand):
-    """``verify``: status 0 if each image has a launch digest that is expected, 1 if one has not, or a step failed."""
+    """``verify``: exit status 0 if each image has an expected launch digest, 1 if one has not or a step failed."""
 
     name = VERIFY
     expects = True
-    doc_purpose = "build, and compare the launch digest with the one that is expected"
+    doc_purpose = "build and compare the launch digest with the expected one"
     doc_usage = "[TASK ...] EXPECT=value [VARIABLE=value ...]"
     doc_description = """
-        Builds like 'run', so that what is compared is never older than its sources. EXPECT is a launch digest in hex or base64, a file that
-        has one, or - for standard input. A file can be what igvmmeasure, coconut-measure or 'doit log measure:qemu' printed, an .igvm file,
-        a file that a build wrote beside one, lines like those of sha384sum, or an SEV-SNP attestation report, whose signature is not
-        checked here. If the digests differ, 'verify' shows what changed, as 'doit diff' does.
-        Exit status: 0 as expected, 1 not as expected or a step failed, 2 wrong use.
+        First builds what is stale. EXPECT is a launch digest in hex or base64, a file that contains one, or - for standard input. The file
+        can be an .igvm file, a file that a build wrote beside one, output of igvmmeasure, coconut-measure or 'doit log measure:qemu', lines
+        like those of sha384sum, or an SEV-SNP attestation report, whose signature is not checked. If the digests differ, it shows what
+        changed, like 'doit diff'.
+
+        Exit status: 0 as expected, 1 not as expected or a step failed, 2 wrong usage.
     """
     expectation: Expectation
-    """Set once the session is there."""
+    """Set when the session starts."""
     words: Sequence[str] = ()
-    """The tasks on the command line."""
+    """The steps on the command line."""
     kind = "verify"
     verified: Sequence[Mapping[str, Any]] | None = None
-    """For programs: each measured image; None as long as nothing was compared."""
+    """For JSON: each measured image; None until they are compared."""
     examples = (
         "doit verify RECIPE=config/qemu.json EXPECT=old/coconut-qemu.igvm.provenance.json",
         "doit verify EXPECT=attestation-report.bin",
@@ -54,9 +55,7 @@ class VerifyCommand(RunCommand):
 
     def execute(self, params: Any, args: Any) -> Any:
         if params.get("single"):
-            tell(
-                UsageError("single-verify", "verify: --single leaves out what the image is made of: leave out --single")
-            )
+            tell(UsageError("single-verify", "verify: --single would not build the parts of the image; leave it out"))
             return EXIT_USAGE
         self.words = () if self.is_own else args  # whose loader has taken them
         status = super().execute(params, args)
@@ -69,7 +68,7 @@ class VerifyCommand(RunCommand):
             return EXIT_USAGE
 
     def begin(self, session: Session) -> None:
-        # Before the build: a wrong word is not to be told after minutes.
+        # Before the build: an error in the command line must not take minutes to appear.
         _no_digest_among(self.words)
         value, absolute = session.options.expect, session.options.absolute
         if value is None:
@@ -79,13 +78,13 @@ class VerifyCommand(RunCommand):
                 "nothing-expected",
                 f"{called().option('EXPECT')}: missing{meant}; expected a launch digest, or a file with one",
             )
-        # After the sample is copied, the program starts again: what can be read only once is left to that start.
+        # After the sample is copied, the program starts again: what can be read only once is read then.
         if not (session.source.copy_to and (value == "-" or _is_pipe(absolute(value)))):
             self.expectation = read_expectation(value, absolute)
         super().begin(session)
 
     def check(self, steps: Sequence[Node]) -> None:
-        _expected(steps, self.expectation)  # which image is meant is not to be asked after minutes
+        _expected(steps, self.expectation)  # an ambiguous digest must not take minutes to be reported
 
     def result(self, status: int) -> Mapping[str, Any] | None:
         build = super().result(status)
@@ -109,8 +108,8 @@ class VerifyCommand(RunCommand):
         if left_out:
             raise UsageError(
                 "step-left-out",
-                f"verify: {', '.join(left_out)} was left out, so the image is not what a build gives; "
-                f"'{self.line('forget', *left_out)}' takes it in again",
+                f"verify: the build skips {', '.join(left_out)}, so the image may be outdated; "
+                f"to run it again: {self.line('forget', *left_out)}",
             )
         status, terminal = 0, terminal_at(sys.stdout)
         expected = _expected(steps, expectation)
@@ -139,7 +138,7 @@ class VerifyCommand(RunCommand):
 
 
 def _no_digest_among(words: Sequence[str]) -> None:
-    """Raises UsageError for a digest that stands where tasks do."""
+    """Raises UsageError for a digest in the place of a step."""
     from coconut_tasks.evidence.digests import looks_like_digest, near_miss
     from coconut_tasks.wording import printable
 
@@ -148,8 +147,8 @@ def _no_digest_among(words: Sequence[str]) -> None:
             wrong = near_miss(word)
             raise UsageError(
                 "digest-as-task",
-                f"verify: expected a task, not a launch digest; use {called().setting('EXPECT', printable(word))}"
-                + (f", but this is none: {wrong}" if wrong else ""),
+                f"verify: expected a step, not a launch digest; use {called().setting('EXPECT', printable(word))}"
+                + (f", with a valid digest: {wrong}" if wrong else ""),
             )
 
 
@@ -158,17 +157,17 @@ def _is_pipe(path: str) -> bool:
 
 
 def _measurements(steps: Sequence[Node]) -> Mapping[str, tuple[Node, Measurement]]:
-    """Those among the steps, by the name of the image below the output folder."""
+    """The measurements among the steps, by the name of the image in the output folder."""
     from coconut_tasks.steps.action import Measurement
 
     return {action.shown: (node, action) for node in steps if isinstance(action := node.step.action, Measurement)}
 
 
 def _expected(steps: Sequence[Node], expectation: Expectation) -> Mapping[str, Sequence[str]]:
-    """Image → its digests, as ``expected_of``.
+    """Image → expected digests, from ``expected_of``.
 
     Raises:
-        UsageError: no image is measured, or nobody says which one is meant.
+        UsageError: no image is measured, or it is ambiguous which one is meant.
     """
     from coconut_tasks.evidence.expected import BuiltImage, expected_of
 
@@ -178,16 +177,16 @@ def _expected(steps: Sequence[Node], expectation: Expectation) -> Mapping[str, S
     if not images:
         raise UsageError(
             "nothing-measured",
-            "verify: no image is measured here: ask for a target with SEV-SNP, or for its task, for example measure:qemu",
+            "verify: nothing to compare, since no image is measured; use a recipe with platform snp, or a step such as measure:qemu",
         )
     return expected_of(expectation, images)
 
 
 def read_expectation(value: str, absolute: Callable[[str], str]) -> Expectation:
-    """What the variable ``EXPECT`` says; ``absolute`` is ``Options.absolute``. Standard input is read to its end.
+    """The value of the variable ``EXPECT``; ``absolute`` is ``Options.absolute``. Standard input is read to its end.
 
     Raises:
-        UsageError: it is neither a digest nor a file that has one.
+        UsageError: it is neither a digest nor a file that contains one.
     """
     from coconut_tasks.commands.diff import read_content
     from coconut_tasks.evidence.digests import FORMS, NotADigest, digests_in, digests_in_text
@@ -196,7 +195,7 @@ def read_expectation(value: str, absolute: Callable[[str], str]) -> Expectation:
 
     path = absolute(value)
     wrong = ""
-    # Base64 can have slashes in it, but so has a path; with one that is there, it is meant.
+    # Both base64 and a path can contain slashes; if that file exists, it is meant.
     if value != "-" and not ("/" in value and os.path.isfile(path)):
         try:
             return Expectation(called().option("EXPECT"), digests_in_text(value))
@@ -230,7 +229,7 @@ def read_expectation(value: str, absolute: Callable[[str], str]) -> Expectation:
 
 
 def _native_zero(path: Path, data: bytes | bytearray) -> bool | None:
-    """How an image's pages without data were measured, by the measurement beside it; None where there is none, or it is of another file."""
+    """How an image's pages without data were measured, from the measurement beside it; None if there is none, or it is for another file."""
     from hashlib import sha256
 
     from coconut_tasks.compare.sides import read_side
@@ -247,7 +246,7 @@ def _native_zero(path: Path, data: bytes | bytearray) -> bool | None:
 
 
 def _changes(expectation: Expectation, node: Node, steps: Sequence[Node], image: bytes) -> Changes | None:
-    """As ``doit diff`` finds them, where the expectation is a file that says more than a digest; ``node`` is the measurement's."""
+    """The changes that ``doit diff`` would show, if the expectation has more than a digest; ``node`` is the measurement's."""
     from coconut_tasks.commands.diff import images_beside
     from coconut_tasks.compare.changes import compare
     from coconut_tasks.compare.sides import read_side
@@ -264,7 +263,7 @@ def _changes(expectation: Expectation, node: Node, steps: Sequence[Node], image:
     if old.is_digest_alone:
         return None
     statements = [one.step.action for one in steps if isinstance(one.step.action, Provenance)]
-    # Without the provenance, as where only measure:qemu was asked for, the measurement has the digest and its settings.
+    # Without provenance, for example if only measure:qemu was built, the measurement has the digest and its settings.
     sidecar = next((one.output for one in statements if one.igvm == action.igvm), action.json)
     new = read_side(
         "this build", Path(workspace.path(sidecar)).read_bytes(), lambda name: image if name == action.shown else None

@@ -1,4 +1,4 @@
-"""``doit watch``: build again whenever something changed."""
+"""``watch``: build again whenever something changes."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from coconut_tasks.wording import short_digest
 from coconut_tasks.workspace.workspace import Workspace
 
 _QUIET_MS = 100
-"""A burst of changes is over when nothing happened for this long."""
+"""A burst of changes is over when nothing has changed for this long."""
 _SAME = 2
-"""How often a file may be written anew with the same content before that no longer starts a build."""
+"""How many times a file can be rewritten with the same content before that stops starting builds."""
 _NAMED = 3
-"""How many of the changed files are named."""
+"""How many of the changed files a message names."""
 
 
 class WatchCommand(ReportCommand):
@@ -38,8 +38,8 @@ class WatchCommand(ReportCommand):
 
     name = "watch"
     builds = True
-    doc_purpose = "build, and build again whenever an input changes, until Ctrl-C"
-    examples = ("doit watch", "doit watch RECIPE=config/qemu.json RELEASE=1", "doit watch kernel:svsm  # just that")
+    doc_purpose = "build, then build again whenever an input changes"
+    examples = ("doit watch", "doit watch RECIPE=config/qemu.json RELEASE=1", "doit watch kernel:svsm  # one step")
 
     def _execute(self) -> int:
         nodes = self.nodes
@@ -47,13 +47,13 @@ class WatchCommand(ReportCommand):
         digests = _digests(workspace.bin)
         last_run, recorded = _last_run(workspace.state), recorded_inputs(workspace.state / RECORDS)
         rewritten = _Rewritten()
-        # What a build writes into the tree is no news, as far as that is known.
+        # Changes by the build itself do not count, as far as its outputs are known.
         made = {workspace.path(path) for node in nodes for path in node.step.makes}
         told = False
         listen()
         while True:
-            # Watched first, then built: a change during the build is seen, and built after it. A build of its own for each time, as
-            # if it had been typed: what it looks up is of that moment, and what is wrong with a recipe ends it, not the watch.
+            # Watch first, then build, so that a change during the build starts another build. Each build is a new process, as if typed by
+            # the user: it looks up everything again, and an error in a recipe ends it, but not the watch.
             of_git = _of_git(workspace)
             folders = sorted(_folders(nodes, recorded) | of_git)
             with closing(_changes(folders, workspace.bin, made)) as changes:
@@ -64,20 +64,20 @@ class WatchCommand(ReportCommand):
                 before, commit = _last_run(workspace.state), _commit(workspace)
                 status = _build()
                 if status > 128:
-                    return status  # it was ended, and said so
+                    return status  # a signal ended it, which it has reported
                 for name, digest in _digests(workspace.bin).items():
                     if digests.get(name) not in (None, digest):
                         self._say(f"{name}: launch digest {short_digest(digests[name])} → {short_digest(digest)}")
                     digests[name] = digest
                 after = _last_run(workspace.state)
-                if after != last_run:  # all records are read, which takes as long as a build with little to do
+                if after != last_run:  # reading all records takes as long as a small build
                     last_run, recorded = after, recorded_inputs(workspace.state / RECORDS)
                 idle = "nothing to build; " if after == before else ""
                 self._say(f"{'build failed; ' if status else idle}waiting for changes")
                 known = recorded if status == 0 else {}
                 while True:
                     found = _burst(changes)
-                    # git writes its files whenever it looks: what counts is what it says. A new folder of tags is to be watched, too.
+                    # git rewrites its files even if nothing changed, so its answer counts. A new folder of tags must be watched too.
                     gits = {path for path in found if os.path.dirname(path) in of_git}
                     if (
                         rewritten.news(found - gits, known)
@@ -85,7 +85,7 @@ class WatchCommand(ReportCommand):
                         or (gits and _commit(workspace) != commit)
                     ):
                         break
-            # Files that came and went are an editor's; all that went may be what is meant.
+            # Files that no longer exist are usually an editor's temporary ones, unless there are no others.
             there = {path for path in found if os.path.exists(path)} or found
             names = sorted(os.path.relpath(path, workspace.tree) for path in there)
             others = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
@@ -97,7 +97,7 @@ class WatchCommand(ReportCommand):
 
 
 def _changes(folders: Sequence[str], bin: str, made: Set[str]) -> Generator[set[str], None, None]:
-    """The paths that changed in the folders, not below them; an empty set each time that nothing happened for a while."""
+    """The paths that changed directly in the folders; an empty set each time nothing has changed for a while."""
     from watchfiles import Change, DefaultFilter, watch
 
     left_out = (*DefaultFilter.ignore_entity_patterns, r"^\..*\.coconut-", r"^4913$")
@@ -124,7 +124,7 @@ def _changes(folders: Sequence[str], bin: str, made: Set[str]) -> Generator[set[
 
 
 def _burst(changes: Iterator[set[str]]) -> set[str]:
-    """Wait for a change; all that changed until it is quiet again."""
+    """Wait for a burst of changes, and return all its paths."""
     found: set[str] = set()
     for more in changes:
         found |= more
@@ -134,8 +134,7 @@ def _burst(changes: Iterator[set[str]]) -> set[str]:
 
 
 def _folders(nodes: Sequence[Any], recorded: Iterable[str]) -> set[str]:
-    """Every folder in which something could change that a build reads; what is an input is then for the build to decide. ``recorded`` are
-    the files that records name as inputs."""
+    """Every folder with files that a build may read; the build then decides what is an input. ``recorded`` are the inputs in records."""
     workspace = nodes[0].workspace
     found = {workspace.tree, os.getcwd(), *_below(workspace.tree, workspace.bin)}
     home = stand()
@@ -150,8 +149,7 @@ def _folders(nodes: Sequence[Any], recorded: Iterable[str]) -> set[str]:
 
 
 def _of_git(workspace: Workspace) -> set[str]:
-    """Folders in which git keeps what says which commit the tree is at and what that is called: a linked worktree and a submodule have them
-    elsewhere."""
+    """The folders of git's files about the current commit and its name; they may be outside the tree, for example for a linked worktree."""
     repository = find_repository(workspace.tree, workspace.environment)
     found = {os.path.dirname(path) for path in repository.files if os.path.basename(path) != ".git"}
     found.update(folder for folder, _, _ in os.walk(os.path.join(repository.refs, "tags")) if repository.refs)
@@ -160,7 +158,7 @@ def _of_git(workspace: Workspace) -> set[str]:
 
 
 def _commit(workspace: Workspace) -> tuple[str, str, bool]:
-    """The commit, what it is called, and whether something is staged. None of it has git write its index, which would be a change."""
+    """The commit, its name, and whether something is staged. git does not write its index for this, which would be a change."""
     commit, name = (
         git_text(words, workspace.tree, workspace.environment)
         for words in (["rev-parse", "HEAD"], ["describe", "--always"])
@@ -170,14 +168,14 @@ def _commit(workspace: Workspace) -> tuple[str, str, bool]:
 
 
 class _Rewritten:
-    """Files that are written anew with what was in them, time and again, as a firmware command that is asked by each run may do."""
+    """Files that are rewritten again and again with the same content, for example by a firmware command that each build runs."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[str | None, int]] = {}
 
     def news(self, paths: Set[str], known: Mapping[str, Set[object]]) -> bool:
-        """Whether one of these changes may be new to a build. ``known`` are the digests that good runs read; of what none of them read, an
-        edit that was undone meanwhile is built once more for each time."""
+        """Whether one of these changes may affect a build. ``known`` are the digests that successful runs read; for a file that they did
+        not read, each edit counts, even if it was undone."""
         files, news = Files(), False
         for path in paths:
             digest = files.digest(path)
@@ -200,12 +198,12 @@ def _below(root: str, bin: str) -> Iterator[str]:
 
 
 def _build() -> int:
-    """Its exit status; as in shells, 128 and the signal's number if it was ended."""
+    """Build, and return the exit status; if a signal ended the build, 128 plus its number, as in shells."""
     process = subprocess.Popen(_run_command(), cwd=stand())
     try:
         status = process.wait()
     except KeyboardInterrupt as error:
-        # Ctrl-C reaches it too; SIGTERM is for this process alone, and must not leave a build behind.
+        # Ctrl-C reaches the build too, but SIGTERM only this process, so it is passed on.
         if isinstance(error, Terminated):
             process.terminate()
         status = process.wait()
@@ -214,7 +212,7 @@ def _build() -> int:
 
 
 def _run_command() -> list[str]:
-    """This very command line, with a quiet build for ``watch``."""
+    """The command line of this process, with a quiet build instead of ``watch``."""
     words = process_words()
     at = words.index(WatchCommand.name)
     start = sys.orig_argv[: len(sys.orig_argv) - len(words)]
@@ -223,7 +221,7 @@ def _run_command() -> list[str]:
 
 
 def _digests(bin: str) -> dict[str, str]:
-    """The launch digest of each measured file that is there."""
+    """The launch digest of each measured file in the output folder."""
     found = {}
     for folder, names, files in os.walk(bin):
         names[:] = [name for name in names if name != STATE_FOLDER]

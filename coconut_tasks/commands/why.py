@@ -1,19 +1,19 @@
-"""``doit why``: why each step would run, or why not."""
+"""``why``: why each step would run, or why not."""
 
 from __future__ import annotations
 
 from coconut_tasks.tasks.command import switch
 from coconut_tasks.tasks.task_command import ReportCommand
 
-# The rest is imported when it is needed: doit loads the class for its own help, for any dodo.py.
+# The rest is imported where it is used: doit loads this class for its own help, with any dodo.py.
 
 
 class WhyCommand(ReportCommand):
     """``why``."""
 
     name = "why"
-    doc_purpose = "say why each step would run, or why not"
-    cmd_options = (switch("json", "for programs"),)
+    doc_purpose = "explain why each step would run, or why not"
+    cmd_options = (switch("json", "print the result as JSON"),)
     examples = ("doit why", "doit why RECIPE=config/qemu.json igvm:qemu")
 
     def _execute(self, json: bool) -> int:

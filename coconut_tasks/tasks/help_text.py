@@ -202,7 +202,8 @@ def two_columns(rows: Sequence[tuple[str, str]], least: int = 0) -> Iterator[str
 
 
 def _wrapped(text: str) -> Iterator[str]:
-    for paragraph in textwrap.dedent(text).strip().splitlines():
+    # Indented lines stay lines, others are joined to paragraphs.
+    for paragraph in re.sub(r"(?<=\S)\n(?=\S)(?<!:\n)", " ", textwrap.dedent(text).strip()).splitlines():
         if paragraph.startswith(" "):
             yield f"  {paragraph}"
         else:

@@ -38,8 +38,8 @@ COCONUT = {
 GROUPS = {
     "build": ("run", "build", "plan", "why", "watch", "verify", "reproduce"),
     "look at builds": ("list", "info", "log", "graph", "timeline", "size"),
-    "work with images": ("inspect", MEASURE, "diff", "sign"),
+    "look at images": ("inspect", MEASURE, "diff", "sign"),
     "write recipes": ("new", "validate"),
-    "other commands": ("clean", "forget", "ignore", "completion", "help"),
+    "other": ("clean", "forget", "ignore", "completion", "help"),
 }
 """The commands as help groups them."""
