@@ -129,7 +129,7 @@ def test_a_name_that_is_taken_is_not_the_default(tmp_path: Path) -> None:
     [
         (["--target=qemo"], "no-such-choice", "'qemo'; … qemu, hyper-v or vanadium …'qemu'"),
         (["--platforms", "snp,tdx"], "no-such-choice", "'tdx'; … native, snp, tdp or vsm …'tdp'"),
-        (["--loader=blr"], "no-such-choice", "--loader: 'blr' …: bldr, stage2, none … 'bldr'"),
+        (["--loader=blr"], "no-such-choice", "--loader: …'blr'…bldr, stage2…none …'bldr'"),
         (["--features=-x"], "leading-dash", "'-x' "),
         (["--module=a/b"], "wrong-module-name", "'a/b' "),
         (["--firmware=env:"], "empty-text", "env "),

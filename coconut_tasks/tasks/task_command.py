@@ -149,7 +149,7 @@ class TaskCommand:
         from coconut_tasks.variables import VERIFY
 
         if session.options.expect is not None and self.name != VERIFY:
-            raise UsageError("variable-not-used", f"only {VERIFY} uses EXPECT")
+            raise UsageError("variable-not-used", f"EXPECT: only {VERIFY} uses it")
         if self.builds and session.source.copy_to:
             from coconut_tasks.tasks.standing import start_again
             from coconut_tasks.workspace.source import copy_tree
