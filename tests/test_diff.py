@@ -258,7 +258,7 @@ def test_the_sample(site: Site) -> None:
     outcome = site.run([sys.executable, "-m", "doit", "diff", "old.igvm", "bin/q.igvm"])
     assert outcome.status == 1
     assert outcome.out.startswith("old.igvm:   launch digest ") and outcome.out.endswith("different launch digests\n")
-    assert "pages that the launch digest is made of: " in outcome.out
+    assert "measured pages: " in outcome.out
 
 
 # --- pages ---
@@ -279,7 +279,7 @@ def test_neighbours_that_changed_alike_are_one_line() -> None:
         for fill in (b"a", b"b")
     )
     shown = text(statement(old), statement(new)).splitlines()
-    assert "pages that the launch digest is made of: 4 of 4 differ" in shown
+    assert "measured pages: 4 of 4 differ" in shown
     assert "  0x1000 … 0x3fff  3 pages  normal  kernel:svsm from 0x0" in shown
     assert "  0x5000 … 0x5fff  1 page  normal  kernel:svsm from 0x3000" in shown
     assert text(old, new).count("of the page: ") == 4
@@ -310,7 +310,7 @@ def test_pages_that_are_new_gone_of_another_kind_or_elsewhere_in_the_order() -> 
     )
     assert "  0x2000 … 0x2fff  1 page  normal → unmeasured\n" in text(plain, image(page(0x1000), page(0x2000, flags=2)))
     turned = text(plain, image(page(0x2000), page(0x1000)))
-    assert "in another order from page 1 on: 0x1000 → 0x2000\n" in turned
+    assert "different order from page 1 on: 0x1000 → 0x2000\n" in turned
     assert turned.endswith("\ndifferent launch digests")
 
 
@@ -352,7 +352,7 @@ def test_what_no_digest_counts_is_told_as_that() -> None:
     assert "  page data 0x1000: sha384 " in text(*secret)
     assert text(*secret).endswith("but the launch digest is the same")
     rest = [image(page(0x1000), data=fill * 4096) for fill in (b"a", b"b")]
-    assert "in the image, and in no launch digest:\n" in text(*rest)
+    assert "in the image, but not measured:\n" in text(*rest)
     assert "but the launch digest is the same" in text(*rest)
     assert diff(inspected(rest[0]), inspected(rest[1])).same  # it shows nothing of them
 
@@ -363,7 +363,7 @@ def test_images_without_sev_snp_are_compared_by_the_pages_of_all_platforms() -> 
     old, new = (igvm(head, page(0x1000, at, mask=TDX), data=fill * 4096) for fill in (b"a", b"b"))
     for a, b in ((old, new), (inspected(old), inspected(new)), (old, inspected(new))):
         shown = text(a, b)
-        assert "old: no launch digest is known\n" in shown
+        assert "old: launch digest unknown\n" in shown
         assert "pages: 1 of 1 differ\n  0x1000 … 0x1fff  1 page  normal mask 0x2\n" in shown
         assert shown.endswith("\ndifferent")
     snp = igvm(platform(), page(0x1000, data_at(platform(), page(0))), data=b"a" * 4096)
@@ -412,7 +412,7 @@ def test_native_zero_pages_of_one_alone_are_no_change_of_the_image() -> None:
     data = image(page(0x1000), page(0x2000, start_of(2)), data=b"a" * 4096)
     shown = text(statement(data), statement(data, native=True))
     assert "  measure_native_zeroes: false → true (this alone changes the launch digest)\n" in shown
-    assert "1 without data are measured in another way, by measure_native_zeroes\n" in shown
+    assert "1 without data are measured differently, because of measure_native_zeroes\n" in shown
     assert "the images have the same pages: the digests differ by measure_native_zeroes alone\n" in shown
     assert "differ\n" not in shown
 
@@ -438,7 +438,7 @@ def test_settings_of_measurements() -> None:
     assert "policy" not in shown
     assert diff(old, old | {"policy": 196608.0}).same
     assert '  target: "qemu" → "hyper-v"\n' in text(old | {"target": "qemu"}, old | {"target": "hyper-v"})
-    assert "no cause can be told: old is a launch measurement" in text(old, old | {"digest": "cd" * 48})
+    assert "cause unknown: old is a launch measurement" in text(old, old | {"digest": "cd" * 48})
 
 
 # --- causes ---
@@ -507,8 +507,8 @@ def test_a_cause_is_told_before_what_it_leads_to(edit: Edit, told: str) -> None:
     edit(new)
     found = text(old, new)
     assert told in found
-    assert found.index(told) < found.index("pages that the launch digest is made of: ")
-    assert "nothing that is on record explains it" not in found
+    assert found.index(told) < found.index("measured pages: ")
+    assert "cause unknown" not in found
     assert changes_json(diff(old, new))["explained"] is True
     assert diff(old, old).same
 
@@ -530,7 +530,9 @@ UNEXPLAINED: list[Edit] = [
 def test_a_change_without_a_cause_on_record_is_told_as_that(edit: Edit) -> None:
     old, new = statement(DATA), statement(OTHER)
     edit(new)
-    assert text(old, new).endswith("\nnothing that is on record explains it\ndifferent launch digests")
+    assert text(old, new).endswith(
+        "\ncause unknown: no recorded change explains the difference\ndifferent launch digests"
+    )
     assert changes_json(diff(old, new))["explained"] is False
 
 
@@ -598,8 +600,8 @@ def test_a_long_list_is_cut_short_in_the_text_alone() -> None:
 
 def test_what_only_one_side_knows_is_said() -> None:
     shown = text(DATA, statement(OTHER))
-    assert "not compared, since only new tells it: recipe, options, source tree, tools, commands, " in shown
-    assert "no cause can be told: old is an IGVM file; a build has its causes in its .provenance.json\n" in shown
+    assert "not compared, since only new has it: recipe, options, source tree, tools, commands, " in shown
+    assert "cause unknown: old is an IGVM file; use the .provenance.json " in shown
 
 
 def test_statements_of_other_builders_are_read_as_far_as_they_go() -> None:

@@ -38,7 +38,7 @@ GROUP_PAGES = {
     "look at builds": "commands-look-at-builds",
     "look at images": "commands-images",
     "write recipes": "commands-recipes",
-    "and": "commands-other",
+    "other": "commands-other",
 }
 """The page of each group of commands."""
 RUN_PAGES = (

@@ -573,7 +573,7 @@ def test_a_path_that_leaks_is_found_in_its_part_and_section(place: Site) -> None
     assert lines[at + 1].startswith("  section .rodata: from 0x")
     for line, copy in zip(lines[at + 2 : at + 4], copies(place), strict=True):
         assert f'made in {copy}/source/svsm/kernel"' in line
-    assert f"  the place of the build is in it: {copies(place)[0]}/source/svsm/kernel" in lines
+    assert f"  contains the path of the build: {copies(place)[0]}/source/svsm/kernel" in lines
     assert lines[-1] == "not reproducible: 1 of 3 files differ, the causes first"
     assert all(copy.is_dir() for copy in copies(place))
 
@@ -757,7 +757,7 @@ def test_what_is_told_of_two_builds(tmp_path: Path) -> None:
     missing = Different("module:x", (tmp_path / "x", tmp_path / "y"), ())
     lines = reproduced_text(replace(RESULT, differences=(missing,)), 1, tmp_path / "report.txt").splitlines()
     assert lines[:2] == ["module:x: x differs", "  only one has it"]
-    assert lines[2].startswith("what diffoscope says: ") and lines[2].endswith("report.txt")
+    assert lines[2].startswith("diffoscope report: ") and lines[2].endswith("report.txt")
     assert lines[-1] == "not reproducible: 1 of 3 files differ, the causes first"
 
 

@@ -1,1 +1,1 @@
-"""What users are shown: values in, text out. Nothing here looks at the disk or runs anything."""
+"""Output for users: values in, text out. Nothing here reads the disk or runs anything."""

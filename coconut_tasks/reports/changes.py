@@ -1,4 +1,4 @@
-"""Changes for people, and for programs."""
+"""The changes between two builds, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _TITLES = {
     "source": "source tree",
     "files": "input files",
     "settings": "launch settings",
-    "headers": "headers of the image, which no launch digest counts",
+    "headers": "image headers, which are not measured",
 }
-_ABSENT = {"recipe": "not there", "options": "not set", "environment": "not set"}
+_ABSENT = {"recipe": "missing", "options": "not set", "environment": "not set"}
 _DIGESTS = ("parts", "source")
 _LONGEST = 100
-"""Characters of a value that are shown."""
+"""How many characters of a value are shown."""
 _MOST = 10
-"""Lines of a section; ``--json`` has all."""
+"""How many lines of a section are shown; ``--json`` has all."""
 _MOST_RUNS = 40
 _MOST_BYTES = 3
-"""Pages of a run whose first bytes are shown."""
+"""For how many pages of a run the first difference is shown."""
 _MOST_SPOTS = 3
 _SHOWN = 8
-"""Bytes of each page at a difference."""
+"""How many bytes are shown at a difference."""
 
 
 def changes_words(changes: Changes) -> Rules:
@@ -52,12 +52,12 @@ def changes_words(changes: Changes) -> Rules:
 
 
 def changes_text(changes: Changes) -> list[str]:
-    """Lines: both digests, then what changed, the causes first, and at the end what that means."""
+    """Lines: both digests, the changes with causes first, and a conclusion."""
     return [printable(line) for line in _lines(changes)]
 
 
 def changes_json(changes: Changes) -> dict[str, Any]:
-    """Everything, with nothing left out for length. Addresses are hex text, since numbers of 64 bits are not safe in JSON."""
+    """All changes, without limits. Addresses are strings in hex, since 64-bit numbers are not safe in JSON."""
     pages = changes.pages
     return {
         **head("diff"),
@@ -96,7 +96,7 @@ def _lines(changes: Changes) -> Iterator[str]:
     old, new = changes.old, changes.new
     width = max(len(old.name), len(new.name)) + 1
     for side in (old, new):
-        digest = f"launch digest {side.digest}" if side.digest else "no launch digest is known"
+        digest = f"launch digest {side.digest}" if side.digest else "launch digest unknown"
         yield f"{side.name + ':':{width}} {digest}"
     for side in (old, new):
         yield from (f"note: {side.name}: {doubt}" for doubt in side.doubts)
@@ -154,7 +154,7 @@ def _pages(changes: Changes) -> Iterator[str]:
     if pages is None:
         return
     measured = changes.old.pages is not None and changes.new.pages is not None
-    what = "pages that the launch digest is made of" if measured else "pages"
+    what = "measured pages" if measured else "pages"
     if pages.runs:
         yield f"{what}: {pages.count} of {pages.compared} differ"
         for run in pages.runs[:_MOST_RUNS]:
@@ -166,9 +166,9 @@ def _pages(changes: Changes) -> Iterator[str]:
             yield f"  … and {len(pages.runs) - _MOST_RUNS} more places; --json has all"
     if pages.moved:
         moved = pages.moved
-        yield f"{what}: in another order from page {moved.position} on: {moved.old:#x} → {moved.new:#x}"
+        yield f"{what}: different order from page {moved.position} on: {moved.old:#x} → {moved.new:#x}"
     if pages.counted_otherwise:
-        yield f"{what}: {pages.counted_otherwise} without data are measured in another way, by {NATIVE_ZERO}"
+        yield f"{what}: {pages.counted_otherwise} without data are measured differently, because of {NATIVE_ZERO}"
 
 
 def _run_text(run: PageRun, changes: Changes) -> str:
@@ -195,29 +195,29 @@ def _byte_text(byte: FirstByte) -> str:
 def _unmeasured(changes: Changes) -> Iterator[str]:
     names = changes.old.name, changes.new.name
     if changes.spots:
-        yield "in the image, and in no launch digest:"
+        yield "in the image, but not measured:"
         for spot in changes.spots[:_MOST_SPOTS]:
             yield from (f"  {line}" for line in spot_text(spot, names))
         if len(changes.spots) > _MOST_SPOTS:
             yield f"  … and {len(changes.spots) - _MOST_SPOTS} more places; --json has all"
     elif changes.same_bytes is False and changes.same_digest is not False and "headers" not in changes.sections:
-        yield f"the images are other files: SHA-256 {changes.old.sha256} → {changes.new.sha256}"
+        yield f"the image files differ: SHA-256 {changes.old.sha256} → {changes.new.sha256}"
 
 
 def _not_compared(changes: Changes) -> Iterator[str]:
     for name, what in changes.only:
-        yield f"not compared, since only {name} tells it: {', '.join(what)}"
+        yield f"not compared, since only {name} has it: {', '.join(what)}"
 
 
 def _meaning(changes: Changes) -> Iterator[str]:
     if changes.by_settings_alone:
-        yield f"the images have the same pages: the digests differ by {NATIVE_ZERO} alone"
+        yield f"the images have the same pages; the digests differ only because of {NATIVE_ZERO}"
     elif changes.image_differs and not changes.is_explained:
         if changes.both_are_records:
-            yield "nothing that is on record explains it"
+            yield "cause unknown: no recorded change explains the difference"
         else:
             bare = next(side for side in (changes.old, changes.new) if not side.is_build_record)
-            yield f"no cause can be told: {bare.name} is {bare.form}; a build has its causes in its .provenance.json"
+            yield f"cause unknown: {bare.name} is {bare.form}; use the .provenance.json of a build to see causes"
     if changes.same_digest is None:
         yield "different"
     else:

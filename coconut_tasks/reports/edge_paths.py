@@ -1,6 +1,6 @@
-"""The lines of a net as SVG paths: rounded where a line turns, with a dot where it branches, as in a circuit diagram.
+"""The lines of a net as SVG paths: rounded at turns, with a dot at each branch, as in a circuit diagram.
 
-Lines that cross without a dot have nothing to do with each other.
+Lines that cross without a dot are not connected.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ _ARROW = 7
 
 
 def wire_path(net: Net) -> str:
-    """All lines of the net, as the ``d`` of one path."""
+    """All lines of the net as the ``d`` attribute of one path."""
     lanes = [f"M{left} {y}H{right}" for left, right, y in net.lanes]
     return "".join([*lanes, *(part for crossing in net.crossings for part in _lines(crossing))])
 
 
 def arrow_path(net: Net) -> str:
-    """A triangle before each box that the net leads to."""
+    """A triangle in front of each target box of the net."""
     ends = [(crossing.right, y) for crossing in net.crossings for y in crossing.arrows]
     return "".join(f"M{x} {y}l-{_ARROW} -4v8z" for x, y in ends)
 
 
 def dots(net: Net) -> list[tuple[int, int]]:
-    """Where the net branches."""
+    """The points where the net branches."""
     return [(one.trunk, y) for one in net.crossings for y in _heights(one) if _arms(one, y) > 2]
 
 
@@ -49,7 +49,7 @@ def _lines(one: Crossing) -> Iterator[str]:
         away = r if y == top else -r
         for x, side in ((one.left, -1), (one.right, 1)):
             if y in (one.sources if side < 0 else one.targets):
-                # A line ends under its arrow, so that it does not show at the tip.
+                # The line ends under its arrow, to stay hidden at the tip.
                 end = x - _ARROW + 1 if side > 0 and y in one.arrows else x
                 yield f"M{end} {y}H{one.trunk + side * r}" + (f"Q{one.trunk} {y} {one.trunk} {y + away}" if r else "")
     if top < bottom:

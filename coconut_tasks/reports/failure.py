@@ -10,14 +10,14 @@ from coconut_tasks.terminal import plain
 
 _HEAD = re.compile(r"^(?:error|warning)(?:\[\w+\])?: .*", re.MULTILINE)
 _PLACE = re.compile(r"^ *--> (.+):(\d+):(\d+)$", re.MULTILINE)
-"""Where rustc says that an error is; it is on the next line, or after a few."""
+"""rustc's position of an error, on one of the next lines."""
 
 
 def failure_annotation(step: str, message: str, log: str, tree: str, top: str) -> str:
-    """A workflow command about a step that failed with a message.
+    """A workflow command about a failed step with its message.
 
-    The first error of its log that has a place in a source file is told with that. ``tree`` is the folder where compilers ran, and ``top``
-    the one that GitHub counts paths from; both are absolute. A file elsewhere is told in the text only.
+    If an error in its log has a position in a source file, the first such error is used. ``tree`` is the folder in which compilers ran,
+    ``top`` the root of GitHub's relative paths; both are absolute. A file outside ``top`` appears only in the text.
     """
     properties: dict[str, object] = {"title": f"{step} failed"}
     found = _first_error(plain(log))

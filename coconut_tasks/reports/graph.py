@@ -15,7 +15,7 @@ from coconut_tasks.reports.markup import cells, escape, one_line, shortened
 from coconut_tasks.steps.step import STAGES
 
 MANY_MODULES = 8
-"""With more than these, modules that are alike are one box, unless the caller says otherwise."""
+"""With more modules than this, similar modules become one box, unless the caller decides otherwise."""
 _RANK = {
     "version": 0,
     "tool": 1,
@@ -32,15 +32,15 @@ _TOLD_REASONS = 20
 
 
 class NodeState(StrEnum):
-    """What a run would do with a step now."""
+    """What a build would now do with a step."""
 
     STALE = "stale"
     """It would run."""
     MAYBE = "may run"
-    """It would run if a step that it needs makes something else than last time."""
+    """It would run if the output of a step that it needs changes."""
     FRESH = "up to date"
     IGNORED = "ignored"
-    """`doit ignore` was said of it, or of what it needs."""
+    """`doit ignore` was used on it or on a step that it needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +48,30 @@ class GraphNode:
     """One step."""
 
     name: str
-    """The task's name, as ``kernel:svsm``."""
+    """The task's name, for example ``kernel:svsm``."""
     stage: str
-    """As in ``Step.stage``."""
+    """See ``Step.stage``."""
     doc: str
     state: NodeState
     reason: str = ""
-    """Why it is stale, in a sentence; empty for one that is up to date."""
+    """Why it is stale; empty if it is up to date."""
     needs: tuple[str, ...] = ()
-    """Names of the steps that must be done before it; each is a node of the graph."""
+    """Names of the steps that must be done first; each is a node of the graph."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """One box: a step, or modules that need the same and are needed by the same."""
+    """A box: a step, or modules that need the same steps and are needed by the same steps."""
 
     node: GraphNode
     lines: tuple[str, ...]
-    """What the box says."""
+    """The text of the box."""
     hint: str
-    """What it says when pointed at."""
+    """The tooltip."""
 
 
 def render_svg(nodes: Sequence[GraphNode], *, title: str, group: bool | None = None) -> str:
-    """The graph as an SVG file that needs nothing else and looks right on light and on dark ground."""
+    """The graph as a self-contained SVG file for light and dark backgrounds."""
     shown = _shown(nodes, group)
     boxes = [
         Box(
@@ -125,7 +125,7 @@ def render_mermaid(nodes: Sequence[GraphNode], *, group: bool | None = None) -> 
 
 
 def _shown(nodes: Sequence[GraphNode], group: bool | None) -> list[_Shown]:
-    """What is drawn, each box after those that it needs; without edges that others imply."""
+    """The boxes, each after those that it needs, without edges that others imply."""
     nodes = _without_implied(nodes)
     if group is None:
         group = sum(node.stage == "module" for node in nodes) > MANY_MODULES
@@ -135,7 +135,7 @@ def _shown(nodes: Sequence[GraphNode], group: bool | None) -> list[_Shown]:
     for node in nodes:
         for need in node.needs:
             needed_by[need].append(node.name)
-    # Only modules with the same neighbours: so the box has no edge that one of them lacks.
+    # Only modules with the same neighbours, so that each edge of the box belongs to all of them.
     alike: dict[object, list[GraphNode]] = {}
     for node in nodes:
         key = (sorted(node.needs), needed_by[node.name]) if node.stage == "module" else node.name
@@ -149,7 +149,7 @@ def _shown(nodes: Sequence[GraphNode], group: bool | None) -> list[_Shown]:
 
 
 def _without_implied(nodes: Sequence[GraphNode]) -> list[GraphNode]:
-    """The nodes in an order in which each comes after its needs, without a need that another of its needs has, near or far."""
+    """The nodes, each after its needs, without needs that are implied by others."""
     by_name = {node.name: node for node in nodes}
     sorter = TopologicalSorter({node.name: [need for need in node.needs if need in by_name] for node in nodes})
     before: dict[str, set[str]] = {}
@@ -182,7 +182,7 @@ def _several(members: Sequence[GraphNode], needs: tuple[str, ...]) -> _Shown:
 
 
 def _by_stage(shown: Sequence[_Shown]) -> Iterator[tuple[str, list[_Shown]]]:
-    """The boxes of each stage; the stage's name is empty where there is only one, which needs no frame."""
+    """The boxes of each stage; the stage's name is empty if it needs no frame, for example for a single box."""
     for stage in dict.fromkeys([*STAGES, *(one.node.stage for one in shown)]):
         members = [one for one in shown if one.node.stage == stage]
         if members:
@@ -211,7 +211,7 @@ _MERMAID_SHAPE = {
 
 
 def _dot(text: str) -> str:
-    """A quoted string in which Graphviz finds neither its own escapes nor entities of HTML."""
+    """A quoted string without Graphviz escapes or HTML entities."""
     lines = [
         one_line(line).replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;") for line in text.split("\n")
     ]
@@ -224,8 +224,8 @@ def _dot_id(one: _Shown) -> str:
 
 
 def _mermaid(text: str) -> str:
-    """Text between quotes. All but letters, digits and a few signs is written as a number, which no syntax reads as its own."""
-    # Mermaid breaks the line at a backslash and an n, also where they are numbers: so a joiner without width goes between.
+    """Text between quotes. Everything but letters, digits and a few other characters becomes a numeric entity, to escape all syntax."""
+    # Mermaid breaks lines at "\n" even if the characters are entities, so a zero-width joiner separates them.
     safe = one_line(text).replace("\\n", "\\\u2060n")
     return "".join(char if char.isalnum() or char in " :-_@.,…" else f"#{ord(char)};" for char in safe)
 
@@ -278,7 +278,7 @@ _MARK = {
     NodeState.FRESH: "M-5 0L-1.5 4L5 -4.5",
     NodeState.IGNORED: "M-4.5 -4.5L4.5 4.5M-4.5 4.5L4.5 -4.5",
 }
-"""A triangle as of a play button, three dots, a tick, a cross."""
+"""A triangle as on a play button, three dots, a tick, a cross."""
 _MARGIN, _TOP = 24, 84
 
 

@@ -1,4 +1,4 @@
-"""All about a step, for people: ``info``."""
+"""The text of ``info``: everything about a step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WIDTH = 9
 def info_text(
     tree: str, found: Iterable[StepFacts], absolute: Callable[[str], str], shown: Callable[[str], str]
 ) -> str:
-    """A block for each step; ``absolute`` is ``Workspace.path``, ``shown`` makes a path as the user sees it."""
+    """A block for each step; ``absolute`` is ``Workspace.path``, ``shown`` makes a path relative to the user's folder."""
     return "\n".join("".join(f"{line}\n" for line in _lines(tree, one, absolute, shown)) for one in found)
 
 
@@ -31,7 +31,7 @@ def _lines(tree: str, one: StepFacts, absolute: Callable[[str], str], shown: Cal
     yield from _row("log", [shown(one.log)] if one.log else [])
     yield from _row("reads", [shown(path) for path in one.inputs])
     if step.commands:
-        yield "commands, to be pasted:"
+        yield "commands to paste:"
         yield f"  {Command(('cd', tree))}"
         yield from (f"  {line}" for line in step_lines(step))
 

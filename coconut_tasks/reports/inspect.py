@@ -1,4 +1,4 @@
-"""What is in an IGVM file: one line for each header or run of pages, or JSON."""
+"""The contents of an IGVM file: one line for each header or run of pages, or JSON."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _SECTIONS = ("platforms", "initialization headers", "directives")
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """The SEV-SNP launch digests of a file, as hex text; or why it has none."""
+    """The SEV-SNP launch digests of a file in hex, or why it has none."""
 
     plain: str = ""
     native_zero: str = ""
@@ -59,10 +59,10 @@ class Digests:
 
 
 def as_text(name: str, file: IgvmFile, digests: Digests | None, *, every: bool = False) -> Iterator[str]:
-    """Lines. ``every``: one for each page. ``digests``: None where the file is not for SEV-SNP.
+    """Lines. ``every``: one for each page. ``digests``: None if the file is not for SEV-SNP.
 
     Raises:
-        IgvmError: a header that no loader may take; the lines before it were right.
+        IgvmError: a header is invalid; the lines before it are correct.
     """
     fixed = file.fixed
     yield (
@@ -88,10 +88,10 @@ def as_text(name: str, file: IgvmFile, digests: Digests | None, *, every: bool =
 
 
 def as_json(name: str, file: IgvmFile, digests: Digests | None) -> Iterator[str]:
-    """Pieces of one JSON object, so that a file with very many headers needs no more memory than one with few.
+    """Pieces of one JSON object, to limit memory for files with very many headers.
 
     Raises:
-        IgvmError: a header that no loader may take; read the file through before.
+        IgvmError: a header is invalid; check the whole file first.
     """
     header = asdict(file.fixed) | {"architecture": ARCHITECTURES[file.fixed.architecture]}
     yield f'{{"file": {json.dumps(name)}, "header": {json.dumps(header)}'
@@ -126,8 +126,8 @@ def _section(header: Header) -> str:
 
 
 def _runs(file: IgvmFile, every: bool) -> Iterator[tuple[Header, int, Any]]:
-    """Each header, but of pages that follow each other in memory and are of one kind the first; how many they are; and the SHA-384 of their
-    content, where it is measured."""
+    """Each header; but of consecutive pages of one kind only the first, with their number and, if they are measured, the SHA-384 of their
+    content."""
     first: PageData | None = None
     pages, content, following = 0, None, 0
     for header in file.headers():
@@ -178,7 +178,7 @@ def _page_words(page: PageData, pages: int, size: int) -> Iterable[str]:
 
 
 def _context_words(context: VpContext, kinds: dict[int, int], digest: str) -> Iterable[str]:
-    kind = PLATFORMS.get(kinds.get(context.compatibility_mask, -1), "of no platform")
+    kind = PLATFORMS.get(kinds.get(context.compatibility_mask, -1), "unknown platform")
     return (
         f"{context.gpa:#x}",
         f"processor {context.vp_index}",
@@ -227,6 +227,6 @@ _WORDS: dict[type, Callable[[Any], Iterable[str]]] = {
         f"version {header.version}",
         f"boot digest {header.boot_measurement_digest.hex()[:16]}…",
     ),
-    OptionalHeader: lambda header: (f"{header.length} bytes", "loaders may pass it over"),
+    OptionalHeader: lambda header: (f"{header.length} bytes", "loaders may ignore it"),
 }
-"""What a header says in a line, beside its name and its mask. Of pages and contexts, more than the header is needed."""
+"""The text for a header, without its name and mask. Pages and contexts need more than the header."""

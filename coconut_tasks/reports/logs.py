@@ -1,4 +1,4 @@
-"""Which logs there are."""
+"""The list of logs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from coconut_tasks.wording import human
 
 
 def list_of_logs(logs: Sequence[tuple[str, float, int]]) -> str:
-    """A line for each log, the latest last; of each the step's name, when it was written (seconds since the epoch), and its bytes."""
+    """A line for each log, the latest last. A log is the step's name, the time when it was written (seconds since the epoch), and its size
+    in bytes."""
     if not logs:
         return "no step has run yet\n"
     width = max(len(name) for name, _, _ in logs)

@@ -1,4 +1,4 @@
-"""Text that goes into XML and HTML, and how times are written there."""
+"""Text and times for XML and HTML."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import html
 import re
 import unicodedata
 
-# What XML 1.0 has no way to say, and halves of surrogate pairs, which stand for bytes of a path that are no UTF-8. To compile it takes
-# tens of milliseconds, so that is left to who needs it.
+# Characters that XML 1.0 cannot contain, including surrogates, which stand for bytes of a path that are not UTF-8. Compiling it takes tens
+# of milliseconds, so it is compiled on demand.
 _UNSAYABLE = "[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def sayable(text: str) -> str:
-    """The text with a replacement character for each one that no XML document, or no UTF-8 file, can have."""
+    """The text with a replacement character for each character that an XML document or a UTF-8 file cannot contain."""
     return re.sub(_UNSAYABLE, "\ufffd", text)
 
 
 def escape(text: str) -> str:
-    """For text between tags and for values between quotes, in XML and in HTML; line breaks are kept in both."""
+    """Escape text for elements and quoted attributes in XML and HTML; line breaks are kept."""
     return html.escape(sayable(text), quote=True).replace("\n", "&#10;")
 
 
 def one_line(text: str) -> str:
-    """The text with each line break or other control character as a space."""
+    """The text with each line break and other control character replaced with a space."""
     return "".join(" " if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in sayable(text))
 
 
 def cells(text: str) -> int:
-    """How many columns of a fixed-width font the text takes."""
+    """The width of the text in columns of a fixed-width font."""
     return sum(_cells(char) for char in text)
 
 
@@ -38,7 +38,7 @@ def _cells(char: str) -> int:
 
 
 def shortened(text: str, limit: int) -> str:
-    """The text in at most so many columns. What is left out is in the middle: both ends of a name tell it from others."""
+    """The text in at most ``limit`` columns, shortened in the middle: both ends of a name are distinctive."""
     if cells(text) <= limit:
         return text
     head, tail = text, text
@@ -50,7 +50,7 @@ def shortened(text: str, limit: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """As precise as one cares for: ``0.42 s``, ``13.4 s``, ``2 min 5 s``."""
+    """A duration with useful precision: ``0.42 s``, ``13.4 s``, ``2 min 5 s``."""
     seconds = max(0.0, seconds)
     if seconds < 9.995:
         return f"{seconds:.2f} s"

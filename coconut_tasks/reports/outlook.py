@@ -1,4 +1,4 @@
-"""The steps of a build as they stand before a run, for programs: ``why``, ``list`` and ``info``."""
+"""The JSON of ``why``, ``list`` and ``info``: the steps before a build."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ FATES = {
     Fate.RESTS: "up-to-date",
     Fate.IGNORED: "ignored",
 }
-"""What programs read; people read sentences, which may become better ones."""
+"""The words in JSON, which stay the same when the text for people changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepFacts:
-    """What is known of a step beyond the plan; paths are absolute."""
+    """What is known about a step in addition to the plan; paths are absolute."""
 
     step: Step
     inputs: tuple[str, ...]
-    """Every file that it reads."""
+    """All files that it reads."""
     needs: tuple[str, ...]
-    """Names of the steps that make what it reads, or that it comes after."""
+    """Names of the steps that make its inputs or must be done first."""
     log: str | None
-    """Of its last run; None if there is none."""
+    """The log of its last run; None if there is none."""
     forecast: Forecast | None = None
-    """None if nobody asked for it."""
+    """None if it was not requested."""
 
 
 def fate_json(found: Forecast) -> dict[str, Any]:
-    """What a run would do with a step, and why; ``because_of`` are the steps before it that run, or may run, and whose files it reads."""
+    """What a build would do with a step, and why; ``because_of`` are the steps that will or may run and whose files it reads."""
     return {"fate": FATES[found.fate], "reasons": list(found.reasons), "because_of": list(found.because)}
 
 
 def command_json(command: Command) -> dict[str, Any]:
-    """A process: its words, what is added to its environment, and both as one shell line."""
+    """A process: its arguments, additions to its environment, and both as one shell line."""
     return {"argv": list(command.argv), "env": dict(command.env), "line": str(command)}
 
 
@@ -51,7 +51,7 @@ def why_json(head: Mapping[str, Any], forecasts: Iterable[Forecast]) -> dict[str
 
 
 def list_json(head: Mapping[str, Any], steps: Iterable[Step], forecasts: Mapping[str, Forecast]) -> dict[str, Any]:
-    """Each step; ``fate`` is there where a forecast is."""
+    """Each step, with ``fate`` if there is a forecast."""
     return {
         **head,
         "steps": [
@@ -67,7 +67,7 @@ def list_json(head: Mapping[str, Any], steps: Iterable[Step], forecasts: Mapping
 
 
 def info_json(head: Mapping[str, Any], found: Iterable[StepFacts], absolute: Callable[[str], str]) -> dict[str, Any]:
-    """All about each of some steps; ``absolute`` is ``Workspace.path``. Commands are as they are run in the tree."""
+    """Everything about each step; ``absolute`` is ``Workspace.path``. Commands run in the tree."""
     return {
         **head,
         "steps": [

@@ -1,4 +1,4 @@
-"""What a run would run: as lines that can be copied into a shell, and as JSON."""
+"""The commands of the next build, as a shell script and as JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NOT_SHOWN = (Fate.RESTS, Fate.IGNORED)
 
 
 def plan_text(tree: str, forecasts: Sequence[Forecast]) -> str:
-    """A shell script: the commands as they will be run, and what this program does between them as comments."""
+    """A shell script of the commands, with comments for what this program itself does between them."""
     coming = [found for found in forecasts if found.fate not in _NOT_SHOWN]
     ignored = sum(found.fate is Fate.IGNORED for found in forecasts)
     resting = len(forecasts) - len(coming) - ignored
@@ -39,7 +39,7 @@ def plan_text(tree: str, forecasts: Sequence[Forecast]) -> str:
 
 
 def plan_json(head: Mapping[str, Any], forecasts: Sequence[Forecast]) -> dict[str, Any]:
-    """The same for programs. Paths are as the commands spell them: relative ones start in the tree."""
+    """The same as JSON. Paths are as in the commands: relative paths start in the tree."""
     return {
         **head,
         "steps": [
@@ -56,7 +56,7 @@ def plan_json(head: Mapping[str, Any], forecasts: Sequence[Forecast]) -> dict[st
 
 
 def step_lines(step: Step) -> list[str]:
-    """A step's commands, and between them what is done without a process of its own."""
+    """A step's commands, with comments for what is done without a process."""
     commands = [str(command) for command in step.commands]
     match step.action:
         case VersionFile() as work:

@@ -30,7 +30,7 @@ class Reported:
 
     @property
     def where(self) -> tuple[str, int, int]:
-        """File, line and column of the problem's place."""
+        """File, line and column of the problem."""
         return self.problem.where
 
 
@@ -51,7 +51,7 @@ def summary(found: Sequence[Reported], recipes: int) -> str:
 
 
 def as_github(found: Iterable[Reported]) -> list[str]:
-    """Workflow commands of GitHub Actions, which annotate the lines."""
+    """Workflow commands that make GitHub Actions annotate the lines."""
     lines = []
     for one in found:
         file, line, column = one.where
@@ -62,13 +62,13 @@ def as_github(found: Iterable[Reported]) -> list[str]:
 
 
 def workflow_command(level: str, properties: Mapping[str, object], message: str) -> str:
-    """A line that GitHub Actions makes an annotation of; ``level`` is ``error``, ``warning`` or ``notice``."""
+    """A line that GitHub Actions turns into an annotation; ``level`` is ``error``, ``warning`` or ``notice``."""
     said = ",".join(f"{name}={_property(str(value))}" for name, value in properties.items())
     return f"::{level} {said}::{_data(message)}"
 
 
 def as_json(found: Iterable[Reported], recipes: Iterable[str], status: int) -> dict[str, Any]:
-    """For programs; ``recipes`` are the files that were checked."""
+    """The JSON document; ``recipes`` are the checked files."""
     return {
         **head("validate"),
         "status": status,

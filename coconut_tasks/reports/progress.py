@@ -1,4 +1,4 @@
-"""What the live line says."""
+"""The text of the live line."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from coconut_tasks.wording import seconds_in_words
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A step that is at work."""
+    """A step that is running or waiting."""
 
     name: str
     seconds: float
-    """Since it began, without what it waited."""
+    """Since it started, without the time that it waited."""
     waiting: bool = False
     crates: int = 0
-    """That cargo named so far."""
+    """How many crates cargo has reported so far."""
     of: int | None = None
-    """How many it will have named in the end, by last time; None: nobody knows."""
+    """How many it reported last time; None if unknown."""
 
 
 def in_one(name: str, steps: Sequence[Running]) -> Running:
-    """Steps that are told together; it waits if all of them do."""
+    """Several steps as one, which waits if all of them do."""
     ends = [step.of for step in steps if step.of is not None]
     return Running(
         f"{name} ({len(steps)})",
@@ -35,8 +35,8 @@ def in_one(name: str, steps: Sequence[Running]) -> Running:
 
 
 def progress_line(done: int, total: int, running: Iterable[Running], left: float | None) -> str:
-    """For example ``[3/11] kernel:svsm: 12/57 crates, 4.2 s; 1 waits; about 12 s left``. What runs longest comes first; ``left`` None:
-    nobody knows."""
+    """For example ``[3/11] kernel:svsm: 12/57 crates, 4.2 s; 1 waits; about 12 s left``. The step that has run longest comes first;
+    ``left`` is None if unknown."""
     at_work = sorted((step for step in running if not step.waiting), key=lambda step: -step.seconds)
     waiting = sum(step.waiting for step in running)
     parts = [f"{step.name}: {_crates(step)}{step.seconds:.1f} s" for step in at_work]
@@ -52,9 +52,9 @@ def _crates(step: Running) -> str:
 
 
 def seconds_left(expected: Mapping[str, float | None], running: Iterable[Running]) -> float | None:
-    """How long the rest takes, by last time; ``expected`` are the steps to come and those at work, None for one that has no last time.
+    """The remaining seconds, estimated from last time; ``expected`` has the coming and running steps, None for one without a last time.
 
-    One after the other: nearly all of the time is cargo's, and one cargo runs at a time.
+    It adds up the steps, since nearly all of the time is cargo's, and only one cargo runs at a time.
     """
     gone = {step.name: step.seconds for step in running}
     left = 0.0
@@ -62,6 +62,6 @@ def seconds_left(expected: Mapping[str, float | None], running: Iterable[Running
         if seconds is None:
             return None
         if gone.get(name, 0.0) > seconds:
-            return None  # it takes longer this time, nobody knows how much
+            return None  # it takes longer this time, by an unknown amount
         left += seconds - gone.get(name, 0.0)
     return left

@@ -1,4 +1,4 @@
-"""A recipe with all defaults filled in: a recipe again, with the same meaning."""
+"""A recipe with all defaults filled in, which is a recipe with the same meaning."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from coconut_tasks.recipe.model import Component, Recipe, Target
 
 
 def recipe_json(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as ``schema/recipe.schema.json`` has it. Fields without a default are left out where the recipe does not name them."""
+    """The recipe in the format of ``schema/recipe.schema.json``. Fields without a value or a default are left out."""
     kernel = (recipe.kernel.svsm, recipe.kernel.loader, recipe.kernel.tdx_stage1)
     firmware = recipe.firmware
     found: dict[str, Any] = {
@@ -49,7 +49,7 @@ def _component(item: Component) -> dict[str, Any]:
         "env": dict(item.env),
         **_named({"toolchain": item.toolchain}),
     }
-    if item.type == "make":  # which takes neither
+    if item.type == "make":  # make does not use them
         del found["no_default_features"], found["binary"]
     return found
 

@@ -1,4 +1,4 @@
-"""What ``reproduce`` found, as text."""
+"""The result of ``reproduce`` as text."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from coconut_tasks.compare.reproduction import Different, Reproduction
 from coconut_tasks.compare.spots import spot_text
 
 _SPOTS = 3
-"""Spots of one file that are shown with what stands there."""
+"""How many spots of a file are shown with their bytes."""
 _NAMED = 10
-"""Spots that are only named: an image has thousands of pages."""
+"""How many more spots are only named: an image has thousands of pages."""
 
 
 def reproduced_text(result: Reproduction, seconds: float, report: Path | None = None, stand: str = os.curdir) -> str:
-    """The whole report; ``report`` is the file that diffoscope wrote, and paths are seen from the folder ``stand``."""
+    """The whole report; ``report`` is the file that diffoscope wrote, and paths are relative to the folder ``stand``."""
     count = len(result.differences)
     if not count:
         lines = [f"{name}: launch digest {digest}" for name, digest in result.digests]
         return "\n".join([*lines, f"reproducible: all {result.compared} files are the same, in {seconds:.1f} s"])
     names = (result.copies[0][0], result.copies[1][0])
     lines = [line for different in result.differences for line in _told(different, names)]
-    lines += [f"what diffoscope says: {os.path.relpath(report, stand)}"] if report else []
+    lines += [f"diffoscope report: {os.path.relpath(report, stand)}"] if report else []
     lines += [f"{name}: {os.path.relpath(folder, stand)}" for name, folder in result.copies]
     return "\n".join([*lines, f"not reproducible: {count} of {result.compared} files differ, the causes first"])
 
@@ -41,4 +41,4 @@ def _told(different: Different, names: tuple[str, str]) -> Iterator[str]:
         rest = len(more) - len(named)
         yield f"  and {', '.join(named)}{f' and {rest} more' if rest else ''}"
     for text in different.paths[:_SPOTS]:
-        yield f"  the place of the build is in it: {text}"
+        yield f"  contains the path of the build: {text}"

@@ -1,4 +1,4 @@
-"""Results for programs: the JSON documents of ``--json``, which ``schema/results.schema.json`` describes. Paths are absolute."""
+"""The JSON documents of ``--json``, which ``schema/results.schema.json`` describes. Paths are absolute."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coconut_tasks.errors import CoconutError, Problem, RecipeError
 SCHEMA = "urn:coconut-tasks:results-schema"
 """The ``$id`` of the schema. Each kind of document is an anchor in it."""
 VERSION = 1
-"""Of all kinds; a change of meaning raises it."""
+"""The version of all kinds of documents; a change of meaning raises it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,11 @@ class StepOutcome:
     result: str
     """``built``, ``placed``, ``up-to-date``, ``failed``, ``not-run``, ``ignored``, or ``interrupted``."""
     reasons: tuple[str, ...]
-    """A sentence each: why it ran, or why it did not; none for one that is up to date."""
+    """Why it ran, or why it did not, one sentence each; empty if it is up to date."""
     seconds: float
-    """How long it ran, without what it waited; 0 if it did not run."""
+    """How long it ran, without the time that it waited; 0 if it did not run."""
     log: str | None
-    """The log of its last run, absolute; None if it has none."""
+    """The absolute path of the log of its last run; None if it has none."""
     message: str | None
     """Why it failed, with the end of its log."""
 
@@ -39,18 +39,18 @@ class ImageOutcome:
     """An IGVM file of a run."""
 
     path: str
-    """In the output folder, absolute."""
+    """Its absolute path in the output folder."""
     step: str
     """The step that makes it."""
     size: int
-    """Bytes."""
+    """Size in bytes."""
     sha256: str
     digest: str | None
     """The SEV-SNP launch digest in hex; None if this run has not measured it."""
     target: str
     """One of ``TARGETS`` in ``recipe/model.py``."""
     variant: Mapping[str, Any]
-    """The options that decide what is built, as ``Options`` names them."""
+    """The options that decide what is built, by their names in ``Options``."""
 
 
 def head(kind: str) -> dict[str, Any]:
@@ -59,14 +59,14 @@ def head(kind: str) -> dict[str, Any]:
 
 
 def build_head(kind: str, tree: str, recipes: Iterable[str]) -> dict[str, Any]:
-    """The first fields of a document about builds: also the source tree, absolute, and the recipes as the user named them."""
+    """The first fields of a document about builds, with the absolute path of the source tree, and the recipes as the user named them."""
     return {**head(kind), "tree": tree, "recipes": list(recipes)}
 
 
 def build_json(
     head: Mapping[str, Any], status: int, images: Iterable[ImageOutcome], steps: Iterable[StepOutcome]
 ) -> dict[str, Any]:
-    """A run, after it ended with an exit status."""
+    """A finished run and its exit status."""
     return {
         **head,
         "status": status,
@@ -76,7 +76,7 @@ def build_json(
 
 
 def errors_json(command: str, status: int, errors: Iterable[Exception]) -> dict[str, Any]:
-    """What a command has instead of a result."""
+    """The errors of a command that has no result."""
     return {
         **head("errors"),
         "command": command,
@@ -86,7 +86,7 @@ def errors_json(command: str, status: int, errors: Iterable[Exception]) -> dict[
 
 
 def problem_json(problem: Problem, level: str = "error") -> dict[str, Any]:
-    """What is wrong in a recipe, and where: ``line`` and ``column`` begin with 1, ``pointer`` is a JSON pointer (RFC 6901)."""
+    """An error or warning in a recipe: ``line`` and ``column`` start at 1, ``pointer`` is a JSON pointer (RFC 6901)."""
     file, line, column = problem.where
     return {
         "id": problem.id,
@@ -101,7 +101,7 @@ def problem_json(problem: Problem, level: str = "error") -> dict[str, Any]:
 
 
 def pretty(value: Any) -> str:
-    """JSON for programs that people can read, too."""
+    """JSON for programs that people can also read."""
     return json.dumps(value, indent=2) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""How large the parts of an IGVM file are, and what changed since the build before."""
+"""The sizes of an IGVM file and its parts, and what changed since the previous build."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from coconut_tasks.records.sizes import Sizes
 
 @dataclass(frozen=True, slots=True)
 class ImageSizes:
-    """An IGVM file as it was built last."""
+    """The last build of an IGVM file."""
 
     path: str
-    """In the output folder, absolute."""
+    """Its absolute path in the output folder."""
     in_bin: bool
-    """The file in the output folder is this one, and not one of another variant."""
+    """Whether the file in the output folder is this build, not another variant."""
     now: Sizes
     before: Sizes | None
-    """Of the build before."""
+    """The sizes in the previous build."""
 
 
 def size_table(place: str, now: Sizes, before: Sizes | None) -> str:
-    """The report of one file: a row for each part, the bytes, and the change since the build before."""
+    """The table of one file: a row for each part with its bytes and the change since the previous build."""
     rows = [(place, now.whole, before.whole if before else None)]
     known: Mapping[str, int] = before.parts if before else {}
     for name in dict.fromkeys((*now.parts, *known)):
@@ -44,7 +44,7 @@ def size_table(place: str, now: Sizes, before: Sizes | None) -> str:
 
 
 def size_json(head: Mapping[str, Any], images: Sequence[ImageSizes]) -> dict[str, Any]:
-    """The same for programs."""
+    """The same as JSON."""
     return {
         **head,
         "images": [

@@ -1,4 +1,4 @@
-"""Where the time of a run went: as a Chrome trace, and as one HTML page that needs nothing else."""
+"""Where a run spent its time, as a Chrome trace and as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from coconut_tasks.records.timeline import Span, StepTime, Timeline
 
 
 def critical_path(timeline: Timeline) -> tuple[str, ...]:
-    """The steps that ran, each needing the one before it, whose work has the largest sum: what was waited is another step's work.
+    """The chain of steps, each needing the previous, with the most work in total. Waiting does not count, since it is another step's work.
 
-    ``needs`` must also hold what is needed through steps that did not run.
+    ``needs`` must also contain indirect needs through steps that did not run.
     """
     by_name = {step.name: step for step in timeline.steps}
     ran_before = {step.name: [need for need in step.needs if need in by_name] for step in timeline.steps}
@@ -32,7 +32,7 @@ def critical_path(timeline: Timeline) -> tuple[str, ...]:
 
 
 def chrome_trace(timeline: Timeline) -> dict[str, Any]:
-    """The run in the Trace Event Format: for ui.perfetto.dev and chrome://tracing. Steps that overlap are in different lanes."""
+    """The run in the Trace Event Format, for ui.perfetto.dev and chrome://tracing. Steps that overlap are in different lanes."""
     lanes = _lanes(timeline.steps)
     critical = frozenset(critical_path(timeline))
     events: list[dict[str, Any]] = [_meta("process_name", 0, name=timeline.command)]
@@ -65,8 +65,8 @@ def chrome_trace(timeline: Timeline) -> dict[str, Any]:
 
 
 def html(timeline: Timeline) -> str:
-    """The run as one page that needs nothing else, no network and no JavaScript."""
-    from coconut_tasks.reports.timings import Bar, Part, page  # imported here: a run only keeps its times
+    """The run as a self-contained page, which also works without JavaScript."""
+    from coconut_tasks.reports.timings import Bar, Part, page  # imported here, since a run only records times
 
     path = critical_path(timeline)
     critical = frozenset(path)
@@ -98,7 +98,7 @@ def _seconds(step: StepTime | Span) -> float:
 
 
 def work_seconds(step: StepTime) -> float:
-    """How long a step took, without what it waited."""
+    """How long a step took, without the time that it waited."""
     return max(0.0, _seconds(step) - _waiting(step))
 
 
@@ -107,7 +107,7 @@ def _waiting(step: StepTime) -> float:
 
 
 def _in_turn(step: StepTime) -> list[Span]:
-    """The step's spans, within the step and one after the other whatever the clock said, as both pictures need them."""
+    """The step's spans, trimmed so that they are within the step and do not overlap, as both formats need."""
     spans, at = [], step.start
     for span in sorted(step.spans, key=lambda span: span.start):
         start = min(max(span.start, at), max(step.end, at))
@@ -117,7 +117,7 @@ def _in_turn(step: StepTime) -> list[Span]:
 
 
 def _lanes(steps: Iterable[StepTime]) -> dict[str, int]:
-    """A lane for each step, from 1: the first that is free when it begins."""
+    """A lane for each step, counted from 1: the first that is free when the step starts."""
     free_at: list[float] = []
     lanes = {}
     for step in sorted(steps, key=lambda step: step.start):
@@ -128,7 +128,7 @@ def _lanes(steps: Iterable[StepTime]) -> dict[str, int]:
 
 
 def _at_once(steps: Sequence[StepTime]) -> list[tuple[float, int, int]]:
-    """From which moment on how many steps are at work, and how many stand still."""
+    """How many steps are running and how many are waiting, from each moment on."""
     changes: dict[float, list[int]] = {}
     for step in steps:
         waits = [(span.start, span.end, -1, 1) for span in _in_turn(step) if span.waiting]
@@ -150,7 +150,7 @@ def _micros(seconds: float) -> int:
 
 
 def _event(name: str, category: str, start: float, end: float, lane: int, args: Mapping[str, Any]) -> dict[str, Any]:
-    # The end is rounded, not the duration: so events that touch still touch, and none reaches into the next one.
+    # Round the end, not the duration, so that events that touch still touch and none overlaps the next.
     times = {"ts": _micros(start), "dur": max(0, _micros(end) - _micros(start))}
     return {"name": name, "cat": category, "ph": "X", **times, "pid": 1, "tid": lane, "args": dict(args)}
 

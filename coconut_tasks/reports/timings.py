@@ -1,6 +1,6 @@
-"""A page about where time went, in the way of ``cargo build --timings``: bars on an axis of time, how many at once, and a table.
+"""A page about where time went, like that of ``cargo build --timings``: bars on a time axis, the number of steps at once, and a table.
 
-Well-formed as XML too, so that it can be tested as such. Lengths are percentages, so that it fits any window.
+It is also well-formed XML, for tests. Lengths are percentages, to fit any window.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LONGEST_LABEL = 34
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of a bar."""
+    """A part of a bar."""
 
     what: str
     waiting: bool
@@ -36,7 +36,7 @@ class Bar:
     start: float
     end: float
     parts: tuple[Part, ...]
-    """In order, none reaches into the next one."""
+    """In order, without overlaps."""
     critical: bool
 
     @property
@@ -45,7 +45,7 @@ class Bar:
 
     @property
     def seconds(self) -> float:
-        """Of work: what was waited is another step's time."""
+        """Time of work, without waiting."""
         return max(0.0, self.length - self.waiting)
 
     @property
@@ -68,7 +68,7 @@ def page(
     up_to_date: int,
     at_once: Sequence[tuple[float, int, int]],
 ) -> str:
-    """The whole page. ``at_once``: from which second on how many steps were at work, and how many stood still."""
+    """The whole page. ``at_once``: how many steps were running and how many were waiting, from each second on."""
     length = max([seconds, *(bar.end for bar in bars)])
     axis = length if length > 0 else 1.0
     label = max([12, *(cells(bar.name) for bar in bars)])
@@ -96,7 +96,7 @@ def page(
 
 
 def ticks(length: float) -> list[float]:
-    """Round moments from 0 to the length, at most ten."""
+    """Round numbers from 0 to the length, at most eleven."""
     if length <= 0:
         return [0.0]
     rough = length / _MOST_TICKS
@@ -180,7 +180,7 @@ def _row(bar: Bar, axis: float) -> Iterator[str]:
         hint += f", {duration(bar.waiting)} of it waiting"
     start, end = max(0.0, bar.start), max(bar.start, bar.end)
     left, width = _percent(start, axis), _percent(end - start, axis)
-    # Beyond three quarters of the axis there is no room for the time behind the bar.
+    # Beyond three quarters of the axis there is no room for the time after the bar.
     where = f"left:{_percent(end, axis)}" if end < 0.75 * axis else f"right:{_percent(axis - start, axis)}"
     side = "after" if end < 0.75 * axis else "before" if start > 0.25 * axis else "inside"
     if side == "inside":
@@ -196,9 +196,9 @@ def _row(bar: Bar, axis: float) -> Iterator[str]:
 
 
 def _strip(at_once: Sequence[tuple[float, int, int]], axis: float, jobs: int) -> Iterator[str]:
-    """How many steps ran at once: those at work at the bottom, those that stood still on top of them."""
+    """How many steps ran at once: running steps at the bottom, waiting steps above them."""
     most = max([1, jobs, *(work + wait for _, work, wait in at_once)])
-    # More jobs than were ever used would press the strip flat.
+    # A scale up to the number of jobs would flatten the strip if few were used.
     used = max([1, *(work + wait for _, work, wait in at_once)])
     high = min(most, 2 * used)
     limit = (
@@ -227,7 +227,7 @@ def _path(bars: Sequence[Bar], path: Sequence[str]) -> Iterator[str]:
     took = {bar.name: bar.seconds for bar in bars}
     yield "<section>"
     yield "<h2>Critical path</h2>"
-    yield "<p>Each of these needed the one before it, and no other such chain worked longer. Waiting does not count.</p>"
+    yield "<p>The longest chain of steps in which each needs the previous one. Waiting does not count.</p>"
     yield '<ol class="path">'
     yield from (f"<li><b>{escape(one_line(name))}</b> {duration(took[name])}</li>" for name in path)
     yield "</ol>"

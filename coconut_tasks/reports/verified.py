@@ -1,4 +1,4 @@
-"""What ``verify`` found, and how it is told."""
+"""The result of ``verify`` as text and JSON."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ WORDS: Rules = (
 
 
 def other_settings(data: bytes, native_zero: bool, wanted: Collection[str]) -> str:
-    """Why another digest may be expected of the same file: it was measured in another way; empty if that is not it."""
+    """A hint if the expected digest is one of the same file, but measured differently; otherwise empty."""
     if sha384(data).hexdigest() in wanted:
-        return "expected is the SHA-384 of the whole file, which is not its launch digest: igvmmeasure or coconut-measure prints that"
+        return "the expected digest is the SHA-384 of the whole file; for its launch digest, use igvmmeasure or coconut-measure"
     try:
         other = launch_digest(data, check_kvm=False, native_zero=not native_zero, tolerant=True).hex()
     except IgvmError:
@@ -31,11 +31,11 @@ def other_settings(data: bytes, native_zero: bool, wanted: Collection[str]) -> s
     if other not in wanted:
         return ""
     how = "without 'measure-native-zeroes'" if native_zero else "with 'measure-native-zeroes': true"
-    return f"the same file has the expected digest {how}: it depends on how the loader adds pages without data"
+    return f"the same file has the expected digest {how}, which depends on how the loader adds pages without data"
 
 
 def verified_text(image: str, digest: str, wanted: Collection[str], expectation: Expectation) -> str:
-    """For a build that is as expected."""
+    """The line for an image with an expected digest."""
     which = f"one of the {len(wanted)} launch digests" if len(wanted) > 1 else "the launch digest"
     return f"verified: {image} has {which} in {expectation.told}: {digest}"
 
@@ -48,8 +48,8 @@ def verified_json(
     hint: str = "",
     changes: Mapping[str, Any] | None = None,
 ) -> Mapping[str, Any]:
-    """For programs; ``image`` is absolute, ``wanted`` are its expected digests, none if it was not compared, and ``changes`` is what
-    ``changes_json`` says of the expected build, if that is known."""
+    """The JSON of an image. ``image`` is an absolute path, ``wanted`` are its expected digests, empty if it was not compared, and
+    ``changes`` is the result of ``changes_json`` if the expected build is known."""
     return {
         "image": image,
         "digest": digest,
@@ -62,7 +62,7 @@ def verified_json(
 
 
 def mismatch_text(image: str, digest: str, wanted: Collection[str], expectation: Expectation, hint: str) -> list[str]:
-    """For one that is not."""
+    """The lines for an image with another digest."""
     lines = [f"not verified: {image} does not have the launch digest in {expectation.told}"]
     lines += [f"  expected: {one}" for one in wanted]
     lines += [f"  built:    {digest}"]
@@ -70,5 +70,5 @@ def mismatch_text(image: str, digest: str, wanted: Collection[str], expectation:
 
 
 def not_compared_text(image: str, expectation: Expectation) -> str:
-    """For one of several that were built."""
-    return f"not compared: {image}: {expectation.told} has no launch digest of it"
+    """The line for an image without an expected digest."""
+    return f"not compared: {image}: {expectation.told} has no launch digest for it"

@@ -1,4 +1,4 @@
-"""What a run would do and why, in sentences."""
+"""The text of ``why``: what a build would do and why."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ WORDS: Rules = (
 )
 """Styles for the words of ``why_text``."""
 _MOST = 10
-"""Reasons that are shown of a step that was not asked for by name."""
+"""How many reasons are shown for a step that was not asked for by name."""
 
 
 def why_text(forecasts: Iterable[Forecast], asked: Iterable[str] = ()) -> str:
-    """What becomes of each step; those ``asked`` for by name in full, steps that share a reason or are up to date in one line."""
+    """What the next build would do with each step. Steps ``asked`` for by name get all reasons; steps that share a reason, or are up to
+    date, share a line."""
     named, forecasts = set(asked), list(forecasts)
     lines: list[str] = []
     resting: list[str] = []
