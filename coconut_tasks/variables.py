@@ -59,7 +59,7 @@ TABLE = (
         "more cargo features, [pkg:]feature, separated by commas or spaces; pkg defaults to svsm",
         flags=("-f", "--features"),
         xbuild=("-f", "--feature"),
-        metavar="[PKG:]FEAT,...",
+        metavar="LIST",
         changes_bytes=True,
         known_to_makefiles=True,
     ),

@@ -254,7 +254,7 @@ def test_why_names_what_changed_as_old_and_new(site: Site) -> None:
 def test_ignored_steps_are_told_as_such(site: Site) -> None:
     recipe = prepared(site)
     site.build("ignore", "kernel:svsm", recipe)
-    assert site.build("plan", recipe).out == "# nothing to do\n# up to date: 8\n# ignored by `doit ignore`: 4\n"
+    assert site.build("plan", recipe).out == "# nothing to do\n# up to date: 8\n# ignored (doit ignore): 4\n"
     assert site.build("graph", "--format=mermaid", recipe).out.count("<br/>ignored") == 4
     ignored, image = site.build(recipe).out.splitlines()
     assert ignored.startswith("8 up to date, 4 ignored ") and has(image, "bin/q.igvm …earlier")

@@ -655,7 +655,7 @@ def chain(
 
 def test_the_words_that_the_json_of_a_plan_has_do_not_change() -> None:
     assert [fate.value for fate in Fate] == [
-        *("runs", "is placed again", "may run", "is up to date", "is ignored by `doit ignore`")
+        *("runs", "is placed again", "may run", "is up to date", "is ignored (doit ignore)")
     ]
 
 

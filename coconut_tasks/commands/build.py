@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from typing import Any, TextIO
 
@@ -30,15 +30,24 @@ class BuildCommand(RunCommand):
         "coconut build igvm:qemu -j1 -k  # one step and what it needs, one at a time, continue after a failure",
     )
 
+    planned: Mapping[str, Any] | None = None
+    """With ``--dry-run``, the document of ``plan``."""
+
     def execute(self, params: Any, args: Any) -> Any:
         if not params["plan_only"]:
             return super().execute(params, args)
         from coconut_tasks.commands.plan import PlanCommand
 
         plan = PlanCommand(task_loader=self.loader, bin_name=self.bin_name)
+        plan.always = params["always"]
         values, _ = plan.cmdparser.parse([])
         values.update(params)
-        return plan.execute(values, args)
+        status = plan.execute(values, args)
+        self.planned = plan.document
+        return status
+
+    def result(self, status: int) -> Mapping[str, Any] | None:
+        return self.planned or super().result(status)
 
 
 class XbuildCommand(BuildCommand):

@@ -14,6 +14,7 @@ from dataclasses import field, replace
 from pathlib import Path
 
 from coconut_tasks.dataclass import dataclass
+from coconut_tasks.explanations import explanations
 from coconut_tasks.options import Options, from_words
 from coconut_tasks.package import data_path
 from coconut_tasks.variables import BY_NAME, SWITCHES, VARIABLES
@@ -117,6 +118,8 @@ def _positionals(
         yield from _tasks(before, current, options, known)
     if "COMMAND" in usage:
         yield from (Candidate(name, one.about) for name, one in known.commands.items())
+    if re.search(r"\bID\b", usage) and current:
+        yield from (Candidate(id, one.means) for id, one in explanations().items())
     if "NEW_FILE" in usage:
         yield from _folders(current, options)
     elif "FILE.igvm" in usage:

@@ -10,7 +10,7 @@ from typing import Any
 from coconut_tasks import __version__
 from coconut_tasks.errors import EXIT_USAGE, UsageError, did_you_mean, tell
 from coconut_tasks.options import process_words
-from coconut_tasks.tasks.guesses import command_meant
+from coconut_tasks.tasks.guesses import command_meant, meant_by
 from coconut_tasks.tasks.interrupt import mend_streams
 from coconut_tasks.tasks.loader import OwnLoader
 from coconut_tasks.tasks.namespace import namespace
@@ -74,6 +74,8 @@ def version() -> str:
 
 
 def _unknown(word: str) -> UsageError:
+    if word.startswith("-") and (meant := meant_by(word)):
+        return UsageError("no-such-option", f"no option {word}{meant}; options come after a command")
     if word.startswith("-"):
         return UsageError(
             "no-such-option", f"{word}: options come after a command, for example 'coconut build {word} …'"

@@ -14,6 +14,9 @@ class PlanCommand(ReportCommand):
     name = "plan"
     doc_purpose = "show the commands that the next build would run"
     cmd_options = (switch("json", "print the result as JSON"),)
+    shows_notes = True
+    always = False
+    """Steps that are up to date run too: ``build --always --dry-run``."""
     examples = ("doit plan", "doit plan --json RELEASE=1 igvm:qemu")
 
     def _execute(self, json: bool) -> int:
@@ -21,6 +24,10 @@ class PlanCommand(ReportCommand):
 
         self.tell_what_is_missing()
         forecasts = list(self.forecasts().values())
+        if self.always:
+            from coconut_tasks.freshness.forecast import always
+
+            forecasts = [always(found) for found in forecasts]
         if json:
             self.document = plan_json(self.head("plan"), forecasts)
         else:

@@ -16,6 +16,7 @@ class ReproduceCommand(ReportCommand):
     """``reproduce``."""
 
     name = "reproduce"
+    shows_notes = True
     doc_purpose = "build twice from scratch in different folders and environments, and compare every byte"
     doc_usage = "[VARIABLE=value ...]"
     cmd_options = (switch("keep", "keep the two copies even if nothing differs"),)

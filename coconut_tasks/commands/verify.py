@@ -63,6 +63,10 @@ class VerifyCommand(RunCommand):
             return status
         try:
             return self._compare()
+        except BrokenPipeError:
+            from coconut_tasks.tasks.interrupt import nobody_reads
+
+            return nobody_reads()
         except (CoconutError, OSError) as error:
             tell(error)
             return EXIT_USAGE
@@ -76,7 +80,7 @@ class VerifyCommand(RunCommand):
             meant = f" (did you mean '{called().setting('EXPECT', file)}'?)" if file else ""
             raise UsageError(
                 "nothing-expected",
-                f"{called().option('EXPECT')}: missing{meant}; expected a launch digest, or a file with one",
+                f"{called().option('EXPECT')}: missing{meant}; expected a launch digest, a file with one, or - for standard input",
             )
         # After the sample is copied, the program starts again: what can be read only once is read then.
         if not (session.source.copy_to and (value == "-" or _is_pipe(absolute(value)))):

@@ -12,6 +12,7 @@ class WhyCommand(ReportCommand):
     """``why``."""
 
     name = "why"
+    shows_notes = True
     doc_purpose = "explain why each step would run, or why not"
     cmd_options = (switch("json", "print the result as JSON"),)
     examples = ("doit why", "doit why RECIPE=config/qemu.json igvm:qemu")

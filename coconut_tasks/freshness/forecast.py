@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from enum import Enum
 
 from coconut_tasks.dataclass import dataclass
@@ -21,7 +22,7 @@ class Fate(Enum):
     MAYBE = "may run"
     """It runs only if what another step makes changes, which nobody knows until that step has run."""
     RESTS = "is up to date"
-    IGNORED = "is ignored by `doit ignore`"
+    IGNORED = "is ignored (doit ignore)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +104,10 @@ def _forecast(assessment: Assessment, moving: Mapping[str, Forecast], after: Ite
 
 def _reads(assessment: Assessment, path: str) -> bool:
     return path in assessment.inputs or any(path.startswith(root + os.sep) for root in assessment.roots)
+
+
+def always(found: Forecast) -> Forecast:
+    """The same for a run of steps that are up to date too."""
+    if found.fate in (Fate.RUNS, Fate.IGNORED):
+        return found
+    return replace(found, fate=Fate.RUNS, reasons=("up to date, but --always runs it",), shared=False)

@@ -39,7 +39,7 @@ class Cause(Enum):
     """Every possible reason why a step is stale, each with its sentence."""
 
     NEW = "never built"
-    NO_RECORD = "no record of a successful build"
+    NO_RECORD = "its last run failed or was interrupted, or it was forgotten"
     NEW_VARIANT = "never built {subject}"
     COMMAND = "command changed: {subject}"
     ENVIRONMENT = "environment variable {subject}: {old} → {new}"

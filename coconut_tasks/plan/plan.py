@@ -10,6 +10,7 @@ from posixpath import normpath
 
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import Fault, UsageError, did_you_mean
+from coconut_tasks.options import ExtraFeature
 from coconut_tasks.plan.context import PlanContext
 from coconut_tasks.plan.firmware import plan_firmware
 from coconut_tasks.plan.fs import plan_fs
@@ -29,6 +30,8 @@ class Plan:
 
     steps: tuple[Step, ...]
     warnings: tuple[Fault, ...] = ()
+    unused: tuple[ExtraFeature, ...] = ()
+    """The entries of ``FEATURES`` that change no step."""
 
 
 def plan_recipe(recipe: Recipe, context: PlanContext) -> tuple[Step, ...]:
@@ -87,7 +90,8 @@ def plan_recipes(recipes: Sequence[Recipe], context: PlanContext) -> Plan:
             label += "'"
         steps.append(replace(step, publish=shown, label=label))
         taken.add(steps[-1].name)
-    return Plan(tuple(steps), (*_unused_features(recipes, steps, context), *_without_init(recipes)))
+    unused = dict(_unused_features(recipes, steps, context))
+    return Plan(tuple(steps), (*unused.values(), *_without_init(recipes)), tuple(unused))
 
 
 def _without_init(recipes: Iterable[Recipe]) -> Iterator[Fault]:
@@ -149,18 +153,20 @@ def _labels(sources: Sequence[str]) -> list[str]:
     return [numbers.get(source, labels[source]) for source in sources]
 
 
-def _unused_features(recipes: Sequence[Recipe], steps: Iterable[Step], context: PlanContext) -> Iterator[Fault]:
+def _unused_features(
+    recipes: Sequence[Recipe], steps: Iterable[Step], context: PlanContext
+) -> Iterator[tuple[ExtraFeature, Fault]]:
     components = {component.name: component for recipe in recipes for component in _components(recipe)}
     built = components.keys() | {step.component for step in steps if step.stage == "tool"}
     for entry in context.options.features:
         made = entry.package in components and components[entry.package].type is BuildType.MAKE
         if entry.package not in built:
             nearest = did_you_mean(entry.package, built)
-            yield Fault(
-                "unused-feature", f"{entry} is not used; no item of the recipe is called '{entry.package}'{nearest}"
-            )
+            what = f"feature {entry} is not used; no item of the recipe is called '{entry.package}'{nearest}"
+            yield entry, Fault("unused-feature", what)
         elif context.options.all_features and not made:  # make has no such option, so it gets the features by name
-            yield Fault("unused-feature", f"{entry} is not used; ALL_FEATURES replaces every other choice of features")
+            what = f"feature {entry} is not used; ALL_FEATURES replaces every other choice of features"
+            yield entry, Fault("unused-feature", what)
 
 
 def _components(recipe: Recipe) -> tuple[Component, ...]:

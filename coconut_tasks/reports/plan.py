@@ -21,7 +21,7 @@ def plan_text(tree: str, forecasts: Sequence[Forecast]) -> str:
     ignored = sum(found.fate is Fate.IGNORED for found in forecasts)
     resting = len(forecasts) - len(coming) - ignored
     rest = [f"# up to date: {resting}"] if resting else []
-    rest += [f"# ignored by `doit ignore`: {ignored}"] if ignored else []
+    rest += [f"# ignored (doit ignore): {ignored}"] if ignored else []
     if not coming and ignored:
         return "# nothing to do\n" + "".join(f"{line}\n" for line in rest)
     if not coming:

@@ -36,8 +36,10 @@ def other_settings(data: bytes, native_zero: bool, wanted: Collection[str]) -> s
 
 def verified_text(image: str, digest: str, wanted: Collection[str], expectation: Expectation) -> str:
     """The line for an image with an expected digest."""
-    which = f"one of the {len(wanted)} launch digests" if len(wanted) > 1 else "the launch digest"
-    return f"verified: {image} has {which} in {expectation.told}: {digest}"
+    which = (
+        f"one of the {len(wanted)} {_digests(expectation, 's')}" if len(wanted) > 1 else f"the {_digests(expectation)}"
+    )
+    return f"verified: {image} has {which}: {digest}"
 
 
 def verified_json(
@@ -63,10 +65,15 @@ def verified_json(
 
 def mismatch_text(image: str, digest: str, wanted: Collection[str], expectation: Expectation, hint: str) -> list[str]:
     """The lines for an image with another digest."""
-    lines = [f"not verified: {image} does not have the launch digest in {expectation.told}"]
+    lines = [f"not verified: {image} does not have the {_digests(expectation)}"]
     lines += [f"  expected: {one}" for one in wanted]
     lines += [f"  built:    {digest}"]
     return [*lines, *([f"  {hint}"] if hint else [])]
+
+
+def _digests(expectation: Expectation, plural: str = "") -> str:
+    digest = f"launch digest{plural}"
+    return f"{digest} in {expectation.told}" if expectation.content else f"expected {digest}"
 
 
 def not_compared_text(image: str, expectation: Expectation) -> str:

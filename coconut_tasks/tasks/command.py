@@ -178,4 +178,7 @@ def parse_error(error: CmdParseError, command: str, parser: CmdParse) -> UsageEr
         return UsageError("wrong-number", f"{option}: '{no_number[2]}' is not a whole number; {more}")
     if isinstance(error, WrongChoice):
         return UsageError("no-such-choice", f"{said}; {more}")
+    said = said.replace("requires argument", "requires an argument")
+    if said.startswith("option -n ") and not called().is_coconut:  # make's dry run
+        said += meant_by("--dry-run", command)
     return UsageError("option-and-value", f"{said}; {more}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 
 from coconut_tasks.called import called
 from coconut_tasks.tasks.table import COCONUT, COMMANDS
 from coconut_tasks.variables import flag_of
+from coconut_tasks.wording import either
 
 _COMMANDS = {
     **dict.fromkeys(("build", "run", "make", "all", "b", "r"), "build"),
@@ -28,9 +30,9 @@ _OPTIONS = {
     **dict.fromkeys(("-s", "--silent"), ("-q", "-q")),
     "--feature": ("", "--features"),
     "--bin": ("", "--out"),
-    "--target": ("", ""),
 }
 """Options of other programs → ours, of doit and of coconut."""
+_FOLDER = ("-C", "--directory", "--manifest-path", "--tree")
 _DRY = ("--dry-run", "--just-print", "--recon")
 
 
@@ -40,11 +42,20 @@ def meant_by(word: str, command: str = "") -> str:
     return f" (did you mean '{found}'?)" if found else ""
 
 
+def step_or_recipe(word: str, tasks: Iterable[str], recipe: str) -> str:
+    """The same for the component of a step without its stage, or for a recipe without its folder and ending."""
+    steps = sorted(name for name in tasks if name.partition(":")[2] == word)
+    found = [f"'{name}'" for name in (*steps, *([recipe] if recipe else []))]
+    return f" (did you mean {either(found)}?)" if found else ""
+
+
 def _word(word: str) -> str:
     how = called()
+    if word.endswith(".igvm"):
+        return how.command("measure" if how.is_coconut else "inspect", word)
     if word.endswith(".json") or os.path.isfile(word):
         return how.command("build", how.setting("RECIPE", word))
-    name = _COMMANDS.get(word, "")
+    name = _COMMANDS.get(word, "" if how.is_coconut or word not in COMMANDS else word)
     if name == "build" and not how.is_coconut:
         return how.command("build", "RECIPE=…")
     return how.command(name) if name else ""
@@ -52,6 +63,8 @@ def _word(word: str) -> str:
 
 def _option(word: str, command: str) -> str:
     how = called()
+    if word in _FOLDER:
+        return how.setting("SVSM", "PATH")
     if word in _DRY and command in ("run", "build"):
         return how.command("plan")
     if word in _OPTIONS and command in ("run", "build"):

@@ -11,11 +11,11 @@ from doit.cmd_help import Help as DoitHelp
 from doit.exceptions import InvalidDodoFile
 
 from coconut_tasks.called import called
-from coconut_tasks.errors import EXIT_USAGE, UsageError, did_you_mean, tell
+from coconut_tasks.errors import EXIT_USAGE, CoconutError, UsageError, did_you_mean, tell
 from coconut_tasks.tasks.command import asks_for_help
 from coconut_tasks.tasks.dodo_file import dodo_file, is_ours
 from coconut_tasks.tasks.guesses import meant_by
-from coconut_tasks.tasks.help_text import help_text, overview, two_columns
+from coconut_tasks.tasks.help_text import as_called, help_text, overview, two_columns
 from coconut_tasks.tasks.loader import OwnLoader
 from coconut_tasks.tasks.table import MEASURE, MEASURE_PURPOSE, REFUSED
 
@@ -66,24 +66,26 @@ class HelpCommand(DoitHelp):  # type: ignore[misc]
 
     def execute(self, params: Any, args: Sequence[str]) -> Any:
         is_own = isinstance(self.loader, OwnLoader)
-        if (
-            len(args) != 1
-            or args[0] in (*(() if is_own else ("task",)), *self.cmds)
-            or (not is_own and dodo_file().exists() and not is_ours(dodo_file()))
-        ):
+        of_others = not is_own and dodo_file().exists() and not is_ours(dodo_file())
+        if not args or of_others or (args[0] == "task" and not is_own):
             return super().execute(params, args)
+        return max(self._explain(params, word) for word in args)
+
+    def _explain(self, params: Any, word: str) -> int:
         from coconut_tasks.explanations import explanations
 
-        word, known = args[0], explanations()
-        if word in known:  # first, since the message may be the reason that no task can be loaded
-            entry = known[word]
-            print(
-                "\n".join([f"{word}: {entry.means}", "", *two_columns([("why", entry.why), ("what to do", entry.do)])])
-            )
+        known = explanations()
+        id = word.strip("[]").lower()  # as copied from a message
+        if id in known:  # first, since the message may be the reason that no task can be loaded
+            entry = known[id]
+            rows = [("why", as_called(entry.why)), ("what to do", as_called(entry.do))]
+            put("\n".join([f"{id}: {as_called(entry.means)}", "", *two_columns(rows)]))
             return 0
+        if word in self.cmds:
+            return int(super().execute(params, [word]))
         self.task_list: list[Any] = []
-        with suppress(InvalidDodoFile):
-            if DoitCmdBase.execute(self, params, args):
+        with suppress(InvalidDodoFile, CoconutError):  # without a tree or with a wrong recipe, there are no steps
+            if DoitCmdBase.execute(self, params, [word]):
                 return 0
         right = {*self.cmds, *known, *(str(one.name) for one in self.task_list)}
         what = f"'{word}' is not a command, a step or a message ID"

@@ -160,17 +160,27 @@ def _examples(examples: Sequence[str]) -> Iterator[str]:
 
 
 def as_called(text: str) -> str:
-    """A text about ``doit`` in terms of the program that was called: with its name, and with flags for variables."""
+    """A text about ``doit`` in the words of the program that was called: its name, its flags, and for ``coconut`` the recipes of a tree."""
     how = called()
-
-    def setting(found: re.Match[str]) -> str:
-        return how.setting(found[1], found[2])
-
     text = re.sub(r"\bdoit\b(?! itself)", how.program, text)
     if not how.is_coconut:
         return text
-    text = re.sub(r"\bEXPECT\b(?!=)", how.option("EXPECT"), text)
-    return re.sub(rf"(?<!\S)({'|'.join(VARIABLES)})=(\S+)", setting, text)
+    text = re.sub(rf"(?<![\w-])({'|'.join(VARIABLES)})=([^\s`']*)", lambda found: how.setting(found[1], found[2]), text)
+    text = re.sub(
+        r"\b(EXPECT|SVSM|BIN|FEATURES|LENIENT|SAMPLE|ALL_FEATURES)\b", lambda found: how.option(found[1]), text
+    )
+    for ours, theirs in _RECIPES.items():
+        text = text.replace(ours, theirs)
+    return text
+
+
+_RECIPES = {
+    "config/*.json": "configs/*.json",
+    "config/qemu.json": "configs/qemu-target.json",
+    "config/hyperv.json": "configs/hyperv-target.json",
+    "config/all-targets.json": "configs/all-targets.json",
+}
+"""The recipes of the sample → those of an SVSM tree, where ``coconut`` is used."""
 
 
 def _option_rows(option: CmdOption) -> Iterator[tuple[str, str]]:
@@ -202,12 +212,17 @@ def two_columns(rows: Sequence[tuple[str, str]], least: int = 0) -> Iterator[str
 
 
 def _wrapped(text: str) -> Iterator[str]:
-    # Indented lines stay lines, others are joined to paragraphs.
-    for paragraph in re.sub(r"(?<=\S)\n(?=\S)(?<!:\n)", " ", textwrap.dedent(text).strip()).splitlines():
-        if paragraph.startswith(" "):
-            yield f"  {paragraph}"
-        else:
-            yield from _wrap(paragraph) or [""]
+    """Paragraphs filled to the width; an empty line, or one that is indented, ends a paragraph."""
+    paragraph: list[str] = []
+    for line in (*textwrap.dedent(text).strip().splitlines(), ""):
+        if line and not line.startswith(" ") and not line.startswith("Exit status"):
+            paragraph.append(line)
+            continue
+        yield from _wrap(" ".join(paragraph))
+        paragraph = [line] if line.startswith("Exit status") else []
+        if line.startswith(" "):
+            yield f"  {line}"
+    yield from _wrap(" ".join(paragraph))
 
 
 def _wrap(text: str, indent: str = "") -> list[str]:

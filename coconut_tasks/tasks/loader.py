@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from doit.cmd_base import ModuleTaskLoader
 
-from coconut_tasks.variables import TABLE, VARIABLES, VERIFY, Variable
+from coconut_tasks.variables import TABLE, VERIFY, Variable
 
 if TYPE_CHECKING:
     from coconut_tasks.options import Options
@@ -78,26 +78,23 @@ class OwnLoader(ModuleTaskLoader):  # type: ignore[misc]  # doit has no types
                 option.set_default(_DEFAULTS.get(option.name, option.default))
 
     def take(self, params: Mapping[str, Any], words: Sequence[str], *, expects: bool = False) -> list[str]:
-        """The steps among the words of a command line; ``setup`` uses the recipes and variables. ``expects``: a word may be a digest."""
-        from coconut_tasks.steps.step import STAGES
+        """The steps among the words of a command line; ``setup`` uses the recipes and variables. ``expects``: a word may be a digest.
 
+        A recipe has a folder or ``.json`` in its name; any other word is a step.
+        """
         self._pairs = list(_pairs(params))
         steps = []
         for word in words:
             name, equals, value = word.partition("=")
-            if os.path.isfile(word):
-                if expects and not _is_recipe(word):
-                    self._pairs.append(("EXPECT", word))
-                else:
-                    self._recipes.append(word)
-            elif equals and name in VARIABLES:
+            is_path = "/" in word or word.endswith(".json")
+            if equals and name.isupper() and not os.path.isfile(word):
                 self._pairs.append((name, value))
-            elif expects and _is_expected(word):
+            elif expects and (_is_expected(word) or ((is_path or os.path.isfile(word)) and not _is_recipe(word))):
                 self._pairs.append(("EXPECT", word))
-            elif ":" in word or word in STAGES:
-                steps.append(word)
-            else:
+            elif is_path:
                 self._recipes.append(word)
+            else:
+                steps.append(word)
         return steps
 
     def asked(self) -> Options:

@@ -39,7 +39,7 @@ class StepResult(Enum):
     FRESH = "up to date"
     FAILED = "failed"
     NOT_RUN = "not run, since they need a failed step"
-    IGNORED = "ignored by `doit ignore`"
+    IGNORED = "ignored (doit ignore)"
 
 
 class Node:

@@ -202,7 +202,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
         return [
             f"{from_here(image.path)}: {human(os.stat(image.node.workspace.path(image.output)).st_size)}, "
-            + f"{self.run.session.options.variant}, "
+            + f"{self.run.session.variant}, "
             + (f"launch digest {image.digest}\n" if image.digest else "not measured in this run\n")
             for image in images_of(self.run.steps)
         ]

@@ -40,6 +40,8 @@ class TaskCommand:
     """The session once our dodo.py is loaded; None with any other."""
     expects = False
     """Whether a word may be the expected launch digest."""
+    shows_notes = False
+    """Notes and warnings on what the next build does are about what it shows, too."""
     builds = False
     """Whether it starts builds, rather than only looking at them."""
     document: Mapping[str, Any] | None = None
@@ -156,8 +158,9 @@ class TaskCommand:
 
             copy_tree(session.source)
             start_again()
-        for note in session.notes:
-            tell_line(note.shown)
+        if self.builds or self.shows_notes:
+            for note in session.notes:
+                tell_line(note.shown)
 
     def other_words(self) -> Sequence[str]:
         """Words other than tasks that a user may have meant."""
@@ -229,11 +232,17 @@ class TaskCommand:
         wrong = [word for word in args if word not in tasks]
         # `info` raises KeyError for an unknown task, and other commands do not name the task.
         if isinstance(error, InvalidCommand | InvalidTask) or (isinstance(error, KeyError) and wrong):
-            from coconut_tasks.tasks.guesses import meant_by
+            from coconut_tasks.tasks.guesses import meant_by, step_or_recipe
 
             right = {*tasks, *self.other_words()}
             for word in wrong:
-                tell(UsageError("no-such-task", f"'{word}' is not a task{meant_by(word) or did_you_mean(word, right)}"))
+                recipe = ""
+                if self.is_own and self.session is not None:
+                    from coconut_tasks.workspace.source import recipe_meant
+
+                    recipe = recipe_meant(word, self.session.options, self.session.source.tree)
+                meant = meant_by(word) or step_or_recipe(word, tasks, recipe) or did_you_mean(word, right)
+                tell(UsageError("no-such-task", f"'{word}' is not a {'step' if self.is_own else 'task'}{meant}"))
             if not wrong:
                 tell(UsageError("no-such-task", str(error)))
             return EXIT_USAGE

@@ -43,6 +43,8 @@ class Session:
     recipes: tuple[Recipe, ...]
     plan: Plan
     workspace: Workspace
+    variant: str
+    """The choices that count in this build, for the user."""
     source_line: str
     """The line that tells the user which tree, recipes and variant are used."""
     notes: tuple[Fault, ...]
@@ -102,9 +104,11 @@ def open_session(options: Options) -> Session:
         ask_cargo=options.ask_cargo,
         reproducible=reproducible,
     )
+    used = tuple(feature for feature in options.features if feature not in plan.unused)
+    variant = replace(options, features=used).variant
     chosen = ", ".join(names) + ("" if options.recipes else " (default)")
-    source_line = f"source: {source.copy_to or source.tree}{source.why}{why}; {chosen}; {options.variant}"
-    return Session(options, source, recipes, plan, workspace, source_line, tuple(notes))
+    source_line = f"source: {source.copy_to or source.tree}{source.why}{why}; {chosen}; {variant}"
+    return Session(options, source, recipes, plan, workspace, variant, source_line, tuple(notes))
 
 
 def _notes_on_the_environment(options: Options) -> Iterator[Fault]:
