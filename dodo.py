@@ -1,4 +1,4 @@
-"""doit's entry point: `doit RECIPE=config/qemu.json`. In an SVSM checkout, the two lines with `dodo` are all that is needed."""
+"""doit's entry point: `doit RECIPE=config/qemu.json`. An SVSM checkout only needs the two lines with `dodo`."""
 
 import os
 import sys
@@ -15,19 +15,19 @@ def python(*words):
 
 
 def task_bench():
-    """measure how long builds take, beside what else could make them (30 minutes; with SVSM= of a real tree, its table only)"""
+    """measure build times and compare them with other build tools (30 minutes; with SVSM= only the table of that tree)"""
     tree = get_var("SVSM", os.environ.get("SVSM", ""))
     return {"actions": [python("bench/run.py", *(["--tree", tree] if tree else []))], "verbosity": 2}
 
 
 def task_soak():
-    """the random walk, the kills and the runs at once, at length (an hour)"""
+    """run long versions of the tests with random edits, kills and concurrent runs (an hour)"""
     tests = ("tests/test_walk.py", "tests/test_kills.py", "tests/test_safety.py")
     return {"actions": [python("-m", "pytest", *tests, "--walk=300", "--kills=300", "--timeout=0")], "verbosity": 2}
 
 
 def task_check():
-    """format, lint, types and tests of coconut-tasks itself"""
+    """check format, lint, types and tests of coconut-tasks"""
     return {
         "actions": [
             python("-m", "ruff", "format", "--check", "."),

@@ -1,4 +1,4 @@
-"""The package's entry points for doit, from the one list of commands that there is."""
+"""The package's entry points for doit, from its list of commands."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 
 class CustomMetadataHook(MetadataHookInterface):
-    """Found by hatchling under this name."""
+    """hatchling finds this class by its name."""
 
     def update(self, metadata: dict[str, Any]) -> None:
-        """Fill in what pyproject.toml calls dynamic."""
+        """Fill in the fields that pyproject.toml declares dynamic."""
         table = runpy.run_path(str(Path(self.root, "coconut_tasks", "tasks", "table.py")))
         metadata["entry-points"] = {f"doit.{kind}": plugins for kind, plugins in table["PLUGINS"].items()}

@@ -327,7 +327,7 @@ def test_sign_says_what_it_needs(site: Site) -> None:
     for words, id, place, value in (
         ([], "wrong-words", "sign: ", ": doit sign --key "),
         (["--key=none"], "system-refused", f"{site.folder}/none: ", "No such file or directory"),
-        (["--key=x", "--with=gpg"], "no-such-choice", "--with: 'gpg' ", ": ssh-keygen, cosign"),
+        (["--key=x", "--with=gpg"], "no-such-choice", "--with: unknown value 'gpg'; ", "ssh-keygen or cosign"),
     ):
         outcome = site.doit("sign", *words, recipe)
         assert (outcome.status, outcome.ids) == (2, {id})

@@ -102,8 +102,8 @@ def test_a_file_name_that_looks_like_a_variable_is_a_file(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "id", "said"),
     [
-        ([], "wrong-words", "validate …: doit validate "),
-        (["--format=githb", "good.json"], "no-such-choice", "--format: 'githb' …: text, github, sarif, json …'github'"),
+        ([], "wrong-words", "validate: …: doit validate "),
+        (["--format=githb", "good.json"], "no-such-choice", "--format: …'githb'…text, github, sarif…json …'github'"),
         (["good.json", "--lenent"], "no-such-option", "validate … --lenent …'--lenient'"),
         (["good.json", "--format"], "option-and-value", " --format "),
         (["good.json", "LENIENT=maybe"], "not-a-switch", "LENIENT: 'maybe' … 1 or 0"),

@@ -1,4 +1,4 @@
-"""Build a cargo item and take its program out of cargo's target folder."""
+"""Build a cargo item and copy its program from cargo's target folder."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from coconut_tasks.inputs.fingerprints import Written
 
 _CRATE = b'{"reason":"compiler-artifact",'
-"""How the line of a message begins that tells of a crate, compiled now or up to date; a build script is one, too."""
+"""The start of a message about a crate, compiled now or up to date; a build script is also one."""
 _TRIES = 4
-"""One where all is well. The others: what is in doubt is cleaned, what a script may have written itself is looked at once more, and what
-turns out to be somebody's edit is cleaned too."""
+"""Normally one. Further ones follow after doubtful artifacts were cleaned, to check again what a script may have written itself, and after
+what turned out to be a user's edit was cleaned too."""
 
 
 def build_cargo_item(name: str, action: CargoItem, workspace: Workspace, log: Path, *, first: bool) -> Reading:
-    """Build, take the program, copy it with objcopy; the result says what was read. ``name`` is the step's.
+    """Build, take the program and copy it with objcopy. The result is what was read. ``name`` is the step's.
 
     Raises:
-        StepError: cargo or objcopy failed, or cargo made no such program.
+        StepError: cargo or objcopy failed, or cargo did not make the program.
     """
-    # While cargo works: it is no reason not to begin.
+    # In parallel with cargo, since the note does not prevent the build.
     telling = Meanwhile(
         partial(workspace.shared, "overlooked toolchain", partial(_tell_of_an_overlooked_toolchain, workspace))
     )
@@ -44,13 +44,13 @@ def build_cargo_item(name: str, action: CargoItem, workspace: Workspace, log: Pa
         files = workspace.files
         was_there = files.contents()
         if first:
-            # Rust sources that a script generates may be there from an earlier build; they are compared with what it writes now.
+            # Rust sources from a script of an earlier build may exist; they are compared with what the script writes now.
             was_there |= {
                 path: files.digest(path) if path.endswith(".rs") else None for path in files_below(workspace.tree)
             }
-        # Another item may put a program of the same name in the same place, so it is taken before anyone else may build.
+        # Another item may write a program with the same path, so take it before releasing the lock.
         built = _build(name, action, workspace, log, was_there)
-        from coconut_tasks.actions.cargo_traces import reading  # imported ahead while cargo worked, as below
+        from coconut_tasks.actions.cargo_traces import reading  # imported in advance while cargo ran, as below
 
         found = reading(name, action, built, started_ns, workspace, log)
     telling.result()
@@ -58,14 +58,14 @@ def build_cargo_item(name: str, action: CargoItem, workspace: Workspace, log: Pa
 
 
 def _tell_of_an_overlooked_toolchain(workspace: Workspace) -> None:
-    """Of the items that name no toolchain of their own."""
+    """For the items that do not name their own toolchain."""
     toolchain = workspace.toolchain(None)
     if toolchain is not None and (choice := overlooked_choice(workspace.tree, workspace.environment, toolchain)):
         workspace.say(choice.shown)
 
 
 def _build(name: str, action: CargoItem, workspace: Workspace, log: Path, was_there: dict[str, str | None]) -> Built:
-    """Run cargo; once more where it took something as fresh that may be made of something else, or where files changed meanwhile."""
+    """Run cargo. Run it again if it considered something fresh that may be made of other sources, or if files changed meanwhile."""
     written: Mapping[str, Written] = {}
     cleaned: set[str] = set()
     for left in reversed(range(_TRIES)):
@@ -75,13 +75,13 @@ def _build(name: str, action: CargoItem, workspace: Workspace, log: Path, was_th
             printed = workspace.run(action.build, log, hear=_count(name, workspace))
         except CommandFailed as error:
             failure, printed = error, error.printed
-        # Not before cargo begins: to import what reads its traces takes longer than to start it (tasks/ahead.py does it meanwhile).
+        # Not before cargo starts, since importing these takes longer than starting it (actions/ahead.py imports them meanwhile).
         from coconut_tasks.actions.cargo_traces import Built, check_artifacts, rewritten_configuration, take
         from coconut_tasks.inputs.cargo import read_build
         from coconut_tasks.inputs.messages import parse_messages
 
         messages = parse_messages(printed)
-        # While objcopy works: what it makes of a program that turns out to be of old sources is made once more.
+        # In parallel with objcopy, which runs again if its program turns out to be made of old sources.
         taking = Meanwhile(partial(take, action, messages, workspace, log)) if failure is None else None
         try:
             build = read_build(messages, workspace.tree, action.manifest, workspace.environment)
@@ -90,14 +90,14 @@ def _build(name: str, action: CargoItem, workspace: Workspace, log: Path, was_th
             if taking is not None:
                 taking.wait()
         written = found.written
-        # A failure may be the fault of an old artifact, and what was made before it is as good as ever.
+        # An old artifact may have caused a failure; what was made before it is still valid.
         doubtful = found.doubtful - cleaned
         if doubtful and left:
             if found.of_others:
                 note = Fault(
                     "target-of-others",
-                    "note: cargo's target folder was filled by another program (cargo by hand, xbuild, build.py), and nothing says "
-                    "of which sources it is; so all of it is compiled once more",
+                    "note: another program filled cargo's target folder (cargo by hand, xbuild or build.py), and its sources are "
+                    "unknown; everything will be compiled again",
                 )
                 workspace.say(note.shown)
             _clean(sorted(doubtful), action, workspace, log)
@@ -115,7 +115,7 @@ def _build(name: str, action: CargoItem, workspace: Workspace, log: Path, was_th
 
 
 def _count(name: str, workspace: Workspace) -> Callable[[bytes], None]:
-    """Counts the crates that cargo names, as it names them."""
+    """A listener that counts the crates that cargo reports."""
     crates = workspace.run_state.crates
     crates[name] = 0
 
@@ -127,14 +127,14 @@ def _count(name: str, workspace: Workspace) -> Callable[[bytes], None]:
 
 def _warn(name: str, unsettled: Mapping[str, str], log: Path) -> None:
     for path, package in sorted(unsettled.items()):
-        text = f"{path} changed each time that cargo built {package}, so {name} will be built again by the next run"
+        text = f"{path} changed each time that cargo built {package}, so the next run will build {name} again"
         warn("changed-each-time", text, log)
 
 
 def _clean(packages: list[str], action: CargoItem, workspace: Workspace, log: Path) -> None:
     from coconut_tasks.inputs.messages import package_name  # as above
 
-    # What cargo made of them is removed from its target folder; to set the files' times would be to write into the source.
+    # Remove their artifacts from the target folder: setting new times on their sources would change the tree.
     names = sorted({package_name(package) for package in packages})
     argv = (*action.clean.argv, *(f"--package={name}" for name in names))
     workspace.run(replace(action.clean, argv=argv), log)

@@ -33,6 +33,6 @@ def put(text: str, output: str, stream: Any) -> None:
         return
     path = Path(stand(), output)
     if not path.parent.is_dir():
-        raise UsageError("no-such-folder", f"-o: '{output}': folder {path.parent} does not exist")
+        raise UsageError("no-such-folder", f"-o: '{output}': no such folder: {path.parent}")
     write_whole(path, text.encode())
     stream.write(f"{from_here(path)}: written\n")

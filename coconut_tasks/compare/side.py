@@ -1,4 +1,4 @@
-"""One side of a comparison: what is on record of a build, or what an image shows. None stands for what is not known."""
+"""One side of a comparison: the record of a build, or the contents of an image. None means unknown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coconut_tasks.inputs.git import SourceRevision
 from coconut_tasks.wording import shown
 
 NATIVE_ZERO = "measure_native_zeroes"
-"""The setting by which pages without data are measured as pages of type zero."""
+"""The setting that makes pages without data be measured as pages of type zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,87 +24,87 @@ class Page:
     gpa: int
     """Guest physical address."""
     kind: str
-    """One of ``snp.PAGE_KINDS``; of an image without SEV-SNP, type, flags and compatibility mask in words."""
+    """One of ``snp.PAGE_KINDS``; in an image without SEV-SNP, its type, flags and compatibility mask in words."""
     content: str = ""
-    """SHA-384 of what it holds, as hex text; empty where that is not measured."""
+    """SHA-384 of its content in hex; empty if it is not measured."""
     part: str = ""
-    """The name of what was packed there, as ``kernel:svsm``; empty where nobody says."""
+    """The name of the part in it, for example ``kernel:svsm``; empty if unknown."""
     offset: int = 0
-    """Of the page in that part, in bytes."""
+    """Offset of the page in that part, in bytes."""
     file_offset: int | None = None
-    """Of its bytes in the image; 0 where it has none there; None where nobody says."""
+    """Offset of its bytes in the image; 0 if it has no bytes there; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuildStep:
-    """What is on record of one step."""
+    """The record of a step."""
 
     commands: Sequence[tuple[Sequence[str], Sequence[str]]]
-    """``NAME=value`` words and argv of each, as ``difference`` takes them."""
+    """``NAME=value`` words and argv of each, in the form that ``difference`` takes."""
     environment: Mapping[str, str | None]
-    """What else reached the tool; None: the variable was not set."""
+    """Other variables that the tool saw; None for an unset one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two that are compared."""
+    """One side of a comparison."""
 
     name: str
-    """What the user calls it."""
+    """Its name in messages."""
     form: str
-    """What kind of file it is, in words."""
+    """The kind of file, in words."""
     digest: str | None = None
     """SEV-SNP launch digest, 96 hex digits."""
     native_zero_digest: str | None = None
-    """That of the same image as ``as_native_zero``, where no pages are known that it could be made of."""
+    """The launch digest of ``as_native_zero`` if the pages are unknown."""
     sha256: str | None = None
-    """Of the image, 64 hex digits."""
+    """SHA-256 of the image, 64 hex digits."""
     settings: Mapping[str, Any] | None = None
-    """Target and launch settings by their names in a ``.launch-digest.json``: those that are known."""
+    """Known target and launch settings, by their names in a ``.launch-digest.json``."""
     recipe_name: str = ""
     recipe_sha256: str | None = None
-    """Of the recipe's text."""
+    """SHA-256 of the recipe's text."""
     recipe: Mapping[str, Any] | None = None
     options: Mapping[str, str] | None = None
     source: SourceRevision | None = None
     tools: Mapping[str, Mapping[str, str]] | None = None
-    """Tool → step → version; the step is empty where the record names none."""
+    """Tool → step → version; the step is empty if the record does not name it."""
     files: Mapping[str, str] | None = None
-    """Input file → digest; empty where nobody knows what was read."""
+    """Input file → digest; an empty digest if unknown."""
     file_steps: Mapping[str, tuple[str, ...]] | None = None
     """Input file → the steps that read it."""
     steps: Mapping[str, BuildStep] | None = None
-    """In the order of the data."""
+    """Each after those whose files it reads."""
     parts: Mapping[str, str] | None = None
-    """What was made on the way → SHA-256."""
+    """Part of the image → SHA-256."""
     pages: tuple[Page, ...] | None = None
-    """What the launch digest is made of, in that order; None for an image without SEV-SNP too."""
+    """The measured pages in order; None also for an image without SEV-SNP."""
     headers: tuple[Mapping[str, Any], ...] | None = None
-    """Every header of the image, as ``doit inspect --json`` shows it."""
+    """All headers of the image, in the form of ``doit inspect --json``."""
     data: bytes | bytearray | None = None
-    """The image."""
+    """The bytes of the image."""
     doubts: tuple[str, ...] = ()
-    """What does not fit together in it."""
+    """Contradictions in it."""
 
     @property
     def native_zero(self) -> bool | None:
-        """Whether pages without data are measured as pages of type zero; None where nobody says."""
+        """Whether pages without data are measured as pages of type zero; None if unknown."""
         value = (self.settings or {}).get(NATIVE_ZERO)
         return value if isinstance(value, bool) else None
 
     @property
     def is_build_record(self) -> bool:
-        """Whether it tells what the image was made of."""
+        """Whether it says what the image was made of."""
         return any(part is not None for part in (self.recipe, self.tools, self.files, self.steps))
 
     @property
     def is_digest_alone(self) -> bool:
-        """Whether a launch digest is all that is known."""
+        """Whether only a launch digest is known."""
         known = (self.sha256, self.settings, self.recipe_sha256, self.options, self.source, self.parts, self.headers)
         return self.digest is not None and not self.is_build_record and all(part is None for part in known)
 
     def as_native_zero(self) -> Side:
-        """The same image, measured with its pages without data as pages of type zero."""
+        """The same image with pages without data measured as pages of type zero."""
         if self.pages is None:
             return replace(self, digest=self.native_zero_digest or self.digest)
         pages = tuple(
@@ -114,7 +114,7 @@ class Side:
         return replace(self, pages=pages, digest=digest_of(pages))
 
     def bytes_of(self, page: Page) -> bytes | None:
-        """The 4096 bytes of a page whose content counts; None where they are not known."""
+        """The 4096 bytes of a page whose content is measured; None if unknown."""
         if self.data is None or page.file_offset is None or not page.content:
             return None
         return (
@@ -123,13 +123,13 @@ class Side:
 
 
 def digest_of(pages: Sequence[Page]) -> str:
-    """The launch digest that measured pages make."""
+    """The launch digest of measured pages."""
     return chained(MeasuredPage(page.gpa, page.kind, page.content, 0) for page in pages)
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A value of a JSON file that somebody else wrote, and where it stands. ``None`` stands for null and for what is missing."""
+    """A value in a foreign JSON file, with its position. ``None`` means null or missing."""
 
     source: str
     """The file's name, for messages."""
@@ -137,7 +137,7 @@ class Given:
     place: str = ""
 
     def get(self, *names: str) -> Given:
-        """A member, or a member's member."""
+        """A member, or a nested member."""
         found = self
         for name in names:
             members = found.object() or {}
@@ -145,12 +145,12 @@ class Given:
         return found
 
     def entries(self) -> Iterator[Given]:
-        """Those of a list."""
+        """The entries of a list."""
         for number, entry in enumerate(self._of(list, "a list") or ()):
             yield Given(self.source, entry, f"{self.place}/{number}")
 
     def members(self) -> Iterator[tuple[str, Given]]:
-        """Those of an object."""
+        """The members of an object."""
         for name in self.object() or {}:
             yield name, self.get(name)
 
@@ -174,7 +174,7 @@ class Given:
         return found
 
     def number(self) -> int:
-        """A whole number, also as ``3.0`` or ``"0x3"``; 0 where it is missing."""
+        """A whole number, also from ``3.0`` or ``"0x3"``; 0 if it is missing."""
         value = self.value
         if isinstance(value, str) and value.startswith("0x"):
             try:
@@ -195,7 +195,7 @@ class Given:
         return None if found is None else found.lower()
 
     def wrong(self, wanted: str) -> UsageError:
-        """A value that is not what it should be."""
+        """The error for a value of the wrong type."""
         return UsageError("damaged-record", f"{self.source}: {self.place or '/'}: {shown(self.value)} is not {wanted}")
 
     def _of(self, kind: type, wanted: str) -> Any:

@@ -1,4 +1,4 @@
-"""The sides of a comparison, recognised by their content."""
+"""Read the sides of a comparison, which are recognised by their content."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coconut_tasks.igvm import MAGIC
 from coconut_tasks.recipe.positions import MAX_DEPTH
 
 MOST_JSON = 64 << 20
-"""Bytes of a JSON file: enough for an image of a GiB, and what comes of it fits into memory."""
+"""Size limit of a JSON file in bytes: enough for an image of 1 GiB, and its content fits into memory."""
 _FORMS = (
     "an .igvm file, the output of 'inspect --json FILE.igvm', a .provenance.json or .launch-digest.json of a build, "
     "or a launch digest"
@@ -22,12 +22,12 @@ _FORMS = (
 
 
 def read_side(name: str, data: bytes | bytearray, beside: Beside = lambda name: None) -> Side:
-    """One side of a comparison, recognised by its content. ``name`` is what it is called in all that is said.
+    """One side of a comparison, recognised by its content. ``name`` is its name in all output.
 
-    ``beside`` gives the content of another file in its folder: a statement's image, which is taken only if its SHA-256 is the right one.
+    ``beside`` returns the content of another file in its folder, a statement's image, which is used only if its SHA-256 matches.
 
     Raises:
-        UsageError: it is none of what can be compared, or not as it should be. The message is one line that begins with ``name``.
+        UsageError: it cannot be compared, or is invalid. The message is one line that starts with ``name``.
     """
     if data[:4] == MAGIC:
         return of_igvm(name, data)
@@ -44,15 +44,15 @@ def read_side(name: str, data: bytes | bytearray, beside: Beside = lambda name: 
 
 
 def of_digests(name: str, data: bytes | bytearray) -> Side:
-    """A file that has a launch digest and no more that could be compared.
+    """A file with a launch digest and nothing else to compare.
 
     Raises:
-        UsageError: it has none, or several: which one is meant cannot be told.
+        UsageError: it has no launch digest, or several.
     """
     try:
         found = digests_in(data)
     except NotADigest as error:
-        wrong = str(error) or f"nothing that can be compared; expected {_FORMS}"
+        wrong = str(error) or f"not a file that can be compared; expected {_FORMS}"
         raise UsageError("not-comparable", f"{name}: {wrong}") from error
     if len({one.digest for one in found}) > 1:
         raise UsageError("several-images", f"{name}: {len(found)} launch digests; expected one on each side")

@@ -1,6 +1,6 @@
-"""A launch digest in every form in which people have one. This is the only module that knows the forms: each is an entry of a table here.
+"""Read a launch digest in all its forms. Only this module knows the forms: each is an entry of a table.
 
-What is nearly a digest is refused with what it is instead, since it was meant as one.
+A word that is nearly a digest is an error that says what it is instead, since it was meant as one.
 """
 
 from __future__ import annotations
@@ -16,51 +16,51 @@ from typing import Any
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.wording import printable, shown
 
-# What only some forms need is imported by them: a command line asks what a word looks like before anything else is known.
+# Imports for single forms are local, since each command line is checked for digests before anything else.
 
 FORMS = (
-    "a launch digest in hex or base64, or a file that has one: what igvmmeasure or coconut-measure printed, an .igvm file, "
+    "a launch digest in hex or base64, or a file that contains one: output of igvmmeasure or coconut-measure, an .igvm file, "
     "a file that a build wrote beside it, or an SEV-SNP attestation report"
 )
-"""What has a launch digest, for messages; ``docs/commands-build.md`` names all forms."""
+"""The forms of a launch digest for messages; ``docs/commands-build.md`` names all forms."""
 REPORT_SIZE = 0x4A0
-"""Bytes of an attestation report (SEV-SNP firmware ABI, structure ATTESTATION_REPORT)."""
+"""Size in bytes of an attestation report (SEV-SNP firmware ABI, structure ATTESTATION_REPORT)."""
 DIGITS = 96
-"""Hex digits of a launch digest, which is a SHA-384."""
+"""Number of hex digits of a launch digest, which is a SHA-384."""
 _BYTES = DIGITS // 2
 _CHARACTERS = DIGITS * 4 // 6
-"""Of base64; 48 bytes need no padding."""
+"""Number of base64 characters; 48 bytes need no padding."""
 _MEASUREMENT = 0x90
-"""Where a report has its launch digest."""
+"""Offset of the launch digest in a report."""
 _VERSIONS = range(1, 256)
-"""What a report begins with, as 4 bytes: 5 is the latest that is known. It tells a report from any other 1184 bytes."""
+"""Versions of a report, its first 4 bytes; 5 is the latest known. They distinguish a report from other files of 1184 bytes."""
 _MOST_TEXT = 4 << 20
-"""Characters of a text that is not JSON: igvmmeasure prints a few hundred KiB if it tells each page."""
+"""Limit on the characters of a text that is not JSON: igvmmeasure prints a few hundred KiB if it shows each page."""
 _CORIM = b"\xd9\x01\xf5"
 """CBOR tag 501."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchDigest:
-    """One that is named somewhere."""
+    """A launch digest from a file or a command line."""
 
     digest: str
-    """Lower-case hex."""
+    """In lower-case hex."""
     image: str = ""
-    """The IGVM file that it is of, as a path; empty where nobody says."""
+    """The path of its IGVM file; empty if unknown."""
     native_zero: str = ""
-    """The digest of the same image with its pages without data measured as zero pages; empty where only one digest is known."""
+    """The digest of the same image with pages without data measured as zero pages; empty if only one digest is known."""
 
 
 class NotADigest(Exception):
-    """It is no launch digest, or has none. The message says what it is, without a name: ``95 hex digits, 96 wanted``; empty: anything."""
+    """It is not a launch digest, or contains none. The message says what it is, for example ``95 hex digits; expected 96``, or is empty."""
 
 
 def digests_in(data: bytes | bytearray) -> tuple[LaunchDigest, ...]:
-    """The launch digests that a file's content names, each once; at least one. Either all of them say which image they are of, or none.
+    """The launch digests in a file's content, each once; at least one. Either all of them have the name of their image, or none.
 
     Raises:
-        NotADigest: there is none, or something is wrong with one of them.
+        NotADigest: there is none, or one is invalid.
     """
     for form in _BINARY:
         if (found := form(data)) is not None:
@@ -72,15 +72,15 @@ def digests_in(data: bytes | bytearray) -> tuple[LaunchDigest, ...]:
 
 
 def digests_in_text(text: str) -> tuple[LaunchDigest, ...]:
-    """The same of a text.
+    """The launch digests in a text; see ``digests_in``.
 
     Raises:
-        NotADigest: as ``digests_in``.
+        NotADigest: see ``digests_in``.
     """
     if len(text) > _MOST_TEXT and not text.startswith(("{", "[")):
         raise NotADigest(f"more than {_MOST_TEXT >> 20} MiB of text")
     lines = text.removeprefix("\ufeff").splitlines()
-    # The numbers of the other lines stay.
+    # Keep line numbers for messages.
     text = "\n".join("" if line.lstrip().startswith("#") else line for line in lines)
     for form in _TEXT:
         if (found := form(text)) is not None:
@@ -89,25 +89,25 @@ def digests_in_text(text: str) -> tuple[LaunchDigest, ...]:
 
 
 def digest_in(word: str) -> str | None:
-    """The digest that a word is, in lower-case hex; None if it is none."""
+    """A word that is a digest, in lower-case hex; None for any other word."""
     for spelling in _SPELLINGS:
         if found := spelling.fullmatch(word):
             digits = found["digits"]
             if len(digits) == DIGITS:
                 return digits.lower()
-            # 64 hex digits are a SHA-256, and 64 small letters a name; the chance that a digest looks so is 1 in 10^14.
+            # 64 hex digits are a SHA-256, and 64 lower-case letters a name; a digest in base64 looks like that once in 10^14.
             if not _HEX.fullmatch(digits) and digits.lower() != digits != digits.upper():
                 return b64decode(digits.translate(_URL_SAFE), validate=True).hex()
     return None
 
 
 def looks_like_digest(word: str) -> bool:
-    """Whether a word is a launch digest, or was meant as one: no name of a task or a command looks so."""
+    """Whether a word is, or is meant as, a launch digest: no name of a step or a command looks like one."""
     return digest_in(word) is not None or near_miss(word) != ""
 
 
 def near_miss(word: str) -> str:
-    """What a word is that is nearly a launch digest: ``95 hex digits, 96 wanted``; empty where it does not look like one."""
+    """What is wrong with a word that is nearly a launch digest: ``95 hex digits; expected 96``; empty if it does not look like one."""
     if digest_in(word) is not None:
         return ""
     if found := _OTHER_HASH.match(word):
@@ -116,9 +116,9 @@ def near_miss(word: str) -> str:
     rest = word[prefix.end() :] if prefix else word
     if _HEX.fullmatch(rest) and (prefix or len(rest) >= 32):
         what = f", the length of {_LENGTHS[len(rest)]}" if len(rest) in _LENGTHS else ""
-        return f"{len(rest)} hex digits{what}, {DIGITS} wanted"
+        return f"{len(rest)} hex digits{what}; expected {DIGITS}"
     if _CUT.fullmatch(rest):
-        return "a digest that was cut short for display"
+        return "a digest that was shortened for display"
     if abs(len(rest) - DIGITS) <= 4:
         strange = [(at, char) for at, char in enumerate(rest, 1) if not _HEX.fullmatch(char)]
         if len(strange) <= DIGITS // 8:
@@ -126,7 +126,7 @@ def near_miss(word: str) -> str:
             return f"{shown(char)} at position {at} is not a hex digit"
     letters = rest.rstrip("=")
     if _LETTERS.fullmatch(letters) and (prefix or (abs(len(letters) - _CHARACTERS) <= 4 and _is_mixed(letters))):
-        return f"{len(letters)} characters of base64, {_CHARACTERS} wanted"
+        return f"{len(letters)} characters of base64; expected {_CHARACTERS}"
     return ""
 
 
@@ -137,7 +137,7 @@ _SPELLINGS = tuple(
     re.compile(spelling, re.ASCII)
     for spelling in (
         rf"(?:0[xX]|{_HASH})?(?P<digits>[0-9a-fA-F]{{{DIGITS}}})",
-        # Of HTML (subresource integrity) sha384-BASE64, and the alphabet that is safe in URLs.
+        # Also sha384-BASE64 as in HTML (subresource integrity), and the URL-safe alphabet.
         rf"(?:{_HASH})?(?P<digits>[0-9a-zA-Z+/]{{{_CHARACTERS}}}|[0-9a-zA-Z_-]{{{_CHARACTERS}}})",
     )
 )
@@ -155,17 +155,17 @@ def _is_mixed(word: str) -> bool:
 
 
 def _checked(word: Any, where: str = "") -> str:
-    """The digest that a word is."""
+    """The digest in a word. Raises NotADigest."""
     if digest := digest_in(word):
         return digest
     raise NotADigest(where + (near_miss(word) or f"{shown(word)} is not a launch digest"))
 
 
-# What is no text
+# Binary files
 
 
 def _of_image(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
-    """An IGVM file. How its pages without data are measured is in no file; but an ID block has the digest that the firmware checks."""
+    """An IGVM file. It does not say how its pages without data are measured, but an ID block has the digest that the firmware checks."""
     from coconut_tasks.igvm import MAGIC
     from coconut_tasks.igvm.error import IgvmError
     from coconut_tasks.igvm.snp import MeasureOptions, measure
@@ -183,7 +183,7 @@ def _of_image(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
         return [LaunchDigest(plain.digest.hex(), native_zero=native.digest.hex())]
     if plain.id_block not in (plain.digest, native.digest):
         raise NotADigest(
-            f"an IGVM file whose ID block names launch digest {plain.id_block.hex()}, and its pages give {plain.digest.hex()}"
+            f"an IGVM file whose ID block expects launch digest {plain.id_block.hex()}, but its pages have {plain.digest.hex()}"
         )
     return [LaunchDigest(plain.id_block.hex())]
 
@@ -201,14 +201,14 @@ def _of_corim(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
 
 
 def _of_report(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
-    """An attestation report, as the guest gets it."""
+    """An attestation report in the format that guests receive."""
     if len(data) != REPORT_SIZE or int.from_bytes(data[:4], "little") not in _VERSIONS:
         return None
     return [LaunchDigest(data[_MEASUREMENT : _MEASUREMENT + _BYTES].hex())]
 
 
 def _of_raw(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
-    """The bytes themselves."""
+    """The raw bytes of a digest."""
     return [LaunchDigest(data.hex())] if len(data) == _BYTES and _text(data) is None else None
 
 
@@ -218,20 +218,20 @@ _BINARY: tuple[Callable[[bytes | bytearray], Iterable[LaunchDigest] | None], ...
     _of_report,
     _of_raw,
 )
-"""In this order: what is known by its first bytes, then what is known by its size."""
+"""In this order: forms with known first bytes, then forms of a known size."""
 
 
 def _raw_miss(size: int) -> str:
-    """What raw bytes are that are no form."""
+    """What is wrong with binary data that has none of the forms."""
     if size <= 2 * _BYTES:
-        return f"{size} raw bytes, {_BYTES} wanted"
+        return f"{size} raw bytes; expected {_BYTES}"
     if abs(size - REPORT_SIZE) <= 2 * _BYTES:
-        return f"{size} raw bytes; an attestation report has {REPORT_SIZE}, and begins with its version"
+        return f"{size} raw bytes; an attestation report has {REPORT_SIZE}, and starts with its version"
     return ""
 
 
 def _text(data: bytes | bytearray) -> str | None:
-    """Printable text; None if it is none. Some shells write UTF-16."""
+    """Data as printable text; None if it is not. Some shells write UTF-16."""
     try:
         text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
     except UnicodeDecodeError:
@@ -251,13 +251,13 @@ def _of_json_text(text: str) -> Iterable[LaunchDigest] | None:
     try:
         return list(_of_json(json.loads(text)))
     except RecursionError:
-        raise NotADigest("JSON with too many levels inside each other") from None
+        raise NotADigest("JSON that is nested too deep") from None
     except ValueError as error:
-        raise NotADigest(f"it begins like JSON, but is none: {error}") from error
+        raise NotADigest(f"invalid JSON: {error}") from error
 
 
 def _of_json(found: Any) -> Iterator[LaunchDigest]:
-    if isinstance(found, str):  # what jq prints of one
+    if isinstance(found, str):  # as printed by jq
         yield LaunchDigest(_checked(found))
         return
     if isinstance(found, list) and found:
@@ -317,11 +317,11 @@ _DOCUMENTS: tuple[tuple[str, str, Callable[[Any], Iterator[LaunchDigest]]], ...]
     ("the output of 'run --json'", "images", _of_build),
     ("a launch measurement", "digest", _of_measurement),  # .launch-digest.json, coconut-measure --json
 )
-"""JSON: what it is called, a member that tells it, and what reads it."""
+"""JSON documents: name, the member that identifies it, and its reader."""
 
 
 def _of_output(text: str) -> Iterable[LaunchDigest] | None:
-    """What tools print for people, with other lines between. A line names the image, the digest, or both."""
+    """The output of tools, with other lines in between. A line names the image, the digest, or both."""
     found: list[LaunchDigest] = []
     image = ""
     for line in map(str.strip, text.splitlines()):
@@ -342,7 +342,7 @@ def _of_output(text: str) -> Iterable[LaunchDigest] | None:
 _LINES = tuple(
     re.compile(line)
     for line in (
-        # igvmmeasure, and so 'doit log measure:…'
+        # igvmmeasure, so also 'doit log measure:…'
         r"igvmmeasure '(?P<image>.*)'",
         r"Launch Digest:\s*(?P<digest>.*)",
         # doit inspect
@@ -356,7 +356,7 @@ _LINES = tuple(
 
 
 def _of_report_text(text: str) -> Iterable[LaunchDigest] | None:
-    """What snpguest and its like print of an attestation report."""
+    """The output of snpguest and similar tools about an attestation report."""
     if not (labels := _LABEL.findall(text)):
         return None
     found = [LaunchDigest(_joined(digits).lower()) for digits in _LABELLED.findall(text)]
@@ -373,7 +373,7 @@ _LABELLED = re.compile(
 
 
 def _of_spread_hex(text: str) -> Iterable[LaunchDigest] | None:
-    """Hex with colons or blanks, or over several lines: xxd -p, od, openssl."""
+    """Hex with colons or blanks or on several lines, for example from xxd -p, od or openssl."""
     digits = _joined(text)
     words = text.split()
     if words == [digits] or not _HEX.fullmatch(digits) or any(map(digest_in, words)):
@@ -386,7 +386,7 @@ def _joined(text: str) -> str:
 
 
 def _of_list(text: str) -> Iterable[LaunchDigest] | None:
-    """A digest on each line, or several; after one, or before it as ``sha384sum --tag`` has it, the name of its image."""
+    """One or several digests on each line, each with an optional name of its image after it, or before it as in ``sha384sum --tag``."""
     lines = [(number, re.sub(r"\s#.*", "", line).strip()) for number, line in enumerate(text.splitlines(), 1)]
     lines = [(number, line) for number, line in lines if line]
     found: list[LaunchDigest] = []
@@ -413,11 +413,11 @@ _TEXT: tuple[Callable[[str], Iterable[LaunchDigest] | None], ...] = (
     _of_spread_hex,
     _of_list,
 )
-"""In this order: what says what it is before what is known by its look alone."""
+"""In this order: forms with a label, then forms recognised only by their digits."""
 
 
 def _named(image: str) -> str:
-    """The name of an image; none for what has none, for example a pipe."""
+    """The name of an image; empty for an input without a name, for example a pipe."""
     if not isinstance(image, str):
         raise TypeError(image)
     return posixpath.normpath(image) if image and not _PIPE.fullmatch(image) else ""
@@ -429,5 +429,5 @@ _PIPE = re.compile(r"-|/dev/stdin|/dev/fd/\d+|/proc/\w+/fd/\d+")
 def _each_once(found: Iterable[LaunchDigest]) -> tuple[LaunchDigest, ...]:
     digests = tuple(dict.fromkeys(found))
     if len({not one.image for one in digests}) > 1:
-        raise NotADigest("only some of its launch digests have the name of an image")
+        raise NotADigest("only some of its launch digests have the name of an image; expected all or none")
     return digests

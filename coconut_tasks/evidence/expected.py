@@ -1,4 +1,4 @@
-"""What somebody expects, and which of the images that are built it is about. A digest of one image never vouches for another one."""
+"""The expected digests, and the images that they are about. The digest of one image never verifies another."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from coconut_tasks.wording import either, printable
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What ``EXPECT`` says."""
+    """The value of ``EXPECT``."""
 
     told: str
-    """What to call it: the file's name, or ``EXPECT``."""
+    """Its name in messages: the file's name, or ``EXPECT``."""
     digests: tuple[LaunchDigest, ...]
-    """As ``digests_in`` gives them."""
+    """The result of ``digests_in``."""
     content: bytes | bytearray = b""
-    """Of the file, where it is one."""
+    """The content of the file, if it is a file."""
     path: Path | None = None
-    """Where that is."""
+    """The path of the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltImage:
-    """An image that is to be compared."""
+    """An image to compare."""
 
     name: str
-    """Of the IGVM file below the output folder."""
+    """The name of the IGVM file, relative to the output folder."""
     task: str
     """The step that measures it."""
     native_zero: bool
@@ -41,10 +41,10 @@ class BuiltImage:
 
 
 def expected_of(expectation: Expectation, images: Sequence[BuiltImage]) -> dict[str, tuple[str, ...]]:
-    """For each image that they are about, by its name, the digests as lower-case hex; one of them is right.
+    """For each image that they are about, by name, the digests in lower-case hex; the image must have one of them.
 
     Raises:
-        UsageError: they are about other images, or nobody says about which.
+        UsageError: they are about other images, or it is ambiguous which image they are about.
     """
     found: dict[str, list[str]] = {}
     others = []
@@ -57,7 +57,7 @@ def expected_of(expectation: Expectation, images: Sequence[BuiltImage]) -> dict[
             tasks = either([image.task for image in about])
             raise UsageError(
                 "several-measured",
-                f"{called().option('EXPECT')}: {expectation.told} does not say which image it is about: add one of the tasks: {tasks}",
+                f"{called().option('EXPECT')}: {expectation.told} does not say which image it is about; add the step {tasks}",
             )
         (image,) = about
         found.setdefault(image.name, []).append(
@@ -67,7 +67,7 @@ def expected_of(expectation: Expectation, images: Sequence[BuiltImage]) -> dict[
         theirs = ", ".join(printable(one.image) for one in others)
         ours = ", ".join(image.name for image in images)
         anyway = (
-            f"; to compare all the same: {called().setting('EXPECT', others[0].digest)}"
+            f"; to compare anyway: {called().setting('EXPECT', others[0].digest)}"
             if len(others) == len(images) == 1
             else ""
         )
@@ -79,7 +79,7 @@ def expected_of(expectation: Expectation, images: Sequence[BuiltImage]) -> dict[
 
 
 def _about(name: str, images: Sequence[BuiltImage]) -> list[BuiltImage]:
-    """Those that a name can mean. Tools are given paths, which may lead into a folder where an older build is kept."""
+    """The images that a name can mean. A tool's output may have a path to a folder with an older build."""
     ends = [image for image in images if f"/{name}".endswith(f"/{image.name}")]
     if ends:
         return [max(ends, key=lambda image: len(image.name))]
@@ -87,7 +87,7 @@ def _about(name: str, images: Sequence[BuiltImage]) -> list[BuiltImage]:
 
 
 def _about_any(expectation: Expectation, images: Sequence[BuiltImage]) -> list[BuiltImage]:
-    """Those that a digest without a name can be about: all, but for a file that has the name of an image or of a sidecar."""
+    """The images that a digest without a name can be about: all, unless its file has the name of an image or a sidecar."""
     if expectation.path is None or len(images) == 1:
         return list(images)
     name = expectation.path.name

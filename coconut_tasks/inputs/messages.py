@@ -1,7 +1,7 @@
-"""What cargo's JSON messages say of a build: the programs it made, the packages it took in, and where their traces lie.
+"""cargo's JSON messages about a build: its programs, its packages, and the paths of their traces.
 
-A message names every artifact of the build, fresh or not. The traces are rustc's dep-info beside an artifact (``CRATE-HASH.d``), and the
-``output`` that cargo keeps of a build script's run.
+There is a message for every artifact of the build, fresh or not. The traces are rustc's dep-info beside an artifact (``CRATE-HASH.d``), and
+the ``output`` file of a build script's run.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from coconut_tasks.inputs.text import decoded, read_bytes, read_text
 Message = Mapping[str, Any]
 _STAMP = "invoked.timestamp"
 _HASH = 16
-"""Hex digits by which cargo tells units of one crate apart."""
+"""How many hex digits distinguish cargo's units of a crate."""
 _NUMBER = re.compile(rf"[0-9a-f]{{{_HASH}}}")
 _PRINTED = re.compile(rb"cargo::?(?:rerun-if-(changed|env-changed)|rustc-(link-arg|link-search)[\w-]*)=(.*)")
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """An executable that a cargo run made."""
+    """An executable from a cargo build."""
 
     name: str
     test: bool
     path: str
     library: bool = False
-    """Of a library: its tests, where ``test`` is set."""
+    """Whether it is from a library: its tests, if ``test`` is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +43,19 @@ class Unit:
     package: str
     """cargo's package id."""
     artifact: str
-    """One of its files; the one with its hash in the name, where that was found."""
+    """One of its files, if possible the one with its hash in the name."""
     depinfo: tuple[str, ...]
-    """rustc's dep-info of this very unit; of all units of the crate where it could not be told apart; empty where there is none."""
+    """rustc's dep-info of this unit, or of all units of the crate if it is ambiguous; empty if there is none."""
     exact: bool
-    """Whether ``depinfo`` is of this very unit."""
+    """Whether ``depinfo`` is only of this unit."""
     fresh: bool
-    """cargo saw no need to compile it."""
+    """Whether cargo did not need to compile it."""
     stamp: str = ""
-    """The file whose time says when rustc was started for it; empty where there is none."""
+    """The file whose time is when rustc started on it; empty if there is none."""
     links: bool = False
-    """It is a program, which the linker made of all that it depends on."""
+    """Whether it is a program, which the linker makes of all its dependencies."""
     script: bool = False
-    """It is a build script."""
+    """Whether it is a build script."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +65,20 @@ class ScriptRun:
     package: str
     out_dir: str
     output: str
-    """The file that cargo keeps what it printed in."""
+    """The file in which cargo keeps its output."""
     rerun: tuple[tuple[str, str], ...]
     """Pairs of ``changed`` or ``env-changed`` and the path or variable."""
     link: tuple[tuple[str, str], ...] = ()
-    """Pairs of ``link-arg`` or ``link-search`` and what the linker is given."""
+    """Pairs of ``link-arg`` or ``link-search`` and the linker's argument."""
 
     @property
     def stamp(self) -> str:
-        """The file whose time says when the script was started."""
+        """The file whose time is when the script started."""
         return os.path.join(os.path.dirname(self.out_dir), _STAMP)
 
     @property
     def ended_ns(self) -> int:
-        """When the script had ended: cargo writes ``output`` then, and sets its modification time to when it was started."""
+        """When the script ended: cargo then writes ``output``, and sets its modification time to the start of the script."""
         try:
             return os.stat(self.output).st_ctime_ns
         except OSError:
@@ -86,9 +86,9 @@ class ScriptRun:
 
 
 def parse_messages(text: str) -> list[dict[str, Any]]:
-    """cargo's JSON messages, one a line; lines that are none (output of a build script under ``-vv``) are left out."""
+    """cargo's JSON messages, one per line. Other lines, for example a build script's output with ``-vv``, are skipped."""
     messages = []
-    for line in text.split("\n"):  # a path may have what Python takes for the end of a line
+    for line in text.split("\n"):  # a path may contain other characters that Python takes for line ends
         if line.startswith("{"):
             try:
                 message = json.loads(line)
@@ -100,7 +100,7 @@ def parse_messages(text: str) -> list[dict[str, Any]]:
 
 
 def programs(messages: Iterable[Message]) -> list[Program]:
-    """The executables that cargo names, fresh ones too."""
+    """The executables that cargo names, including fresh ones."""
     return [
         Program(
             message["target"]["name"],
@@ -116,8 +116,8 @@ def programs(messages: Iterable[Message]) -> list[Program]:
 
 
 def package_name(package_id: str) -> str:
-    """The name in a package id, as ``path+file:///tree/kernel#svsm@0.1.0``, ``….#0.1.0`` for a folder of the package's name, or, of
-    older cargos, ``svsm 0.1.0 (…)``."""
+    """The name in a package id: ``path+file:///tree/kernel#svsm@0.1.0``, ``….#0.1.0`` for a folder with the package's name, or
+    ``svsm 0.1.0 (…)`` from older versions of cargo."""
     url, _, rest = package_id.partition("#")
     if " " in url:
         return url.partition(" ")[0]
@@ -126,7 +126,7 @@ def package_name(package_id: str) -> str:
 
 
 def own_packages(messages: Iterable[Message], cargo_home: str) -> dict[str, str]:
-    """Folders of the packages whose files may change, by package id: all but those that cargo fetched, which the lock file fixes."""
+    """Folders of the packages whose files may change, by package id: all except those that cargo fetched, which the lock file pins."""
     fetched = tuple(os.path.join(cargo_home, name, "") for name in ("registry", "git"))
     folders = {
         m["package_id"]: os.path.dirname(m["manifest_path"]) for m in messages if m["reason"] == "compiler-artifact"
@@ -138,14 +138,14 @@ def units(messages: Sequence[Message], runs: Iterable[ScriptRun]) -> list[Unit]:
     """The crates of a build; ``runs`` are those of its build scripts."""
     artifacts = [message for message in messages if message["reason"] == "compiler-artifact" and message["filenames"]]
     folders = {os.path.dirname(file) for message in artifacts for file in message["filenames"]}
-    # With build.build-dir, what is kept of a build is elsewhere than its programs; build scripts are always there.
+    # With build.build-dir, intermediate files are not beside the programs, but always beside the build scripts.
     profiles = {str(Path(run.out_dir).parents[2]) for run in runs} | folders
     deps = sorted(folders | {os.path.join(profile, "deps") for profile in profiles})
     return [_unit(message, deps) for message in artifacts]
 
 
 def rustflags(unit: Unit) -> list[str]:
-    """The flags that a unit got from the session and from cargo's configuration, as cargo keeps them; none where it says nothing."""
+    """The flags of a unit from the session and cargo's configuration, as recorded by cargo; empty if there is no record."""
     folder = os.path.dirname(unit.stamp)
     for name in _names_in(folder) if folder else ():
         if name.endswith(".json"):
@@ -162,7 +162,7 @@ def script_runs(messages: Iterable[Message]) -> list[ScriptRun]:
     for message in messages:
         if message["reason"] == "build-script-executed":
             output = os.path.join(os.path.dirname(message["out_dir"]), "output")
-            # A script that calls make prints a million bytes.
+            # A script that calls make may print a million bytes.
             printed = [[*map(decoded, found)] for found in _PRINTED.findall(read_bytes(output))]
             rerun = tuple((kind, value.strip()) for kind, _, value in printed if kind)
             link = tuple((kind, value.strip()) for _, kind, value in printed if kind)
@@ -171,7 +171,7 @@ def script_runs(messages: Iterable[Message]) -> list[ScriptRun]:
 
 
 def target_folder(messages: Iterable[Message], triple: str | None) -> str | None:
-    """cargo's target folder, by where an artifact lies; None if there is none. ``triple`` is what ``--target`` says."""
+    """cargo's target folder, found from the path of an artifact; None if there is none. ``triple`` is the value of ``--target``."""
     for message in messages:
         if message["reason"] == "compiler-artifact" and message["filenames"]:
             folder = Path(message["filenames"][0]).parent
@@ -183,7 +183,7 @@ def target_folder(messages: Iterable[Message], triple: str | None) -> str | None
 
 
 def written_ns(path: str) -> int:
-    """When a file was written last; 0 where there is none."""
+    """When a file was last written; 0 if it does not exist."""
     try:
         return os.stat(path).st_mtime_ns
     except OSError:
@@ -203,7 +203,7 @@ def _unit(message: Message, deps: Sequence[str]) -> Unit:
     for file in files:
         if stem := _stem(file, crate):
             return _hashed(package, file, stem, deps, fresh, links)
-    # A final program has no hash in its name, but is a link to one that has.
+    # A final program has no hash in its name, but is a hard link to a file that has.
     candidates = [os.path.join(folder, name) for folder in deps for name in _names_in(folder) if f"{crate}-" in name]
     inode, ending = _inode(artifact), os.path.splitext(artifact)[1]
     for file in candidates:
@@ -215,7 +215,7 @@ def _unit(message: Message, deps: Sequence[str]) -> Unit:
 
 
 def _stem(file: str, crate: str) -> str:
-    """``CRATE-HASH`` of ``libCRATE-HASH.rlib`` and of ``CRATE-HASH``; nothing for any other name."""
+    """``CRATE-HASH`` from ``libCRATE-HASH.rlib`` and from ``CRATE-HASH``; empty for any other name."""
     name = os.path.basename(file)
     if not name.startswith(f"{crate}-"):
         name = name.removeprefix("lib")
@@ -224,7 +224,7 @@ def _stem(file: str, crate: str) -> str:
 
 
 def _hashed(package: str, file: str, stem: str, deps: Sequence[str], fresh: bool, links: bool) -> Unit:
-    # Mostly it is beside its artifact.
+    # It is usually beside its artifact.
     places = (f"{folder}{os.sep}{stem}.d" for folder in (os.path.dirname(file), *deps))
     there = next(filter(os.path.isfile, places), "")
     stamp = _stamp(os.path.dirname(os.path.dirname(there)), package, stem[-_HASH:]) if there else ""
@@ -232,7 +232,7 @@ def _hashed(package: str, file: str, stem: str, deps: Sequence[str], fresh: bool
 
 
 def _stamp(profile: str, package: str, hash: str) -> str:
-    """Where cargo notes that it starts rustc, right before it does (seen with cargo 1.95 and 1.96)."""
+    """The file that cargo writes right before it starts rustc (observed with cargo 1.95 and 1.96)."""
     return os.path.join(profile, ".fingerprint", f"{package_name(package)}-{hash}", _STAMP)
 
 
