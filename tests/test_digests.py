@@ -249,7 +249,7 @@ MISSES: dict[str, tuple[bytes | str, str]] = {
     "a wrong reference value": (json.dumps({"snp_launch_measurement": [DIGEST, "no digest"]}), "'no digest'"),
     "a statement about a file": (statement({"name": "a", "digest": {"sha256": SHA256}}), "a provenance statement without"),
     "a statement about nothing": ('{"subject": [], "predicate": {}}', "a provenance statement without"),
-    "inspect of an image without SEV-SNP": ('{"format": 1, "files": [{"file": "a", "launch_digest": null}]}', "doit inspect --json"),
+    "inspect of an image without SEV-SNP": ('{"format": 1, "files": [{"file": "a", "launch_digest": null}]}', "'inspect --json'"),
     "a report without it": ("Measurement:\n00 11\n\nHost Data:\n", "'Measurement:' without 96 hex digits"),
     "a report with more": (f"Measurement: {RAW.hex(' ')} 00\n", "'Measurement:' without 96 hex digits"),
     "a text without an end": ("yes\n" * (2 << 20), "4 MiB"),

@@ -251,7 +251,7 @@ def _of_json_text(text: str) -> Iterable[LaunchDigest] | None:
     try:
         return list(_of_json(json.loads(text)))
     except RecursionError:
-        raise NotADigest("JSON that is nested too deep") from None
+        raise NotADigest("JSON nested too many levels deep") from None
     except ValueError as error:
         raise NotADigest(f"invalid JSON: {error}") from error
 
