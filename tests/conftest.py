@@ -1,4 +1,4 @@
-"""A place to build the sample for real: one copy for the whole test run, brought back to its first state for each test."""
+"""A place for real builds of the sample: one copy for the whole test run, reset before each test."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 DODO = "from coconut_tasks.tasks.namespace import dodo\nglobals().update(dodo())\n"
 MADE = ("constants.rs", "config.h", "*.o", "*.a", "*.d", "missing")
-"""What a build script of the sample leaves in its package."""
+"""The files that a build script of the sample leaves in its package."""
 LEFT_OUT = shutil.ignore_patterns("target", "bin", "git_version.rs", ".git", *MADE)
 QEMU: dict[str, Any] = {
     "igvm": {"qemu": {"output": "q.igvm", "platforms": ["snp", "tdp"], "check-kvm": True}},
@@ -39,7 +39,7 @@ QEMU: dict[str, Any] = {
 }
 """A small recipe; tests change copies of it."""
 MEMORY, NEEDED = Path("/dev/shm"), 6 << 30
-"""Where files are fastest, and how many bytes tests may take."""
+"""The fastest folder for files, and how many bytes tests may use there."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,19 +52,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("--as-users"):
-        # Most programs of tests are compiled once or twice, and rustc then takes a fifth longer for what it would reuse.
+        # Incremental state costs rustc a fifth more time, and most programs of tests are compiled only once or twice.
         os.environ.setdefault("CARGO_INCREMENTAL", "0")
-        # No test reads debug information but those that name it; it is a tenth of what rustc and the linker do.
+        # Debug information takes a tenth of the time of rustc and the linker, and few tests read it; those set this themselves.
         os.environ.setdefault("CARGO_PROFILE_DEV_DEBUG", "0")
         if config.option.basetemp is None and "TMPDIR" not in os.environ and _has_room(MEMORY):
             os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
-    # A shell has what it starts in the background ignore it, and whatever that starts: Ctrl-C could not be tried.
+    # Background processes of a shell ignore it, and so would their children: Ctrl-C could not be tested.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _has_room(folder: Path) -> bool:
-    """Whether it is in memory, programs may be run there, and tests fit in and leave as much to all else."""
+    """Whether the folder is in memory, allows programs to run, and has twice the space that tests need."""
     if not os.path.ismount(folder) or not os.access(folder, os.W_OK):
         return False
     room, container = os.statvfs(folder), Path("/sys/fs/cgroup/memory.max")
@@ -78,7 +78,7 @@ def _has_room(folder: Path) -> bool:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    # Each waits now and then: for a disk, for a time that must pass.
+    # More workers than cores, since tests wait at times, for a disk or for time to pass.
     return (os.cpu_count() or 1) + 1
 
 
@@ -91,7 +91,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def has(text: str, pieces: str) -> bool:
-    """Whether a text has these pieces in this order, whatever stands where the dots (…) are: names and values without the sentence."""
+    """Whether a text has these pieces in this order, with any text in place of the dots (…): names and values without the sentence."""
     return re.search(".*".join(map(re.escape, pieces.split("…"))), text, re.DOTALL) is not None
 
 
@@ -105,12 +105,12 @@ class Outcome:
 
     @property
     def built(self) -> set[str]:
-        """The tasks that built something."""
+        """The steps that built something."""
         return set(re.findall(r"^(\S+): done in ", self.out, re.MULTILINE))
 
     @property
     def placed(self) -> set[str]:
-        """The tasks that only placed their files in bin/ again."""
+        """The steps that only placed their files in bin/ again."""
         return set(re.findall(r"^(\S+): placed again: ", self.out, re.MULTILINE))
 
     @property
@@ -122,31 +122,31 @@ class Outcome:
 
     @property
     def ids(self) -> set[str]:
-        """The IDs of all messages that were told."""
+        """The IDs of all printed messages."""
         return set(re.findall(r"  \[([a-z0-9-]+)\]$", self.text, re.MULTILINE))
 
     def told(self, id: str) -> list[str]:
-        """The first lines of the messages of an ID, without it."""
+        """The first lines of the messages with an ID, without the ID."""
         end = f"  [{id}]"
         return [line.removesuffix(end) for line in self.text.splitlines() if line.endswith(end)]
 
     @property
     def text(self) -> str:
-        """Everything that was said."""
+        """All output."""
         return f"{self.out}\n{self.err}"
 
 
 @dataclass
 class Site:
-    """A folder that one stands in, with an SVSM tree in it."""
+    """A working folder with an SVSM tree in it."""
 
     folder: Path
     target: Path
-    """cargo's target folder; the crates from the registry in it are shared by all tests."""
+    """cargo's target folder; all tests share the crates from the registry in it."""
     tree_name: str = "svsm"
     words: list[str] = field(default_factory=list)
     firsts: Firsts | None = None
-    """Where a test may begin with what an earlier one built."""
+    """The folder of earlier builds that a test may copy."""
 
     @property
     def tree(self) -> Path:
@@ -157,7 +157,7 @@ class Site:
         return self.folder / "bin"
 
     def recipe(self, content: dict[str, Any] = QEMU, name: str = "r.json") -> str:
-        """Write a recipe, and name it as the user would."""
+        """Write a recipe, and return the word for it on the command line."""
         (self.folder / name).write_text(json.dumps(content, indent=4))
         return f"RECIPE={name}"
 
@@ -166,12 +166,12 @@ class Site:
         return self.run(self.argv(*words), env)
 
     def argv(self, *words: str) -> list[str]:
-        """The command line: the tree is here, and outputs go to ``bin``, unless the words name another folder."""
+        """The command line, with this tree, and with ``bin`` for outputs unless the words name another folder."""
         bin = [] if any(word.startswith("BIN=") for word in words) else ["BIN=bin"]
         return [sys.executable, "-m", "doit", *words, f"SVSM={self.tree_name}", *bin]
 
     def run(self, argv: list[str], env: dict[str, str | None] | None = None, cwd: Path | None = None) -> Outcome:
-        """Run a command; None takes a variable out of its environment."""
+        """Run a command; a variable that is None is removed from its environment."""
         asked = {**environment(self.target), **(env or {})}
         clean = {name: value for name, value in asked.items() if value is not None}
         done = forks.run(argv, cwd or self.folder, clean)
@@ -179,7 +179,7 @@ class Site:
         return Outcome(done.returncode, done.stdout, done.stderr)
 
     def build(self, *words: str, env: dict[str, str | None] | None = None) -> Outcome:
-        """A build that must go well."""
+        """A build that must succeed."""
         if self.firsts is not None and self.firsts.are_of(self, words):
             return self.firsts.build(self, words, env)
         outcome = self.doit(*words, env=env)
@@ -187,33 +187,33 @@ class Site:
         return outcome
 
     def log(self, step: str) -> str:
-        """What the last run of a step wrote, whatever its variant."""
+        """The latest log of a step in any variant."""
         logs = (self.bin / ".coconut" / "logs").glob(f"{step.replace(':', '-')}-*.log")
         return max(logs, key=lambda log: log.stat().st_mtime_ns).read_text()
 
     def contents(self) -> dict[str, bytes]:
-        """Every file below bin/ that is for the user."""
+        """All files below bin/ that are for the user."""
         files = (path for path in self.bin.rglob("*") if path.is_file())
         return {str(path.relative_to(self.bin)): path.read_bytes() for path in files if ".coconut" not in path.parts}
 
 
 @dataclass
 class Firsts:
-    """The first builds of the untouched sample, with which most tests begin: what a worker built twice, it copies from then on.
+    """First builds of the unchanged sample, with which most tests start: what a worker has built twice, it copies from then on.
 
-    The copy is as a backup that is put back: no file has the change time that is on record, and content decides. What is about freshness
-    itself begins with builds of its own.
+    The copy is like a restored backup: no file has its recorded change time, so content decides. Tests about freshness start with their
+    own builds.
     """
 
     kept: Path
     target: Path
     untouched: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """What a test found."""
+    """The files that a test started with."""
     outcomes: dict[tuple[object, ...], Outcome | None] = field(default_factory=dict)
-    """By words, environment and recipes; None for what was built once."""
+    """By words, environment and recipes; None for a build that was done once."""
 
     def are_of(self, site: Site, words: tuple[str, ...]) -> bool:
-        """Whether nothing is in the folder but what a test finds there, and recipes, and outputs go where they usually do."""
+        """Whether the folder has only its first files and recipes, and outputs go to the usual place."""
         usual = site.target == self.target and not any(word.startswith("BIN=") for word in words)
         return usual and not site.bin.exists() and _look(site.folder) == self.untouched
 
@@ -240,7 +240,7 @@ class Firsts:
 
 
 def _look(folder: Path) -> dict[str, tuple[int, ...]]:
-    """The files below a folder that one stands in, but for recipes and outputs."""
+    """The files below a working folder, without recipes and outputs."""
     found = {}
     for place, folders, names in os.walk(folder):
         if place == str(folder):
@@ -254,7 +254,7 @@ def _look(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def environment(target: Path) -> dict[str, str]:
-    """This process's environment, without what a test must not depend on."""
+    """The environment of this process, without variables that a test must not depend on."""
     left_out = ("SVSM", "FW_FILE", "RELEASE", "RUSTFLAGS", "FORCE_COLOR", "CLICOLOR_FORCE", "NO_COLOR")
     ours = {name: value for name, value in os.environ.items() if name not in left_out}
     return {**ours, "CARGO_TARGET_DIR": str(target), "PYTHONWARNINGS": "error", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -262,8 +262,8 @@ def environment(target: Path) -> dict[str, str]:
 
 @contextmanager
 def at_work(argv: list[str], cwd: Path, env: Mapping[str, str], **more: Any) -> Iterator[subprocess.Popen[str]]:
-    """A program beside a test. It takes Ctrl-C, which what a shell starts in the background ignores, and whatever that starts; and it
-    ends with the block, with all that it started, however that ends."""
+    """A program beside a test. It accepts Ctrl-C, which background processes of a shell and their children ignore. It ends with the block, and
+    so do its children."""
     argv = ["env", "--default-signal=INT", *argv]
     with subprocess.Popen(argv, cwd=cwd, env=env, text=True, start_new_session=True, **more) as process:
         try:
@@ -273,18 +273,18 @@ def at_work(argv: list[str], cwd: Path, env: Mapping[str, str], **more: Any) -> 
 
 
 def copy_sample(target: Path) -> None:
-    """A copy of the sample as it is in a fresh clone."""
+    """A copy of the sample, as in a fresh clone."""
     shutil.copytree(data_path("sample"), target, ignore=LEFT_OUT)
 
 
 def remove_what_was_made(tree: Path) -> None:
-    """As in a fresh clone: of what a build left in the source, and is not on record, nobody would know whose it is."""
+    """Reset to a fresh clone: unrecorded files that a build left in the source would have an unknown owner."""
     for path in (path for pattern in MADE for path in (tree / "libtpm").rglob(pattern)):
         path.unlink()
 
 
 def kernel_with_a_makefile(site: Site) -> None:
-    """As the real tree's TPM: a build script that runs make, whose Makefile looks at a variable. cargo does not watch that."""
+    """Like the real tree's TPM: a build script runs make, whose Makefile uses a variable that cargo does not watch."""
     script, main = site.tree / "kernel" / "build.rs", site.tree / "kernel" / "src" / "main.rs"
     (site.tree / "kernel" / "Makefile").write_text(
         "all:\n\techo profile-$(if $(FLAVOUR),other,usual) > $(OUT_DIR)/tpm\n"
@@ -297,7 +297,7 @@ def kernel_with_a_makefile(site: Site) -> None:
 
 
 def makefile_with_a_variable(site: Site) -> None:
-    """The sample's Makefile builds stage1 by a variable that is no option of ours, too."""
+    """The sample's Makefile also uses a variable for stage1 that is not one of our options."""
     path = site.tree / "Makefile"
     path.write_text(path.read_text().replace("ifeq ($(RELEASE),1)", "ifneq ($(RELEASE)$(FLAVOUR),)"))
 
@@ -330,7 +330,7 @@ pub struct Said(pub [*const [u8; 1]; 3]);
 unsafe impl Sync for Said {}
 pub static SAID: Said = Said([&raw const tpm_nv, &raw const tpm_generated, &raw const tpm_cmake]);
 """,
-    # It knows better than its environment which compiler and which flags there are. Where there is no cmake, make compiles its part, too.
+    # It ignores the compiler and flags from its environment. Without cmake, make also compiles cmake's part.
     "tpm/Makefile": """CC := gcc
 CFLAGS := -O1 -g -Wall -Werror -ffreestanding -fno-pic -mno-red-zone
 SOURCE := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))c
@@ -366,7 +366,7 @@ add_library(tpm_cmake STATIC cmake.c)
     "tpm/c/nv.c": '#include "where.h"\nconst char tpm_nv[] = "nv.c: " __FILE__ " " __DATE__ " " __TIME__ " " WHERE;\n',
     "tpm/c/where.h": "#define WHERE __BASE_FILE__\n",
 }
-"""A package as the real tree's TPM: C code that make and cmake compile, with the place and the time of the build in its data."""
+"""A package like the real tree's TPM: C code compiled by make and cmake, with the path and time of the build in its data."""
 
 
 def kernel_with_a_c_library(tree: Path) -> None:
@@ -391,17 +391,17 @@ def kernel_with_a_c_library(tree: Path) -> None:
 
 
 def host_triple() -> str:
-    """What host tools are built for, and the sample's modules where the bare-metal target is not there."""
+    """The target of host tools, and of the sample's modules if the bare-metal target is missing."""
     printed = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
     return next(line[6:] for line in printed.splitlines() if line.startswith("host: "))
 
 
 def _crates(request: pytest.FixtureRequest, name: str, base: Path | None, *ways: tuple[str, str]) -> Path:
     """A target folder that has the registry's crates of the sample's host tools and nothing else, built by profiles and
-    RUSTFLAGS, beside those of ``base``; one for all of xdist's workers.
+    RUSTFLAGS, in addition to those of ``base``; one for all of xdist's workers.
 
-    It begins as a copy of ``base``: where a file of the same name has another time, cargo compiles what depends on it anew. It is kept in
-    pytest's cache for the next run, but in CI, which has to show that all can be compiled.
+    It starts as a copy of ``base``: if a file of the same name has another time, cargo recompiles what depends on it. Except in CI, which
+    must show that everything can be compiled, it is kept in pytest's cache for the next run.
     """
     factory: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
     shared = factory.getbasetemp()
@@ -434,7 +434,7 @@ def _crates(request: pytest.FixtureRequest, name: str, base: Path | None, *ways:
 
 
 def _kept_crates(config: pytest.Config, name: str) -> Path | None:
-    """Where they are kept, by all that decides what cargo takes for fresh; None where pytest is to keep nothing."""
+    """The folder for them, named by everything that decides what cargo considers fresh; None if pytest has no cache."""
     if getattr(config, "cache", None) is None:
         return None
     tree = data_path("sample")
@@ -467,7 +467,7 @@ def cargo_target(tmp_path_factory: pytest.TempPathFactory, registry_crates: Path
 
 @pytest.fixture(scope="session")
 def release_crates(request: pytest.FixtureRequest, registry_crates: Path, cargo_target: Path) -> Path:
-    """With those of RELEASE=1, too; ``cargo_target`` has them from here on."""
+    """Also with those of RELEASE=1, which ``cargo_target`` has from then on."""
     made = _crates(request, "release-crates", registry_crates, ("release", ""))
     shutil.copytree(made, cargo_target, dirs_exist_ok=True)
     return made
@@ -478,7 +478,7 @@ OTHER_FLAGS = "-Cdebug-assertions=off"
 
 @pytest.fixture(scope="session")
 def crates_of_other_flags(request: pytest.FixtureRequest, release_crates: Path, cargo_target: Path) -> Path:
-    """With those of RUSTFLAGS that are ``OTHER_FLAGS``, too."""
+    """Also with those of ``OTHER_FLAGS`` in RUSTFLAGS."""
     made = _crates(request, "crates-of-other-flags", release_crates, ("dev", OTHER_FLAGS))
     shutil.copytree(made, cargo_target, dirs_exist_ok=True)
     return made
@@ -486,7 +486,7 @@ def crates_of_other_flags(request: pytest.FixtureRequest, release_crates: Path, 
 
 @pytest.fixture(scope="session")
 def crates_in_every_way(request: pytest.FixtureRequest, crates_of_other_flags: Path, cargo_target: Path) -> Path:
-    """With those of RELEASE=1 by ``OTHER_FLAGS``, too."""
+    """Also with those of RELEASE=1 with ``OTHER_FLAGS``."""
     made = _crates(request, "crates-in-every-way", crates_of_other_flags, ("release", OTHER_FLAGS))
     shutil.copytree(made, cargo_target, dirs_exist_ok=True)
     return made
@@ -504,7 +504,7 @@ def _first_state(tmp_path_factory: pytest.TempPathFactory, cargo_target: Path) -
 
 @pytest.fixture
 def site(request: pytest.FixtureRequest, _first_state: tuple[Site, Path, Firsts]) -> Site:
-    """The sample and nothing built, but for cargo's own target folder."""
+    """The sample with nothing built, except in cargo's target folder."""
     site, pristine, firsts = _first_state
     bring_back(pristine, site.folder)
     firsts.untouched = _look(site.folder)
@@ -514,7 +514,7 @@ def site(request: pytest.FixtureRequest, _first_state: tuple[Site, Path, Firsts]
 
 @pytest.fixture
 def package(site: Site, tmp_path: Path) -> Package:
-    """One of the sample's packages; its target folder is its own, so that nothing is known of it."""
+    """A package of the sample with its own target folder, about which nothing is known."""
     from packages import laid  # which needs this module
 
     return laid(site, tmp_path / "target")
@@ -522,7 +522,7 @@ def package(site: Site, tmp_path: Path) -> Package:
 
 @pytest.fixture
 def lone_package(site: Site, tmp_path: Path) -> Package:
-    """A workspace of its own, which needs no registry."""
+    """A separate workspace, which needs no registry."""
     from packages import laid
 
     return laid(site, tmp_path / "target", workspace=True)
@@ -530,7 +530,7 @@ def lone_package(site: Site, tmp_path: Path) -> Package:
 
 @pytest.fixture
 def repository(site: Site) -> Iterator[Site]:
-    """The tree in a repository of its own, all of it committed."""
+    """The tree in its own repository, with everything committed."""
     remove_what_was_made(site.tree)
     git(site, "init", "-q", "-b", "main")
     (site.tree / ".gitignore").write_text("".join(f"{name}\n" for name in ("git_version.rs", "/target", *MADE)))
@@ -552,9 +552,9 @@ def commit(site: Site) -> str:
 
 
 def bring_back(pristine: Path, folder: Path) -> None:
-    """Make a folder like another: files that differ are written anew, with a new time, as cargo needs it."""
+    """Make a folder the same as another: files that differ are rewritten with a new time, for cargo."""
     for path in sorted(folder.rglob("*"), reverse=True):
-        # To compile it for each test again would take a minute, and make the same of the same.
+        # Compiling it again for each test would take a minute, with the same result.
         there = pristine / path.relative_to(folder)
         kept = "libtpm" in path.parts and there.parent.exists() and any(map(path.match, MADE))
         if not kept and not there.exists():

@@ -1,8 +1,8 @@
-"""``python -m doit`` without a new start of Python for each run, which was a third of what all tests cost.
+"""``python -m doit`` without starting Python for each run, which took a third of the time of all tests.
 
-A server imports what every start of doit imports, and forks for each run. The child gets its words, its folder, its environment and its
-ends of two pipes, and goes on as a real start does. Two servers take turns: as of two starts, runs that follow each other have other
-seeds of hashes, so that what depends on the order of a set shows.
+A server imports what doit always imports, and forks for each run. The child gets its arguments, folder, environment and the ends of two
+pipes, and continues like a real start. Two servers take turns: like two starts, consecutive runs have different hash seeds, so that a
+dependence on the order of a set shows.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import Any
 
 AT_START = ("PYTHON", "LC_", "LANG", "LD_", "TZ")
-"""How variables begin that Python and the C library look at when a program starts."""
+"""Prefixes of variables that Python and the C library read when a program starts."""
 ENVIRONMENT = {**os.environ, "PYTHONWARNINGS": "error", "PYTHONDONTWRITEBYTECODE": "1"}
 MOST = 40
-"""How many runs a server forks for; the next one has another seed."""
+"""How many runs a server forks; the next one has another seed."""
 
 
 def is_alike(argv: list[str], environment: Mapping[str, str]) -> bool:
-    """Whether a command is doit's, and what it would look at when it starts is as servers have it."""
+    """Whether a command is doit's, with the same startup environment as the servers."""
     ours, theirs = (
         {name: value for name, value in variables.items() if name.startswith(AT_START)}
         for variables in (ENVIRONMENT, environment)
@@ -48,7 +48,7 @@ def _at_work(session: int) -> Iterator[int]:
 
 
 def end_session(leader: subprocess.Popen[Any]) -> None:
-    """End a program that leads a session, with all that it started and that has not left it."""
+    """End a session leader with everything it started in its session."""
     until = time.monotonic() + 10
     while (found := list(_at_work(leader.pid))) and time.monotonic() < until:
         for process in found:
@@ -60,7 +60,7 @@ def end_session(leader: subprocess.Popen[Any]) -> None:
 
 @dataclass
 class Server:
-    """A process that waits for words."""
+    """A process that waits for command lines."""
 
     process: subprocess.Popen[bytes]
     requests: socket.socket
@@ -72,7 +72,7 @@ class Server:
         with theirs:
             number = theirs.fileno()
             argv = [sys.executable, __file__, str(number)]
-            # Its output is no terminal, as a pipe is none.
+            # Its output is not a terminal, just like a pipe.
             process = subprocess.Popen(
                 argv, cwd="/", env=ENVIRONMENT, stdout=subprocess.DEVNULL, pass_fds=[number], start_new_session=True
             )
@@ -98,7 +98,7 @@ class Server:
             texts = [pool.submit(file.read) for file in files]
             try:
                 out, err = (text.result(seconds) for text in texts)
-            except BaseException:  # also the end of the test's time; what holds the pipes would keep the pool waiting
+            except BaseException:  # also at the end of the test's time; open pipes would keep the pool waiting
                 self.requests.close()
                 end_session(self.process)
                 raise
@@ -130,7 +130,7 @@ def _run(
 def run(
     argv: list[str], cwd: Path, environment: Mapping[str, str], seconds: float = 900
 ) -> subprocess.CompletedProcess[str]:
-    """As ``subprocess.run`` with captured text."""
+    """Like ``subprocess.run`` with captured text."""
     if not is_alike(argv, environment):
         return _run(argv, cwd, environment, seconds)
     server = _waiting.popleft() if len(_waiting) > 1 else Server.start()
@@ -149,7 +149,7 @@ def stop() -> None:
 
 
 def serve(requests: socket.socket) -> None:
-    """Fork for each request; return in a child, which is then as a start of its own."""
+    """Fork for each request; return in the child, which continues like a new start."""
     while True:
         request, ends, *_ = socket.recv_fds(requests, 1 << 20, 2)
         if not request:
@@ -176,13 +176,13 @@ if __name__ == "__main__":
     import gc
     from importlib import import_module
 
-    # While Python looks for what "-m" names, argv has it.
+    # argv is like this while Python looks for the module of "-m".
     socket_of_requests, sys.argv[0], sys.path[0] = socket.socket(fileno=int(sys.argv[1])), "-m", "/"
     for name in ("doit", "coconut_tasks.tasks.namespace", "coconut_tasks.tasks.doit_commands"):
         import_module(name)
-    for name in ("cbor2", "sqlite3", "tomllib"):  # most runs come to need them
+    for name in ("cbor2", "sqlite3", "tomllib"):  # most runs need them
         import_module(name)
-    gc.freeze()  # else a child's first collection writes to, and so copies, each page
+    gc.freeze()  # otherwise the first garbage collection of a child would write to, and so copy, each page
     serve(socket_of_requests)
     sys.argv[0] = os.path.join(sys.modules["doit"].__path__[0], "__main__.py")
     sys.exit(sys.modules["doit.doit_cmd"].DoitMain().run(sys.argv[1:]))

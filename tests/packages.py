@@ -1,4 +1,4 @@
-"""A small package whose build script takes all that lies in its folder ``data`` into the program, and builds of it that can be held."""
+"""A small package whose build script puts the files of its folder ``data`` into the program, with builds that can be paused."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ exit $status
 
 
 def programs(bin: Path, task: str) -> set[str]:
-    """Digests of what an output folder has of a task: of each variant one."""
+    """The digests of a step's files in an output folder, one for each variant."""
     name = task.partition(":")[2]
     found = bin.glob(f".coconut/parts/{name}-*/{name}")
     return {hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
@@ -80,11 +80,11 @@ def programs(bin: Path, task: str) -> set[str]:
 def made_from_nothing(
     site: Site, task: str, *words: str, env: Environment | None = None, recipes: tuple[dict[str, Any], ...]
 ) -> set[str]:
-    """What a build with an output folder and a target folder of its own makes, where nobody built before."""
+    """The result of a build with a new output folder and a new target folder."""
     with tempfile.TemporaryDirectory(dir=site.folder.parent) as name:
         place = Path(name)
         clean = replace(site, target=new_target(place / "target", site.target))
-        # CARGO_TARGET_DIR is not enough where the configuration has a build folder.
+        # CARGO_TARGET_DIR is not enough if the configuration has a build folder.
         fresh = {**(env or {}), "CARGO_TARGET_DIR": str(clean.target), "CARGO_BUILD_BUILD_DIR": str(clean.target)}
         for recipe in recipes:
             clean.build(task, site.recipe(recipe, "clean.json"), *words, f"BIN={place / 'bin'}", env=fresh)
@@ -94,16 +94,16 @@ def made_from_nothing(
 
 
 def new_target(target: Path, other: Path) -> Path:
-    """A target folder where nothing is built, and cargo need not ask the compiler what it is: three starts of it for each build."""
+    """A target folder without builds, in which cargo already knows the compiler: that saves three starts of it for each build."""
     target.mkdir()
-    if (known := other / ".rustc_info.json").exists():  # it is by the compiler's path and time, and by what was asked
+    if (known := other / ".rustc_info.json").exists():  # it depends on the compiler's path and time, and on the query
         shutil.copy(known, target)
     return target
 
 
 @contextmanager
 def for_a_while(path: Path, text: str) -> Iterator[None]:
-    """Other content, and then the old one with its old time, as ``cp -p`` and ``mv`` bring it back."""
+    """Other content, then the old content with its old time, as ``cp -p`` and ``mv`` restore it."""
     old, found = path.read_text(), path.stat()
     path.write_text(text)
     yield
@@ -123,7 +123,7 @@ def replaced(path: Path, old: str, new: str) -> None:
 
 
 def wait_for(path: Path, ended: Callable[[], bool]) -> None:
-    """Until a file is there; ``ended`` says whether the run that makes it has ended."""
+    """Wait for a file; ``ended`` says whether the run that makes it has ended."""
     deadline = time.monotonic() + 60
     while not path.exists():
         assert not ended() and time.monotonic() < deadline, f"{path.name} was never made"
@@ -154,13 +154,13 @@ class Package:
         return self.site.tree / ".cargo" / "config.toml"
 
     def lay(self, *, workspace: bool = False) -> None:
-        """Make its files; either as one of the sample's packages, or as a workspace of its own."""
+        """Create its files, either as one of the sample's packages or as a separate workspace."""
         tree = self.site.tree
         self.data.mkdir(parents=True)
         self.main.parent.mkdir()
         manifest = '[package]\nname = "tst"\nversion = "0.1.0"\nedition = "2024"\n'
         entry = '[[package]]\nname = "tst"\nversion = "0.1.0"\n'
-        # A lock file that cargo need not rewrite, so that nothing changes during a build.
+        # A lock file that cargo does not have to rewrite, so that nothing changes during a build.
         if workspace:
             self.recipe["fs"]["modules"]["tst"]["manifest"] = "user/tst/Cargo.toml"
             manifest += "[workspace]\n"
@@ -175,7 +175,7 @@ class Package:
 
     @property
     def hold(self) -> Path:
-        """While this file is there, the build script waits."""
+        """The build script waits while this file exists."""
         return self.site.folder / "hold"
 
     def write_script(self, lines: str) -> None:
@@ -193,7 +193,7 @@ class Package:
         return self.site.build(TASK, self.site.recipe(recipe or self.recipe), *words, env=env)
 
     def settle(self, env: Environment | None = None) -> None:
-        """Build until nothing is left to do: what is new may be asked about once more."""
+        """Build until nothing is left to do: new files may cause one more build."""
         for _ in range(2):
             self.build(env=env)
         assert self.build(env=env).built == set()
@@ -206,14 +206,14 @@ class Package:
         return made_from_nothing(self.site, TASK, env=env, recipes=(self.recipe,))
 
     def assert_builds_as_from_nothing(self, env: Environment | None = None) -> None:
-        """One more run brings what a clean build makes, and soon nothing is left to do."""
+        """Another run has the result of a clean build, and soon nothing is left to do."""
         self.build(env=env)
         assert self.programs == self.made_from_nothing(env)
         self.settle(env)
 
     @contextmanager
     def held(self, *holds: Path) -> Iterator[Callable[[Path], None]]:
-        """A build that waits at each of the files while it is there; call what is given to wait until the build came to one."""
+        """A build that waits at each file while it exists; the result is a function that waits until the build has reached a file."""
         for hold in holds:
             hold.touch()
         recipe = self.site.recipe(self.recipe)
@@ -228,7 +228,7 @@ class Package:
 
 
 def laid(site: Site, target: Path, *, workspace: bool = False) -> Package:
-    """A package in a site, with a target folder of its own, so that nothing is known of it."""
+    """A package in a site with its own target folder, about which nothing is known."""
     found = Package(replace(site, target=new_target(target, site.target)), deepcopy(RECIPE))
     found.lay(workspace=workspace)
     return found

@@ -32,7 +32,7 @@ class Terminal:
         )
         os.close(theirs)
         self.text = ""
-        """All that was shown, without colours and cursor movements."""
+        """All output, without colours and cursor movements."""
 
     def __enter__(self) -> Terminal:
         return self
@@ -47,12 +47,12 @@ class Terminal:
 
     def type(self, keys: str) -> None:
         """Press keys: ``\\t`` is TAB, ``\\x03`` Ctrl-C, ``\\x04`` Ctrl-D."""
-        if "\x03" in keys:  # Python loses one that comes after its prompt is written, but before it waits for keys.
+        if "\x03" in keys:  # Python loses a Ctrl-C between writing its prompt and waiting for keys.
             self._wait_for_sleep()
         os.write(self._ours, keys.encode())
 
     def see(self, pattern: str, seconds: float = 30) -> re.Match[str]:
-        """Wait until a regular expression is on the screen, from where the last one ended."""
+        """Wait for a match of a regular expression in the output after the previous match."""
         end = time.monotonic() + seconds
         while True:
             if found := re.search(pattern, self.text, re.MULTILINE):
@@ -61,7 +61,7 @@ class Terminal:
             assert time.monotonic() < end and self._read(), f"no {pattern!r} in {self.text!r}"
 
     def status(self, seconds: float = 30) -> int:
-        """Wait for the end; the result is the exit status."""
+        """Wait for the end and return the exit status."""
         while self._read(seconds):
             pass
         return self._process.wait(seconds)
@@ -74,19 +74,19 @@ class Terminal:
             time.sleep(0.001)
 
     def _read(self, seconds: float = 1) -> bool:
-        """Take in what is shown next; False at the end of the program."""
-        over = self._process.poll() is not None  # asked first: what it said until then is there to be read
+        """Read the next output; False at the end of the program."""
+        over = self._process.poll() is not None  # first, since its output up to then can still be read
         if not select.select([self._ours], [], [], seconds)[0]:
             return not over
         try:
             data = os.read(self._ours, 65536)
-        except OSError:  # Linux's way to say that nobody is at the other end.
+        except OSError:  # On Linux, the other end is closed.
             return False
         self.text += _CONTROL.sub("", data.decode(errors="replace"))
         return bool(data)
 
 
 def _begin(terminal: int) -> None:
-    # A test run in the background may have Ctrl-C ignored, which its children would keep.
+    # A test run in the background may ignore Ctrl-C, and its children would inherit that.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.login_tty(terminal)

@@ -1,4 +1,4 @@
-"""Records: written when a task is done, kept for each variant, set aside when they cannot be read."""
+"""Records: written when a step is done, kept for each variant, moved aside if they cannot be read."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_foreign_file_is_set_aside(content: bytes, tmp_path: Path, capsys: pyt
 
 
 class Unlockable:
-    """A connection to a file on a disk that knows no locks, as NFS often is."""
+    """A connection to a file on a disk without locks, for example NFS."""
 
     def execute(self, statement: str, values: object = ()) -> None:
         raise sqlite3.OperationalError("locking protocol")

@@ -1,6 +1,6 @@
-"""Where cargo's own answer would be wrong, for real: whatever happened before, the result must be that of a clean build.
+"""Real builds in which cargo alone would be wrong: whatever happened before, the result must be that of a clean build.
 
-Most tests build a small package whose build script takes all that lies in its folder ``data`` into the program.
+Most tests build a small package whose build script puts the files of its folder ``data`` into the program.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ TO_COME = 4_000_000_000
 
 @dataclass(frozen=True)
 class Case:
-    """What a build script says to cargo, what lies in its folder, and a change."""
+    """What a build script prints for cargo, the files in its folder, and a change."""
 
     name: str
     lines: str
@@ -54,7 +54,7 @@ class Case:
         return self.name
 
     def assert_reaches_the_program_of(self, package: Package) -> None:
-        """A program that was built before the change is then as one that is built from nothing after it, and another one."""
+        """After the change, a program built before it equals a clean build, and differs from the old one."""
         self.before(package.data)
         package.settle()
         first = package.programs
@@ -93,7 +93,7 @@ def another_folder(data: Path) -> None:
 
 
 def swap(data: Path) -> None:
-    """The folder that takes its place is older."""
+    """The folder that replaces it is older."""
     data.rename(data.parent.parent / "data.new")
     (data.parent.parent / "data.old").rename(data)
 
@@ -271,7 +271,7 @@ def test_a_file_that_a_test_programs_dependency_reads_reaches_the_program(packag
 
 
 def test_a_source_in_a_vendored_package_reaches_the_program(lone_package: Package) -> None:
-    """cargo takes it for granted that such a package never changes."""
+    """cargo assumes that such a package never changes."""
     vendored = lone_package.site.tree / "vendor" / "foo"
     (vendored / "src").mkdir(parents=True)
     (vendored / "Cargo.toml").write_text('[package]\nname = "foo"\nversion = "1.0.0"\nedition = "2021"\n')
@@ -292,7 +292,7 @@ def test_a_source_in_a_vendored_package_reaches_the_program(lone_package: Packag
 
 
 def big_folder(package: Package) -> Path:
-    """One that a link in the package leads to, out of the tree."""
+    """A file outside the tree, behind a link in the package."""
     big = package.site.folder / "big"
     big.mkdir()
     for i in range(MOST_BEHIND_A_LINK + 1):
@@ -366,7 +366,7 @@ def test_the_configuration_of_another_home_reaches_the_program(lone_package: Pac
     home = lone_package.site.folder / "home"
     (home / ".cargo").mkdir(parents=True)
     (home / ".cargo" / "config.toml").write_text('[build]\nrustflags = ["-Copt-level=3"]\n')
-    # Only cargo's own files are to be looked for in the other home, not the toolchain.
+    # Only cargo's own files are in the other home, not the toolchain.
     rustup = os.environ.get("RUSTUP_HOME", str(Path.home() / ".rustup"))
     env: Environment = {"CARGO_HOME": None, "RUSTUP_HOME": rustup}
     lone_package.settle(env)
@@ -428,7 +428,7 @@ def test_a_variable_of_cargos_configuration_that_cargo_is_told_of_reaches_the_pr
         assert lone_package.programs != before
 
 
-# What another hand left in the target folder
+# Files of others in the target folder
 
 
 def test_a_checkout_that_was_copied_with_all_that_was_built_is_built_for_itself(
@@ -544,7 +544,7 @@ def test_a_file_of_another_package_that_was_put_back_is_seen(site: Site) -> None
 
 
 def test_a_module_of_another_workspace_in_doubt_does_not_stop_the_kernel(lone_package: Package) -> None:
-    """``cargo clean`` fails for a package that the workspace does not have."""
+    """``cargo clean`` fails for a package that is not in the workspace."""
     site = lone_package.site
     recipe = site.recipe(lone_package.recipe)
     lone_package.settle()
@@ -596,7 +596,7 @@ def test_a_source_that_changes_during_the_first_build_and_is_put_back_is_built_a
 def test_a_change_during_a_build_that_was_undone_before_its_end_is_noticed(
     package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """rustc read what was there for a moment only."""
+    """rustc read a content that existed only for a moment."""
     wrapper, second = package.site.folder / "wrapper.sh", package.site.folder / "hold2"
     wrapper.write_text(WRAPPER.replace("HOLD", str(second)))
     wrapper.chmod(0o755)
@@ -626,7 +626,7 @@ def test_a_file_that_vanishes_during_a_build_stops_nothing(package: Package) -> 
     package.assert_builds_as_from_nothing()
 
 
-# Not more than is needed
+# No unnecessary builds
 
 
 def test_a_lock_file_that_cargo_rewrites_for_a_new_version_is_asked_about_once_more(site: Site) -> None:
@@ -643,7 +643,7 @@ def test_a_lock_file_that_cargo_rewrites_for_a_new_version_is_asked_about_once_m
 def test_files_that_have_one_time_whichever_it_is_are_built_as_they_are_and_not_for_ever(
     when: int, package: Package
 ) -> None:
-    """As git archives, images of reproducible builds and clocks that are wrong leave them."""
+    """As from git archives, images of reproducible builds and wrong clocks."""
 
     def set_times() -> None:
         for path in package.folder.rglob("*"):
@@ -662,7 +662,7 @@ def test_files_that_have_one_time_whichever_it_is_are_built_as_they_are_and_not_
 
 
 def test_a_link_that_is_switched_between_files_of_one_time_and_size_reaches_the_program(package: Package) -> None:
-    """cargo compares times: of what a build script reads it overlooks it."""
+    """cargo compares times, so it does not notice this for files that a build script reads."""
     for name in ("one", "two"):
         write_as_old(package.site.folder / name, f"value-{name}")
     link = package.data / "link"

@@ -25,7 +25,7 @@ from coconut_tasks.variables import BY_NAME, TABLE
 
 PROGRAM = str(Path(sys.executable).with_name("coconut"))
 PATH = {"PATH": f"{Path(PROGRAM).parent}:{os.environ['PATH']}"}
-"""A user's, on whose PATH the program is."""
+"""The environment of a user with the program in PATH."""
 NAMES = [name for name in COCONUT if name != MEASURE]
 
 
@@ -35,7 +35,7 @@ def coconut(site: Site, *words: str) -> Outcome:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Site:
-    """A folder without a dodo.py, and nothing is built."""
+    """A folder without a dodo.py, with nothing built."""
     return Site(tmp_path, tmp_path / "target")
 
 

@@ -1,6 +1,6 @@
-"""Every argv of every shipped recipe, against tables that were written by hand from the tools' documentation.
+"""All argv of all shipped recipes, compared with tables written by hand from the tools' documentation.
 
-The tables are in ``tests/expected``; the program has no part in them. Paths that the program chooses stand as ``{part:svsm}`` and
+The tables are in ``tests/expected``; they do not come from the program. Paths that the program chooses are ``{part:svsm}`` and
 the like.
 """
 
@@ -41,7 +41,7 @@ def read_table(path: Path) -> tuple[list[str], Table]:
 
 
 def placeholders(plan: Plan) -> dict[str, str]:
-    """The program's paths → the words of the tables."""
+    """The program's paths → their names in the tables."""
     names = {}
     for step in plan.steps:
         action = step.action

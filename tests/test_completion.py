@@ -1,4 +1,4 @@
-"""What TAB does: the candidates, and the three shells that show them."""
+"""Completion with TAB: the candidates, and the three shells that show them."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ def values(folder: Path, *words: str, known: Known | None = None) -> list[str]:
 
 
 def answers(folder: Path, *words: str) -> list[str]:
-    """What the program says that the shells ask."""
+    """The output of the program that the shells call."""
     done = subprocess.run([*ASK, *words], cwd=folder, env=environment(folder), capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     return [line.partition("\t")[0] for line in done.stdout.splitlines()]
 
 
 def split(line: str) -> list[str]:
-    """As a shell would: blanks that are not behind a backslash are between words."""
+    """Split like a shell: words end at blanks without a backslash."""
     return re.split(r"(?<!\\) +", line)
 
 
@@ -209,7 +209,7 @@ def test_it_is_quick_in_a_large_folder(folder: Path) -> None:
         started = os.times()
         answers(folder, "doit", "RECIPE=config/o")
         answers(folder, "doit", "k")
-        ended = os.times()  # of its own work: other tests are at work, too
+        ended = os.times()  # its own processor time, since other tests run too
         taken = ended.children_user + ended.children_system - started.children_user - started.children_system
         took.append(taken / 2)
     assert min(took) < 0.5
@@ -256,7 +256,7 @@ needs = {
 
 
 def after_tab(it: Terminal, typed: str) -> str:
-    """The line after TAB: one more letter shows whether a new word begins, and printf shows the line."""
+    """The line after TAB: one more letter shows whether a new word starts, and printf shows the line."""
     it.type(f"{typed}\tx\x01printf '<%s>\\n' '\x05'\n")
     return it.see(r"^<(.*)x>$")[1]
 

@@ -1,4 +1,4 @@
-"""Launch digests in every form in which people have them; what is nearly one is named; and which image each is about."""
+"""Launch digests in all forms; near misses get a reason; and which image each is about."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ IMAGE = igvm(*PAGES)
 PLAIN, NATIVE = (measure(IMAGE, MeasureOptions(native_zero=native)).digest.hex() for native in (False, True))
 FRAME = "=" * 111
 IGVMMEASURE = f"\n{FRAME}\nigvmmeasure 'bin/q.igvm'\nLaunch Digest: {DIGEST.upper()}\n{FRAME}\n\n"
-"""As SVSM's own igvmmeasure prints it."""
+"""As printed by SVSM's own igvmmeasure."""
 SNPGUEST = f"""
 Attestation Report:
 
@@ -187,7 +187,7 @@ def test_what_our_own_commands_print_is_read(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_the_id_block_says_how_an_image_is_measured() -> None:
-    """The firmware starts no guest with another digest than its ID block has."""
+    """The firmware starts a guest only with the digest in its ID block."""
     for digest in (PLAIN, NATIVE):
         assert digests_in(igvm(*PAGES, id_block(1, SNP, bytes.fromhex(digest)))) == one(digest)
     with pytest.raises(NotADigest, match=f"{DIGEST}.*{PLAIN}"):
@@ -206,7 +206,7 @@ def test_files_that_are_broken_at_random_have_a_digest_or_are_refused() -> None:
                 assert all(re.fullmatch("[0-9a-f]{96}", one.digest) for one in digests_in(data))
 
 
-# What is nearly one
+# Near misses
 
 
 MISSES: dict[str, tuple[bytes | str, str]] = {

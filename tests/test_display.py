@@ -1,4 +1,4 @@
-"""What a person sees while a build runs and at its end: on a terminal (a pseudo-terminal here), and in a log."""
+"""The output during a build and at its end: on a terminal (here a pseudo-terminal), and in a log."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UP_AND_CLEAR = "\x1b[2K"
 def on_a_terminal(
     site: Site, *words: str, act: Callable[[int], None] | None = None, env: Mapping[str, str] | None = None
 ) -> tuple[int, str]:
-    """Run doit with its standard streams on a terminal; the exit status, and every byte that was sent to it."""
+    """Run doit with its standard streams on a terminal; returns the exit status, and all bytes that the terminal got."""
     ours, theirs = pty.openpty()
     variables = {**environment(site.target), "TERM": "xterm-256color", "COLUMNS": "100", **(env or {})}
     for name in ("NO_COLOR", "FORCE_COLOR", "CI"):
@@ -69,7 +69,7 @@ def argv(site: Site, *words: str) -> list[str]:
 
 
 class Screen:
-    """A terminal as far as this output goes: what stands on it in the end."""
+    """A terminal with what this output needs: its final text."""
 
     def __init__(self, sent: str) -> None:
         self.lines = [""]
@@ -92,14 +92,14 @@ class Screen:
 
 def test_a_terminal_has_one_line_that_lives_and_what_is_done_stays_above_it(site: Site) -> None:
     recipe = site.recipe()
-    site.build(recipe)  # where cargo's target folder is unknown yet, a note says so
+    site.build(recipe)  # if cargo's target folder is still unknown, a note says so
     shutil.rmtree(site.bin)
     (site.tree / VERSION_FILE).unlink()
     status, sent = on_a_terminal(site, recipe)
     assert status == 0, sent
     assert re.search(r"\[\d+/8\] .*kernel:svsm: (\d+/\d+ crates, )?\d+\.\d s", sent), sent
     assert UP_AND_CLEAR in sent
-    # In the end only what is done, and the summary.
+    # At the end only finished steps and the summary.
     lines = [line for line in Screen(sent).text.splitlines() if line]
     assert lines[0].startswith(f"source: {site.tree}")
     assert re.fullmatch(r"8 built, in \d+\.\d s", lines[-2])
@@ -118,12 +118,12 @@ def test_the_live_line_tells_how_long_it_takes_by_the_last_run(site: Site) -> No
     wait = "    std::thread::sleep(std::time::Duration::from_secs(1));"
     script.write_text(script.read_text().replace("fn main() {", f"fn main() {{\n{wait}"))
     sent = on_a_terminal(site, recipe)[1]
-    # Five of seven are known to stay; what is to come are the edited part, its image and its measurement.
+    # Five of seven are known to be up to date; the edited part, its image and its measurement are to come.
     assert re.search(r"\[\d/8\] kernel:svsm: \d+/\d+ crates, \d+\.\d s; about \d+ s left", sent), sent
 
 
 def test_the_live_line_tells_how_far_cargo_is(site: Site) -> None:
-    """Of the host tools, which cargo builds one after the other, together."""
+    """The host tools together, which cargo builds one after the other."""
     recipe = site.recipe()
     for folder in ("tools/igvmbuilder", "tools/igvmmeasure", "kernel"):
         script = site.tree / folder / "build.rs"
@@ -166,7 +166,7 @@ def test_a_failure_comes_through_whole_with_its_step_and_its_colours(site: Site)
         assert line in after
     (log,) = (site.bin / ".coconut" / "logs").glob("kernel-svsm-*.log")
     assert f"log: {log}" in after
-    # Every line that cargo wrote stands on the screen, in one piece.
+    # Each of cargo's lines is on the screen in one piece.
     screen = Screen(sent).text
     said = plain(log.read_text()).split("\n", 1)[1].strip("\n")
     assert said in "\n".join(line.rstrip() for line in screen.splitlines()) or said in screen
@@ -191,7 +191,7 @@ def test_what_is_no_terminal_gets_plain_lines(site: Site) -> None:
     outcome = site.build(site.recipe(), env={"CARGO_TERM_COLOR": "always", "TERM": "xterm"})
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", outcome.text)
     assert "warning: function `unused` is never used" in outcome.out
-    # The command first, then what it said in one piece, then that it is done.
+    # First the command, then its output in one piece, then that it is done.
     assert re.search(r"^kernel:svsm: cargo build .*--package svsm", outcome.out, re.MULTILINE)
     told = outcome.out.split("warning: function", 1)[1]
     assert re.search(r"\nkernel:svsm: done in \d+\.\d s\n", told)
@@ -227,12 +227,12 @@ def test_several_images_are_one_line_with_the_start_of_each_digest(site: Site) -
 
 
 def test_a_run_that_was_ended_does_not_say_that_all_is_up_to_date(site: Site) -> None:
-    """Nothing was built when it was ended: all that it had dealt with was up to date."""
+    """Nothing was built when it ended: all steps until then were up to date."""
     recipe = site.recipe()
     site.build(recipe)
     site.build("forget", "kernel", recipe)
     script = site.tree / "kernel" / "build.rs"
-    # Longer than this test waits: on a busy machine, a signal that woke nobody was seen when the step was done.
+    # Longer than this test waits: on a busy machine, a lost signal was noticed only after the step.
     wait = "    std::thread::sleep(std::time::Duration::from_secs(600));"
     script.write_text(script.read_text().replace("fn main() {", f"fn main() {{\n{wait}"))
     words = ("-n", "1", "kernel:svsm", recipe)
@@ -262,7 +262,7 @@ def test_ctrl_c_takes_the_live_line_away(site: Site) -> None:
 
 
 def test_output_of_steps_that_run_at_once_does_not_mix(site: Site) -> None:
-    """Both parts warn at length; each one's warnings stand together, before its own last line."""
+    """Both parts print many warnings; those of each are together, before its last line."""
     for part, crate in (("kernel", "svsm"), ("boot/bldr", "bldr")):
         main = site.tree / part / "src" / "main.rs"
         lines = "".join(f"fn {crate}_unused_{i}() {{}}\n" for i in range(40))
@@ -305,7 +305,7 @@ def test_messages_and_reports_have_colours_on_a_terminal_and_nowhere_else(site: 
         got, sent = on_a_terminal(site, *words)
         assert got == status, sent
         for piece in shown:
-            # Values are patterns where they cannot be known.
+            # Patterns are for unknown values.
             pattern = re.escape(piece).replace(re.escape(digest), digest)
             assert re.search(pattern, sent), (piece, sent)
         if words[0] in ("why", "validate", "diff"):  # the others build

@@ -1,7 +1,7 @@
-"""The pages: the site builds, the examples say what really happens, the CI files do what they promise.
+"""The pages: the site builds, the examples show real output, the CI files work.
 
-A ```console block is run. Its lines that begin with ``$`` are commands, in one folder a page, one after the other; what follows is
-what they print. A line of ``...`` stands for any number of lines, ``…`` for anything on its line. A block that cannot be run is
+A ```console block is run. Its lines that start with ``$`` are commands, run in order, in one folder per page; the lines after one are
+its output. A line ``...`` stands for any number of lines, ``…`` for anything on its line. A block that cannot be run is
 ```sh or ```text, with the reason in a comment before it: ``<!-- not run: … -->``.
 """
 
@@ -50,7 +50,7 @@ RUN_PAGES = (
     *(f"docs/{name}.md" for name in GROUP_PAGES.values()),
     *(f"docs/{name}.md" for name in ("measurement", "provenance")),
 )
-"""Pages that must have an example that is run."""
+"""Pages that must have a runnable example."""
 NOT_RUN = re.compile(r"<!-- not run: \S.* -->")
 GIT = {
     "GIT_CONFIG_GLOBAL": "/dev/null",
@@ -66,14 +66,14 @@ class Block:
 
     page: str
     line: int
-    """Of its opening fence, from 1."""
+    """Line number of its opening fence, from 1."""
     language: str
     lines: list[str]
     before: str
     """The line before it that is not empty."""
 
     def examples(self) -> Iterator[tuple[int, str, list[str]]]:
-        """Each command with its line number and what it is said to print."""
+        """Each command with its line number and expected output."""
         number, command, shown = 0, "", list[str]()
         for i, line in enumerate(self.lines, self.line + 1):
             if line.startswith("$ "):
@@ -109,7 +109,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def pattern(shown: list[str]) -> re.Pattern[str]:
-    """What an example's output must match as a whole."""
+    """The pattern for the whole output of an example."""
     parts = [
         r"(?:.*\n)*?" if line.strip() == "..." else ".*?".join(map(re.escape, line.split("…"))) + "\n" for line in shown
     ]
@@ -118,7 +118,7 @@ def pattern(shown: list[str]) -> re.Pattern[str]:
 
 @dataclass
 class Checkout:
-    """A checkout of this project with a stand-in for ``.venv``, in which pages are tried out."""
+    """A checkout of this project with a stand-in for ``.venv``, in which pages are tested."""
 
     folder: Path
     pristine: Path
@@ -131,7 +131,7 @@ class Checkout:
         return {**ours, **GIT, "PATH": path, "NO_COLOR": "1", "TERM": "dumb", **more}
 
     def sh(self, command: str, cwd: Path, **more: str) -> tuple[int, str, Path]:
-        """A line of shell: its status, all that it printed, and where one stands afterwards."""
+        """Run a shell line; returns its status, its output, and the working folder afterwards."""
         note = self.programs / "pwd"
         text = f'{command}\nstatus=$?\npwd > "{note}"\nexit $status'
         done = subprocess.run(
@@ -151,7 +151,7 @@ class Checkout:
 def _checkout(tmp_path_factory: pytest.TempPathFactory, cargo_target: Path) -> Checkout:
     base = tmp_path_factory.mktemp("docs")
     pristine, folder, programs = base / "pristine", base / "coconut-tasks", base / "programs"
-    # Also what is to be committed yet.
+    # Also uncommitted files.
     list_files = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(list_files, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
@@ -161,13 +161,13 @@ def _checkout(tmp_path_factory: pytest.TempPathFactory, cargo_target: Path) -> C
     git = ["git", "-c", "init.defaultBranch=main"]
     for call in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "docs"]):
         subprocess.run([*git, *call], cwd=pristine, check=True, env={**os.environ, **GIT})
-    # Tests write no bytecode, so each command of a page would compile all of it.
+    # Tests write no bytecode, so each command of a page would compile everything.
     compile_all = ["-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "coconut_tasks"]
     subprocess.run([sys.executable, *compile_all], cwd=pristine, check=True)
     python = f'#!/bin/sh\nPYTHONPATH="{folder}" exec "{sys.executable}" '
 
     def program(name: str, module: str) -> tuple[Path, str]:
-        """A program of ours; hints are written for the name that it was called by."""
+        """One of our programs; hints use the name by which it was called."""
         path = programs / name
         return path, f'-c "import sys; sys.argv[0] = \'{path}\'; from {module} import main; sys.exit(main())" "$@"'
 
@@ -204,7 +204,7 @@ def test_the_site_builds_in_strict_mode(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    # What else is on standard error, for example mkdocs-material's advertising, is no warning of a page.
+    # Other output on standard error, for example mkdocs-material's advertising, is not a warning about a page.
     assert done.returncode == 0, done.stderr
     site = {path: path.read_text(encoding="utf-8") for path in (tmp_path / "site").rglob("*.html")}
     assert {path.relative_to(tmp_path / "site").parts[0] for path in site} >= {"index.html", "first-steps", "ci"}
@@ -414,7 +414,7 @@ def test_contributing_names_files_that_are_there_and_every_test() -> None:
 
 
 ELSEWHERE = re.compile(r"rustup |pip install|/pip install|apt-get |cp /path/to/|python3 -m venv /opt/|export PATH=")
-"""Lines of the CI files that are about another machine: they install things, or fetch what the sample does not need."""
+"""Lines of the CI files for another machine: they install things, or fetch what the sample does not need."""
 
 
 def ci_file(name: str) -> dict[Any, Any]:
@@ -431,7 +431,7 @@ def github_steps() -> list[dict[str, Any]]:
 
 @pytest.fixture
 def svsm(checkout: Checkout) -> Path:
-    """A clean clone of an SVSM tree, as a CI job finds it: the sample with a recipe where the real tree has it."""
+    """A clean clone of an SVSM tree, as in a CI job: the sample with a recipe in the place of the real tree's."""
     tree = checkout.folder / "tree"
     shutil.copytree(checkout.pristine / "sample", tree)
     (tree / "configs").mkdir()
@@ -448,11 +448,11 @@ PUBLISHED = {
 }
 HAS_SSH_KEYGEN = shutil.which("ssh-keygen") is not None
 SIGNATURES = {f"{name}.sig" for name in PUBLISHED - {"igvm", "igvm.launch-digest.hex"} if HAS_SSH_KEYGEN}
-"""Where no ssh-keygen is, the job without a key is tried."""
+"""Without ssh-keygen, the job without a key is tested."""
 
 
 def published(tree: Path, patterns: list[str]) -> set[str]:
-    """The ends of the names of what a job keeps."""
+    """The suffixes of the files that a job keeps."""
     return {path.name.partition(".")[2] for pattern in patterns for path in tree.glob(pattern)}
 
 

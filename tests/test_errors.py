@@ -1,4 +1,4 @@
-"""Bad input, broken tools, missing things: a clear error, the right status, and nothing lost. All on the real sample."""
+"""Bad input, broken tools, missing things: a clear error, the right status, and nothing lost. All with real builds of the sample."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def path_without(folder: Path, *missing: str) -> str:
     return str(folder)
 
 
-# What is wrong before anything is built: status 2
+# Errors before anything is built: status 2
 
 
 @pytest.mark.parametrize(
@@ -171,13 +171,13 @@ MEASURE = [sys.executable, "-m", "coconut_tasks.commands.measure"]
 @pytest.mark.parametrize(
     ("argv", "status", "ids"),
     [
-        # From the command line, and from recipes.
+        # From the command line and from recipes.
         ([*DOIT, "RECIP=x", "RELEASE=treu"], 2, ["no-such-variable", "not-a-switch"]),
         ([*DOIT, "list", "--no-such"], 2, ["no-such-option"]),
         ([*DOIT, "no-such", "neither", "RECIPE=good.json"], 2, ["no-such-task", "no-such-task"]),
         ([*DOIT, "RECIPE=bad.json,torn.json"], 2, ["unknown-field", "missing-comma"]),
         ([*DOIT, "RECIPE=none.json,bad.json"], 2, ["no-such-recipe", "unknown-field"]),
-        # What ends a run before its first step, with any reporter; and a step that fails.
+        # Errors before the first step of a run, with any reporter; and a step that fails.
         ([*DOIT, "RECIPE=two.json"], 2, ["manifest-missing", "firmware-unusable"]),
         ([*DOIT, "-r", "zero", "RECIPE=two.json"], 2, ["manifest-missing", "firmware-unusable"]),
         ([*DOIT, "verify", "version", f"EXPECT={DIGEST}", "RECIPE=good.json"], 2, ["nothing-measured"]),
@@ -248,7 +248,7 @@ def test_what_a_recipe_names_and_is_not_there_is_told_before_anything_is_built(
     (line,) = outcome.told(id)
     assert has(line, place), line
     assert not outcome.built
-    # Whatever does not need it can still be built.
+    # Steps that do not need it can still be built.
     assert site.doit("list", site.recipe(content)).status == 0
     assert site.doit("kernel:bldr", site.recipe(content)).status == 0
 
@@ -536,7 +536,7 @@ def test_a_tool_that_does_not_do_its_work_fails_its_step_and_the_last_good_files
     assert message in outcome.out
     assert "launch digest" not in outcome.out
     assert site.contents() == good
-    # The next run takes nothing for done.
+    # The next run considers nothing done.
     again = site.doit(recipe)
     assert again.status == 1
     assert f"{task} failed: " in again.out
@@ -557,7 +557,7 @@ def test_two_digests_that_disagree_are_both_told_with_their_commands_file_and_lo
         assert Path(named).is_file()
     theirs, ours = (shlex.split(line.removeprefix("command: ")) for line in lines if line.startswith("command: "))
     assert theirs[1:] == ["--check-kvm", theirs[2], "measure"]
-    # Run by hand, ours says the same.
+    # Run by hand, our program says the same.
     assert ours[0] == "coconut-measure"
     done = site.run([sys.executable, "-m", "coconut_tasks.commands.measure", *ours[1:], "--bare"])
     assert done.out == f"{right}\n"

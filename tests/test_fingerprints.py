@@ -1,4 +1,4 @@
-"""Whether a file that changed during a cargo run is known to have been read as it is now: values, no cargo."""
+"""Whether a file that changed during a cargo run was read in its current state: with values, without cargo."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from coconut_tasks.inputs.fingerprints import Findings, Fingerprints
 from coconut_tasks.inputs.messages import Unit
 
 START, AFTER = -(10**9), 10**9
-"""Before and after the change of the file, in ns from it."""
+"""Times before and after the change of the file, in ns from it."""
 
 
 @dataclass
 class Place:
-    """A package with one file, which changed a moment ago."""
+    """A package with one file, which has just changed."""
 
     folder: Path
     name: str
@@ -90,7 +90,7 @@ def test_what_a_script_reads_may_be_read_by_the_linker_too(data: Place) -> None:
     assert data.vouched(run, crate)
     assert not data.vouched(run, crate, data.unit(-1, reads=False, links=True))
     assert not data.vouched(run, data.unit(-1, reads=False))
-    # The build script itself was compiled before it ran; a crate of another package reads nothing of this one.
+    # The build script was compiled before it ran; a crate of another package reads nothing from this one.
     assert data.vouched(run, crate, data.unit(-1, reads=False, script=True))
     assert data.vouched(run, crate, replace(data.unit(-1, reads=False), package="q"))
 
@@ -129,12 +129,12 @@ def test_of_a_fresh_artifact_the_look_before_cargo_counts(tmp_path: Path) -> Non
     files = Files()
     seen = files.state(str(source))
     source.write_text("an edit while cargo ran")
-    # It is of what was seen, and that is what the record will have: the next run finds the edit.
+    # It is from the content that was seen, which is also recorded, so the next run finds the edit.
     assert check(fresh, files).good == [fresh]
     assert files.state(str(source))[1] == seen[1]
     files = Files()
     files.digest(str(source))
-    source.write_text("first")  # as a step of the same run may write it
+    source.write_text("first")  # a step of the same run may write it
     assert check(fresh, files).good == [fresh]
     source.write_text("a third text, which nobody saw before")
     assert check(fresh, Files()).doubtful == {"p"}

@@ -1,4 +1,4 @@
-"""The picture of the task graph: what it shows is the graph, whatever the names are, and no line runs through a box."""
+"""The picture of the task graph: it shows exactly the graph, with any names, and no line crosses a box."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def node(
 
 
 def modules(count: int, stale: int = 0) -> list[GraphNode]:
-    """A graph with so many modules, the first of them stale."""
+    """A graph with this many modules, the first of them stale."""
     names = [f"module:m{at}" for at in range(count)]
     made = [
         node(
@@ -71,7 +71,7 @@ TYPICAL = [
 
 
 def boxes(svg: ElementTree.Element) -> dict[str, ElementTree.Element]:
-    """The boxes by what stands first in them."""
+    """The boxes by the first line of their text."""
     found = [group for group in svg.iter(f"{SVG}g") if (group.get("class") or "").startswith("node ")]
     return {group.findtext(f"{SVG}text") or "": group for group in found}
 
@@ -116,7 +116,7 @@ def reachable(pairs: set[tuple[str, str]]) -> set[tuple[str, str]]:
 
 @st.composite
 def graphs(draw: st.DrawFn) -> list[GraphNode]:
-    """Any steps, each with needs among those before it."""
+    """Random steps, each with needs among those before it."""
     stages = st.sampled_from(["version", "tool", "kernel", "module", "fs", "firmware", "igvm", "measure", "new"])
     nodes: list[GraphNode] = []
     for at in range(draw(st.integers(0, 12))):

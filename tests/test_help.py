@@ -1,4 +1,4 @@
-"""Each command of ours says what it is for, how it is used, and shows an example that works."""
+"""The help of each of our commands has a purpose, usage, options, and examples that work."""
 
 from __future__ import annotations
 
@@ -175,4 +175,4 @@ def test_commands_of_doit_that_do_not_fit_these_tasks_are_refused(name: str, fol
         assert (outcome.status, outcome.out, outcome.ids) == (2, "", {"command-refused"})
         assert outcome.err.startswith(f"error: {name} ") and "use 'doit " in outcome.err
     (tmp_path / "dodo.py").write_text("def task_x():\n    return {'actions': ['true']}\n")
-    assert "command-refused" not in doit(tmp_path, name).ids  # on the tasks of others it is doit's
+    assert "command-refused" not in doit(tmp_path, name).ids  # with other tasks it is doit's

@@ -1,4 +1,4 @@
-"""What a build reads, as learnt from cargo's and make's own words."""
+"""What a build reads, according to cargo and make."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def write(path: Path, text: str = "") -> Path:
 
 
 def test_a_file_that_is_looked_at_again_was_seen_all_the_time(tmp_path: Path) -> None:
-    """Else a step that begins at that moment counts it as changed during the step, and is built once more."""
+    """Otherwise a step that starts at that moment considers it changed during the step, and is built again."""
     files, path = Files(), str(tmp_path / "a")
     Path(path).write_text("x")
     files.stat(path)
@@ -116,7 +116,7 @@ def test_a_file_that_changed_just_now_is_recorded_without_a_stat(tmp_path: Path)
 def test_a_file_that_was_read_within_a_tick_of_its_change_is_not_trusted_later_either(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may have changed once more in that tick, after it was read and with the same stat."""
+    """It may have changed again in that clock tick, after it was read and with the same stat."""
     files = Files()
     path, copy = (str(write(tmp_path / name, "1")) for name in ("file", "copy"))
     changed = os.stat(copy).st_ctime_ns
@@ -237,7 +237,7 @@ def test_a_walk_follows_links_and_survives_a_circle(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("package", [True, False])
 def test_a_link_out_of_the_tree_to_a_big_folder_is_left_alone(package: bool, tmp_path: Path) -> None:
-    """As `result`, which `nix build` leaves: it may lead to all that is installed."""
+    """Like `result` from `nix build`: it may lead to everything that is installed."""
     tree = tmp_path / "tree"
     for name in ("tree/package/a", "small/b", "tree/inside/c"):
         write(tmp_path / name)

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def sh_only(folder: Path) -> str:
-    """A PATH with what a script needs, and no Python."""
+    """A PATH with what a script needs, without Python."""
     folder.mkdir()
     for program in ("sh", "dirname", "cmp", "cp", "rm", "cat"):
         found = shutil.which(program)
@@ -88,7 +88,7 @@ esac
 
 
 class Clone:
-    """A checkout with a stand-in for Python that writes down how it was called."""
+    """A checkout with a stand-in for Python that records how it was called."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.calls = folder / "clone", folder / "calls"
@@ -101,7 +101,7 @@ class Clone:
         self.python.chmod(0o755)
 
     def doitw(self, word: str = "list", **more: str) -> tuple[int, list[str]]:
-        """The exit status, and how Python was called but for the look at its version."""
+        """The exit status, and how Python was called, without the check of its version."""
         env = {"PATH": os.environ["PATH"], "PYTHON": str(self.python), "CALLS": str(self.calls), **more}
         done = subprocess.run(["./doitw", word], cwd=self.folder, env=env, capture_output=True, text=True)
         lines = self.calls.read_text().splitlines()
@@ -161,7 +161,7 @@ def test_an_installation_that_failed_is_done_again(clone: Clone) -> None:
 
 
 def test_the_first_call_says_how_long_it_takes_and_shows_that_it_lives(clone: Clone, tmp_path: Path) -> None:
-    # The stand-in for pip waits until it is let go; meanwhile there is a dot for each second.
+    # The stand-in for pip waits until it is released; meanwhile a dot appears each second.
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     clone.python.write_text(PYTHON.replace('*"require-hashes"*)', f'*"require-hashes"*) read -r _ < "{gate}";'))
@@ -197,7 +197,7 @@ PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What users install, built from this checkout."""
+    """The wheel that users install, built from this checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     words = [sys.executable, *PIP, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(ROOT)]
     subprocess.run(words, check=True)
@@ -241,7 +241,7 @@ def test_the_wheel_has_all_that_it_needs_and_builds_in_no_installed_folder(
         looked = doit(command, "SAMPLE=1")
         assert (looked.returncode, looked.stdout != "") == (0, True), looked.stderr
     assert not cache.exists() and [path.name for path in tmp_path.iterdir()] == ["dodo.py"]
-    # The program starts again once the sample is copied, and standard input can be read only once.
+    # The program restarts after the sample is copied, and standard input can be read only once.
     asked = doit("verify", "SAMPLE=1", "EXPECT=-", text="ab" * 48)
     assert asked.returncode == 2 and "  [nothing-measured]\n" in asked.stderr
     done = doit("SAMPLE=1")
@@ -253,7 +253,7 @@ def test_the_wheel_has_all_that_it_needs_and_builds_in_no_installed_folder(
 
 
 def index_of_what_is_here(folder: Path) -> list[str]:
-    """Words for pip that take the place of an index: this environment's own packages as wheels, those that ours needs."""
+    """Arguments for pip instead of an index: wheels of the packages in this environment that ours needs."""
     folder.mkdir()
     names, seen = ["coconut-tasks"], set[str]()
     while names:
@@ -279,12 +279,12 @@ def test_a_clean_environment_needs_nothing_but_the_wheel_and_an_index(
     home.mkdir()
     empty.mkdir()
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-    # The user's pip settings say where the index is; from here on there is nothing of the user. Every day, nothing is fetched.
+    # The user's pip settings have the index; nothing else is the user's. Everyday tests fetch nothing.
     index = [] if request.config.getoption("--as-users") else index_of_what_is_here(tmp_path / "index")
     subprocess.run([venv / "bin" / "python", *PIP, "install", *index, wheel], check=True)
     names = ("PATH", "LANG", "RUSTUP_HOME", "CARGO_HOME")
     kept = {name: os.environ[name] for name in names if name in os.environ}
-    # rustup's programs look below HOME for the toolchains, and here is another HOME.
+    # rustup's programs look for toolchains in HOME, which is another one here.
     kept.setdefault("RUSTUP_HOME", str(Path.home() / ".rustup"))
     env = {**kept, "HOME": str(home), "PYTHONWARNINGS": "error"}
 
@@ -296,7 +296,7 @@ def test_a_clean_environment_needs_nothing_but_the_wheel_and_an_index(
         return done.stdout
 
     assert "RECIPE" in run("coconut-build", "--help")
-    # No dodo.py is here yet; the recipe format comes with the wheel.
+    # There is no dodo.py here yet; the recipe format comes with the wheel.
     recipe = tmp_path / "mine.json"
     assert run("doit", "new", str(recipe)) == f"{recipe} is written; next: coconut build {recipe}\n"
     assert run("doit", "validate", str(recipe)) == "1 recipe is valid\n"

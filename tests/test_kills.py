@@ -26,15 +26,15 @@ RECIPE["kernel"]["tdx-stage1"] = {"type": "make", "output_file": "bin/stage1-tra
 
 
 def killed_run(site: Site, recipe: str, seconds: float, crash: str | None = None) -> tuple[set[str], bool]:
-    """Start a run, kill it after a while, or at a named place in the code; the result is what it said was done, and whether the
-    kill came before its end."""
+    """Start a run, and kill it after a while or at a named place in the code. The result is the steps that it reported as done, and
+    whether the kill came before its end."""
     argv = site.argv(recipe)
     if crash is not None:
-        # Die right where the place is reached, with no clean-up at all.
+        # Die at that place, without any clean-up.
         argv[1:3] = ["-c", CRASH, crash, *argv[2:3]]
     out = site.folder / "out"
     variables = environment(site.target)
-    # What it started goes on, as after any kill.
+    # Its children continue, as after any kill.
     with (
         out.open("w") as file,
         subprocess.Popen(argv, cwd=site.folder, env=variables, stdout=file, stderr=subprocess.STDOUT) as run,
@@ -67,7 +67,7 @@ sys.exit(DoitMain().run(sys.argv[1:]))
 
 
 def start_anew(site: Site, compiles: bool) -> None:
-    """As if nothing was built; ``compiles`` says whether cargo must do its work again, too."""
+    """As if nothing was built; ``compiles`` says whether cargo must also compile again."""
     shutil.rmtree(site.bin, ignore_errors=True)
     if not compiles:
         return
@@ -95,13 +95,13 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_finished(site: Site, kills:
     good = site.contents()
     dice = random.Random(3)
     number = hits = kept = 0
-    # Only kills that came before the end count, and of those enough must have come after a step was finished.
+    # Only kills before the end count, and enough of them must come after a step was finished.
     while hits < kills or kept < kills / 5:
         assert number < 5 * kills, (
             f"{hits} of {number} runs were killed before their end, {kept} after a step was finished"
         )
         compiles = number % 10 < 5
-        if number % 5 == 0:  # from nothing; else from where the kill before it left things
+        if number % 5 == 0:  # from nothing; otherwise from the state after the previous kill
             start_anew(site, compiles)
         crash = dice.choice([None, None, "placed", "recorded", "dropped"])
         done, in_time = killed_run(site, recipe, dice.uniform(0.1, lengths[compiles]), crash)

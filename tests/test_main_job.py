@@ -1,4 +1,4 @@
-"""The main job on the sample, for real: cargo, make, objcopy, the sample's own tools."""
+"""The main job with real builds of the sample: cargo, make, objcopy, and the sample's own tools."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_the_measurement_is_on_disk_with_all_that_it_depends_on(site: Site) -> N
     }
     program = site.tree / tool["command"][0]
     assert (tool["name"], tool["sha256"]) == ("igvmmeasure", hashlib.sha256(program.read_bytes()).hexdigest())
-    # Who runs the command by hand gets the same digest.
+    # The command run by hand prints the same digest.
     printed = subprocess.run(tool["command"], cwd=site.tree, capture_output=True, text=True, check=True).stdout
     assert f"Launch Digest: {digest.strip().upper()}" in printed
 
@@ -202,10 +202,10 @@ def test_a_field_changes_the_image_or_its_measurement_and_nothing_else_is_built(
     assert outcome.built == built
     after = site.contents()
     assert (after["q.igvm"] != before["q.igvm"]) == ("igvm:qemu" in built)
-    # The policy, what is for other platforms, and igvmmeasure's checks are no part of what SEV-SNP measures at launch.
+    # The policy, other platforms' parts, and igvmmeasure's checks are not part of what SEV-SNP measures at launch.
     if path[-1] not in ("check-kvm", "policy", "platforms", "tdx-stage1"):
         assert after["q.igvm.launch-digest.hex"] != before["q.igvm.launch-digest.hex"]
-    # And back: everything is still there.
+    # And back: everything still exists.
     back = site.build(site.recipe())
     assert back.built == set()
     kept = {name: content for name, content in site.contents().items() if name in before}
@@ -231,7 +231,7 @@ def test_test_programs_are_what_cargo_names(site: Site) -> None:
 
 
 def test_a_toolchain_of_the_recipe_is_the_one_that_cargo_runs(site: Site) -> None:
-    """With rustup, a toolchain by its name; elsewhere the one that is there, by its version."""
+    """With rustup, a toolchain by name; otherwise the installed one, by version."""
     content = deepcopy(QEMU)
     named = site.run(["sh", "-c", "rustup show active-toolchain"]).out.split()
     toolchain = named[0] if named else site.run(["rustc", "-V"]).out.split()[1]
@@ -242,9 +242,9 @@ def test_a_toolchain_of_the_recipe_is_the_one_that_cargo_runs(site: Site) -> Non
 
 
 def test_a_toolchain_of_the_recipe_is_found_where_cargo_is_not_rustups(site: Site, tmp_path: Path) -> None:
-    """As with Debian's cargo in PATH, and a toolchain that rustup installed."""
+    """As with Debian's cargo in PATH and a toolchain from rustup."""
     real = Path(site.run(["rustc", "--print", "sysroot"]).out.strip(), "bin")
-    cargo = real / "cargo" if (real / "cargo").exists() else shutil.which("cargo")  # they may be installed apart
+    cargo = real / "cargo" if (real / "cargo").exists() else shutil.which("cargo")  # they may be installed separately
     theirs = tmp_path / "rustup" / "toolchains" / f"mine-{host_triple()}" / "bin"
     texts = {
         tmp_path
@@ -278,7 +278,7 @@ def test_a_toolchain_of_the_recipe_is_found_where_cargo_is_not_rustups(site: Sit
     assert site.log("module:uapi_tester").startswith(f"$ {theirs}/cargo test --no-run ")
     assert (tmp_path / "asked").exists()
     assert site.build("module:uapi_tester", recipe, env=env).built == set()
-    # What cargo calls fresh by its time is cleaned by the same program.
+    # The same program cleans what cargo considers fresh by its time.
     source = site.tree / "user" / "uapi_tester" / "src" / "main.rs"
     source.write_text(source.read_text() + "// older\n")
     os.utime(source, (1e9, 1e9))
@@ -375,7 +375,7 @@ def test_a_reader_that_goes_away_does_not_stop_the_build(site: Site) -> None:
     recipe = site.recipe()
     words = f"{sys.executable} -m doit {recipe} SVSM=svsm BIN=bin"
     outcome = site.run(["sh", "-c", f"{words} | true; {words} list --all | true"])
-    assert outcome.err.count("\n") == 1, outcome.err  # the line that says which tree was taken
+    assert outcome.err.count("\n") == 1, outcome.err  # the line about the source tree
     assert site.build(recipe).built == set()
 
 
@@ -411,7 +411,7 @@ print(json.dumps({
 
 
 def test_a_run_of_these_tests_is_as_a_start_of_its_own(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For what a program finds when it starts, and what it has imported."""
+    """For the environment of a starting program, and what it has imported."""
     (site.folder / "dodo.py").write_text(DODO.replace("\n", SURROUNDINGS, 1))
 
     def found() -> list[Any]:
@@ -429,7 +429,7 @@ def test_a_run_of_these_tests_is_as_a_start_of_its_own(site: Site, monkeypatch: 
 def test_every_step_is_listed_with_a_line(site: Site) -> None:
     (site.tree / "fw.bin").write_bytes(b"x")
     outcome = site.build("list", "--all", site.recipe(FULL))
-    # Behind each name is some text, else there would be no pair.
+    # Each name has some text after it, otherwise there would be no pair.
     assert {name for name, _ in (line.split(None, 1) for line in outcome.out.splitlines())} >= ALL_STEPS
     assert not site.bin.exists()
 
@@ -452,7 +452,7 @@ def test_clean_removes_just_what_was_built(site: Site) -> None:
     site.bin.joinpath("mine").write_text("keep")
     site.build("clean", recipe)
     after = {path for path in site.folder.rglob("*") if path.is_file() and ".coconut" not in path.parts}
-    # The version file is part of the source; what make and cargo keep for themselves is theirs.
+    # The version file belongs to the source; files that make and cargo keep belong to them.
     kept = {site.bin / "mine", site.tree / "release" / "src" / "git_version.rs", site.tree / "bin" / "stage1.o"}
     assert after - before == kept
     assert before <= after
@@ -528,7 +528,7 @@ def test_info_of_a_stale_task_says_why_and_is_no_failure(site: Site) -> None:
     files = found.partition("\n  reads    ")[2].partition("\ncommands")[0].split()
     assert files == sorted(files) and len(files) > 5
     assert "state" not in site.build("info", "--no-status", "kernel:svsm", recipe).out
-    # A stage is all its steps.
+    # A stage means all its steps.
     stage = site.build("info", "kernel", recipe).out
     assert stage.count("\n  state    runs\n") == 2 and has(stage, "kernel:svsm: …kernel:bldr: …never built")
 
@@ -672,7 +672,7 @@ def test_images_of_clean_builds_are_identical(
     for number in range(builds):
         shutil.rmtree(tmp_path)
         copy_sample(tmp_path / "svsm")
-        # The registry's crates for host tools are compiled elsewhere; in CI, where there are more builds, the first one compiles its own.
+        # The registry's crates for host tools are compiled elsewhere; in CI, with more builds, the first build compiles its own.
         if number or builds == 2:
             shutil.copytree(registry_crates, tmp_path / "target")
         (tmp_path / "dodo.py").write_text(DODO)
@@ -685,7 +685,7 @@ def test_images_of_clean_builds_are_identical(
 
 @pytest.mark.usefixtures("release_crates")
 def test_coconut_build_in_a_checkout(site: Site) -> None:
-    """The console script, standing in the tree, with xbuild's flags."""
+    """The console script with xbuild's flags, called in the tree."""
     site.recipe(name="svsm/r.json")
     script = Path(sys.executable).with_name("coconut-build")
 
@@ -706,7 +706,7 @@ def test_coconut_build_in_a_checkout(site: Site) -> None:
     # The same tasks: doit sees what the script built.
     doit = site.run([sys.executable, "-m", "doit", "-f", str(site.folder / "dodo.py"), "RECIPE=r.json"], cwd=site.tree)
     assert doit.built == set(), doit.text
-    # How tools talk, and how things are fetched, changes no byte.
+    # Verbosity and how things are fetched change no byte.
     loud = build("-v", "-o")
     assert (loud.status, loud.built, loud.placed) == (0, set(), set()), loud.text
     assert build("-a").status == 0

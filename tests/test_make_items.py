@@ -1,4 +1,4 @@
-"""Items that make makes, for real: whatever was made before, the result must be that of a clean build."""
+"""Real builds of items of type make: whatever was built before, the result must be that of a clean build."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from conftest import Outcome, Site, at_work, environment
 
 ITEM = "kernel:tdx-stage1"
 OLD_SWITCH, NEW_SWITCH = "movb $'1'", "movb $'2'"
-"""What stage1 writes to the debug port."""
+"""The characters that stage1 writes to the debug port."""
 Environment = dict[str, str | None]
 
 
@@ -32,7 +32,7 @@ def recipe_for(output: str, objcopy: str = "elf64-x86-64") -> dict[str, Any]:
 
 @dataclass
 class Item:
-    """The make item of a site, and the place where clean builds of it are made."""
+    """The make item of a site, and the folder for clean builds of it."""
 
     site: Site
     place: Path
@@ -46,7 +46,7 @@ class Item:
         return (self.site.bin / "tdx-stage1").read_bytes()
 
     def made_from_nothing(self, *words: str, env: Environment | None = None) -> bytes:
-        """The item of a copy of the tree in which nothing was ever made."""
+        """The item of a copy of the tree in which nothing was built."""
         folder = self.place / "clean"
         made = shutil.ignore_patterns("bin", "out", "o_x", "*.o")
         shutil.copytree(self.site.folder, folder, symlinks=True, ignore=made)
@@ -65,7 +65,7 @@ def item(site: Site, tmp_path: Path) -> Item:
 
 @pytest.fixture
 def stage1(site: Site, tmp_path: Path) -> Item:
-    """As the sample makes it, of an assembler file and a linker script."""
+    """As in the sample, from an assembler file and a linker script."""
     return Item(site, tmp_path, "bin/stage1-trampoline")
 
 
@@ -76,11 +76,11 @@ def write(tree: Path, files: dict[str, str]) -> None:
         path.write_text(text)
 
 
-# A Makefile that looks at more than its rules say
+# A Makefile that reads more than its rules say
 
 
 def assembled(text: str, before: str = "") -> str:
-    """A Makefile whose item has a text in it, with some lines before the rule."""
+    """A Makefile whose item contains a text, with some lines before the rule."""
     recipe = f'mkdir -p out; printf \'.ascii "%s\\n"\\n\' "{text}" | $(CC) -x assembler -c -o $@ -'
     return f"{before}out/x: Makefile\n\t{recipe}\n"
 
@@ -91,7 +91,7 @@ def ascii_of(file: str) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """A tree, and a change of it or of the environment that reaches the item."""
+    """A tree, and a change of it or of the environment that affects the item."""
 
     name: str
     makefile: str
@@ -198,7 +198,7 @@ def test_what_a_makefile_looks_at_reaches_the_item(case: Case, item: Item) -> No
 
 
 def test_a_file_that_make_has_no_rule_for_is_an_input_of_its_item(item: Item) -> None:
-    """make says that nothing is to be done for it, and takes it as it is."""
+    """make says that there is nothing to do for it, and uses it as it is."""
     tree = item.site.tree
     write(tree, {"Makefile": "all:\n", "a.s": '.ascii "one"\n', "b.s": '.ascii "two"\n'})
     (tree / "out").mkdir()
@@ -209,7 +209,7 @@ def test_a_file_that_make_has_no_rule_for_is_an_input_of_its_item(item: Item) ->
     good = (tree / "out" / "x").read_bytes()
     assert item.build().built == {ITEM}
     assert item.program != first
-    # It is somebody's source.
+    # It is a source of the user.
     item.site.build("clean", ITEM, item.site.recipe(recipe_for(item.output)))
     assert (tree / "out" / "x").read_bytes() == good
 
@@ -229,7 +229,7 @@ bin/meta: stage1/stage1.inc bin
 	$(CC) -x assembler -c -o $@ /dev/null
 .PHONY: build
 """
-"""As SVSM's own Makefile had it until May 2025."""
+"""As in SVSM's Makefile until May 2025."""
 FORCED = """
 bin/forced: FORCE | bin
 	@cargo build --message-format=json-render-diagnostics --bin userinit > bin/.forced.json
@@ -238,7 +238,7 @@ bin:
 	mkdir -p bin
 FORCE:
 """
-"""As the sample's own Makefile makes its test kernel."""
+"""As the sample's Makefile builds its test kernel."""
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_a_rule_that_cannot_be_known_is_said_in_each_run(item: Item) -> None:
         assert all(name in warning for name in ("warning: ", " make: ", " out/x runs date")), warning
 
 
-# Variables that no one meant, and another make
+# Unintended variables, and another make
 
 
 def test_what_a_makefile_takes_from_the_environment_is_said_where_it_is_made(item: Item) -> None:
@@ -287,7 +287,7 @@ def test_what_a_makefile_takes_from_the_environment_is_said_where_it_is_made(ite
 
 
 def outer_make(item: Item, *words: str) -> Outcome:
-    """Have a user's makefile call doit."""
+    """Call doit from a user's makefile."""
     site = item.site
     doit = shlex.join(site.argv(ITEM, site.recipe(recipe_for(item.output))))
     (site.folder / "Makefile").write_text(f"DOIT = {doit} $(WORDS)\nplain: ; $(DOIT)\nplus: ; +$(DOIT)\n")
@@ -299,7 +299,7 @@ def outer_make(item: Item, *words: str) -> Outcome:
 
 @pytest.mark.parametrize("how", ["plain", "plus"])
 def test_the_make_that_calls_doit_is_no_part_of_what_is_made(how: str, item: Item) -> None:
-    """It says by MAKEFLAGS where its jobserver is, and without a plus in its rule it closes that."""
+    """MAKEFLAGS names its jobserver, which it closes for rules without a plus."""
     write(item.site.tree, {"Makefile": assembled("$(NAME) $(MAKELEVEL)", "NAME := one\n")})
     assert ITEM in outer_make(item, "-j4", how).built
     first = item.program
@@ -311,13 +311,13 @@ def test_the_make_that_calls_doit_is_no_part_of_what_is_made(how: str, item: Ite
         assert "jobserver" not in item.site.log(ITEM)
         assert item.program == first
         assert item.build().built == set()
-    # make exports it, but it goes before no makefile's own value.
+    # make exports it, but it does not override a makefile's own value.
     assert ITEM in outer_make(item, "NAME=two", how).built
     assert item.program == first == item.made_from_nothing()
 
 
 def test_an_item_that_calls_cargo_is_built_under_make(site: Site, tmp_path: Path) -> None:
-    """cargo looks for a jobserver, too."""
+    """cargo also looks for a jobserver."""
     item = Item(site, tmp_path, "bin/forced")
     (site.tree / "Makefile").write_text(FORCED)
     (site.tree / ".cargo" / "config.toml").unlink()
@@ -329,7 +329,7 @@ def test_an_item_that_calls_cargo_is_built_under_make(site: Site, tmp_path: Path
         assert site.build(ITEM, site.recipe(recipe_for(item.output))).built == set()
 
 
-# What lies there from before
+# Files from earlier builds
 
 
 def test_a_source_that_got_its_old_content_and_time_back_is_made_anew(stage1: Item) -> None:
@@ -348,7 +348,7 @@ def test_a_source_that_got_its_old_content_and_time_back_is_made_anew(stage1: It
 
 
 def test_a_source_that_is_as_new_as_what_was_made_of_it_is_made_anew(item: Item) -> None:
-    """An edit right after the build, where times are coarse; make looks for what is newer."""
+    """An edit right after the build with coarse time stamps; make looks for newer files."""
     tree = item.site.tree
     write(tree, {"Makefile": "out/x: a.s\n\tmkdir -p out; $(CC) -c -o $@ a.s\n", "a.s": '.ascii "one"\n'})
     item.build()
@@ -372,7 +372,7 @@ def test_sources_of_one_time_whichever_it_is_are_made_as_they_are_and_not_for_ev
 
 
 def test_what_clean_leaves_of_another_profile_is_not_used(stage1: Item) -> None:
-    """clean removes the made file, not what was made on the way to it."""
+    """clean removes the item's file, not intermediate files."""
     stage1.build()
     stage1.site.build("clean", ITEM, stage1.site.recipe(recipe_for(stage1.output)))
     stage1.build("RELEASE=1")
@@ -392,7 +392,7 @@ def test_what_a_failed_run_of_another_profile_made_is_not_used(stage1: Item) -> 
 
 @contextmanager
 def linker_that_waits(site: Site) -> Iterator[tuple[Path, Path]]:
-    """A compiler that stops before it links, as long as the first file is there; it makes the second one when it is there."""
+    """A compiler that waits before linking while the first file exists, and creates the second file when it has got there."""
     hold, reached, compiler = (site.folder / name for name in ("hold", "reached", "slow-cc"))
     compiler.write_text(
         "#!/bin/sh\n"

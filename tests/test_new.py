@@ -1,4 +1,4 @@
-"""``doit new``: a first recipe, by options or by questions."""
+"""``doit new``: create a recipe from options or by asking questions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`doit why`, `plan` and `graph` before a run, compared with what the run then does; and what they say."""
+"""`doit why`, `plan` and `graph` before a run, compared with what the run then does; and their text."""
 
 from __future__ import annotations
 
@@ -130,19 +130,19 @@ def prepared(site: Site) -> str:
 
 
 def of(cause: Cause, subject: str = "") -> str:
-    """The sentence of a reason."""
+    """The text of a reason."""
     return str(Reason(cause, subject))
 
 
 def fates(site: Site, recipe: str, *words: str) -> dict[str, str]:
-    """What `doit plan --json` says of each step."""
+    """What `doit plan --json` says about each step."""
     return {
         step["name"]: step["fate"] for step in json.loads(site.build("plan", "--json", recipe, *words).out)["steps"]
     }
 
 
 def told_by_why(outcome: Outcome) -> dict[str, str]:
-    """What `doit why` says of each step, in the words of the plan."""
+    """What `doit why` says about each step, in the words of the plan."""
     found = re.findall(r"^(\S+) (runs|may run|is placed again|is ignored)(?=[:, ])", outcome.out, re.MULTILINE)
     words = {"runs": "runs", "may run": "may-run", "is placed again": "placed", "is ignored": "ignored"}
     told = {name: words[fate] for name, fate in found}
@@ -160,7 +160,7 @@ def test_why_and_plan_agree_with_each_other_and_with_the_run(change: Callable[[S
     planned = fates(site, recipe)
     assert told_by_why(site.build("why", recipe)) == planned
     script = site.build("plan", recipe).out
-    assert site.contents() == before  # neither of them ran anything
+    assert site.contents() == before  # neither ran anything
     commands = planned_commands(json.loads(site.build("plan", "--json", recipe).out))
     shown = [line for line in script.splitlines() if line and not line.startswith("#")]
     assert shown[1:] == [line for lines in commands.values() for line in lines]
@@ -175,10 +175,10 @@ def test_why_and_plan_agree_with_each_other_and_with_the_run(change: Callable[[S
         assert outcome.built == {"kernel:svsm", "igvm:qemu", "measure:qemu", "provenance:qemu"}
         assert certain == {"kernel:svsm"} and perhaps == {"igvm:qemu", "measure:qemu", "provenance:qemu"}
     if change is comment:
-        assert outcome.built == {"kernel:svsm", "provenance:qemu"}  # what may run need not
+        assert outcome.built == {"kernel:svsm", "provenance:qemu"}  # steps that may run need not run
     for name in outcome.built:
         assert ran(site, name) == commands[name], name
-    # After the run nothing is left to do.
+    # After the run, nothing is left to do.
     if change in (ignored, all_ignored):
         assert f"{list(planned.values()).count('ignored')} ignored" in outcome.out
     rest = {"ignored"} if change in (ignored, all_ignored) else set()
@@ -186,13 +186,13 @@ def test_why_and_plan_agree_with_each_other_and_with_the_run(change: Callable[[S
 
 
 def planned_commands(plan: dict[str, Any]) -> dict[str, list[str]]:
-    """Of the steps that are shown."""
+    """The steps that are shown."""
     steps = [step for step in plan["steps"] if step["fate"] not in ("up-to-date", "placed", "ignored")]
     return {step["name"]: [command["line"] for command in step["commands"]] for step in steps}
 
 
 def ran(site: Site, name: str) -> list[str]:
-    """The commands that the step's log names, without what no plan can know: what was cleaned in doubt, and that
+    """The commands in the step's log, without what a plan cannot know: what was cleaned because it was doubtful, and that
     objcopy writes beside its output first."""
     logs = sorted((site.bin / ".coconut" / "logs").glob(f"{name.replace(':', '-')}-*.log"), key=os.path.getmtime)
     lines = [line[2:] for log in logs[-1:] for line in log.read_text().splitlines() if line.startswith("$ ")]
@@ -215,12 +215,12 @@ def test_who_only_lists_steps_leaves_no_git_at_work(repository: Site, tmp_path: 
 
 
 def test_a_plan_can_be_copied_into_a_shell(site: Site) -> None:
-    """All that it leaves out is what the comments between say."""
+    """It leaves out only what the comments in between say."""
     recipe = site.recipe()
     script = site.build("plan", recipe, "kernel:svsm").out
     first = script.split("# the program that cargo names")[0]
     program = site.target / "x86_64-unknown-linux-gnu" / "debug" / "svsm"
-    program.unlink(missing_ok=True)  # of an earlier test
+    program.unlink(missing_ok=True)  # from an earlier test
     done = site.run(["bash", "-euc", first])
     assert done.status == 0, done.text
     assert program.exists()
@@ -344,7 +344,7 @@ def test_a_task_that_is_none_and_a_wrong_variable_are_told(command: str, site: S
     assert not site.bin.exists()
 
 
-# What differs, in words
+# Differences in words
 
 
 def command(*argv: str, env: tuple[str, ...] = ()) -> list[tuple[list[str], list[str]]]:

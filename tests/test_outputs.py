@@ -1,4 +1,4 @@
-"""Where outputs go, what they may replace, and how their paths are told."""
+"""Where outputs go, what they may replace, and how their paths are shown."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_what_is_ours_stays_so_without_its_record_and_what_earlier_versions_plac
     recipe, ledger = site.recipe(), site.bin / ".coconut" / "placed"
     site.build(recipe)
     before = site.contents()
-    site.build("forget", recipe)  # as a run that was killed leaves it
+    site.build("forget", recipe)  # as from a killed run
     site.build(recipe)
     assert site.contents() == before
     written = sorted(set(ledger.read_text().splitlines()))
@@ -78,7 +78,7 @@ def test_what_was_cleaned_is_nobodys_until_somebody_puts_a_file_there(site: Site
 
 
 def test_a_copy_that_shares_its_inodes_shares_no_state(site: Site, tmp_path: Path, registry_crates: Path) -> None:
-    """As ``cp -al`` makes it, to have two checkouts for the price of one."""
+    """As from ``cp -al``, which makes a second checkout from hard links."""
     recipe = site.recipe()
     site.build(recipe)
     first = site.contents()
@@ -86,7 +86,7 @@ def test_a_copy_that_shares_its_inodes_shares_no_state(site: Site, tmp_path: Pat
     subprocess.run(["cp", "-al", str(site.folder), str(copy)], check=True)
     source = copy / "svsm" / "kernel" / "src" / "main.rs"
     text = source.read_text()
-    source.unlink()  # as an editor saves it
+    source.unlink()  # as saved by an editor
     source.write_text(text + '\n#[used]\nstatic MARK: [u8; 6] = *b"copied";\n')
     other = replace(site, folder=copy, target=shutil.copytree(registry_crates, tmp_path / "target"))
     assert "igvm:qemu" in other.build(recipe).built
@@ -102,7 +102,7 @@ def test_a_folder_with_files_of_others_is_taken_only_by_its_name(site: Site) -> 
         (folder / "svsm").write_text("by xbuild")
         outcome = site.run(doit(site, "list", site.recipe()))
         assert (outcome.status, outcome.ids) == (2, {"foreign-folder"})
-        assert outcome.err.startswith(f"error: BIN: '{folder}' ") and "(svsm)" in outcome.err
+        assert outcome.err.startswith(f"error: the output folder '{folder}' ") and "(svsm)" in outcome.err
         assert [path.name for path in folder.iterdir()] == ["svsm"]
         assert site.run(doit(site, "list", site.recipe(), "BIN=svsm/bin")).status == 0
         (folder / "svsm").unlink()
@@ -122,7 +122,7 @@ def test_pictures_replace_no_file_of_others_and_make_no_folders(site: Site) -> N
     (line,) = outcome.told("foreign-file")
     assert line.startswith("error: bin/graph.svg ") and " -o " in line
     assert site.build("graph", recipe, "-o", "g.svg").out == "g.svg: written\n"
-    assert site.build("graph", recipe, "-o", "g.svg").out == "g.svg: written\n"  # by its name, it is meant
+    assert site.build("graph", recipe, "-o", "g.svg").out == "g.svg: written\n"  # it is used if it is named
     outcome = site.doit("graph", recipe, "-o", "none/g.svg")
     (line,) = outcome.told("no-such-folder")
     assert outcome.status == 2

@@ -1,4 +1,4 @@
-"""Files, and source trees, that may not be read or written, and firmware that the run itself makes."""
+"""Files and source trees that may not be read or written, and firmware that the run itself makes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from conftest import QEMU, Outcome, Site
 
-# Root may read and write every file, other than those that these tests are for. CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH are taken out
-# of the bounding set (PR_CAPBSET_DROP), so that the next program does not have them.
+# Root may read and write every file, which these tests must prevent. CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH are removed from the
+# bounding set (PR_CAPBSET_DROP), so that the next program does not have them.
 WITHOUT_ROOTS_RIGHTS = """
 import ctypes, os, sys
 if os.geteuid() == 0:
@@ -38,7 +38,7 @@ def doit_as_a_user(site: Site, *words: str, env: dict[str, str | None] | None = 
 
 @contextmanager
 def with_mode(change: Callable[[int], int], *paths: Path) -> Iterator[None]:
-    """Paths with another mode, which is put back so that the folder can be removed."""
+    """Change the mode of paths, and restore it so that the folder can be removed."""
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in paths}
     for path, mode in modes.items():
         path.chmod(change(mode))
@@ -133,7 +133,7 @@ def test_firmware_that_may_not_be_read_is_told_before_anything_is_built(site: Si
 
 @contextmanager
 def read_only_tree(site: Site) -> Iterator[None]:
-    """As it is mounted into a container."""
+    """As mounted in a container."""
     with with_mode(read_only, site.tree, *(path for path in site.tree.rglob("*") if not path.is_symlink())):
         yield
 
@@ -159,7 +159,7 @@ MAKE = {**deepcopy(QEMU), "kernel": {"svsm": {"type": "make", "output_file": "bi
     ("content", "task", "gone", "env", "id", "writer"),
     [
         (QEMU, TASK, "", {}, "tree-not-writable", " release "),
-        # It would look for newer crates than those that the lock file named.
+        # It would look for newer crates than those in the lock file.
         (QEMU, "kernel:bldr", "Cargo.lock", {"CARGO_NET_OFFLINE": "true"}, "tree-not-writable", "this command"),
         (QEMU, "kernel:bldr", "", {"CARGO_TARGET_DIR": None}, "target-not-writable", "CARGO_TARGET_DIR="),
         (MAKE, TASK, "", {}, "tree-not-writable", "this command"),
@@ -204,7 +204,7 @@ def test_a_compiler_error_is_not_laid_to_a_source_tree_that_may_not_be_written(s
 
 
 def test_firmware_that_the_same_run_makes_is_refused(site: Site) -> None:
-    """It would be taken before it is made anew."""
+    """It would be read before it is rebuilt."""
     site.build("kernel:bldr", site.recipe())
     outcome = site.doit(site.recipe({**deepcopy(QEMU), "firmware": {"file": "../bin/bldr"}}))
     assert (outcome.status, outcome.ids) == (2, {"firmware-is-output"})

@@ -1,4 +1,4 @@
-"""What an image was made of, on paper: that it is all true, all there, and never of another build."""
+"""Provenance: it is true, complete, and never of another build."""
 
 from __future__ import annotations
 
@@ -69,16 +69,16 @@ def byproducts(found: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 
 
 def assert_valid(found: dict[str, Any]) -> None:
-    """The libraries of in-toto take it, and know all of it."""
+    """in-toto's library accepts it and knows all its fields."""
     message = ParseDict(found, StatementMessage())
     Statement.copy_from_pb(message).validate()
-    # Those of a Struct are floating-point numbers, which equal what they were made of.
+    # Numbers in a Struct are floats, which equal the original ones.
     assert MessageToDict(message) == found
     assert MessageToDict(ParseDict(found["predicate"], Provenance())) == found["predicate"]
     described = (
         found["predicate"]["buildDefinition"]["resolvedDependencies"] + found["predicate"]["runDetails"]["byproducts"]
     )
-    # What in-toto's specification demands of each ResourceDescriptor, and its Python library does not look at.
+    # in-toto's specification requires this of each ResourceDescriptor, but its Python library does not check it.
     assert not [one for one in described if not one.keys() & {"uri", "digest", "content"}]
 
 
@@ -86,7 +86,7 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-# What it says
+# Content
 
 
 def test_a_statement_is_true_and_complete(repository: Site) -> None:
@@ -117,7 +117,7 @@ def test_a_statement_is_true_and_complete(repository: Site) -> None:
         "source tree": {"name": "source tree", "digest": {"gitCommit": head}, "annotations": {"kind": "source"}}
     }
 
-    # Every file of the packages, by its content.
+    # All files of the packages, by content.
     files = dependencies(found, "file")
     for folder in ("kernel", "boot/bldr", "boot/layout", "common", "tools", "user/userinit", "user/userlib", "release"):
         for path in (site.tree / folder).rglob("*"):
@@ -128,11 +128,11 @@ def test_a_statement_is_true_and_complete(repository: Site) -> None:
     assert set(files["kernel/src/main.rs"]["annotations"]["steps"]) == {"kernel:svsm"}
     assert not [name for name in files if "stage1" in name or "hello" in name], "which this recipe does not need"
 
-    # git's own files tell when somebody made this clone.
+    # git's own files depend on when this clone was made.
     assert not [name for name in files if ".git/" in name]
     assert site.tree.joinpath(".git", "logs", "HEAD").exists()
 
-    # The exact commands, in an order in which they can be run.
+    # The exact commands, in an order in which they can run.
     planned = json.loads(site.build("plan", "--json", "-f", "dodo.py", recipe, "FEATURES=enable-gdb").out)["steps"]
     commands = {step["name"]: [command["argv"] for command in step["commands"]] for step in planned}
     told = found["predicate"]["buildDefinition"]["internalParameters"]["steps"]
@@ -151,9 +151,9 @@ def test_a_statement_is_true_and_complete(repository: Site) -> None:
     assert parts["fs:image"] == sha256(site.bin / "svsm-fs.bin")
     assert {"tool:igvmbuilder", "tool:igvmmeasure", "module:userinit", "igvm:qemu"} <= parts.keys()
 
-    # Nothing of the machine or the user.
+    # Nothing about the machine or the user.
     assert not [word for word in ("hunter2", str(site.folder), f'"{Path.home()}') if word in text]
-    # Numbers are as they were written.
+    # Numbers have their original notation.
     assert not re.search(r"\d\.0\b(?!\.)[,\n]", text)
 
 
@@ -173,7 +173,7 @@ def test_the_measurement_in_it_can_be_computed_from_its_pages(site: Site) -> Non
         hashed = bytes(48) if content_hash == "-" else bytes.fromhex(content_hash)
         chain = hashlib.sha384(chain + hashed + struct.pack("<HB5xQ", 0x70, types[kind], int(gpa, 16))).digest()
     assert chain.hex() == notes["digest"] == outcome.digests["q.igvm"]
-    # Each part is found whole and in order, but for its pages of zeroes.
+    # Each part is found completely and in order, except for its zero pages.
     for step, file in (("kernel:svsm", "svsm"), ("kernel:bldr", "bldr"), ("fs:image", "svsm-fs.bin")):
         data = (site.bin / file).read_bytes()
         offsets = [int(text.rpartition("+")[2], 16) for text in notes["pages"] if f" {step}+" in text]
@@ -190,7 +190,7 @@ def test_a_target_without_a_measurement_has_a_provenance_too(site: Site) -> None
     assert not byproducts(found, "measurement")
 
 
-# That it is never out of date
+# It is never out of date
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_the_commit_and_what_differs_from_it_are_kept_up_to_date(repository: Sit
     commit(site)
     site.build(recipe)
     assert "modified" not in dependencies(read(site), "source")["source tree"]["annotations"]
-    # A commit that changes no file that is read: only the version, and the paper.
+    # A commit without changes of input files changes only the version and the provenance.
     (site.tree / "README.md").write_text("other words\n")
     head = commit(site)
     assert {"version:git", "provenance:qemu"} <= site.build(recipe).built
@@ -282,7 +282,7 @@ def test_what_the_build_wrote_into_the_source_is_no_part_of_it(repository: Site)
     constants = site.tree / "libtpm" / "c" / "tpm.h"
     constants.write_text(constants.read_text() + "#define TPM_MORE 1\n")
     assert told() == (set(), ["kernel/src/main.rs", "libtpm/c/tpm.h"])
-    # Nothing is left on record, and generated Rust is written again. What make leaves alone may be somebody's.
+    # Nothing is recorded, and generated Rust is rewritten. Files that make does not rewrite may be the user's.
     shutil.rmtree(site.bin)
     (site.target / ".coconut-tasks.sqlite3").unlink()
     left = {name for name in generated if not name.endswith(".rs")}
@@ -290,7 +290,7 @@ def test_what_the_build_wrote_into_the_source_is_no_part_of_it(repository: Site)
     for name in left:
         (site.tree / name).unlink()
     assert told() == (set(), ["kernel/src/main.rs", "libtpm/c/tpm.h"])
-    # Somebody else wrote it.
+    # Another program wrote it.
     config = site.tree / "libtpm" / "fnv" / "config.h"
     config.write_text(config.read_text() + "/* mine */\n")
     (site.tree / "kernel" / "new.rs").write_text("")
@@ -298,7 +298,7 @@ def test_what_the_build_wrote_into_the_source_is_no_part_of_it(repository: Site)
         {"libtpm/fnv/config.h"},
         ["kernel/new.rs", "kernel/src/main.rs", "libtpm/c/tpm.h", "libtpm/fnv/config.h"],
     )
-    remove_what_was_made(site.tree)  # other tests find what this one leaves
+    remove_what_was_made(site.tree)  # this test leaves files for other tests
 
 
 def test_what_is_remembered_makes_no_difference(repository: Site) -> None:
@@ -342,7 +342,7 @@ def test_what_images_share_is_asked_once_in_a_run(repository: Site) -> None:
     content = deepcopy(QEMU)
     content["igvm"] = {name: {**QEMU["igvm"]["qemu"], "output": f"{name}.igvm"} for name in ("qemu", "vanadium")}
     content["igvm"]["hyper-v"] = {"output": "h.igvm", "platforms": ["snp", "tdp", "vsm"]}
-    # Called by their own paths, and so by nobody else in a build.
+    # A build calls these only by their own paths.
     log, real = site.folder / "calls", {name: shutil.which(name) or "" for name in ("git", "objcopy")}
     (site.folder / "wrapped").mkdir()
     for name, path in real.items():
@@ -397,13 +397,13 @@ def test_what_a_step_makes_is_not_modified_where_the_output_folder_is_in_the_tre
     site.build(recipe, "BIN=svsm/bin")
     found = json.loads((site.tree / "bin" / "q.igvm.provenance.json").read_text())
     assert dependencies(found, "source")["source tree"]["annotations"] == {"kind": "source"}
-    # A folder of the tree that is called so, and the output folder somewhere else.
+    # A folder of the tree with that name, and the output folder somewhere else.
     site.build(recipe)
     assert dependencies(read(site), "source")["source tree"]["annotations"] == {"kind": "source"}
 
 
 def test_a_repository_that_a_variable_names_is_seen(repository: Site) -> None:
-    """The version tells of most of it; here it is the same, and no build script looks."""
+    """Usually the version shows it; here the version is the same, and no build script reads it."""
     site = repository
     recipe = site.recipe()
     (site.tree / "release" / "build.rs").write_text("fn main() {}\n")
@@ -462,7 +462,7 @@ def test_what_comes_while_cargo_works_is_told_as_it_is_in_the_end(repository: Si
     main.write_text(main.read_text() + mark.format("ONE"))
     site.build(recipe)
     main.write_text(main.read_text() + mark.format("TWO"))
-    # By then, statements are made as far as they can be. What a file reads like does not change, nor when it did.
+    # By then, statements are prepared as far as possible. Neither the content nor the time of a file changes.
     wrapper, real = site.folder / "wrapped" / "cargo", shutil.which("cargo")
     wrapper.parent.mkdir()
     wrapper.write_text(
@@ -516,7 +516,7 @@ def test_it_never_stands_beside_an_image_that_it_is_not_of(site: Site) -> None:
     source.write_text(good)
     site.build(site.recipe(content))
     assert read(site)["subject"][0]["digest"]["sha256"] == sha256(site.bin / "q.igvm")
-    # Just the image, of another recipe: the papers of the first one go with it.
+    # Only the image, from another recipe: the sidecars of the first one are removed.
     other = site.recipe(QEMU, "other.json")
     site.build("igvm:qemu", other)
     assert {"q.igvm"} == {name for name in site.contents() if name.startswith("q.igvm")}
@@ -747,7 +747,7 @@ def test_what_changes_after_the_look_that_followed_an_action_is_for_the_next_run
     state = files.state(str(file))
     assert state[1] == digest
     assert not Files().unchanged(str(file), state)
-    # Of a file whose content is not known of that look, only the next one tells.
+    # If a file's content at that look is unknown, only the next look shows it.
     other = Files()
     other.look_again(str(file))
     file.write_text("edited again")
@@ -803,7 +803,7 @@ def test_a_link_and_a_submodule_are_as_in_the_commit_if_they_are(repository: Sit
         main.write_text(main.read_text() + "// x\n")
         lines.write_text("y")
         (site.tree / "deps" / "inner" / "b.c").write_text("int c;\n")
-        # Another commit of the submodule with the same file is no difference, one with another file is.
+        # Another commit of the submodule with the same file makes no difference, one with another file does.
         git(site, "-C", "deps/inner", "commit", "-q", "--allow-empty", "-m", "y")
         assert modified(*names) == ["deps/inner/b.c", "one.rs", 'two\nlines \\".rs']
         git(site, "-C", "deps/inner", "commit", "-q", "-a", "-m", "z")
@@ -821,7 +821,7 @@ def test_a_link_and_a_submodule_are_as_in_the_commit_if_they_are(repository: Sit
 
 
 class Asked:
-    """A repository with a submodule, and what is asked of it by somebody who remembers."""
+    """A repository with a submodule, and an object that queries it and remembers answers."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.cache = folder / "tree", folder / "state" / "commit.json"
@@ -864,7 +864,7 @@ class Asked:
     NAMES = ("a.c", "b.c", "x.sh", "dir/c.c", "one.c", "way/c.c", "sub/i.c", "sub/deep/i.h")
 
     def modified(self, **contents: str | None) -> Sequence[str]:
-        """What is said of the files as they are now, or as ``contents`` have them; the same as by somebody who remembers nothing."""
+        """The answer for the current files, or for ``contents``; it must equal the answer without memory."""
         read = {name: str(self.folder / name) for name in self.NAMES}
         files = Files()
         digests = {name: contents.get(name.partition(".")[0], files.digest(path)) for name, path in read.items()}
@@ -887,14 +887,14 @@ LINKS = {"one.c", "way"}
 def test_of_what_is_known_to_be_in_the_commit_git_is_not_asked_again(asked: Asked) -> None:
     assert asked.modified() == [] and asked.words == ["ls-tree", "ls-tree"]
     assert asked.modified() == [] and asked.words == [] and set(asked.looked) == LINKS
-    # An edited file is looked at, and the rest is not.
+    # Only the edited file is read.
     (asked.folder / "a.c").write_text("edited\n")
     assert (
         asked.modified() == ["a.c"] and asked.words == ["hash-object", "diff"] and set(asked.looked) == {"a.c", *LINKS}
     )
     (asked.folder / "a.c").write_text("a.c\n")
     assert asked.modified() == [] and asked.words == [] and set(asked.looked) == LINKS
-    # What was read counts, not what is there now.
+    # The content that was read counts, not the current one.
     (asked.folder / "a.c").write_text("edited since\n")
     assert asked.modified(a=Files().digest(str(asked.folder.parent / "inner" / "i.c"))) == ["a.c"]
     kept = Files().digest(str(asked.folder / "b.c"))
@@ -912,12 +912,12 @@ def test_after_a_commit_only_what_is_new_is_read(asked: Asked) -> None:
     asked.git("checkout", "-q", "HEAD~1")
     assert asked.modified() == [] and set(asked.looked) == {"a.c", *LINKS}
     assert asked.modified() == [] and asked.words == []
-    # The same content, which is a program in the next commit.
+    # The same content, but executable in the next commit.
     asked.git("update-index", "--chmod=+x", "b.c")
     asked.git("commit", "-q", "-m", "x")
     assert asked.modified() == ["b.c"]
     asked.git("checkout", "-q", "-f", "HEAD~1")
-    # The files of one commit, and the tree at another.
+    # The files of one commit with the tree at another.
     asked.git("symbolic-ref", "HEAD", "refs/heads/main")
     assert asked.modified() == ["a.c"]
     asked.git("rm", "-q", "--cached", "b.c")
@@ -930,7 +930,7 @@ def test_a_mode_a_link_and_a_submodule_are_looked_at_whatever_is_known(asked: As
     asked.modified()
     (tree / "b.c").chmod(0o755)
     assert asked.modified() == ["b.c"]
-    # git asks only whether its owner may run a file, and a build whether anybody may.
+    # git checks whether the owner may run a file, a build whether anybody may.
     (tree / "b.c").chmod(0o654)
     assert asked.modified() == []
     (tree / "b.c").chmod(0o755)
@@ -939,7 +939,7 @@ def test_a_mode_a_link_and_a_submodule_are_looked_at_whatever_is_known(asked: As
     (tree / "x.sh").chmod(0o644)
     assert asked.modified() == ["x.sh"]
     (tree / "x.sh").chmod(0o755)
-    # A link to the same content is another thing than the file, and so is a file in place of a link.
+    # A link to the same content differs from the file, and a file in place of a link differs from the link.
     (tree / "b.c").rename(tree / "elsewhere.c")
     (tree / "b.c").symlink_to("elsewhere.c")
     (tree / "one.c").unlink()
@@ -955,7 +955,7 @@ def test_a_mode_a_link_and_a_submodule_are_looked_at_whatever_is_known(asked: As
     assert {"dir/c.c"} <= set(asked.modified())
     (tree / "dir").unlink()
     (tree / "other").rename(tree / "dir")
-    # The commit says what a submodule should hold.
+    # The commit says what a submodule should contain.
     (tree / "sub" / "i.c").write_text("edited\n")
     assert asked.modified() == ["sub/i.c"]
     asked.commit(at=tree / "sub")

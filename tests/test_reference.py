@@ -1,4 +1,4 @@
-"""The reference page is what the schema says."""
+"""The reference page is made from the schema."""
 
 from __future__ import annotations
 

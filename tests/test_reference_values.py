@@ -1,4 +1,4 @@
-"""Launch digests in the formats of verifiers, and the page that leads from a recipe to a verifier."""
+"""Launch digests in the formats of verifiers, and the page on the way from a recipe to a verifier."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from coconut_tasks.workspace.workspace import open_workspace
 DIGEST = bytes(range(48))
 # Made by crate corim 0.1.4 on 2026-11-24: ComidBuilder with add_reference_triple_for, for the second one also
 # add_conditional_endorsement_series_for, as igvm 0.5's corim/launch_measurement/builder.rs calls them; then CorimBuilder's build_bytes.
-# Its decode_and_validate takes both.
+# Its decode_and_validate accepts both.
 _START, _MEASUREMENT = (
     "a100a20163414d4402675345562d534e50",
     "a2006b4d4541535552454d454e5401a1028182075830" + DIGEST.hex(),
@@ -129,7 +129,7 @@ def test_a_measurement_leaves_reference_values_of_its_digest_beside_the_image(si
     assert beside[CORIM].read_bytes() == corim(digest, None)
 
 
-# The page that leads from a recipe to a verifier
+# The page on the way from a recipe to a verifier
 
 
 def lines_for_a_report() -> str:

@@ -70,7 +70,7 @@ def test_there_is_no_log_of_what_never_ran(site: Site) -> None:
     assert (outcome.status, outcome.ids) == (2, {"no-log"}) and "error: log: version:git " in outcome.err
     site.build("kernel:bldr", site.recipe())
     assert "no step" not in site.build("log", site.recipe()).out
-    # Another variant's log is not this one's.
+    # Another variant has another log.
     assert site.doit("log", site.recipe(), "kernel:bldr", "RELEASE=1").status == 2
 
 
@@ -107,7 +107,7 @@ def test_sizes_are_those_of_the_files_with_the_change_since_the_build_before(sit
     assert change["kernel:svsm"] == change["kernel:bldr"] == "="
     assert int(change["/init"].replace(",", "")) == module.stat().st_size - rows["/init"] >= 4096
     assert int(change["bin/q.igvm"].replace(",", "")) > 0
-    site.build(recipe)  # nothing to do: the build before is still the same
+    site.build(recipe)  # nothing to do: the previous build is still the same
     assert site.build("size", recipe).out == second
     report = json.loads(site.build("size", "--json", recipe).out)
     (file,) = report["images"]
@@ -172,7 +172,7 @@ def test_the_graph_shows_the_steps_and_marks_the_stale_ones(site: Site) -> None:
     assert "--format: 'sgv' " in line and ": svg, dot, mermaid " in line and "'svg'" in line
 
 
-# Where the time went
+# The timeline
 
 
 def test_the_timeline_shows_the_last_run_that_did_something(site: Site) -> None:
@@ -192,7 +192,7 @@ def test_the_timeline_shows_the_last_run_that_did_something(site: Site) -> None:
     commands = [event["name"] for event in trace["traceEvents"] if event.get("cat") == "command"]
     assert any(name.startswith("cargo build") and "--package svsm" in name for name in commands)
     assert any(name.startswith("objcopy") for name in commands)
-    # Steps are where they were: the image after its parts, the measurement after the image.
+    # Steps keep their order: the image after its parts, the measurement after the image.
     for before, after in (("kernel:svsm", "igvm:qemu"), ("fs:image", "igvm:qemu"), ("igvm:qemu", "measure:qemu")):
         assert steps[before]["ts"] + steps[before]["dur"] <= steps[after]["ts"]
     page = (site.bin / "timeline.html").read_text()
@@ -203,7 +203,7 @@ def test_the_timeline_shows_the_last_run_that_did_something(site: Site) -> None:
 
 
 def test_a_step_is_not_charged_with_what_it_waited_for(site: Site) -> None:
-    """Two cargo items at once: one waits for the target folder, which the page shows as waiting."""
+    """Two cargo items at once: one waits for the target folder, and the page shows that."""
     site.build("run", "-n", "2", site.recipe())
     run = json.loads((site.bin / ".coconut" / "last-run.json").read_text())
     spans = {step["name"]: step["spans"] for step in run["steps"]}

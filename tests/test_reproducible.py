@@ -1,4 +1,4 @@
-"""The same bytes: always for the same machine and place, and with REPRODUCIBLE=1 for every other; and how a difference is found."""
+"""The same bytes: always on the same machine in the same place, and with REPRODUCIBLE=1 anywhere; and how a difference is found."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.long
 MODULES: dict[str, Any] = {"userinit": {"path": "/init"}, "hello": {"path": "/bin/hello"}}
 KERNEL: dict[str, Any] = {"igvm": {}, "kernel": {"svsm": {}}}
 LEAK = '\n#[used]\nstatic WHERE: &str = concat!("made in ", env!("CARGO_MANIFEST_DIR"), "\\n");\n'
-"""No compiler flag reaches a path that is written in the source as a text."""
+"""No compiler flag reaches a path that is a string in the source."""
 
 # Always
 
@@ -64,13 +64,13 @@ def test_umask_jobs_and_the_order_of_keys_change_no_byte(site: Site) -> None:
     in_manner(site, "077", "-n", "4", site.recipe(turned(content)))
     differ = {name for name, content in site.contents().items() if first[name] != content}
     assert differ == {"q.igvm.provenance.json"} and len(first) == len(site.contents()), "it names the recipe's bytes"
-    # What is packed looks the same to everybody, also to a packer that takes modes and times.
+    # Packed files look the same for everybody, even to a packer that keeps modes and times.
     (root,) = site.bin.glob(".coconut/parts/fs-*/root")
     found = {str(path.relative_to(root)): path.stat() for path in (root, *root.rglob("*"))}
     assert set(found) == {".", "init", "bin", "bin/hello"}
     assert {stat.S_IMODE(one.st_mode) for one in found.values()} == {0o755}
     assert {one.st_mtime for one in found.values()} == {0}
-    # The user's own files are as private as the user wants.
+    # The user's own files keep the user's permissions.
     assert stat.S_IMODE((site.bin / "q.igvm").stat().st_mode) == 0o600
 
 
@@ -173,7 +173,7 @@ def test_git_says_when_the_commit_was_made_and_where_the_repository_is(tmp_path:
 
 
 class Compilers:
-    """A folder with scripts for what PATH finds, in a place whose name needs quotes."""
+    """A folder with scripts for programs in PATH, in a path that needs quotes."""
 
     def __init__(self, folder: Path, *first: Path) -> None:
         self.folder = folder / 'it\'s "one" $HOME *'
@@ -192,7 +192,7 @@ class Compilers:
 
     def run(self, *argv: str, before: str = "", **more: Any) -> subprocess.CompletedProcess[str]:
         path = f"{before}{self.scripts}:{self.path}"
-        # As execvp does it: by the PATH of the new process.
+        # Like execvp: by the PATH of the new process.
         return subprocess.run(
             ["/usr/bin/env", *argv], env={"PATH": path}, cwd=self.folder, capture_output=True, text=True, **more
         )
@@ -233,12 +233,12 @@ def test_which_programs_are_compilers(tmp_path: Path) -> None:
     (tmp_path / "b" / "folder-cc").mkdir()
     found = dict(compilers(f".:{tmp_path}/none:{tmp_path}/a::{tmp_path}/b:{tmp_path}/own", f"{tmp_path}/own", []))
     assert set(found) == set(yes)
-    # The first one that PATH finds, by the name that it has there.
+    # The first one in PATH, by its name there.
     assert f"exec {tmp_path}/a/gcc " in found["gcc"] and f"exec {tmp_path}/b/cc " in found["cc"]
 
 
 def test_a_compiler_takes_the_most_special_name_whatever_flags_it_gets(drivers: Compilers) -> None:
-    """It takes the last prefix that fits, so the order of the flags counts."""
+    """It uses the last prefix that matches, so the order of the flags counts."""
     for name in ("cc", "gcc"):
         assert drivers.run(name, "-O1", "-c", str(drivers.source), "-o", "x.o").returncode == 0
         data = (drivers.folder / "x.o").read_bytes()
@@ -368,7 +368,7 @@ def test_a_path_is_a_text_of_toml_whatever_is_in_it(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """The sample with C code in the kernel, in a place of its own; cargo's target folder of the user is not to be touched."""
+    """The sample with C code in the kernel, in its own folder; the user's target folder of cargo must not be touched."""
     folder = tmp_path_factory.mktemp("reproducible")
     copy_sample(folder / "svsm")
     kernel_with_a_c_library(folder / "svsm")
@@ -402,7 +402,7 @@ def copies(site: Site) -> tuple[Path, Path]:
 
 
 def built_files(copy: Path) -> Iterator[Path]:
-    """What a build in a copy leaves for users, and what that is made of."""
+    """The outputs of a build in a copy, and what they are made of."""
     for path in (copy / "source" / "bin").rglob("*"):
         inner = path.relative_to(copy / "source" / "bin").parts
         if path.is_file() and (inner[0] != ".coconut" or inner[1] == "parts"):
@@ -425,7 +425,7 @@ def test_recipes_are_the_same_bytes_wherever_and_however_they_are_built(place: S
 
 
 def test_no_path_of_the_machine_is_in_what_is_built(place: Site, twice: Outcome) -> None:
-    """Neither the place of the build, nor the user's home, nor where crates and the compiler are."""
+    """Neither the path of the build, nor the user's home, nor the paths of crates and the compiler."""
     home = os.environ["HOME"]
     cargo = os.environ.get("CARGO_HOME", os.path.join(home, ".cargo"))
     rustup = os.environ.get("RUSTUP_HOME", os.path.join(home, ".rustup"))
@@ -440,7 +440,7 @@ def test_no_path_of_the_machine_is_in_what_is_built(place: Site, twice: Outcome)
 
 
 def test_a_reproducible_build_in_place_has_the_digest_that_reproduce_told(place: Site, twice: Outcome) -> None:
-    # What runs on the host while cargo compiles gets no flags, so that of the registry's crates is taken; all else is compiled here.
+    # Programs that run on the host during the build get no flags, so those of the registry's crates are reused; the rest is compiled here.
     hosts = Path("bin") / ".coconut" / "reproducible" / "target" / "debug"
     shutil.copytree(copies(place)[0] / "source" / hosts, place.folder / hosts)
     outcome = place.build(ALL_TARGETS, "REPRODUCIBLE=1", env={"RUSTFLAGS": "-Cdebuginfo=0", "TZ": "UTC-5"})
@@ -453,7 +453,7 @@ def test_a_reproducible_build_in_place_has_the_digest_that_reproduce_told(place:
 
 
 def test_a_path_that_the_compiler_writes_is_in_plain_builds_only(site: Site) -> None:
-    """``file!()`` of what a build script generated is absolute, as is that of a panic in a fetched crate."""
+    """``file!()`` in code from a build script is absolute, as in a panic of a fetched crate."""
     script, main = site.tree / "kernel" / "build.rs", site.tree / "kernel" / "src" / "main.rs"
     write = 'std::fs::write(std::env::var("OUT_DIR").unwrap() + "/where.rs", "#[used] static WHERE: &str = file!();").unwrap();'
     script.write_text(script.read_text().replace("fn main() {", f"fn main() {{\n    {write}"))
@@ -485,7 +485,7 @@ def test_every_process_of_a_reproducible_build_has_the_fixed_surroundings(site: 
 
 
 def test_an_output_folder_inside_of_the_tree_gets_the_configuration_once(place: Site) -> None:
-    """cargo would read the original's, on the way up from the copy, as well as the copy's own, and join them."""
+    """cargo would read the original's configuration above the copy, and merge it with the copy's own."""
     folder = place.folder / "with a blank"
     copy_sample(folder)
     (folder / "dodo.py").write_text(DODO)
@@ -524,7 +524,7 @@ def test_c_code_is_the_same_bytes_whatever_its_makefile_does_with_flags(
         "cmake.c": "/svsm/tpm/c/cmake.c",
         "made.c": "/svsm/common/made.c",
     }
-    # In place it has the same bytes, the next run builds nothing, and a plain build is as plain as ever.
+    # In place it has the same bytes, the next run builds nothing, and a plain build is unchanged.
     recipe = place.recipe(WITH_C, "with-c.json")
     assert place.build(recipe, "REPRODUCIBLE=1").digests == {"c.igvm": told_digests(twice)["c.igvm"]}
     assert (place.bin / "c.igvm").read_bytes() == image
@@ -538,7 +538,7 @@ def test_c_code_is_the_same_bytes_whatever_its_makefile_does_with_flags(
 
 
 def test_a_path_that_no_flag_reaches_is_warned_of_and_told(place: Site) -> None:
-    """Of a generated header, of an option, of a compiler that is not looked up in PATH."""
+    """From a generated header, from an option, from a compiler outside PATH."""
     makefile, header = place.tree / "tpm" / "Makefile", place.tree / "tpm" / "c" / "where.h"
     good = makefile.read_text(), header.read_text()
     recipe = place.recipe(KERNEL)
@@ -639,7 +639,7 @@ def test_the_two_ways_to_build_share_nothing_that_may_not_matter() -> None:
 
 
 def elf(**sections: bytes) -> bytes:
-    """A little ELF file of 64 bits with these sections."""
+    """A small 64-bit ELF file with these sections."""
     names = b"\0" + b"".join(f".{name}".encode() + b"\0" for name in (*sections, "names"))
     body, headers, at, name = b"", [bytes(64)], 64, 1
     for key, content in (*sections.items(), ("names", names)):
@@ -715,7 +715,7 @@ def test_an_igvm_file_is_compared_by_its_pages_and_headers() -> None:
     (spot,) = spots(image(), image(last=7))
     assert (spot.place, spot.offset, spot.new) == (("page 0x2000 normal",), 4095, b"\x07")
     assert spot_text(spot, ("a", "b"))[0].startswith("page 0x2000 normal: from 0xfff in it, ")
-    # What stands elsewhere in the file and is the same is no difference of its page.
+    # The same content elsewhere in the file is not a difference of its page.
     assert [spot.place for spot in spots(image(), image(first=bytes(4096)))] == [("the fixed header",)]
     assert [spot.place for spot in spots(image(), image(policy=0xB0000))] == [("header of guest policy",)]
     assert [spot.place[0] for spot in spots(image(), image(flags=2))] == [

@@ -1,4 +1,4 @@
-"""``--json``: what programs read. Each document is by the schema, and nothing else is on standard output."""
+"""``--json``: each document is valid by the schema, and nothing else is on standard output."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ERROR = '\nfn wrong() -> u8 { "" }\n'
 
 
 def document(outcome: Outcome, kind: str) -> Any:
-    """The one document on standard output, which is by its part of the schema."""
+    """The single document on standard output, which is valid by its part of the schema."""
     found = json.loads(outcome.out)
     assert found["schema"] == f"{SCHEMA}#{kind}", outcome.text
     check(found)
@@ -41,7 +41,7 @@ def document(outcome: Outcome, kind: str) -> Any:
 def check(found: Any) -> None:
     kind = found["schema"].partition("#")[2]
     Draft202012Validator({**RESULTS, "oneOf": [{"$ref": f"#{kind}"}]}).validate(found)
-    Draft202012Validator(RESULTS).validate(found)  # it is of no other kind
+    Draft202012Validator(RESULTS).validate(found)  # it is not valid as another kind
 
 
 def edit(site: Site, name: str, text: str = "\n#[used]\nstatic MORE: [u8; 3] = [1, 2, 3];\n") -> None:
@@ -57,7 +57,7 @@ def by_name(found: Any) -> dict[str, Any]:
 
 
 def objects(part: Any) -> Any:
-    """Each object that a schema describes."""
+    """All objects that a schema describes."""
     if isinstance(part, dict):
         if part.get("type") == "object":
             yield part
@@ -76,7 +76,7 @@ def test_the_schema_is_one_and_lets_no_unknown_field_through() -> None:
         assert part["$anchor"] == kind and part["properties"]["schema"]["const"] == f"{SCHEMA}#{kind}"
         assert list(part["properties"])[:2] == ["schema", "version"] == part["required"][:2]
     loose = [part for part in objects(RESULTS["$defs"]) if "additionalProperties" not in part]
-    assert loose == [RESULTS["$defs"]["header"]]  # each type of header has fields of its own
+    assert loose == [RESULTS["$defs"]["header"]]  # each type of header has its own fields
     described = [part for part in objects(RESULTS["$defs"]) if part.get("properties")]
     assert all("description" in field or "$ref" in field or "const" in field or "type" in field
                for part in described for field in part["properties"].values())  # fmt: skip
@@ -133,7 +133,7 @@ def test_a_build_names_each_image_and_each_step(site: Site) -> None:
     placed = by_name(document(site.build("--json", recipe), "build"))
     assert placed["igvm:qemu"]["result"] == "placed" and "q.igvm" in placed["igvm:qemu"]["reasons"][0]
 
-    # Only the image: nobody measured it.
+    # Only the image, which is not measured.
     alone = document(site.build("--json", "igvm:qemu", "FEATURES=enable-gdb", recipe), "build")
     (image,) = alone["images"]
     assert (image["digest"], image["variant"]["features"]) == (None, ["svsm:enable-gdb"])
@@ -234,7 +234,7 @@ def test_what_other_tasks_print_is_not_in_the_document(site: Site) -> None:
         dodo.read_text()
         + "def task_mine():\n    return {'actions': ['echo out', lambda: print('too')], 'verbosity': 2}\n"
     )
-    # doit leaves its pipes to the garbage collection.
+    # doit leaves its pipes to garbage collection.
     outcome = site.build("--json", "mine", "version:git", site.recipe(), env={"PYTHONWARNINGS": "ignore"})
     assert document(outcome, "build")["steps"][0]["name"] == "version:git"
     assert "out\n" in outcome.err and "too\n" in outcome.err
@@ -360,7 +360,7 @@ def test_the_tools_for_images_have_the_same_head(site: Site) -> None:
     measure = [sys.executable, "-m", "coconut_tasks.commands.measure", "--json", "--check-kvm", "bin/q.igvm"]
     measured = document(site.run(measure), "measure")
     assert measured["digest"] == found["files"][0]["launch_digest"]["digest"]
-    # diff reads what inspect prints.
+    # diff reads the output of inspect.
     (site.folder / "q.json").write_text(inspected.out)
     diff = site.run([sys.executable, "-m", "doit", "diff", "--json", "q.json", "bin/q.igvm"])
     assert (diff.status, document(diff, "diff")["same"]) == (0, True)

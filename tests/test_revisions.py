@@ -1,6 +1,6 @@
-"""What this program itself does to bytes, held by a number: for tools of fixed bytes, what each kind of step makes is known.
+"""The revision number of each kind of step fixes what this program makes of given bytes, checked with tools that make fixed bytes.
 
-A newer version of the program must not call what an older one made up to date when it would make something else.
+A newer version of the program must not consider outputs of an older one up to date if it would make different ones.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MADE = {
     "Provenance": (2, "acffc86971f67041"),
     "VersionFile": (1, "be57cc7bd4593e22"),
 }
-"""Kind of work → its revision, and the digest of what it makes here."""
+"""Kind of action → its revision, and the digest of what it makes here."""
 STEPS = {
     "CargoItem": {"kernel:svsm", "kernel:bldr", "module:userinit", *(f"tool:{name}" for name in TOOLS)},
     "MakeItem": {"kernel:tdx-stage1"},
@@ -47,7 +47,7 @@ STEPS = {
     "VersionFile": set(),  # its text itself is compared
 }
 
-# What differs from machine to machine, or is no part of the bytes that are made, is left out.
+# Without what differs between machines or is not part of the bytes.
 TOLD = """told() {
     [ -z "$SOURCE_DATE_EPOCH" ] || gcc -c x.c
     [ -z "$SOURCE_DATE_EPOCH" ] || env | grep -v -e ^PATH= -e ^PWD= -e ^OLDPWD= -e ^SHLVL= -e ^_= | LC_ALL=C sort
@@ -145,13 +145,13 @@ def build(folder: Path, *words: str) -> None:
 
 
 def made(folder: Path) -> dict[str, str]:
-    """Kind of work → what its step made, as text."""
+    """Kind of action → the result of its step, as text."""
     parts = folder / "bin" / ".coconut" / "parts"
     measurement = (folder / "bin" / "q.igvm.launch-digest.json").read_bytes()
 
     def shown(path: Path) -> str:
         text = path.read_bytes().decode("latin-1").replace(str(folder), "FOLDER")
-        # A key tells variants apart; it is in commands, and those are in the measurement.
+        # A key distinguishes variants; it is in commands, which are in the measurement.
         text = re.sub(r"-[0-9a-f]{12}/", "-KEY/", text).replace(hashlib.sha256(measurement).hexdigest(), "MEASUREMENT")
         return f"{path.name} {stat.S_IMODE(path.stat().st_mode):o}\n{text}\n"
 

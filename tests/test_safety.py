@@ -1,4 +1,4 @@
-"""Runs that are killed, interrupted, or at work at the same time."""
+"""Runs that are killed, interrupted, or concurrent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from conftest import QEMU, Site, at_work, environment
 
 
 def slow(site: Site, seconds: float) -> str:
-    """A recipe whose firmware takes its time, and says when it started and that it ended."""
+    """A recipe with slow firmware, which records when it started and that it ended."""
     script = f"touch started; sleep {seconds}; echo firmware > fw.bin; echo end >> ended"
     content: dict[str, Any] = {**deepcopy(QEMU), "firmware": {"command": ["sh", "-c", script], "file": "fw.bin"}}
     return site.recipe(content, "slow.json")
@@ -48,7 +48,7 @@ def test_a_second_run_waits_for_the_first_and_says_so(site: Site) -> None:
             out, err = second.communicate()
             assert second.returncode == 0, out + err
     assert f"waiting for another run in {site.bin}: process {first.pid}: " in err
-    # It started again from what the first one left: only the command whose inputs cannot be known ran.
+    # It continued from the first one's results: only the command with unknown inputs ran.
     assert "1 built, " in out, out
 
 
@@ -87,7 +87,7 @@ def test_after_a_kill_the_next_run_waits_for_orphans_and_repeats_no_finished_ste
 
 
 def test_two_runs_in_one_tree_do_not_take_each_others_programs(site: Site) -> None:
-    """With output folders of their own, they still share cargo's target folder, where both put a program of the same name."""
+    """With separate output folders, they still share cargo's target folder, where both write a program with the same name."""
     site.target.mkdir(exist_ok=True)
     descriptor = os.open(site.target, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -99,7 +99,7 @@ def test_two_runs_in_one_tree_do_not_take_each_others_programs(site: Site) -> No
             assert any(f"waiting for another run that builds in {site.target}" in line for line in lines)
             assert not list((site.folder / "other").glob("bldr"))
         finally:
-            os.close(descriptor)  # else all that comes after would wait for it
+            os.close(descriptor)  # otherwise everything after it would wait
         out, err = run.communicate(timeout=120)
     assert run.returncode == 0, out + err
     assert (site.folder / "other" / "bldr").exists()

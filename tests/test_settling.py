@@ -1,6 +1,6 @@
-"""A good run is followed by one that builds nothing, also where a build script writes into the source; and an edit during a run is seen.
+"""After a successful run, the next one builds nothing, even if a build script writes into the source; and an edit during a run is noticed.
 
-Most tests build a small package of their own, whose build script does what those of real trees do.
+Most tests build a small package whose build script behaves like those of real trees.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ lib/%.o: c/%.c c/shared.h lib/config.h
 lib/config.h: c/config.in
 	mkdir -p lib; sed s/IN/OUT/ $< > $@
 """
-"""Configures and compiles in the source folder, as autotools do."""
+"""Configures and compiles in the source folder, like autotools."""
 
 
 def commands(package: Package) -> list[str]:
@@ -38,27 +38,27 @@ def commands(package: Package) -> list[str]:
 
 
 def careless(package: Package) -> None:
-    """As the real ``release/build.rs``: no rerun lines, and its source is written anew at each run."""
+    """Like the real ``release/build.rs``: no rerun lines, and its source is rewritten at each run."""
     package.write_script(REWRITE.format(name="src/version.rs", text='pub const V: &str = \\"1\\";\\n'))
     package.main.write_text(package.main.read_text() + "mod version;\n#[used]\nstatic V: &str = version::V;\n")
     (package.folder / "src" / "version.rs").write_text('pub const V: &str = "1";\n')
 
 
 def generating(package: Package) -> None:
-    """Sources that are not there before."""
+    """Sources that do not exist before."""
     careless(package)
     (package.folder / "src" / "version.rs").unlink()
 
 
 def generating_too_much(package: Package) -> None:
-    """A source that this build does not take in."""
+    """A source that this build does not use."""
     careless(package)
     other = REWRITE.format(name="src/other.rs", text="compile_error!();\\n")
     replaced(package.folder / "build.rs", "fn main() {", f"fn main() {{\n    {other}")
 
 
 def rewriting_data(package: Package) -> None:
-    """A file that rustc knows nothing of, written anew at each run."""
+    """A file unknown to rustc, rewritten at each run."""
     package.write_script(REWRITE.format(name="data/stamp", text="always the same"))
     package.write_data(stamp="always the same", other="1")
 
@@ -68,18 +68,18 @@ def generating_data(package: Package) -> None:
 
 
 def unwatched(package: Package) -> None:
-    """It says that only itself is to be watched, and writes a file beside it."""
+    """It declares only itself as watched, and writes a file beside it."""
     once = 'println!("cargo:rerun-if-changed=build.rs");'
     package.write_script(f"{once} " + REWRITE.format(name="data/table", text="1 2 3"))
 
 
 def missing_path(package: Package) -> None:
-    """Relative to the workspace where it should be to the package: cargo runs the script at each call."""
+    """A path relative to the workspace instead of the package, so cargo runs the script at each call."""
     package.write_script(f'println!("cargo:rerun-if-changed=user/tst/data"); {WATCH_DATA}')
 
 
 def building_in_place(package: Package) -> None:
-    """A C library with its own makefile, built in its source folder, of which every file is watched."""
+    """A C library with its own makefile, built in its source folder, with every file watched."""
     folder = package.folder
     (folder / "c").mkdir()
     (folder / "Makefile").write_text(MAKEFILE)
@@ -160,7 +160,7 @@ def test_a_lock_file_that_cargo_rewrites_is_followed_by_a_run_that_builds_nothin
     assert package.build().built == set()
 
 
-# Edits while a build is at work
+# Edits during a build
 
 
 def held_script(package: Package, lines: str) -> None:
@@ -189,7 +189,7 @@ def test_an_edit_while_a_script_runs_is_built(
 
 @pytest.mark.parametrize("back", [False, True], ids=["left", "put back"])
 def test_an_edit_that_make_has_not_seen_is_built(back: bool, lone_package: Package) -> None:
-    """The object is newer than the source, and is of another text: make takes it as good."""
+    """The object is newer than the source but made from another text, and make considers it up to date."""
     package = lone_package
     (package.folder / "c.txt").write_text("1")
     (package.folder / "Makefile").write_text(
@@ -227,7 +227,7 @@ def test_a_file_that_comes_or_goes_while_a_script_runs_is_seen(what: str, lone_p
 def test_an_edit_of_a_linker_script_that_was_undone_while_the_linker_ran_is_seen(
     lone_package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing says what a linker reads; the build script did not run."""
+    """Nothing records what a linker reads, and the build script did not run."""
     package = lone_package
     linker = package.site.folder / "slow-linker"
     reached = package.site.folder / "hold-reached"

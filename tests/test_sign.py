@@ -1,4 +1,4 @@
-"""``doit sign``: by the real programs where they are there, refused for what is stale; a signature never outlives what it is of."""
+"""``doit sign``: with the real programs if they are installed, refused for stale files; no signature outlives its file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from coconut_tasks.layout import (
 needs_ssh_keygen = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen")
 needs_cosign = pytest.mark.skipif(shutil.which("cosign") is None, reason="needs cosign")
 MADE = [DIGEST_JSON, REFERENCE_VALUES, CORIM, PROVENANCE]
-"""What a build makes of that which is signed."""
+"""The files of a build that are signed."""
 
 
 def ssh_key(folder: Path) -> Path:
@@ -44,7 +44,7 @@ def ssh_key(folder: Path) -> Path:
 
 
 def papers(root: Path) -> list[Path]:
-    """Two of one name, in folders of their own."""
+    """Two images with one name in different folders."""
     made = [root / "a" / "x.corim", root / "b" / "x.corim"]
     for paper in made:
         paper.parent.mkdir(parents=True)
@@ -64,7 +64,7 @@ def signatures(site: Site) -> set[str]:
     return {name for name in site.contents() if name.endswith(tuple(SIGNATURES.values()))}
 
 
-# What there is to sign, and what goes with what
+# What is signed, and what is removed with what
 
 
 def test_all_papers_that_say_what_they_are_about_are_signed_and_their_signatures_go_with_the_image() -> None:
@@ -224,7 +224,7 @@ def test_ssh_keygen_asks_for_a_passphrase_on_the_terminal_and_says_nothing_else(
 
 
 def test_what_a_program_asks_on_standard_error_is_shown_and_what_it_says_is_not(site: Site, tmp_path: Path) -> None:
-    """As cosign asks for its key's password."""
+    """Asks for a password, like cosign."""
     site.build(site.recipe())
     script = 'echo before; printf "Password: " >&2; read word; echo >&2; echo after; echo "$word" > "$7"'
     programs = stub(tmp_path / "programs", "cosign", script)["PATH"]
@@ -241,7 +241,7 @@ def test_what_a_program_asks_on_standard_error_is_shown_and_what_it_says_is_not(
 
 
 def test_a_key_says_whether_it_is_to_be_touched(tmp_path: Path) -> None:
-    """ssh-keygen makes such keys only where one is plugged in: the blob is that of PROTOCOL.u2f and PROTOCOL.key."""
+    """ssh-keygen makes such keys only with a plugged-in device: the blob follows PROTOCOL.u2f and PROTOCOL.key."""
     kind = b"sk-ssh-ed25519@openssh.com"
     blob = base64.b64encode(b"openssh-key-v1\0\0\0\0\x0aaes256-ctr\0\0\0\x1a" + kind + b"\0" * 100).decode()
     lines = "\n".join(blob[at : at + 70] for at in range(0, len(blob), 70))
@@ -274,18 +274,18 @@ def test_sign_signs_an_image_that_is_up_to_date_and_a_signature_goes_with_its_pa
     signed = site.doit("sign", "--key=key", site.recipe())
     assert (signed.status, signed.out) == (0, "".join(f"bin/q.igvm{end}.sig: written\n" for end in MADE))
     assert signatures(site) == {f"q.igvm{end}.sig" for end in MADE}
-    # A run that has nothing to do leaves them, and they are no part of what is stale.
+    # A run with nothing to do keeps them, and they do not affect what is stale.
     assert site.build(site.recipe()).built == set()
     assert len(signatures(site)) == 4
 
-    # A paper that is replaced loses its signature, the others keep theirs.
+    # A sidecar that is replaced loses its signature; others keep theirs.
     (site.bin / "q.igvm.corim").write_bytes(b"not that one")
     refused = site.doit("sign", "--key=key", site.recipe())
     assert refused.ids == {"not-up-to-date"} and " measure:qemu; " in refused.err
     assert site.build(site.recipe()).placed == {"measure:qemu"}
     assert signatures(site) == {f"q.igvm{end}.sig" for end in (DIGEST_JSON, REFERENCE_VALUES, PROVENANCE)}
 
-    # Another image: all signatures go, also where the launch digest stays.
+    # Another image: all signatures are removed, even if the launch digest is the same.
     content = deepcopy(QEMU)
     content["igvm"]["qemu"]["policy"] = "0x30001"
     before = site.contents()
@@ -296,7 +296,7 @@ def test_sign_signs_an_image_that_is_up_to_date_and_a_signature_goes_with_its_pa
     assert site.doit("sign", "--key=key", "measure:qemu", site.recipe(content)).status == 0
     assert len(signatures(site)) == 3
 
-    # One that somebody else made is theirs: it is named, and they decide.
+    # A signature from another program is reported and kept.
     foreign = site.bin / "q.igvm.corim.sigstore.json"
     foreign.write_text("of cosign")
     refused = site.doit(site.recipe())
@@ -309,7 +309,7 @@ def test_sign_signs_an_image_that_is_up_to_date_and_a_signature_goes_with_its_pa
 
 @needs_ssh_keygen
 def test_what_is_asked_each_time_can_be_signed(site: Site) -> None:
-    """A firmware command runs in each build: nobody can say more of it than that its last run is used."""
+    """A firmware command runs in each build, so all that is known is that its last run is used."""
     (site.folder / "fw.bin").write_bytes(b"firmware" * 1000)
     ssh_key(site.folder)
     recipe = site.recipe({**deepcopy(QEMU), "firmware": {"command": ["true"], "file": "../fw.bin"}})

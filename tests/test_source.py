@@ -14,7 +14,7 @@ from coconut_tasks.workspace.source import default_recipe, find_recipe, find_sou
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """The least that is an SVSM tree."""
+    """The smallest SVSM tree."""
     folder = tmp_path / "svsm"
     (folder / "kernel" / "src").mkdir(parents=True)
     (folder / "Cargo.toml").write_text("[workspace]\n")

@@ -1,4 +1,4 @@
-"""What makes which step stale: on the sample, for real. The result must always be that of a clean build."""
+"""What makes which step stale, with real builds of the sample. The result must always be that of a clean build."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def kernel_text(site: Site) -> Path:
 
 
 def insert(path: Path, text: str) -> str:
-    """The file's text with a line more at its end."""
+    """The file's text with one more line at its end."""
     return path.read_text() + text
 
 
@@ -59,7 +59,7 @@ CHANGE = '\n#[used]\npub static MARK: [u8; 16] = *b"{:16}";\n'
 @pytest.mark.usefixtures("release_crates")
 @pytest.mark.parametrize("profile", [(), ("RELEASE=1",)])
 def test_a_source_that_is_replaced_by_one_with_an_older_time_is_seen(profile: tuple[str, ...], site: Site) -> None:
-    """cargo itself overlooks it: it compares times."""
+    """cargo compares times and does not notice it."""
     recipe = site.recipe()
     site.build(recipe, *profile)
     path = kernel_text(site)
@@ -73,7 +73,7 @@ def test_a_source_that_is_replaced_by_one_with_an_older_time_is_seen(profile: tu
 
 
 def test_an_older_source_is_seen_by_a_variant_that_is_new(site: Site, registry_crates: Path, tmp_path: Path) -> None:
-    """What cargo compiled for one variant is not taken for another one that was never built."""
+    """What cargo compiled for one variant is not used for another one that was never built."""
     site.target = shutil.copytree(registry_crates, tmp_path / "target")
     shared = site.tree / "common" / "src" / "lib.rs"
     site.build(site.recipe())
@@ -91,7 +91,7 @@ def test_an_older_source_is_seen_by_a_variant_that_is_new(site: Site, registry_c
 
 
 def same_as_clean(site: Site, *words: str) -> None:
-    """A build from nothing gives the same files."""
+    """A clean build has the same files."""
     kept = site.contents()
     shutil.rmtree(site.bin)
     for place in ("debug", "release", "x86_64-unknown-linux-gnu", "x86_64-unknown-none"):
@@ -106,7 +106,7 @@ def same_as_clean(site: Site, *words: str) -> None:
 
 @pytest.mark.parametrize("switches", [("VERBOSE=1",), ("OFFLINE=1",), ("VERBOSE=1", "OFFLINE=1")])
 def test_how_tools_talk_and_how_things_are_fetched_changes_no_byte(switches: tuple[str, ...], site: Site) -> None:
-    """The commands have the words, the plan shows them, and nothing else knows of them."""
+    """The words are only in the commands, which the plan shows."""
     content = deepcopy(QEMU)
     content["kernel"]["tdx-stage1"] = {"type": "make", "output_file": "bin/stage1-trampoline", "objcopy": "binary"}
     recipe = site.recipe(content)
@@ -187,7 +187,7 @@ def test_a_file_that_was_not_there_makes_stale_what_would_read_it(name: str, sit
 
 
 def test_a_lock_file_that_cargo_itself_rewrites_is_asked_about_once_more(site: Site) -> None:
-    """It changed during the build, and nobody can tell who changed it."""
+    """It changed during the build, and it is unknown who changed it."""
     recipe = site.recipe()
     site.build(recipe)
     lock = site.tree / "Cargo.lock"
@@ -363,7 +363,7 @@ def test_a_variable_that_a_makefile_refers_to_makes_its_item_stale(site: Site) -
 
 
 def test_a_made_file_of_another_hand_is_not_taken_as_ours(site: Site) -> None:
-    """make looks at times only: a file that `make RELEASE=1` made is up to date for it."""
+    """make compares only times, so it considers a file from `make RELEASE=1` up to date."""
     recipe = site.recipe(MAKE)
     site.build(recipe)
     good, made = site.contents(), site.tree / "bin" / "stage1-trampoline"
@@ -456,7 +456,7 @@ def test_firmware_is_taken_by_content(site: Site) -> None:
     assert site.build(recipe, env=env).built == set()
     firmware.write_bytes(b"two" * 2000)
     assert site.build(recipe, env=env).built == {"firmware:guest", "igvm:qemu", "measure:qemu", "provenance:qemu"}
-    # A link that leads to another file of the same time and size, as those of reproducible builds have.
+    # A link to another file with the same time and size, as in reproducible builds.
     for content in (b"two", b"six"):
         firmware.unlink()
         firmware.symlink_to(content.decode())
@@ -488,7 +488,7 @@ def test_without_the_firmware_variable_there_is_an_image_and_a_note_in_each_run(
 
 @pytest.mark.parametrize("how", ["configuration", "included", "variable", "reproducible"])
 def test_a_default_target_does_not_reach_the_host_tools(how: str, site: Site) -> None:
-    """It is a target that host tools cannot be built for. The sample's configuration has it."""
+    """Host tools cannot be built for this target, which the sample's configuration has."""
     configuration = site.tree / ".cargo" / "config.toml"
     default = '[build]\ntarget = "x86_64-unknown-none"\n'
     plain = configuration.read_text().replace(default, "")
@@ -499,7 +499,7 @@ def test_a_default_target_does_not_reach_the_host_tools(how: str, site: Site) ->
         configuration.write_text(plain)
     env: dict[str, str | None] = {"CARGO_BUILD_TARGET": "x86_64-unknown-none"} if how == "variable" else {}
     words, tools = ["tool", site.recipe()], ["igvmbuilder", "igvmmeasure"]
-    if how == "reproducible":  # packit needs no crates from the registry, which such a build would compile anew
+    if how == "reproducible":  # packit needs no crates from the registry, which such a build would compile again
         recipe = site.recipe({**QEMU, "fs": {"modules": {"userinit": {"path": "/init"}}}})
         words, tools = ["tool:packit", recipe, "REPRODUCIBLE=1"], ["packit"]
     site.build(*words, env=env)
@@ -513,7 +513,7 @@ def test_a_default_target_does_not_reach_the_host_tools(how: str, site: Site) ->
 
 
 def test_an_edit_that_rustc_is_still_to_read_is_in_the_build(site: Site) -> None:
-    """The script edits a source that cargo has not come to. What rustc has read before is in test_settling and test_cargo_freshness."""
+    """The script edits a source that cargo has not reached yet. Sources that rustc has read: test_settling, test_cargo_freshness."""
     script = site.tree / "kernel" / "build.rs"
     edit = r"\n#[used]\nstatic EDITED: [u8; 8] = *b\"in time!\";\n"
     script.write_text(
@@ -530,7 +530,7 @@ def test_an_edit_that_rustc_is_still_to_read_is_in_the_build(site: Site) -> None
     assert site.build(recipe).built == set()
 
 
-# Asking, failing
+# Queries and failures
 
 
 def test_cargo_can_be_asked_for_every_item_and_content_decides(site: Site) -> None:
@@ -557,7 +557,7 @@ def test_of_each_step_the_variants_that_were_built_last_are_kept(site: Site) -> 
     site.build(recipe)
     state = site.bin / ".coconut"
     (first,) = (state / "parts").glob("qemu-*")
-    # As if many had been built since; a build of each would take a minute.
+    # As if many had been built since then; building each would take a minute.
     with closing(sqlite3.connect(state / "state.sqlite3")) as store, store:
         (data,) = store.execute("select data from records where record like 'igvm:qemu#%'").fetchone()
         for number in range(KEPT):
@@ -567,13 +567,13 @@ def test_of_each_step_the_variants_that_were_built_last_are_kept(site: Site) -> 
             store.execute("insert into records values (?, ?, ?)", values)
             shutil.copytree(first, state / "parts" / f"qemu-{key}")
             (state / "logs" / f"igvm-qemu-{key}.log").touch()
-    # Of records that were set aside, and of a variant that failed.
+    # From records that were moved aside, and from a variant that failed.
     for key in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"):
         (state / "parts" / f"qemu-{key}").mkdir()
         (state / "logs" / f"igvm-qemu-{key}.log").touch()
     (state / "links" / "igvm-qemu-aaaaaaaaaaaa.json").touch()
     (state / "parts" / "qemu-x-000000000000").mkdir()
-    # To build one that is known, also after an edit, removes nothing.
+    # Building a known variant removes nothing, even after an edit.
     main = kernel_text(site)
     main.write_text(insert(main, CHANGE.format("an edit")))
     site.build(recipe)
@@ -583,7 +583,7 @@ def test_of_each_step_the_variants_that_were_built_last_are_kept(site: Site) -> 
     site.build(site.recipe(other))
     kept = {path.name for path in (state / "parts").glob("qemu-*")} - {"qemu-x-000000000000"}
     assert len(kept) == KEPT
-    assert first.name in kept  # it was built last but one
+    assert first.name in kept  # it was built second to last
     assert not kept & {"qemu-000000000000", "qemu-000000000001", "qemu-aaaaaaaaaaaa"}
     assert (state / "parts" / "qemu-x-000000000000").exists()  # of another step
     logs = {path.name for path in (state / "logs").glob("igvm-qemu-*")}
@@ -669,7 +669,7 @@ def test_damaged_notes_on_cargos_artifacts_cost_a_compilation_and_nothing_else(c
     notes = site.target / ".coconut-tasks.sqlite3"
     notes.write_bytes(content)
     again = site.build(recipe, "ASK_CARGO=1")
-    # What make left in the source may be anybody's now, and is told.
+    # make's files in the source may now be the user's, so they are reported.
     assert again.built == {"kernel:svsm", "kernel:bldr", "tool:igvmbuilder", "tool:igvmmeasure", "provenance:qemu"}
     assert "cargo clean" in site.log("kernel:svsm")
     assert again.digests == first.digests
@@ -724,14 +724,14 @@ OPENS(open64, (const char *path, int flags, ...), AT_FDCWD)
 OPENS(openat, (int in, const char *path, int flags, ...), in)
 OPENS(openat64, (int in, const char *path, int flags, ...), in)
 """
-"""What a program of ours gets from the kernel for files on a disk that is full or read-only, for where none can be mounted."""
+"""The kernel's errors for files on a full or read-only disk, for use where no disk can be mounted."""
 ENTER = ["nsenter", "--mount", *(["--user", "--preserve-credentials"] if os.geteuid() else []), "--wd=.", "--target"]
 UNSHARE = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() else [])]
 
 
 @pytest.fixture(params=["mounted", "pretended"])
 def with_disk(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> Iterator[Callable[..., Outcome]]:
-    """Runs a command while the folder ``disk`` is a disk that is full, not full any more, or read-only.
+    """Run a command while the folder ``disk`` is a disk that is full, no longer full, or read-only.
 
     It is mounted in a namespace of its own, for which root is not needed where a user may have a namespace of users. Where nothing can be
     mounted, as in most containers, both parameters are the same.
@@ -750,7 +750,7 @@ def with_disk(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> Ite
 
             def run(state: str, *argv: str) -> Outcome:
                 options = {"full": "rw,size=200k", "usual": "rw,size=200m", "read-only": "ro"}[state]
-                # By itself, mount repeats the owner that it finds, whose number means nothing to the namespace.
+                # By default, mount repeats the owner that it finds, whose number does not exist in the namespace.
                 remount = ["mount", "--options-mode", "ignore", "-o", f"remount,{options}", str(disk)]
                 done = site.run([*enter, *remount])
                 assert done.status == 0, done.text

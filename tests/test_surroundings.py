@@ -1,4 +1,4 @@
-"""What another program set for its own children does not reach a build; a repository that git refuses is an error."""
+"""Variables that another program sets for its children do not reach a build; a repository that git refuses is an error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOOK: dict[str, str | None] = {
     "GIT_PREFIX": "",
     "GIT_OBJECT_DIRECTORY": "/nowhere",
 }
-"""As git sets it for hooks; the folder is that of another repository."""
+"""The variables that git sets for hooks; the folder belongs to another repository."""
 EMPTY: dict[str, str | None] = {"RUSTC_WRAPPER": "", "RUSTC_WORKSPACE_WRAPPER": ""}
 CARGO_RUN: dict[str, str | None] = {
     "CARGO": "/home/x/.rustup/toolchains/nightly/bin/cargo",
@@ -36,9 +36,9 @@ CARGO_RUN: dict[str, str | None] = {
     "LD_LIBRARY_PATH": "/src/xtask/target/debug:/src/xtask/target/debug/deps:"
     "/home/x/.rustup/toolchains/nightly/lib/rustlib/x86_64-unknown-linux-gnu/lib:/home/x/.rustup/toolchains/no-such-toolchain/lib",
 }
-"""As cargo and rustup set it for what ``cargo run`` starts, with a toolchain that the caller's folder chose (seen with cargo 1.95)."""
+"""The variables that cargo and rustup set for ``cargo run``, with a toolchain from the folder of the caller (seen with cargo 1.95)."""
 OTHER_OWNER: dict[str, str | None] = {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"}
-"""Has git take every repository as one of another user's."""
+"""Makes git treat every repository as another user's."""
 
 
 def test_a_caller_of_another_kind_makes_nothing_stale_and_no_other_version(repository: Site) -> None:
@@ -51,7 +51,7 @@ def test_a_caller_of_another_kind_makes_nothing_stale_and_no_other_version(repos
         assert f'"{git(site, "rev-parse", "HEAD")[:7]}' in version
         for caller in (HOOK, CARGO_RUN, EMPTY):
             assert site.build(recipe, env=caller).built == set()
-        # In the other direction too: what a hook built is no other thing than what a shell builds.
+        # Also in the other direction: a build in a hook equals a build in a shell.
         source = site.tree / "kernel" / "src" / "main.rs"
         source.write_text(f"{source.read_text()}\n// an edit\n")
         site.build(recipe, env=HOOK | CARGO_RUN)

@@ -1,4 +1,4 @@
-"""Where a run's time went: the chain that held it up, the trace, and the page."""
+"""Where a run spent its time: the critical path, the trace, and the page."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ COLD = run(
     seconds=8,
 )
 
-# Fractions of which floats hold the sum exactly, so that sums in another order are the same.
+# Fractions with exact sums as floats, so that the order does not matter.
 moments = st.integers(0, 800).map(lambda eighths: eighths / 8)
 
 
 @st.composite
 def timelines(draw: st.DrawFn) -> Timeline:
-    """Any run: steps that overlap or not, with spans in them and needs among those before."""
+    """A random run: steps that may overlap, with spans and with needs among earlier steps."""
     steps: list[StepTime] = []
     for at in range(draw(st.integers(0, 8))):
         needs = draw(st.lists(st.sampled_from([one.name for one in steps]), unique=True)) if steps else []
@@ -71,7 +71,7 @@ def timelines(draw: st.DrawFn) -> Timeline:
 
 
 def chains(timeline: Timeline) -> Iterator[tuple[StepTime, ...]]:
-    """Every chain of steps that ran, each needing the one before it."""
+    """All chains of steps that ran, each needing the previous one."""
     names = {one.name: one for one in timeline.steps}
 
     def ending_at(last: StepTime) -> Iterator[tuple[StepTime, ...]]:
@@ -229,7 +229,7 @@ def test_steps_that_overlap_are_in_different_lanes(timeline: Timeline) -> None:
 
 @given(timelines())
 def test_no_more_lanes_than_steps_at_once(timeline: Timeline) -> None:
-    # A step of no length is counted as there at its moment.
+    # A step of length 0 counts at its moment.
     most = max(
         (sum(b.start <= a.start < max(b.end, b.start + 0.01) for b in timeline.steps) for a in timeline.steps),
         default=0,

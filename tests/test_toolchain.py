@@ -1,4 +1,4 @@
-"""Which compiler really runs: asked once, and again when anything changed that decides it."""
+"""Which compiler really runs: determined once, and again when anything changes that decides it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from coconut_tasks.workspace.workspace import open_workspace
 
 
 class Machine:
-    """A tree, and programs that write down how they were called."""
+    """A tree, and programs that record how they were called."""
 
     def __init__(self, folder: Path) -> None:
         self.tree, self.bin, self.calls = folder / "tree", folder / "bin", folder / "calls"
@@ -112,13 +112,13 @@ echo "cargo VERSION (30a34c682 2026-05-25) (built from a source tarball)"
 
 
 def without_rustup(machine: Machine, version: str = "1.96.0") -> None:
-    """A cargo and a rustc as Debian and Nix have them."""
+    """A cargo and a rustc as in Debian and Nix."""
     machine.program(machine.bin / "rustc", f"'rustc {version}\nhost: x86_64-unknown-linux-gnu\nrelease: {version}'")
     (machine.bin / "cargo").write_text(DEBIANS.replace("VERSION", version))
 
 
 def installed(machine: Machine, entry: str, says: str) -> Path:
-    """A toolchain where rustup puts it."""
+    """A toolchain in rustup's place."""
     folder = machine.tree.parent / ".rustup" / "toolchains" / entry / "bin"
     for name in ("cargo", "rustc"):
         machine.program(folder / name, f"{name} {says}")
@@ -179,7 +179,7 @@ def test_a_toolchain_file_that_cargo_does_not_read_is_told(text: str, asked: str
         return
     assert re.match(rf"note: {re.escape(str(file))} .*'{re.escape(asked)}'", told() or "")
     assert told(RUSTUP_TOOLCHAIN="stable") is None
-    # rustup's cargo has read it, or somebody has told it otherwise.
+    # rustup's cargo has read it, or the user has overridden it.
     machine.program(machine.bin / "cargo", "cargo 1.96.0")
     assert told() is None
     without_rustup(machine, "1.96.0")
@@ -208,7 +208,7 @@ def test_a_toolchain_that_rustup_installed_is_found_without_rustups_cargo(machin
 
 
 def check(told: Fault | None, id: str, *values: str) -> None:
-    """That a fault has an ID, and these values in this order."""
+    """Check that a fault has an ID, and these values in this order."""
     assert told is not None and told.id == id
     assert has(told.text, "…".join(values)), told.text
 
@@ -295,7 +295,7 @@ def test_no_parser_is_loaded_to_see_that_there_is_no_default_target(tmp_path: Pa
 
 
 def test_the_hosts_own_target_is_not_asked_for(machine: Machine) -> None:
-    """Not every toolchain has it where rustup puts it, and cargo builds for its host all the same."""
+    """Not every toolchain has it in rustup's place, but cargo still builds for its host."""
     document: dict[str, Any] = {"igvm": {"qemu": {}}, "kernel": {"svsm": {}}}
     recipe = load_recipe("r.json", json.dumps(document).encode())
     steps = plan_recipes([recipe], PlanContext(Options(), Layout("bin"), host="x86_64-unknown-linux-gnu")).steps

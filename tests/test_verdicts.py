@@ -1,4 +1,4 @@
-"""Why a step is stale and what a run would do, from records and files alone: no tool runs, so that each branch is tried in no time."""
+"""Why a step is stale and what a run would do, only from records and files: without tools, each branch is tested quickly."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ FIRMWARE = Step(
     (OUTPUT,),
     ((OUTPUT, SHOWN),),
 )
-"""A step that reads a file, makes another one and shows it in ``bin/``."""
+"""A step that reads a file, makes another one and places it in ``bin/``."""
 
 
 class Ground:
-    """A tree and an output folder beside it, in which ``FIRMWARE`` ran well."""
+    """A tree and an output folder beside it, in which ``FIRMWARE`` ran successfully."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.tree, self.bin = folder, folder / "svsm", folder / "bin"
@@ -76,7 +76,7 @@ class Ground:
         return path
 
     def workspace(self) -> Workspace:
-        """As at the begin of a run: nothing was looked at."""
+        """As at the start of a run, before files are read."""
         return open_workspace(str(self.tree), str(self.bin), self.environment, **self.more)
 
     def state(self, path: Path, *, trusted: bool = True) -> FileState:
@@ -84,7 +84,7 @@ class Ground:
         return (files.stat(str(path)) if trusted else None, files.digest(str(path)) or "")
 
     def record(self, step: Step = FIRMWARE, inputs: Inputs = NOTHING, *, trusted: bool = True) -> Record:
-        """Of a run that has just gone well."""
+        """The record of a run that has just succeeded."""
         workspace = self.workspace()
         spelt = {name: self.state(Path(workspace.path(name)), trusted=trusted) for name in step.outputs}
         return Record(
@@ -119,7 +119,7 @@ def ground(tmp_path: Path) -> Ground:
 def test_a_step_as_its_last_good_run_left_it_is_up_to_date(trusted: bool, ground: Ground) -> None:
     verdict = ground.judge(ground.record(trusted=trusted))
     assert verdict.reasons == []
-    # What is on record without a stat is read, and then its stat is known.
+    # A file recorded without a stat is read, and then its stat is known.
     every = {str(path) for path in (ground.source, ground.output, ground.shown)}
     assert verdict.touched == (set() if trusted else every)
 
@@ -382,7 +382,7 @@ def test_the_signature_of_a_cargo_item(ground: Ground) -> None:
     found = signature(
         CARGO, Inputs(folders=(str(folder),), variables=("LOGO", "UNSET", "CARGO_HOME")), ground.workspace()
     )
-    # Their digests have no other source; that they tell folders apart is tried below.
+    # Their digests have no other source; that they distinguish folders is tested below.
     assert list(found.pop("folders")) == [str(folder)]
     assert found == {
         "commands": [[["A=1"], ["cargo", "+nightly", "build"]], [[], ["objcopy", "built", "out"]]],
@@ -431,7 +431,7 @@ def test_papers_name_this_program_and_the_provenance_the_repository(ground: Grou
 
 
 def test_what_is_no_installed_program_is_no_tool_of_a_step(ground: Ground) -> None:
-    """A host tool is an input; the recipe's own command is asked each time."""
+    """A host tool is an input; the recipe's own command runs each time."""
     action = FirmwareImage(Command(("./fetch.sh", "make")), "src/fw.fd", None, OUTPUT)
     assert signature(replace(FIRMWARE, action=action), Inputs(), ground.workspace())["tools"] == {}
 
@@ -447,7 +447,7 @@ def test_other_folders_in_a_folder_that_is_looked_through_are_told(ground: Groun
     assert (reason.cause, reason.subject) == (Cause.FOLDERS, str(folder))
     assert str(reason) == f"folders were added to or removed from {folder}"
     (folder / "c").rmdir()
-    (folder / "\udcff").mkdir()  # a name that is no text
+    (folder / "\udcff").mkdir()  # a name that is not text
     assert [reason.cause for reason in ground.judge(record).reasons] == [Cause.FOLDERS]
     (folder / "\udcff").rmdir()
     (folder / "a" / "b").rmdir()
@@ -455,7 +455,7 @@ def test_other_folders_in_a_folder_that_is_looked_through_are_told(ground: Groun
 
 
 def stale(ground: Ground, step: Step = FIRMWARE, **changes: Any) -> list[str]:
-    """The reasons where the last run's signature was another one in this."""
+    """The reasons if this was different in the last run's signature."""
     record = ground.record(step)
     return ground.said(replace(record, signature={**record.signature, **changes}), step)
 
@@ -481,7 +481,7 @@ def rustc(release: str, commit: str, llvm: str) -> str:
     ("old", "new", "said"),
     [
         ({"rustc": rustc("1.95.0", "a", "20")}, {"rustc": rustc("1.96.0", "b", "21")}, ["rustc 1.95.0 → 1.96.0"]),
-        # What is shown is what differs, though it be only the commit or LLVM.
+        # The difference is shown, even if it is only the commit or LLVM.
         (
             {"rustc": rustc("1.97.0-nightly", "a", "20")},
             {"rustc": rustc("1.97.0-nightly", "b", "20")},
@@ -493,7 +493,7 @@ def rustc(release: str, commit: str, llvm: str) -> str:
             ["rustc LLVM version: 20 → LLVM version: 21"],
         ),
         ({"rustc": rustc("1.95.0", "a", "20")}, {"rustc": "missing"}, ["rustc 1.95.0 → missing"]),
-        # Both are the toolchain's: one reason. cargo alone has its own.
+        # Both belong to the toolchain, which is one reason. cargo alone has its own.
         (
             {"rustc": rustc("1.95.0", "a", "20"), "cargo": "cargo 1.95.0 (c d)"},
             {"rustc": rustc("1.96.0", "b", "20"), "cargo": "cargo 1.96.0 (e f)"},
@@ -522,7 +522,7 @@ def test_a_variable_that_was_not_set_and_is_not_there_any_more_is_no_change(grou
 def test_another_command_is_told_by_its_words(ground: Ground) -> None:
     other = [[[], ["make", "y"]], [[], ["objcopy", "x", "out"]]]
     assert stale(ground, MAKE, commands=other) == ["command changed: 'y' → 'x'"]
-    # All the words are there, but others belong together.
+    # The same words, but grouped differently.
     split = [[[], ["make"]], [["x"], ["objcopy", "x", "out"]]]
     assert stale(ground, MAKE, commands=split) == ["command changed: the same words are grouped differently"]
 
@@ -539,7 +539,7 @@ def test_a_variable_of_a_command_decides_and_words_that_only_talk_do_not(ground:
         assert ground.said(record, replace(step, action=replace(CARGO.action, toolchain=None, build=build))) == told
 
 
-# A step that never ran like this
+# A variant that never ran
 
 
 def new(step: Step, other: Mapping[str, Any] | None, ground: Ground) -> str:
@@ -553,7 +553,7 @@ def test_a_step_without_a_record_is_new_or_a_new_variant(ground: Ground) -> None
     assert new(MAKE, {"commands": [[[], ["make", "y"]], [[], ["objcopy", "x", "out"]]]}, ground) == "never built with x"
     same = {"commands": [[[], ["make", "x"]], [[], ["objcopy", "x", "out"]]]}
     assert new(MAKE, same, ground) == "never built from these files"
-    # One that ran is compared with no other.
+    # A variant that ran is not compared with others.
     ran = check_staleness(MAKE, None, frozenset(), ground.workspace(), lambda: same, ran=lambda: True).reasons
     assert [reason.cause for reason in ran] == [Cause.NO_RECORD]
 
@@ -570,7 +570,7 @@ def test_a_steps_own_folder_is_no_difference_and_that_of_another_part_is(ground:
     assert stale(ground, step, commands=old)[0] == "command changed: a different svsm"
 
 
-# What is asked each time
+# Steps that run each time
 
 
 @pytest.mark.parametrize(
@@ -645,7 +645,7 @@ UNPLACED = Reason(Cause.NOT_PUBLISHED, "bin/k", file="/t/bin/k")
 def chain(
     *reasons: Reason, image: tuple[Reason, ...] = (), ignored: bool = False
 ) -> tuple[Assessment, Assessment, Assessment]:
-    """A kernel, its image, and the measurement of that."""
+    """A kernel, its image, and the image's measurement."""
     return (
         assess("kernel:svsm", KERNEL, reads=("main.rs",), makes=("k",), reasons=reasons, ignored=ignored),
         assess("igvm:qemu", IMAGE, reads=("k", "tool"), makes=("i",), reasons=image),
@@ -688,7 +688,7 @@ def test_a_file_that_is_made_anew_before_may_well_be_as_it_was_then() -> None:
     assert fates(*chain(SOURCE, image=(gone,)))["igvm:qemu"] is Fate.MAYBE
     other = Reason(Cause.INPUT_CHANGED, "bin/tool", file="/t/tool")
     assert fates(*chain(SOURCE, image=(gone, other)))["igvm:qemu"] is Fate.RUNS
-    # One that is made by a step that only places it is not made anew.
+    # A file that its step only places again is not rebuilt.
     assert fates(*chain(UNPLACED, image=(gone,)))["igvm:qemu"] is Fate.RUNS
     assert fates(*chain(image=(gone,)))["igvm:qemu"] is Fate.RUNS
 
@@ -708,13 +708,13 @@ def test_papers_go_before_their_image_is_placed_and_are_placed_behind_it() -> No
     placed = Reason(Cause.NOT_PUBLISHED, "bin/i", file="/t/bin/i")
     found = coming(*chain(image=(placed,)))
     assert (found["measure:qemu"].fate, found["measure:qemu"].reasons) == (Fate.PLACES, ("igvm:qemu is placed again",))
-    # What is no paper stays.
+    # Other files stay.
     other = assess("fs:image", KERNEL, reads=("i",), makes=("x",))
     assert fates(*chain(image=(placed,)), other)["fs:image"] is Fate.RESTS
-    # A reason of the paper's own is not told twice.
+    # The statement's own reason is not shown twice.
     own = assess("measure:other", DIGEST, reads=("i",), makes=("e",), reasons=(UNPLACED,))
     assert coming(*chain(image=(placed,)), own)["measure:other"].reasons == (str(UNPLACED),)
-    # A tool that is placed again is no image.
+    # A tool that is placed again is not an image.
     tool = assess("tool:igvmmeasure", KERNEL, makes=("i",), reasons=(UNPLACED,))
     assert fates(tool, assess("measure:qemu", DIGEST, reads=("i",)))["measure:qemu"] is Fate.RESTS
 
@@ -752,7 +752,7 @@ def test_a_version_file_that_is_written_is_another_one_for_certain() -> None:
 
 
 def test_a_file_in_a_folder_of_which_every_file_counts_is_read() -> None:
-    """Also one that is not there yet."""
+    """Also one that does not exist yet."""
     made = assess("kernel:a", KERNEL, makes=("pkg/made",), reasons=(SOURCE,))
     for roots, fate in ((("pkg",), Fate.MAYBE), (("pk",), Fate.RESTS), (("pkg/made",), Fate.RESTS), ((), Fate.RESTS)):
         assert fates(made, assess("kernel:b", KERNEL, roots=roots))["kernel:b"] is fate

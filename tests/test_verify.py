@@ -1,4 +1,4 @@
-"""A build compared with the launch digest that somebody expects."""
+"""A build compared with an expected launch digest."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_what_is_neither_a_digest_nor_a_file_with_one_is_refused_with_what_it_is
 
 
 def test_a_value_is_the_digest_that_it_is_before_it_is_a_file(tmp_path: Path) -> None:
-    """Else a file that somebody puts into the folder would decide what is expected."""
+    """Otherwise a file in the folder would decide what is expected."""
     (tmp_path / DIGEST).write_text(DIGEST[::-1])
     for value in (DIGEST, f"Launch Digest: {DIGEST.upper()}", BASE64, f"# ours\n{DIGEST}"):
         assert expected_in(tmp_path, value) == Expectation("EXPECT", (LaunchDigest(DIGEST),))
@@ -75,7 +75,7 @@ def test_a_value_is_the_digest_that_it_is_before_it_is_a_file(tmp_path: Path) ->
 
 
 def test_an_image_is_expected_as_it_was_measured(tmp_path: Path) -> None:
-    """How its pages without data are measured is in the measurement beside it, if that is of this file; else the target says it."""
+    """How its pages without data are measured is in the measurement beside it, if that belongs to this file; otherwise in the target."""
     image, sidecar = tmp_path / "q.igvm", tmp_path / "q.igvm.launch-digest.json"
     image.write_bytes(igvm(platform(), page(0x1000)))
     plain, native = (measure(image.read_bytes(), MeasureOptions(native_zero=on)).digest.hex() for on in (False, True))
@@ -156,10 +156,10 @@ def test_a_build_is_compared_in_every_form_that_digests_come_in(site: Site) -> N
     (site.folder / "other.hex").write_text(DIGEST)
     outcome = verify(site, recipe, "EXPECT=other.hex")
     assert outcome.status == 1 and "what changed" not in outcome.out
-    # What sha384sum says of the file is no launch digest.
+    # The file's SHA-384 from sha384sum is not a launch digest.
     outcome = verify(site, recipe, f"EXPECT={sha384((site.bin / 'q.igvm').read_bytes()).hexdigest()}")
     assert outcome.status == 1 and has(outcome.out, "SHA-384 …igvmmeasure")
-    # An older image has all that 'diff' needs.
+    # An older image has everything that 'diff' needs.
     main = site.tree / "kernel" / "src" / "main.rs"
     main.write_text(main.read_text() + "\n#[used]\nstatic NEW: u64 = 0x1122334455667788;\n")
     outcome = verify(site, recipe, "EXPECT=old.igvm")
@@ -188,7 +188,7 @@ def test_what_is_stale_is_built_before_it_is_compared(site: Site) -> None:
     assert outcome.status == 1
     assert {"kernel:svsm", "igvm:qemu", "measure:qemu"} <= outcome.built
     assert f"  expected: {old}\n" in outcome.out
-    # A build that fails proves nothing.
+    # A failed build proves nothing.
     main.write_text("no rust")
     outcome = verify(site, recipe, f"EXPECT={old}")
     assert outcome.status == 1 and "verified" not in outcome.out
@@ -220,14 +220,14 @@ def test_what_changed_is_told_where_the_expected_file_knows_it(site: Site) -> No
     program = (site.bin / "svsm").read_bytes()
     assert int(page[2], 16) == program.index(b"MARK-onf") // 4096 * 4096
     assert image[at - 7 : at + 1] == b"MARK-one"
-    # By hand the same; without the images at hand, the pages are in the statements.
+    # The same with 'diff'; without images, the pages are in the statements.
     by_hand = site.run([*DIFF, "old.provenance.json", "bin/q.igvm.provenance.json"])
     assert by_hand.status == 1 and page[0].strip() in by_hand.out
     # With both images, the byte.
     (site.folder / "q.igvm").write_bytes(image)
     by_hand = site.run([*DIFF, "old.provenance.json", "bin/q.igvm.provenance.json"])
     assert f"from {int(page[1], 16) + program.index(b'MARK-onf') % 4096 + 7:#x}, byte " in by_hand.out
-    # A file that knows less tells less.
+    # A file with less information gives less.
     outcome = verify(site, site.recipe(content), "EXPECT=old.launch-digest.json")
     assert outcome.status == 1 and "only this build has it: " in outcome.out
 
@@ -287,7 +287,7 @@ def test_of_several_images_the_right_one_is_compared_or_asked_for(site: Site) ->
     source.write_text(f"{source.read_text()}\n// an edit\n")
     outcome = verify(site, "kernel:svsm", recipe, f"EXPECT={digests['h.igvm']}")
     assert (outcome.status, outcome.ids) == (2, {"nothing-measured"})
-    assert outcome.built == set()  # it was asked before
+    assert outcome.built == set()  # it ran before
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
-"""A seeded random walk over the sample: after each change, what was built incrementally must be what a clean build makes, and no step may
-have run that the change cannot reach.
+"""A seeded random walk over the sample: after each change, an incremental build must have the result of a clean build, and no step may run
+that the change cannot affect.
 
 ``pytest tests/test_walk.py --walk 300 --walk-seed 7`` walks further, or elsewhere.
 """
@@ -25,7 +25,7 @@ KERNEL = {"kernel:svsm", "kernel:bldr", "kernel:tdx-stage1"}
 TOOLS = {"tool:igvmbuilder", "tool:igvmmeasure", "tool:packit"}
 MODULES = {"module:userinit", "module:hello", "fs:image"}
 CARGO = KERNEL | TOOLS | MODULES | TARGETS
-# What the files of a folder can reach; the sample's manifests say so.
+# What the files of a folder can affect, by the sample's manifests.
 REACH = {
     "kernel": {"kernel:svsm"} | TARGETS,
     "common": {"kernel:svsm", "kernel:bldr"} | MODULES | TARGETS,
@@ -58,14 +58,14 @@ CARELESS = (
     'println!("cargo:rerun-if-changed=nowhere");',
     'if !std::path::Path::new("left.o").exists() { std::fs::write("left.o", "object").unwrap(); }',
 )
-"""What a build script may do: write a file at each run, generate a source, ask to be run at each call, leave objects in its package."""
+"""What build scripts do: write a file at each run, generate a source, ask to be run at each call, leave objects in the package."""
 GENERATED = (
     "user/hello/made.txt",
     "user/hello/src/made.rs",
     "user/hello/left.o",
     *(f"libtpm/*/{name}" for name in MADE),
 )
-"""What they made."""
+"""The files that they made."""
 OLD = 1_500_000_000
 
 
@@ -88,7 +88,7 @@ def recipes() -> dict[str, dict[str, Any]]:
 
 @dataclass
 class Walk:
-    """Where the walk stands, and which steps may be stale for each recipe and profile."""
+    """The state of the walk, and which steps may be stale for each recipe and profile."""
 
     site: Site
     dice: random.Random
@@ -97,7 +97,7 @@ class Walk:
     release: bool = False
     env: dict[str, str | None] = field(default_factory=dict)
     reach: dict[tuple[str, bool], set[str]] = field(default_factory=dict)
-    """May be stale; a recipe and profile that was never built is not in it."""
+    """The steps that may be stale; without recipes and profiles that were never built."""
     number: int = 0
     tools_moved: bool = True
 
@@ -112,7 +112,7 @@ class Walk:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
-    # Changes. Each says what it did.
+    # Changes. Each returns what it did.
 
     def edit_source(self) -> str:
         name = self.dice.choice(sorted(SOURCES))
@@ -135,7 +135,7 @@ class Walk:
         comment = f"\n// {self.number}\n" if name.endswith(".rs") else f"\n/* {self.number} */\n"
         value = f'\nconst char mark{self.number}[] = "{self.number}";\n'
         path.write_text(path.read_text() + (self.dice.choice([comment, value]) if name.endswith(".c") else comment))
-        # make, where it works in the source folder, sees no older file, and what it left there is not ours to remove.
+        # If make works in the source folder, it does not see older files, and we must not remove what it left there.
         if self.dice.random() < 0.3 and "/fnv/" not in name:
             os.utime(path, (OLD, OLD))
         self.may_reach(REACH[folder])
@@ -209,7 +209,7 @@ class Walk:
                 self.may_reach({"kernel:svsm"} | TARGETS, name)
             case _:
                 self.recipes[name] = dict(reversed(recipe.items()))
-                self.may_reach(SIDECARS, name)  # they name the file by its digest
+                self.may_reach(SIDECARS, name)  # they contain the file's digest
         return f"recipe {name}: {self.recipes[name]}"
 
     def change_environment(self) -> str:
@@ -280,7 +280,7 @@ class Walk:
                 assert told_of_it == told[name][part]
 
     def set_aside(self, folder: Path) -> dict[Path, Path]:
-        """What build scripts made in the source, to where it goes: a clean build finds nothing of it."""
+        """Files that build scripts made in the source → where they are moved, so that a clean build does not find them."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         files = sorted(path for pattern in GENERATED for path in self.site.tree.glob(pattern))
@@ -290,8 +290,8 @@ class Walk:
         return moved
 
     def told(self, folder: Path) -> dict[str, dict[str, Any]]:
-        """What the provenance of each image says but for paths of the output folder, which is another one: a statement that is out of
-        date would vouch for the wrong thing."""
+        """The provenance of each image without paths in the output folder, which differ: an outdated statement would vouch for the
+        wrong thing."""
         found = {}
         for target in self.recipes[self.recipe]["igvm"].values():
             text = json.loads((folder / f"{target['output']}.provenance.json").read_text())
@@ -307,14 +307,14 @@ class Walk:
         return found
 
     def shown(self) -> list[str]:
-        """What the recipe puts into bin/; the JSON file also names the commands, which have the folder in them."""
+        """The recipe's files in bin/, without the JSON file's commands, which contain the folder."""
         recipe = self.recipes[self.recipe]
         outputs = [target["output"] for target in recipe["igvm"].values()]
         fs = ["svsm-fs.bin"] if "fs" in recipe else []
         return [*recipe["kernel"], *outputs, *(f"{name}.launch-digest.hex" for name in outputs), *fs]
 
     def clean(self, target: Path) -> None:
-        """Take away what cargo made of our own packages; the crates from the registry are the same for ever."""
+        """Remove what cargo made of our own packages; crates from the registry never change."""
         tools = ("igvmbuilder", "igvmmeasure")
         own = (
             "svsm",
@@ -349,7 +349,7 @@ def test_a_random_walk_is_always_as_a_clean_build(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    # A short walk comes to no release and to no other flags; where it does, cargo compiles the crates for it.
+    # A short walk uses neither release nor other flags; a longer one has cargo compile the crates for them.
     crates = request.getfixturevalue("crates_in_every_way" if walk_length > 10 else "registry_crates")
     shutil.copytree(crates, tmp_path / "target")
     kernel_with_a_makefile(site)

@@ -1,4 +1,4 @@
-"""`doit watch` for real: files change, and what is built again is seen in its output."""
+"""Real runs of `doit watch`: files change, and its output shows what is built again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WAITING = r"^\[\d\d:\d\d:\d\d\] waiting for changes$"
 
 
 class Watching:
-    """A watch at work, and all that it said so far."""
+    """A running watch, and all its output so far."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -41,7 +41,7 @@ class Watching:
             self.said += line
 
     def end(self) -> None:
-        """Ctrl-C, for the whole group as a terminal does it."""
+        """Ctrl-C for the whole process group, as from a terminal."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGINT)
         self.process.wait(timeout=30)
@@ -50,7 +50,7 @@ class Watching:
         self.process.stdout.close()
 
     def wait(self, pattern: str, since: int = 0, seconds: float = 60) -> str:
-        """Wait until something was said after the first ``since`` characters."""
+        """Wait for output after the first ``since`` characters."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if re.search(pattern, self.said[since:], re.MULTILINE):
@@ -60,7 +60,7 @@ class Watching:
         raise AssertionError(f"{pattern!r} was not said:\n{self.said[since:]}")
 
     def settle(self) -> int:
-        """Wait until nothing is said for a while; how much was said until then."""
+        """Wait until there is no output for a while, and return its length up to then."""
         before = -1
         while before != len(self.said):
             before = len(self.said)
@@ -136,7 +136,7 @@ if "watch" in sys.orig_argv:
         (site.tree / "NOTES").write_text("x")
         watching.wait(QUIET, at)
         watching.settle()
-        assert len(note.read_text()) == 3  # nothing was built, so nothing new is on record
+        assert len(note.read_text()) == 3  # nothing was built, so nothing new is recorded
 
 
 def test_coconut_watches_too(site: Site) -> None:
@@ -175,8 +175,8 @@ def test_a_change_during_a_build_is_built_after_it(site: Site) -> None:
         wait = "    std::thread::sleep(std::time::Duration::from_secs(3));"
         script.write_text(script.read_text().replace("fn main() {", f"fn main() {{\n{wait}"))
         watching.wait(r"^kernel:svsm: cargo build", at)
-        time.sleep(1.5)  # its build script is at work
-        add(main, CODE)  # rustc is to come, and reads it
+        time.sleep(1.5)  # its build script is running
+        add(main, CODE)  # rustc will start later, and reads it
         add(site.tree / "boot" / "bldr" / "src" / "main.rs", CODE)  # found up to date before
         watching.wait(r"\] boot/bldr/src/main\.rs.* changed$[\s\S]*^kernel:bldr: done[\s\S]*^\d+ built", at)
     assert site.build(site.recipe()).built == set()
@@ -263,14 +263,14 @@ def test_a_commit_and_a_tag_are_seen_in_a_linked_worktree_and_in_a_submodule(rep
             (tree.tree / "README.md").touch()
             watching.wait(QUIET, at)
             at = watching.settle()
-            git(tree, "status")  # writes its index anew
+            git(tree, "status")  # rewrites its index
             git(tree, "branch", "other")
             assert watching.settle() == at
             git(tree, "branch", "-D", "other")
 
 
 def test_what_a_build_script_rewrites_as_it_was_read_is_no_news(site: Site) -> None:
-    """The sample's is as careless as the real tree's."""
+    """The sample's script is as careless as the real tree's."""
     main = site.tree / "kernel" / "src" / "main.rs"
     with watch(site, site.recipe(KERNEL), "kernel:svsm") as watching:
         watching.wait(WAITING)
@@ -329,7 +329,7 @@ def test_saves_of_all_kinds_are_seen_once_and_reads_are_not(site: Site) -> None:
 
 
 def test_what_builds_write_themselves_starts_no_build_for_ever(site: Site) -> None:
-    """A lock file that cargo brings up to date, and a firmware command, which each run asks."""
+    """A lock file that cargo updates, and a firmware command, which each run executes."""
     command = ["sh", "-c", "head -c 8192 /dev/zero > fw.bin"]
     with watch(site, site.recipe({**KERNEL, "firmware": {"command": command, "file": "fw.bin"}})) as watching:
         watching.wait(WAITING)
@@ -359,7 +359,7 @@ def test_sigterm_leaves_no_build_behind(site: Site) -> None:
         pgrep = ["pgrep", "-s", str(watching.process.pid)]
         until = time.monotonic() + 5
         while subprocess.run(pgrep, capture_output=True).returncode == 0 and time.monotonic() < until:
-            time.sleep(0.1)  # what was told to end is about to
+            time.sleep(0.1)  # the process that got the signal is about to end
         assert subprocess.run(pgrep, capture_output=True).returncode == 1
         assert "ended by SIGTERM; finished steps are kept" in watching.said[at:]
 
