@@ -262,8 +262,8 @@ def environment(target: Path) -> dict[str, str]:
 
 @contextmanager
 def at_work(argv: list[str], cwd: Path, env: Mapping[str, str], **more: Any) -> Iterator[subprocess.Popen[str]]:
-    """A program beside a test. It accepts Ctrl-C, which background processes of a shell and their children ignore. It ends with the block, and
-    so do its children."""
+    """A program beside a test. It accepts Ctrl-C, which background processes of a shell and their children ignore. It ends with the
+    block, and so do its children."""
     argv = ["env", "--default-signal=INT", *argv]
     with subprocess.Popen(argv, cwd=cwd, env=env, text=True, start_new_session=True, **more) as process:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DODO, Outcome, Site, environment, has
+from conftest import DODO, QEMU, Outcome, Site, environment, has
 from doit.cmd_clean import Clean
 from doit.cmd_forget import Forget
 from doit.cmd_info import Info
@@ -190,6 +191,16 @@ def test_every_option_of_doit_is_spelt_or_left_out() -> None:
         (["build", "-c", "r.json"], "no-such-option", "'-k'"),
         (["why", "--relase"], "no-such-option", "'--release'"),
         (["build", "igmv:qemu"], "no-such-task", "'igvm:qemu'"),
+        (["build", "kernal"], "no-such-task", "'kernel'"),
+        (["log", "svsm"], "no-such-task", "'kernel:svsm'"),
+        (["why", "qemu"], "no-such-task", "'igvm:qemu'…'config/qemu.json'"),
+        (["plan", "build"], "no-such-task", "'coconut build'"),
+        (["build", "V=1"], "no-such-variable", "V: "),
+        (["-C", "x", "build"], "no-such-option", "--svsm"),
+        (["build", "-C", "x"], "no-such-option", "--svsm"),
+        (["build", "x.igvm"], "no-such-task", "'coconut measure x.igvm'"),
+        (["verify", "/no/such"], "no-launch-digest", "'/no/such'"),
+        (["build", "-j"], "option-and-value", "-j …an argument"),
         (["help", "wy"], "no-such-topic", "'why'"),
         (["build", "--svsm="], "empty-variable", "--svsm"),
         (["build", "-j", "x"], "wrong-number", "-j: 'x'"),
@@ -198,7 +209,7 @@ def test_every_option_of_doit_is_spelt_or_left_out() -> None:
 )
 def test_a_guess_gets_an_answer(words: list[str], id: str, pieces: str, place: Site) -> None:
     (place.folder / "r.json").write_text("{}")
-    if words[1:] == ["igmv:qemu"]:
+    if id in ("no-such-task", "no-launch-digest"):
         words = [*words, "config/qemu.json", "--svsm", str(Path(__file__).parent.parent / "sample")]
     outcome = coconut(place, *words)
     assert (outcome.status, outcome.out, outcome.ids) == (2, "", {id})
@@ -219,6 +230,9 @@ def test_a_guess_gets_an_answer(words: list[str], id: str, pieces: str, place: S
         (["--release"], "RELEASE=1"),
         (["why", "--features=x"], "FEATURES="),
         (["help", "nope"], "'doit help'"),
+        (["igvm:qemu", "plan"], "'doit plan'"),
+        (["measure", "x.igvm"], "'doit inspect x.igvm'"),
+        (["-n"], "'doit plan'"),
         (["RECIPE=qemu"], "config/qemu.json"),
         (["RECIPE=config/*.json"], "RECIPE=config/…,config/hyperv.json,"),
         (["RECIPE=r.jsn"], "'r.json'"),
@@ -300,3 +314,39 @@ def test_hints_are_command_lines_for_the_same_build(site: Site) -> None:
     assert has(outcome.err, "coconut info r.json igvm:qemu --svsm svsm --out bin --release --features svsm:a,svsm:b")
     told = site.doit("info", "RECIPE=r.json", "RELEASE=1").err
     assert has(told, "doit info igvm:qemu RECIPE=r.json SVSM=svsm BIN=bin RELEASE=1")
+
+
+def test_a_dry_run_of_everything_is_the_plan_of_everything(site: Site) -> None:
+    site.recipe()
+    site.build("RECIPE=r.json")
+    words = ("build", "r.json", "--svsm=svsm", "--out=bin", "--dry-run")
+    assert coconut(site, *words).out.startswith("# nothing to do")
+    assert coconut(site, *words, "-B").out.count("\n# copied to ") > 4
+    found = json.loads(coconut(site, *words, "-B", "--json").out)
+    assert found["schema"].endswith("#plan") and {step["fate"] for step in found["steps"]} == {"runs"}
+    assert json.loads(coconut(site, *words, "--json").out)["steps"][0]["fate"] == "up-to-date"
+
+
+def test_help_explains_messages_in_the_words_of_the_program(place: Site) -> None:
+    # Outside of a tree, where no task can be loaded.
+    asked = coconut(place, "help", "[NO-SOURCE-TREE]", "nothing-expected")
+    assert (asked.status, asked.err) == (0, "")
+    assert has(asked.out, "no-source-tree: …--svsm PATH…nothing-expected: …--expect")
+    assert not re.search(r"doit|SVSM=|EXPECT", asked.out)
+    unknown = coconut(place, "help", "no-such-word")
+    assert (unknown.status, unknown.ids) == (2, {"no-such-topic"})
+
+
+def test_a_feature_that_changes_nothing_is_not_said_of_an_image(site: Site) -> None:
+    site.recipe()
+    outcome = coconut(site, "build", "r.json", "--svsm=svsm", "--out=bin", "-f", "nobody:a,enable-gdb")
+    assert outcome.ids == {"unused-feature"}
+    assert has(outcome.out, "bin/q.igvm: …iB, debug, features svsm:enable-gdb, launch")
+
+
+def test_notes_on_the_next_build_are_for_commands_on_builds(site: Site) -> None:
+    site.recipe({**QEMU, "firmware": {"env": "FW_FILE"}})
+    options = ("r.json", "--svsm=svsm", "--out=bin")
+    assert coconut(site, "why", *options).ids == coconut(site, "plan", *options).ids == {"no-firmware"}
+    for command in ("list", "info", "clean", "log"):
+        assert coconut(site, command, *options, *(["igvm:qemu"] if command == "info" else [])).err == ""

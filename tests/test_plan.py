@@ -384,7 +384,7 @@ def test_a_feature_of_an_item_that_is_not_built_is_warned_about() -> None:
     warnings = plan(features=parse_features("attest,bldr:x,igvmbuilder:y,packit:y,svms:z")).warnings
     packit, svms = warnings  # without modules there is no packit
     assert packit.id == svms.id == "unused-feature"
-    assert packit.text.startswith("packit:y ") and svms.text.startswith("svms:z ")
+    assert packit.text.startswith("feature packit:y ") and svms.text.startswith("feature svms:z ")
     assert "'svsm'" in svms.text
 
 
@@ -393,7 +393,7 @@ def test_features_beside_all_features_are_warned_about() -> None:
     planned = plan(made, features=parse_features("attest,tdx-stage1:beta"), all_features=True)
     (warning,) = planned.warnings
     assert warning.id == "unused-feature"
-    assert warning.text.startswith("svsm:attest ")
+    assert warning.text.startswith("feature svsm:attest ")
     # make cannot ask for all features.
     (stage1,) = [step for step in planned.steps if step.name == "kernel:tdx-stage1"]
     assert stage1.commands[0].env == (("FEATURES", "alpha,beta"), ("FEATURES_TEST", "alpha,beta"))
@@ -679,4 +679,4 @@ def test_a_feature_of_a_module_is_used_and_that_of_what_is_no_item_is_not() -> N
     assert plan(modules, features=parse_features("init:x,packit:y")).warnings == ()
     for name in ("qemu", "image", "git"):
         (warning,) = plan(modules, features=parse_features(f"{name}:x")).warnings
-        assert warning.id == "unused-feature" and warning.text.startswith(f"{name}:x ")
+        assert warning.id == "unused-feature" and warning.text.startswith(f"feature {name}:x ")

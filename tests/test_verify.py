@@ -146,12 +146,12 @@ def test_a_build_is_compared_in_every_form_that_digests_come_in(site: Site) -> N
         outcome = verify(site, recipe, f"EXPECT={word}")
         assert outcome.status == 0, outcome.text
         (line,) = [line for line in outcome.out.splitlines() if line.startswith("verified: ")]
-        assert has(line, f" bin/q.igvm … {word if word in files else 'EXPECT'}: {digest}")
+        assert has(line, f" bin/q.igvm …{f' {word}' if word in files else ' expected'}…: {digest}")
     outcome = verify(site, recipe, f"EXPECT={DIGEST}\n{digest}\n")
-    assert outcome.status == 0 and has(outcome.out, f"verified: bin/q.igvm … 2 … EXPECT: {digest}")
+    assert outcome.status == 0 and has(outcome.out, f"verified: bin/q.igvm … 2 …: {digest}")
     outcome = verify(site, recipe, f"EXPECT={DIGEST}")
     assert outcome.status == 1
-    assert has(outcome.out, f"not verified: bin/q.igvm … EXPECT\n  expected: {DIGEST}\n  built:    {digest}\n")
+    assert has(outcome.out, f"not verified: bin/q.igvm …\n  expected: {DIGEST}\n  built:    {digest}\n")
     assert "what changed" not in outcome.out
     (site.folder / "other.hex").write_text(DIGEST)
     outcome = verify(site, recipe, "EXPECT=other.hex")

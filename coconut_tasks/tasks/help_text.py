@@ -146,7 +146,7 @@ def usage_of(command: Command, *, by_coconut: bool) -> str:
     usage: str = command.doc_usage.replace("/TARGET...", " ...").replace("TASK", "STEP")
     if not by_coconut:
         return usage
-    own = usage.replace("[VARIABLE=value ...]", "").replace("EXPECT=value", "--expect DIGEST").strip()
+    own = usage.replace("[VARIABLE=value ...]", "").replace("EXPECT=value", "DIGEST|FILE").strip()
     on_builds = "STEP" in own or own != usage
     return f"[RECIPE ...] {own}".strip() if on_builds and command.name != "help" else own
 
@@ -165,10 +165,10 @@ def as_called(text: str) -> str:
     text = re.sub(r"\bdoit\b(?! itself)", how.program, text)
     if not how.is_coconut:
         return text
-    text = re.sub(rf"(?<![\w-])({'|'.join(VARIABLES)})=([^\s`']*)", lambda found: how.setting(found[1], found[2]), text)
-    text = re.sub(
-        r"\b(EXPECT|SVSM|BIN|FEATURES|LENIENT|SAMPLE|ALL_FEATURES)\b", lambda found: how.option(found[1]), text
-    )
+    names = "|".join(VARIABLES)
+    text = re.sub(rf"(?<![\w-])({names})=([^\s`']*)", lambda found: how.setting(found[1], found[2]), text)
+    text = re.sub(rf"(?<=`)({names})(?=`)|\bEXPECT\b", lambda found: how.option(found[0]), text)
+    text = text.replace(" list --all", " list")  # which shows the steps anyway
     for ours, theirs in _RECIPES.items():
         text = text.replace(ours, theirs)
     return text

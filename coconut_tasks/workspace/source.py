@@ -195,8 +195,7 @@ def find_recipe(name: str, options: Options, tree: str) -> Path:
 def recipe_meant(name: str, options: Options, tree: str) -> str:
     """The recipe whose name without its folder begins with ``name``; an empty string if there is none."""
     places = (Path(options.absolute(name)), Path(tree, name))
-    alike = [path for path in _recipes_in(name, places) if name and os.path.basename(path).startswith(name)]
-    return min(alike, key=len, default="")
+    return _alike(name, _recipes_in(name, places))
 
 
 def _recipes_near(name: str, places: Sequence[Path]) -> str:
@@ -206,29 +205,30 @@ def _recipes_near(name: str, places: Sequence[Path]) -> str:
         found = sorted({path.relative_to(base).as_posix() for base in bases for path in Path(base).glob(name)})
         return f" (did you mean {called().setting('RECIPE', ','.join(found))}?)" if found else ""
     near = _recipes_in(name, places)
-    alike = [path for path in near if name and os.path.basename(path).startswith(name)]
     if meant := did_you_mean(name, near):
         return meant
-    if alike:
-        return f" (did you mean '{min(alike, key=len)}'?)"
+    if alike := _alike(name, near):
+        return f" (did you mean '{alike}'?)"
     return f" (found: {', '.join(near)})" if near else ""
 
 
 def _recipes_in(name: str, places: Sequence[Path]) -> list[str]:
-    """The recipes in the folder that is meant; for a bare name also those where trees have them, else those of this project."""
+    """The recipes in the folder that is meant; for a bare name also in the folders where trees have them."""
     folders = {place: name for place in places if place.is_dir()} or {
         place.parent: os.path.dirname(name) for place in places
     }
     if not os.path.dirname(name):
         folders |= {place.parent / folder: folder for place in places for folder in _RECIPE_FOLDERS}
+    found = {os.path.join(spelt, path.name) for folder, spelt in folders.items() for path in _json_files(folder)}
+    return sorted(found)
 
-    def names() -> list[str]:
-        found = {os.path.join(spelt, path.name) for folder, spelt in folders.items() for path in _json_files(folder)}
-        return sorted(found)
 
-    if not os.path.dirname(name) and not names():
-        folders[data_path("config")] = "config"
-    return names()
+def _alike(name: str, recipes: Sequence[str]) -> str:
+    """The shortest of them whose name without its folder begins with ``name``, else of this project's own."""
+    for known in (recipes, [f"config/{path.name}" for path in _json_files(data_path("config"))]):
+        if found := [path for path in known if name and os.path.basename(path).startswith(name)]:
+            return min(found, key=len)
+    return ""
 
 
 def default_recipe(options: Options, tree: str) -> str:
