@@ -85,7 +85,7 @@ class Race:
         logs = [log for log in (self.ours / "bin/.coconut/logs").glob("*.log") if log.stat().st_mtime > began]
         lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
         times.calls.append(sum(re.match(r"\$ (\S+=\S+ )*cargo ", line) is not None for line in lines))
-        summary = re.search(r"^(up to date|\d+ (?:built|placed again))", text, re.MULTILINE)
+        summary = re.search(r"^(up to date|\d+ (?:built|restored))", text, re.MULTILINE)
         times.said.append(summary[0] if summary else "?")
         return seconds
 

@@ -111,7 +111,7 @@ class Outcome:
     @property
     def placed(self) -> set[str]:
         """The steps that only placed their files in bin/ again."""
-        return set(re.findall(r"^(\S+): placed again: ", self.out, re.MULTILINE))
+        return set(re.findall(r"^(\S+): restored: ", self.out, re.MULTILINE))
 
     @property
     def digests(self) -> dict[str, str]:

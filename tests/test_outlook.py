@@ -143,8 +143,8 @@ def fates(site: Site, recipe: str, *words: str) -> dict[str, str]:
 
 def told_by_why(outcome: Outcome) -> dict[str, str]:
     """What `doit why` says about each step, in the words of the plan."""
-    found = re.findall(r"^(\S+) (runs|may run|is placed again|is ignored)(?=[:, ])", outcome.out, re.MULTILINE)
-    words = {"runs": "runs", "may run": "may-run", "is placed again": "placed", "is ignored": "ignored"}
+    found = re.findall(r"^(\S+) (runs|may run|is restored|is ignored)(?=[:, ])", outcome.out, re.MULTILINE)
+    words = {"runs": "runs", "may run": "may-run", "is restored": "placed", "is ignored": "ignored"}
     told = {name: words[fate] for name, fate in found}
     for line in outcome.out.splitlines():
         if line.startswith("up to date: "):

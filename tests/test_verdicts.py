@@ -655,7 +655,7 @@ def chain(
 
 def test_the_words_that_the_json_of_a_plan_has_do_not_change() -> None:
     assert [fate.value for fate in Fate] == [
-        *("runs", "is placed again", "may run", "is up to date", "is ignored (doit ignore)")
+        *("runs", "is restored", "may run", "is up to date", "is ignored (doit ignore)")
     ]
 
 
@@ -707,14 +707,14 @@ def test_what_is_only_placed_again_makes_nobody_run() -> None:
 def test_papers_go_before_their_image_is_placed_and_are_placed_behind_it() -> None:
     placed = Reason(Cause.NOT_PUBLISHED, "bin/i", file="/t/bin/i")
     found = coming(*chain(image=(placed,)))
-    assert (found["measure:qemu"].fate, found["measure:qemu"].reasons) == (Fate.PLACES, ("igvm:qemu is placed again",))
+    assert (found["measure:qemu"].fate, found["measure:qemu"].reasons) == (Fate.PLACES, ("igvm:qemu is restored",))
     # Other files stay.
     other = assess("fs:image", KERNEL, reads=("i",), makes=("x",))
     assert fates(*chain(image=(placed,)), other)["fs:image"] is Fate.RESTS
     # The statement's own reason is not shown twice.
     own = assess("measure:other", DIGEST, reads=("i",), makes=("e",), reasons=(UNPLACED,))
     assert coming(*chain(image=(placed,)), own)["measure:other"].reasons == (str(UNPLACED),)
-    # A tool that is placed again is not an image.
+    # A tool that is restored is not an image.
     tool = assess("tool:igvmmeasure", KERNEL, makes=("i",), reasons=(UNPLACED,))
     assert fates(tool, assess("measure:qemu", DIGEST, reads=("i",)))["measure:qemu"] is Fate.RESTS
 

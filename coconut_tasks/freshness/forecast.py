@@ -17,7 +17,7 @@ class Fate(Enum):
     """What becomes of a step in a run."""
 
     RUNS = "runs"
-    PLACES = "is placed again"
+    PLACES = "is restored"
     """Nothing is built; files are only copied to ``bin/`` again."""
     MAYBE = "may run"
     """It runs only if what another step makes changes, which nobody knows until that step has run."""
@@ -98,7 +98,7 @@ def _forecast(assessment: Assessment, moving: Mapping[str, Forecast], after: Ite
         return Forecast(step, Fate.MAYBE, tuple(sentences), reads, because)
     if not sentences and step.action.is_about_an_image:
         # Before an IGVM file is placed, the files that describe it are removed.
-        sentences = [f"{made.name} is placed again" for source in ahead if (made := source.step).action.is_image]
+        sentences = [f"{made.name} is restored" for source in ahead if (made := source.step).action.is_image]
     return Forecast(step, Fate.PLACES if sentences else Fate.RESTS, tuple(sentences), reads)
 
 

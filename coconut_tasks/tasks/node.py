@@ -34,7 +34,7 @@ class StepResult(Enum):
     """The result of a step in a run."""
 
     BUILT = "built"
-    PLACED = "placed again"
+    PLACED = "restored"
     """Nothing was built, but a file was copied to ``bin/``."""
     FRESH = "up to date"
     FAILED = "failed"

@@ -83,7 +83,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self._ended(task)
         if node.result is StepResult.PLACED:
             places = ", ".join(_from_here(node, place) for _, place in node.step.publish)
-            self.write(f"{task.name}: placed again: {places}\n")
+            self.write(f"{task.name}: restored: {places}\n")
             return
         said = self._shown(_worth_saying(node, everything=self.run.session.options.verbose))
         self.write(f"{said}{task.name}: done in {node.seconds:.1f} s\n")
