@@ -501,7 +501,7 @@ def source_of_tool(site: Site, name: str) -> Path:
             'fn main() { let a: Vec<String> = std::env::args().collect(); std::fs::write(&a[3], b"MGVI----").unwrap(); }',
             "igvm:qemu",
             "no-igvm-made",
-            "b'MGVI'",
+            "'MGVI'",
         ),
         ("igvmbuilder", "fn main() { std::process::exit(9) }", "igvm:qemu", "command-failed", "exit status 9"),
         ("igvmbuilder", "fn main() { std::process::abort() }", "igvm:qemu", "command-killed", "SIGABRT"),

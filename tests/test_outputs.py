@@ -47,7 +47,7 @@ def test_a_file_that_comes_while_a_run_is_at_work_is_left_alone(site: Site) -> N
     outcome = site.doit(site.recipe(), "kernel:svsm")
     assert outcome.status == 1
     (line,) = outcome.told("foreign-file")
-    assert f"{site.bin}/svsm " in line
+    assert f" {site.bin}/svsm: " in line
     assert (site.bin / "svsm").read_text() == "mine"
 
 
@@ -102,7 +102,7 @@ def test_a_folder_with_files_of_others_is_taken_only_by_its_name(site: Site) -> 
         (folder / "svsm").write_text("by xbuild")
         outcome = site.run(doit(site, "list", site.recipe()))
         assert (outcome.status, outcome.ids) == (2, {"foreign-folder"})
-        assert outcome.err.startswith(f"error: the output folder '{folder}' ") and "(svsm)" in outcome.err
+        assert f" '{folder}' " in outcome.err and "(svsm)" in outcome.err
         assert [path.name for path in folder.iterdir()] == ["svsm"]
         assert site.run(doit(site, "list", site.recipe(), "BIN=svsm/bin")).status == 0
         (folder / "svsm").unlink()
@@ -120,7 +120,7 @@ def test_pictures_replace_no_file_of_others_and_make_no_folders(site: Site) -> N
     outcome = site.doit("graph", recipe)
     assert (outcome.status, place.read_text()) == (2, "mine")
     (line,) = outcome.told("foreign-file")
-    assert line.startswith("error: bin/graph.svg ") and " -o " in line
+    assert line.startswith("error: bin/graph.svg ") and line.endswith(" -o")
     assert site.build("graph", recipe, "-o", "g.svg").out == "g.svg: written\n"
     assert site.build("graph", recipe, "-o", "g.svg").out == "g.svg: written\n"  # it is used if it is named
     outcome = site.doit("graph", recipe, "-o", "none/g.svg")

@@ -47,7 +47,7 @@ def reading(name: str, action: CargoItem, built: Built, started_ns: int, workspa
     secret = {name for e in built.artifacts for name in e.asked} - dict(action.build.env).keys()
     inputs = replace(inputs, variables=tuple(sorted(secret.union(inputs.variables))))
     if behind.why:
-        text = f"the inputs of {name} cannot be known, so every run starts cargo: {behind.why}"
+        text = f"the inputs of {name} cannot be determined, so cargo runs every time: {behind.why}"
         warn("inputs-not-known", text, log)
     made = {path for path in paths & built.made.keys() if files.digest(path) == built.made[path]}
     return Reading(inputs, started_ns, vouched, paths, made)
@@ -120,7 +120,6 @@ def choose(action: CargoItem, made: list[Program], log: Path) -> Program:
         return candidates[0]
     kind = "test program" if action.test else f"program '{action.program}'"
     others = ", ".join(sorted({program.name for program in made})) or "none"
-    count = "no" if not candidates else f"{len(candidates)} programs instead of one"
     hint = (
         "a package has one test program for each target with tests; the recipe needs a package with exactly one"
         if action.test
@@ -128,6 +127,6 @@ def choose(action: CargoItem, made: list[Program], log: Path) -> Program:
     )
     raise StepError(
         "program-not-made",
-        f"cargo succeeded, but made {count} {kind}; programs that it made: {others}\n"
+        f"cargo succeeded, but did not make exactly one {kind}; programs made: {others}\n"
         f"  command: {action.build}\n  log: {log}\n  {hint}",
     )

@@ -25,5 +25,5 @@ def build_igvm(action: IgvmImage, workspace: Workspace, log: Path) -> None:
         if start != MAGIC:
             raise StepError(
                 "no-igvm-made",
-                f"igvmbuilder succeeded, but {action.output} is not an IGVM file: it starts with {start!r}\n  log: {log}",
+                f"igvmbuilder succeeded, but {action.output} is not an IGVM file: it begins with {repr(start)[1:]}\n  log: {log}",
             )

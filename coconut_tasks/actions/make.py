@@ -62,7 +62,7 @@ def build_make_item(action: MakeItem, key: str, workspace: Workspace, log: Path)
     if knowledge.calls_cargo and not unknown:
         inputs, unknown = _with_cargo(inputs, recorder.calls(), workspace)
     if unknown:
-        text = f"the inputs of {action.made} cannot be known, so every run starts make: {unknown}"
+        text = f"the inputs of {action.made} cannot be determined, so make runs every time: {unknown}"
         warn("inputs-not-known", text, log)
     return inputs
 
@@ -72,7 +72,10 @@ def _tell_of_variables(action: MakeItem, knowledge: Knowledge, workspace: Worksp
     values = asked_environment(workspace.environment, knowledge.taken)
     if values:
         told = ", ".join(f"{name}={shown(value)}" for name, value in values.items())
-        note = Fault("variable-reaches-make", f"note: the makefile of {action.made} uses environment variables: {told}")
+        note = Fault(
+            "variable-reaches-make",
+            f"note: the makefile of {action.made} uses environment variables, so its output may depend on them: {told}",
+        )
         workspace.say(note.shown)
 
 

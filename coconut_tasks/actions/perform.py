@@ -52,7 +52,7 @@ def perform(step: Step, workspace: Workspace, *, first: bool) -> Reading:
         warn_of_paths(step.action.output, workspace, reproducible, log)
     for output in step.outputs:
         if output != step.link and workspace.files.look_again(workspace.path(output)) is None:
-            raise StepError("file-not-made", f"the command succeeded, but did not make {output}\n  log: {log}")
+            raise StepError("file-not-made", f"its commands succeeded, but did not make {output}\n  log: {log}")
     return found
 
 

@@ -47,7 +47,7 @@ def write_provenance(action: Provenance, workspace: Workspace) -> Inputs:
         workspace.files.distrust(recipe)  # it is being edited: the image was made from what was read before
     repository = _repository(workspace)
     if not repository.commit and (fault := repository_fault(workspace.tree, workspace.environment)):
-        raise StepError("git-does-not-tell", f"git does not say which commit {workspace.tree} is at: {fault}")
+        raise StepError("git-does-not-tell", f"cannot get the commit of {workspace.tree} from git: {fault}")
     source, files = _source_and_files(read, repository, recipe, digest, workspace)
     text = statement(
         ImageBuild(

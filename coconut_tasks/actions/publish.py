@@ -27,7 +27,7 @@ def publish(step: Step, workspace: Workspace) -> dict[str, FileState]:
             if os.path.lexists(goes) and not workspace.placed.has(goes):
                 raise StepError(
                     "foreign-file",
-                    f"{goes} appeared during this run and was not made by this program; it was left alone",
+                    f"cannot write {goes}: it appeared during this run and was not made by this program; move it away",
                 )
         workspace.placed.add(path)
         if workspace.files.digest(path) == workspace.files.digest(workspace.path(output)):

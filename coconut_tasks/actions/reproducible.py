@@ -61,5 +61,8 @@ def warn_of_paths(output: str, workspace: Workspace, given: Reproducible, log: P
     data = path.read_bytes()
     own = [pair for pair in given.prefixes if pair[0] != pair[1] and os.fsencode(pair[0]) in data]
     if own and (found := re.search(os.fsencode(pattern(own)) + rb"[^\0-\x1f\x7f\"]*", data)):
-        text = f"{path.name} contains a path of this machine, so it differs elsewhere: {os.fsdecode(found[0])}"
+        text = (
+            f"{path.name} contains a path of this machine in spite of REPRODUCIBLE, so a build elsewhere will differ: "
+            f"{os.fsdecode(found[0])}"
+        )
         warn("names-a-folder", text, log)

@@ -18,7 +18,7 @@ def own_file(workspace: Any, name: str) -> str:
     if foreign_files([path], workspace):
         raise UsageError(
             "foreign-file",
-            f"{from_here(path)} already exists, and this program did not make it; use -o to name another file",
+            f"{from_here(path)} already exists and was not made by this program; choose another file with -o",
         )
     workspace.placed.add(path)
     return path

@@ -63,14 +63,16 @@ class SignCommand(ReportCommand):
         if not places:
             raise UsageError(
                 "nothing-to-sign",
-                "sign: these steps have no files to sign; name steps that do, for example measure:qemu, or none",
+                "sign: these steps have no files to sign; name one that has, for example measure:qemu, or no step",
             )
         listen()
         sidecars = [Path(workspace.path(place)) for place in places]
         signatures = [f"{sidecar}{SIGNATURES[program]}" for sidecar in sidecars]
         if foreign := foreign_files(signatures, workspace):
             names = ", ".join(map(from_here, foreign))
-            raise UsageError("foreign-file", f"sign: {names} already exists, and this program did not make it")
+            raise UsageError(
+                "foreign-file", f"sign: {names} already exists and was not made by this program; move it away"
+            )
         for path in signatures:
             workspace.placed.add(path)
         try:

@@ -55,7 +55,11 @@ class VerifyCommand(RunCommand):
 
     def execute(self, params: Any, args: Any) -> Any:
         if params.get("single"):
-            tell(UsageError("single-verify", "verify: --single would not build the parts of the image; leave it out"))
+            tell(
+                UsageError(
+                    "single-verify", "verify: --single would skip the steps that the image is built from; remove it"
+                )
+            )
             return EXIT_USAGE
         self.words = () if self.is_own else args  # whose loader has taken them
         status = super().execute(params, args)
@@ -112,8 +116,8 @@ class VerifyCommand(RunCommand):
         if left_out:
             raise UsageError(
                 "step-left-out",
-                f"verify: the build skips {', '.join(left_out)}, so the image may be outdated; "
-                f"to run it again: {self.line('forget', *left_out)}",
+                f"verify: the build skips {', '.join(left_out)}, so the image may differ from a full build; "
+                f"to include it again: {self.line('forget', *left_out)}",
             )
         status, terminal = 0, terminal_at(sys.stdout)
         expected = _expected(steps, expectation)
@@ -152,7 +156,7 @@ def _no_digest_among(words: Sequence[str]) -> None:
             raise UsageError(
                 "digest-as-task",
                 f"verify: expected a step, not a launch digest; use {called().setting('EXPECT', printable(word))}"
-                + (f", with a valid digest: {wrong}" if wrong else ""),
+                + (f" (but this is not a valid digest: {wrong})" if wrong else ""),
             )
 
 
@@ -181,7 +185,7 @@ def _expected(steps: Sequence[Node], expectation: Expectation) -> Mapping[str, S
     if not images:
         raise UsageError(
             "nothing-measured",
-            "verify: nothing to compare, since no image is measured; use a recipe with platform snp, or a step such as measure:qemu",
+            "verify: nothing to compare, since no image is measured; use a recipe with platform snp, or name a step such as measure:qemu",
         )
     return expected_of(expectation, images)
 

@@ -71,10 +71,12 @@ def of_inspect(name: str, given: Given) -> Side:
     """
     if given.get("format").number() != FORMAT:
         number = given.get("format").number()
-        raise UsageError("other-format", f"{name}: output of inspect in format {number}; expected {FORMAT}")
+        raise UsageError(
+            "other-format", f"{name}: output of inspect has format {number}; this version reads format {FORMAT}"
+        )
     files = list(given.get("files").entries())
     if len(files) != 1:
-        raise UsageError("several-images", f"{name}: output of inspect about {len(files)} files; expected one")
+        raise UsageError("several-images", f"{name}: output of inspect for {len(files)} files; expected one")
     file = files[0]
     entries = [one for section in _SECTIONS for one in file.get(section).entries()]
     headers = tuple({key: _whole(value) for key, value in (entry.object() or {}).items()} for entry in entries)

@@ -55,19 +55,21 @@ def of_digests(name: str, data: bytes | bytearray) -> Side:
         wrong = str(error) or f"not a file that can be compared; expected {_FORMS}"
         raise UsageError("not-comparable", f"{name}: {wrong}") from error
     if len({one.digest for one in found}) > 1:
-        raise UsageError("several-images", f"{name}: {len(found)} launch digests; expected one on each side")
+        raise UsageError(
+            "several-images", f"{name}: {len(found)} launch digests; a comparison needs exactly one on each side"
+        )
     return Side(name, "a launch digest", digest=found[0].digest, native_zero_digest=found[0].native_zero or None)
 
 
 def _json(name: str, data: bytes | bytearray) -> Any:
     if len(data) > MOST_JSON:
-        raise UsageError("too-large", f"{name}: JSON of more than {MOST_JSON >> 20} MiB")
+        raise UsageError("too-large", f"{name}: the JSON is larger than {MOST_JSON >> 20} MiB")
     try:
         value = json.loads(data.decode())
     except RecursionError:
         raise _too_deep(name) from None
     except ValueError as error:
-        raise UsageError("damaged-record", f"{name}: not JSON in UTF-8: {error}") from error
+        raise UsageError("damaged-record", f"{name}: not valid JSON in UTF-8: {error}") from error
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [

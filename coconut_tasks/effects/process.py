@@ -64,7 +64,7 @@ def run(
         try:
             with _lock:  # so that either the end of the run sees a new process, or the process sees the end
                 if _over.is_set():
-                    raise StepError("run-is-over", "the run is over")
+                    raise StepError("run-is-over", "the run was interrupted; this command was not started")
                 process = subprocess.Popen(
                     command.argv,
                     cwd=tree,
@@ -81,7 +81,7 @@ def run(
         except OSError as error:
             raise StepError(
                 "command-not-started",
-                f"cannot run it: {error.strerror}: {error.filename}\n  command: {command}\n  in: {tree}",
+                f"cannot run the command: {error.strerror}: {error.filename}\n  command: {command}\n  in: {tree}",
             ) from error
         try:
             with lap(str(command)):
@@ -149,7 +149,7 @@ def _how_it_ended(status: int, more: str) -> Fault:
     if status >= 0:
         return Fault("command-failed", f"exit status {status}{more}")
     name = f" ({signal.Signals(-status).name})" if -status in set(signal.Signals) else ""
-    return Fault("command-killed", f"ended by signal {-status}{name}{more}")
+    return Fault("command-killed", f"killed by signal {-status}{name}{more}")
 
 
 def _readable(printed: bytes) -> bytes:

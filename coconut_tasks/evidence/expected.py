@@ -57,7 +57,7 @@ def expected_of(expectation: Expectation, images: Sequence[BuiltImage]) -> dict[
             tasks = either([image.task for image in about])
             raise UsageError(
                 "several-measured",
-                f"{called().option('EXPECT')}: {expectation.told} does not say which image it is about; add the step {tasks}",
+                f"{called().option('EXPECT')}: {expectation.told} does not say which image it is for; add the step {tasks}",
             )
         (image,) = about
         found.setdefault(image.name, []).append(
@@ -73,7 +73,7 @@ def expected_of(expectation: Expectation, images: Sequence[BuiltImage]) -> dict[
         )
         raise UsageError(
             "expected-of-another",
-            f"{called().option('EXPECT')}: {expectation.told} is about {theirs}, but this call measures {ours}{anyway}",
+            f"{called().option('EXPECT')}: {expectation.told} is for {theirs}, but this run measures {ours}{anyway}",
         )
     return {name: tuple(dict.fromkeys(digests)) for name, digests in found.items()}
 

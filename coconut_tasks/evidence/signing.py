@@ -151,7 +151,7 @@ def _check(name: str, folder: str, environment: Mapping[str, str]) -> None:
         done = subprocess.run(command.argv, cwd=folder, env=environment, stdin=sidecar, capture_output=True, text=True)
     if done.returncode != 0:
         said = f"{done.stdout}{done.stderr}".rstrip()
-        raise StepError("signature-does-not-fit", f"sign: the new signature is invalid for its file: {said}")
+        raise StepError("signature-does-not-fit", f"sign: ssh-keygen made a signature that it cannot verify: {said}")
 
 
 def _signature(file: Path, program: str) -> bytes:

@@ -52,7 +52,7 @@ class Cause(Enum):
     FOLDERS = "folders were added to or removed from {subject}"
     OUTPUT_MISSING = "{subject} is missing"
     OUTPUT_CHANGED = "{subject} changed after it was built"
-    UNKNOWN_INPUTS = "its inputs cannot be known, so {subject} runs every time"
+    UNKNOWN_INPUTS = "its inputs cannot be determined, so {subject} runs every time"
     VERSION = "the version changed"
     NOT_PUBLISHED = "{subject} is missing or differs from what was built"
 

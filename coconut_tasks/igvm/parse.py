@@ -76,7 +76,7 @@ class IgvmFile:
                     "igvm-header",
                     at + 4,
                     f"header length is {length}",
-                    f"expected at most {end - at - 8} bytes, where the variable headers end",
+                    f"only {end - at - 8} bytes of the variable headers are left",
                 )
             following = at + 8 + (length + 7 & ~7)
             if following > end:
@@ -139,7 +139,7 @@ def parse(data: bytes | bytearray | memoryview) -> IgvmFile:
     start, end = fixed.variable_header_offset, fixed.file_data_offset
     if fixed.total_file_size != size:
         raise IgvmError(
-            "igvm-cut-off", 16, f"file size is {fixed.total_file_size} bytes by the header", f"the file has {size}"
+            "igvm-cut-off", 16, f"the header gives a file size of {fixed.total_file_size} bytes", f"the file has {size}"
         )
     if start < fixed_size or start % 8:
         raise IgvmError(
@@ -153,7 +153,7 @@ def parse(data: bytes | bytearray | memoryview) -> IgvmFile:
             "igvm-cut-off",
             12,
             f"variable headers have {fixed.variable_header_size} bytes",
-            f"expected at most {max(size - start, 0)}, where the file ends",
+            f"expected at most {max(size - start, 0)}, the rest of the file",
         )
     with_zero = bytes(view[:20]) + bytes(4) + bytes(view[24:fixed_size])
     checksum = zlib.crc32(view[start:end], zlib.crc32(with_zero))
@@ -175,18 +175,21 @@ def fixed_header(data: bytes | memoryview) -> FixedHeader:
     """
     if len(data) < FIXED_SIZE:
         raise IgvmError(
-            "not-igvm", 0, f"the file has {len(data)} bytes", f"expected a fixed header of {FIXED_SIZE} bytes"
+            "not-igvm",
+            0,
+            f"the file has only {len(data)} bytes",
+            f"an IGVM file begins with a header of {FIXED_SIZE} bytes",
         )
     magic, version, offset, size, total, checksum = _FIXED.unpack_from(data, 0)
     if magic != MAGIC:
-        raise IgvmError("not-igvm", 0, f"the file begins with {magic!r}", "expected b'IGVM'")
+        raise IgvmError("not-igvm", 0, f"the file begins with {repr(magic)[1:]}", "expected 'IGVM'")
     if version == 1:
         return FixedHeader(version, offset, size, total, checksum)
     if version != 2:
         raise IgvmError("igvm-version", 4, f"format version is {version}", "expected 1 or 2")
     if len(data) < FIXED_SIZE + _FIXED_V2.size:
-        wrong = f"the file has {len(data)} bytes"
-        raise IgvmError("not-igvm", 0, wrong, "expected the fixed header of version 2, 32 bytes")
+        wrong = f"the file has only {len(data)} bytes"
+        raise IgvmError("not-igvm", 0, wrong, "an IGVM file of version 2 begins with a header of 32 bytes")
     architecture, page_size = _FIXED_V2.unpack_from(data, FIXED_SIZE)
     if architecture not in ARCHITECTURES:
         raise IgvmError("igvm-field", 24, f"architecture is {architecture}", "expected 0 (x64) or 1 (AArch64)")

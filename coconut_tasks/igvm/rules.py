@@ -110,10 +110,10 @@ class Rules:
                 "igvm-not-read",
                 28,
                 f"page size is {fixed.page_size} bytes",
-                f"expected {PAGE_SIZE}, the only one that crate igvm reads",
+                f"expected {PAGE_SIZE}, the only one that the igvm crate reads",
             )
         if not tolerant and fixed.file_data_offset >= fixed.total_file_size:
-            raise IgvmError("igvm-not-read", 16, "the file has no file data", "crate igvm needs some")
+            raise IgvmError("igvm-not-read", 16, "the file has no file data", "the igvm crate needs some")
         self._types: set[int] = set()
         """Platform types declared so far."""
         self._platforms: dict[int, int] = {}
@@ -156,7 +156,7 @@ class Rules:
             case CorimData() | VersionString() if not self._tolerant:
                 name = NAMES[header.header_type] if isinstance(header, CorimData) else "version string"
                 raise IgvmError(
-                    "igvm-not-read", header.offset, f"the file has a {name}", "crate igvm 0.5 does not read it"
+                    "igvm-not-read", header.offset, f"the file has a {name}", "the igvm crate 0.5 does not read it"
                 )
             case _:
                 pass
@@ -175,8 +175,8 @@ class Rules:
                 raise IgvmError(
                     "igvm-relocation",
                     offset,
-                    f"relocation of the state of processor {vp_index}, VTL {vtl}, mask {mask:#x}",
-                    "expected one with a VSM context of processor 0",
+                    f"relocation applies to processor {vp_index}, VTL {vtl}, mask {mask:#x}",
+                    "expected processor 0, with a VSM context of that VTL and mask",
                 )
 
     def is_vmsa(self, context: VpContext) -> bool:
@@ -199,7 +199,7 @@ class Rules:
                 "igvm-not-read",
                 header.offset,
                 f"the file has an optional header of type {header.header_type:#x}",
-                "crate igvm reads no optional headers",
+                "the igvm crate reads no optional headers",
             )
 
     def _platform(self, header: SupportedPlatform) -> None:
@@ -361,7 +361,7 @@ class Rules:
                 )
             if name not in known:
                 raise IgvmError(
-                    "igvm-context", at, f"VSM context has register {name:#x}", "crate igvm does not know it"
+                    "igvm-context", at, f"VSM context has register {name:#x}", "the igvm crate does not know it"
                 )
         if vtl > 2:
             raise IgvmError("igvm-context", at, f"VSM context: VTL is {vtl}", "expected 0, 1 or 2")

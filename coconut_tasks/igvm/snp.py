@@ -192,7 +192,7 @@ def measure(data: bytes | bytearray | memoryview, options: MeasureOptions, see: 
     rules.end()
     if not launch.mask:
         raise IgvmError(
-            "no-snp", file.fixed.variable_header_offset, "the file has no platform SEV-SNP", "a launch digest needs it"
+            "no-snp", file.fixed.variable_header_offset, "the file has no SEV-SNP platform", "a launch digest needs one"
         )
     wanted = launch.id_block
     if wanted is not None and options.check_id_block and wanted.ld != launch.digest:

@@ -209,7 +209,8 @@ class Fingerprints:
     def _error(self, error: sqlite3.Error) -> StepError:
         return StepError(
             "artifacts-not-recorded",
-            f"cannot write the notes on what cargo's artifacts were made of: {self._path}: {error}",
+            f"cannot record which sources cargo's artifacts were built from: {self._path}: {error}: "
+            "check that cargo's target folder is writable, or set another with CARGO_TARGET_DIR",
         )
 
 

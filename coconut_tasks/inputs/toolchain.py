@@ -153,7 +153,8 @@ def toolchain_fault(tree: str, environment: Mapping[str, str], name: str | None 
             return Fault(
                 "toolchain-missing",
                 f"the Rust toolchain '{name}' is missing: {cargo} belongs neither to rustup nor to that toolchain, and "
-                f"{rustup_home(environment)}/toolchains has no working copy: {_by_rustup(f'toolchain install {name}', environment)}",
+                f"{rustup_home(environment)}/toolchains has no working copy: {_by_rustup(f'toolchain install {name}', environment)}; "
+                "or put the cargo of that toolchain first in PATH",
             )
         if done.returncode != 0:
             # rustup itself suggests a command, for example: help: run `rustup toolchain install 1.80.0` to install it
@@ -182,7 +183,7 @@ def overlooked_choice(tree: str, environment: Mapping[str, str], toolchain: Tool
             return Fault(
                 "toolchain-overlooked",
                 f"note: {file} selects the Rust toolchain '{channel}', but only rustup reads this file, and {cargo} ({toolchain.cargo}) "
-                "is not rustup's. With another compiler the launch digest usually differs",
+                "is not managed by rustup, so it is ignored. With another compiler the launch digest usually differs",
             )
     return None
 
@@ -206,18 +207,19 @@ def target_fault(toolchain: Toolchain, triple: str, environment: Mapping[str, st
     add = f"target add {triple}" + (f" --toolchain {name}" if name else "")
     if toolchain.sysroot.startswith(os.path.join(rustup_home(environment), "toolchains", "")):
         return Fault("target-missing", f"{what}: rustup {add}")
-    how = _by_rustup(add, environment)
     return Fault(
-        "target-missing", f"{what}, and the Rust toolchain {toolchain.sysroot} is not managed by rustup: {how}"
+        "target-missing",
+        f"{what}, and the Rust toolchain {toolchain.sysroot} is not managed by rustup: put a cargo with that target first in PATH, "
+        f"for example rustup's: {_by_rustup(add, environment)}",
     )
 
 
 def _by_rustup(words: str, environment: Mapping[str, str]) -> str:
-    """What helps if cargo is not rustup's."""
+    """A command of rustup, which may not be installed."""
     places = ("rustup", os.path.join(cargo_home(environment), "bin", "rustup"))
     there = any(find_program(place, "/", environment) for place in places)
     first = "" if there else "install rustup (https://rustup.rs), then: "
-    return f"{first}rustup {words}; or put a cargo that has it first in PATH"
+    return f"{first}rustup {words}"
 
 
 def _ask(tree: str, environment: Mapping[str, str], name: str | None) -> Toolchain | None:

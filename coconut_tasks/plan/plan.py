@@ -117,7 +117,10 @@ def _clashes(steps: Iterable[Step], label_of: Mapping[str, str]) -> Iterator[Fau
             files = "igvm" in (step.stage, other.stage) or "measure" in (step.stage, other.stage)
             recipes = f"{label_of[other.record]} and {label_of[step.record]}"
             if place == other_place and files:
-                yield Fault("recipes-clash", f"{place}: {recipes} make it differently; give each its own output")
+                yield Fault(
+                    "recipes-clash",
+                    f"{place}: {recipes} both make this file, but differently; give each its own output",
+                )
             elif place.startswith(f"{other_place}/") or other_place.startswith(f"{place}/"):
                 inner, outer = max(place, other_place, key=len), min(place, other_place, key=len)
                 yield Fault(
@@ -131,12 +134,13 @@ def _clashes(steps: Iterable[Step], label_of: Mapping[str, str]) -> Iterator[Fau
     for place, _ in places:
         if made := made_by.get(place):
             yield Fault(
-                "made-in-place", f"{place}: {made.name} makes it where its copy is placed; choose another output_file"
+                "made-in-place",
+                f"{place}: {made.name} makes this file where this program puts its copy; choose another output_file",
             )
     for file in sources & {*(place for place, _ in places), *made_by}:
         yield Fault(
             "firmware-is-output",
-            f"{file}: the firmware is taken from there, but this run makes it; name a file that no step makes",
+            f"{file}: this is the firmware to include, but a step of this run makes it; name a file that no step makes",
         )
 
 
@@ -162,10 +166,10 @@ def _unused_features(
         made = entry.package in components and components[entry.package].type is BuildType.MAKE
         if entry.package not in built:
             nearest = did_you_mean(entry.package, built)
-            what = f"feature {entry} is not used; no item of the recipe is called '{entry.package}'{nearest}"
+            what = f"feature {entry} is not used: the recipe has no item '{entry.package}'{nearest}"
             yield entry, Fault("unused-feature", what)
         elif context.options.all_features and not made:  # make has no such option, so it gets the features by name
-            what = f"feature {entry} is not used; ALL_FEATURES replaces every other choice of features"
+            what = f"feature {entry} is not used: ALL_FEATURES replaces every other choice of features"
             yield entry, Fault("unused-feature", what)
 
 

@@ -184,7 +184,7 @@ def _image_path(where: Path, text: str) -> Iterator[Diagnostic]:
         wrong = f"{shown(text)} is the root of the image"
         yield Diagnostic("is-a-folder", where, wrong, "expected a file in the image, for example /init")
     elif _leaves(place):
-        wrong = f"{shown(text)} leads out of the image"
+        wrong = f"{shown(text)} points outside the image"
         yield Diagnostic("path-leads-out", where, wrong, "expected a path inside it, for example /init")
     for part in place.split("/"):
         if part.startswith("-"):
@@ -260,7 +260,7 @@ def _inside(path: Path, text: str, folder: str) -> Iterator[Diagnostic]:
     if text.startswith("/"):
         yield Diagnostic("path-leads-out", path, f"{shown(text)} is an absolute path", f"expected a path in {folder}")
     elif _leaves(posixpath.normpath(text)):
-        yield Diagnostic("path-leads-out", path, f"{shown(text)} leads out of {folder}", "expected a path inside it")
+        yield Diagnostic("path-leads-out", path, f"{shown(text)} points outside {folder}", "expected a path inside it")
     elif text.endswith(("/", "/.", "/..")) or posixpath.normpath(text) == ".":
         yield Diagnostic("is-a-folder", path, f"{shown(text)} is a folder", "expected the name of a file")
 

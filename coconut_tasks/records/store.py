@@ -124,7 +124,7 @@ class Store:
         """Forget a task, even during a run."""
         with self._lock:
             if self._over:
-                raise UsageError("run-is-over", "the run is over")
+                raise UsageError("run-is-over", "the run was interrupted; this step was not started")
             record = self._record(task_id)
             self._rows[record] = {}
             if self._connection is not None:
@@ -175,7 +175,7 @@ class Store:
         try:
             self._writable().execute(statement, values)
         except (OSError, sqlite3.Error) as error:
-            raise UsageError("records-not-writable", f"cannot write the records: {self.name}: {error}") from error
+            raise self._unusable(error, "write") from error
 
     def _writable(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -212,12 +212,12 @@ class Store:
             return self._start_anew(str(error))
         return connection
 
-    def _unusable(self, error: Exception) -> UsageError:
+    def _unusable(self, error: Exception, what: str = "open") -> UsageError:
         from coconut_tasks.called import called
 
         return UsageError(
             "records-not-writable",
-            f"cannot open the records: {self.name}: {error}: check that the output folder is writable, "
+            f"cannot {what} the build records: {self.name}: {error}: check that the output folder is writable, "
             f"or set another with {called().setting('BIN', 'PATH')}",
         )
 

@@ -90,8 +90,8 @@ def cargo_config(prefixes: Sequence[Prefix], target: str, flags: Flags) -> str:
             if blank := next((path for path, _ in prefixes if any(map(str.isspace, path))), None):
                 raise StepError(
                     "blank-in-a-flag",
-                    f"REPRODUCIBLE: '{blank}' contains a space, and rustflags of {table} in cargo's configuration is a string, "
-                    "which cargo splits at spaces: write it as a list",
+                    f"REPRODUCIBLE: '{blank}' contains a space, and the rustflags of {table} in cargo's configuration are a string, "
+                    "which cargo splits at spaces: write them as a list",
                 )
             lines.append(f"rustflags = {_toml(' '.join([theirs, *ours]))}")
         else:

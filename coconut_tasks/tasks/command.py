@@ -118,7 +118,7 @@ class OwnCommand(Command):  # type: ignore[misc]
                 values[name] = value
             elif name in VARIABLES:
                 takes = ", ".join(self.variables) or "no variables"
-                raise UsageError("variable-not-used", f"{name}: {self.name} does not use it; it takes {takes}")
+                raise UsageError("variable-not-used", f"{name}: not used by {self.name}, which takes {takes}")
             else:
                 words.append(f"{name}={value}")
         return values, words

@@ -68,7 +68,7 @@ def _foreign_problems(nodes: Sequence[Node]) -> list[Fault]:
             path = workspace.path(place)
             places += [path, *goes_with(path, image=node.step.action.is_image)]
     foreign = foreign_files(dict.fromkeys(places), workspace)
-    found = [Fault("foreign-file", f"{path} already exists, and this program did not make it") for path in foreign]
+    found = [Fault("foreign-file", f"{path} already exists and was not made by this program") for path in foreign]
     if found:
         what = (
             "nothing was built, since a build would replace these files: move them away, "
@@ -135,7 +135,7 @@ def _wrapper_problems(workspace: Workspace) -> list[Fault]:
 def _version_problems(workspace: Workspace) -> list[Fault]:
     # The kernel, and so the launch digest, would contain an empty version.
     if not workspace.version and (fault := repository_fault(workspace.tree, workspace.environment)):
-        return [Fault("git-does-not-tell", f"git cannot determine the version of {workspace.tree}: {fault}")]
+        return [Fault("git-does-not-tell", f"cannot get the version of {workspace.tree} from git: {fault}")]
     file = workspace.path(VERSION_FILE)
     if os.access(os.path.dirname(file), os.W_OK) or read_version(file) == version_text(file, workspace.version):
         return []

@@ -190,7 +190,7 @@ class TaskCommand:
         """The error if a command gets only tasks that are not ours."""
         return UsageError(
             "no-step-asked",
-            f"{self.name}: no step of a recipe given; '{self.line('list', *([] if self.is_own else ['--all']))}' shows them",
+            f"{self.name}: no step of a recipe given; '{self.line('list', *([] if self.is_own else ['--all']))}' lists them",
         )
 
     def forecasts(self) -> dict[str, Forecast]:

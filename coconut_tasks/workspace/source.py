@@ -90,7 +90,7 @@ def find_source(options: Options) -> Source:
         # cargo's messages name files in UTF-8.
         raise UsageError(
             "wrong-locale",
-            f"{tree}: Python reads file names as {encoding} here, but the tree's path has other characters: "
+            f"{tree}: Python decodes file names as {encoding} here, which cannot represent the source tree's path: "
             "set LC_ALL=C.UTF-8, and unset PYTHONUTF8 and PYTHONCOERCECLOCALE if they are 0",
         )
     copied = tree == _sample_copy(options)
