@@ -223,7 +223,7 @@ def test_what_helps_is_told_by_what_is_there(machine: Machine) -> None:
     check(told, *missing, install, "rustup toolchain install nightly", put)
     debians = Toolchain("rustc 1.96.0", "cargo 1.96.0", "/usr")
     told = target_fault(debians, "bare", machine.environment)
-    check(told, "target-missing", " bare ", " /usr ", install, "rustup target add bare", put)
+    check(told, "target-missing", " bare ", " /usr ", put, install, "rustup target add bare")
     machine.program(home / ".cargo" / "bin" / "rustup", "rustup")
     told = toolchain_fault(str(machine.tree), machine.environment, "nightly")
     check(told, *missing, "rustup toolchain install nightly", put)
