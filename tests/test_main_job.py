@@ -338,7 +338,7 @@ def test_features_of_the_command_line_reach_their_package(site: Site) -> None:
 def test_a_feature_that_nothing_uses_is_warned_about(site: Site) -> None:
     outcome = site.doit("list", site.recipe(), "FEATURES=svms:enable-gdb")
     (line,) = outcome.told("unused-feature")
-    assert line.startswith("warning: svms:enable-gdb ") and "'svsm'" in line
+    assert line.startswith("warning: feature svms:enable-gdb ") and "'svsm'" in line
 
 
 def test_all_features_take_the_place_of_the_recipes(site: Site) -> None:

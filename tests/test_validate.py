@@ -107,7 +107,7 @@ def test_a_file_name_that_looks_like_a_variable_is_a_file(folder: Path) -> None:
         (["good.json", "--lenent"], "no-such-option", "validate … --lenent …'--lenient'"),
         (["good.json", "--format"], "option-and-value", " --format "),
         (["good.json", "LENIENT=maybe"], "not-a-switch", "LENIENT: 'maybe' … 1 or 0"),
-        (["good.json", "RELEASE=1"], "variable-not-used", "RELEASE: validate … RECIPE, LENIENT"),
+        (["good.json", "RELEASE=1"], "variable-not-used", "RELEASE: … validate, … RECIPE, LENIENT"),
     ],
 )
 def test_wrong_use_ends_with_2_and_says_what_is_right(words: list[str], id: str, said: str, folder: Path) -> None:

@@ -178,7 +178,7 @@ def fixed_header(data: bytes | memoryview) -> FixedHeader:
             "not-igvm",
             0,
             f"the file has only {len(data)} bytes",
-            f"an IGVM file begins with a header of {FIXED_SIZE} bytes",
+            f"the fixed header of an IGVM file has {FIXED_SIZE}",
         )
     magic, version, offset, size, total, checksum = _FIXED.unpack_from(data, 0)
     if magic != MAGIC:
@@ -189,7 +189,7 @@ def fixed_header(data: bytes | memoryview) -> FixedHeader:
         raise IgvmError("igvm-version", 4, f"format version is {version}", "expected 1 or 2")
     if len(data) < FIXED_SIZE + _FIXED_V2.size:
         wrong = f"the file has only {len(data)} bytes"
-        raise IgvmError("not-igvm", 0, wrong, "an IGVM file of version 2 begins with a header of 32 bytes")
+        raise IgvmError("not-igvm", 0, wrong, "the fixed header of an IGVM file of version 2 has 32")
     architecture, page_size = _FIXED_V2.unpack_from(data, FIXED_SIZE)
     if architecture not in ARCHITECTURES:
         raise IgvmError("igvm-field", 24, f"architecture is {architecture}", "expected 0 (x64) or 1 (AArch64)")
