@@ -174,7 +174,9 @@ def test_what_igvmmeasure_does_not_read_is_shown_with_the_reason_for_no_digest(t
     shown = inspect(tmp_path, "v.igvm")
     assert shown.status == 0
     assert '  version string  "1.0\\u001b[2J"\n  optional header 0x999  1 bytes  loaders may ignore it\n' in shown.out
-    assert re.search(r"^no SEV-SNP launch digest: at 0x30: .* version string; .*\bigvm 0\.5\b", shown.out, re.MULTILINE)
+    assert re.search(
+        r"^no SEV-SNP launch digest: at 0x30: .* version string; .*\bigvm crate 0\.5\b", shown.out, re.MULTILINE
+    )
 
 
 def test_the_id_block_counts_unless_it_is_ignored(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_a_name_that_is_taken_is_not_the_default(tmp_path: Path) -> None:
         (["--platform=snp", "--tgt=x"], "no-such-option", "new … --tgt"),
         (["--force"], "wrong-words", "new: --force "),
         (["a.json", "b.json"], "wrong-words", "2 files "),
-        (["RELEASE=1", "a.json"], "variable-not-used", "RELEASE: new …no variables"),
+        (["RELEASE=1", "a.json"], "variable-not-used", "RELEASE: … new, …no variables"),
         (["."], "is-a-folder", "'.' "),
     ],
 )
