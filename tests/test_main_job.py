@@ -336,7 +336,7 @@ def test_features_of_the_command_line_reach_their_package(site: Site) -> None:
 
 
 def test_a_feature_that_nothing_uses_is_warned_about(site: Site) -> None:
-    outcome = site.doit("list", site.recipe(), "FEATURES=svms:enable-gdb")
+    outcome = site.doit("plan", site.recipe(), "FEATURES=svms:enable-gdb")
     (line,) = outcome.told("unused-feature")
     assert line.startswith("warning: feature svms:enable-gdb ") and "'svsm'" in line
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import QEMU, Site
+from conftest import QEMU, Site, has
 
 from coconut_tasks.records.sizes import Sizes
 from coconut_tasks.reports.progress import Running, in_one, progress_line, seconds_left
@@ -169,7 +169,7 @@ def test_the_graph_shows_the_steps_and_marks_the_stale_ones(site: Site) -> None:
     wrong = site.doit("graph", "--format=sgv", recipe)
     (line,) = wrong.told("no-such-choice")
     assert wrong.status == 2
-    assert "--format: 'sgv' " in line and ": svg, dot, mermaid " in line and "'svg'" in line
+    assert has(line, "--format: … 'sgv'; … svg, dot … mermaid … 'svg'")
 
 
 # The timeline

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Site, git
+from conftest import Site, git, has
 
 from coconut_tasks.inputs.environment import cargo_home
 from coconut_tasks.inputs.git import repository_fault
@@ -63,7 +63,7 @@ def test_a_caller_of_another_kind_makes_nothing_stale_and_no_other_version(repos
 def test_a_repository_that_git_refuses_is_an_error_with_its_own_remedy(repository: Site) -> None:
     outcome = repository.doit(repository.recipe(), env=OTHER_OWNER)
     assert (outcome.status, outcome.ids) == (2, {"git-does-not-tell"})
-    assert f" {repository.tree}: fatal: detected dubious ownership" in outcome.err
+    assert has(outcome.err, f" {repository.tree} … git: fatal: detected dubious ownership")
     assert "git config --global --add safe.directory" in outcome.err
     assert outcome.built == set() and not (repository.tree / "target").exists()
 
@@ -164,7 +164,7 @@ def test_a_clone_without_its_submodules_is_told_so_first(site: Site) -> None:
     for folder in (None, site.tree / "deps" / "x"):
         if folder:
             folder.mkdir(parents=True)
-        (note,) = site.doit("list", site.recipe()).told("submodule-missing")
+        (note,) = site.doit("plan", site.recipe()).told("submodule-missing")
         assert note.startswith("note: ") and " deps/x; " in note and note.endswith(": git submodule update --init")
     manifest = site.tree / "boot" / "bldr" / "Cargo.toml"
     manifest.write_text(manifest.read_text().replace("[dependencies]", '[dependencies]\nx.path = "../../deps/x"'))
@@ -174,4 +174,4 @@ def test_a_clone_without_its_submodules_is_told_so_first(site: Site) -> None:
     assert noted == note and " deps/x: " in last and last.endswith(": git submodule update --init")
     assert last in failed.out.partition("No such file or directory")[2], failed.text
     (site.tree / "deps" / "x" / "f").write_text("")
-    assert site.doit("list", site.recipe()).ids == set()
+    assert site.doit("plan", site.recipe()).ids == set()
