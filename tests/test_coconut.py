@@ -139,6 +139,10 @@ def test_help_alone_is_the_table_of_all_commands(place: Site) -> None:
     assert coconut(place, "--version").out.startswith("coconut-tasks ")
 
 
+def test_an_example_of_doit_has_no_option_that_coconut_takes_for_another(place: Site) -> None:
+    assert "--all " not in coconut(place, "list", "--help").out
+
+
 @pytest.mark.parametrize("width", [50, 80])
 def test_help_is_as_wide_as_the_terminal(width: int, place: Site) -> None:
     for words in ((), ("verify", "--help")):

@@ -106,8 +106,8 @@ class CompletionCommand(OwnCommand):
           zsh    echo 'source <(doit completion zsh)' >> ~/.zshrc
           fish   doit completion fish > ~/.config/fish/conf.d/coconut-tasks.fish
 
-        The script completes coconut, coconut-build, doit and ./doitw: commands, steps, options, variables and values.
-        If doit is not in PATH, write ./doitw with its absolute path, or the path of doit in the virtual environment.
+        The script completes coconut, coconut-build, ./doitw and doit itself: commands, steps, options, variables and values.
+        If doit is not in PATH, use its path in the virtual environment, or the absolute path of ./doitw.
     """
     examples = (
         "source <(doit completion bash)  # in this shell only",

@@ -58,7 +58,7 @@ class NewCommand(OwnCommand):
             "default": "bldr",
             "metavar": "WORD",
             "choices": [("bldr", ""), ("stage2", ""), ("none", "")],
-            "help": "the loader of the kernel; older trees need stage2 [default: bldr]",
+            "help": "what loads the kernel; older trees need stage2 [default: bldr]",
         },
         switch("tdx", "also support Intel TDX: add tdp and tdx-stage1"),
         {

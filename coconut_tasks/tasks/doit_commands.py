@@ -157,8 +157,8 @@ class ListCommand(TaskCommand, DoitList):  # type: ignore[misc]
         _JSON,
     )
     examples = (
-        "doit list --all  # also show each step",
-        "doit list --all --status RECIPE=config/hyperv.json",
+        "doit list --all  # each step",
+        "doit list --all --status RECIPE=config/hyperv.json  # with the state of each",
         "doit list --json  # all steps as JSON",
     )
 

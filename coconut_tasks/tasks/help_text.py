@@ -168,7 +168,7 @@ def as_called(text: str) -> str:
     names = "|".join(VARIABLES)
     text = re.sub(rf"(?<![\w-])({names})=([^\s`']*)", lambda found: how.setting(found[1], found[2]), text)
     text = re.sub(rf"(?<=`)({names})(?=`)|\bEXPECT\b", lambda found: how.option(found[0]), text)
-    text = text.replace(" list --all", " list")  # which shows the steps anyway
+    text = text.replace(" list --all", " list")  # its default, and getopt would take --all for --all-features
     for ours, theirs in _RECIPES.items():
         text = text.replace(ours, theirs)
     return text
@@ -190,7 +190,7 @@ def _option_rows(option: CmdOption) -> Iterator[tuple[str, str]]:
     words = _TEXTS.get(option.name) or option.help % {"default": option.default}
     text, bracket, default = " ".join(words.split()).partition(" [default: ")
     if option.choices:
-        text += f": {', '.join(option.choices)}"
+        text += f" [possible values: {', '.join(option.choices)}]"
     if bracket and default not in ("False]", "None]", "]"):
         text += f"{bracket}{default}"
     yield ", ".join(names), text

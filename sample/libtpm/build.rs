@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 
-//! Builds the C code, as carelessly as SVSM's own script does: two makefiles that know better than their environment
-//! which compiler there is, one of them at work in the source folder; and Rust source that is generated beside the
-//! handwritten one, at each run.
+//! Builds the C code as carelessly as SVSM's own script: with two makefiles that ignore the compiler from their
+//! environment, one of which works in the source folder, and with Rust source that is generated beside the
+//! handwritten source on each run.
 
 use std::path::Path;
 use std::process::Command;

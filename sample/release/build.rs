@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 
-//! Writes src/git_version.rs, as carelessly as SVSM's own script does: at each run, cut off and then written, with the
-//! same text or not, and without a word to cargo about what it depends on. So cargo runs it at every call.
+//! Writes src/git_version.rs as carelessly as SVSM's own script: on each run it truncates and writes the file, even
+//! with the same text, and does not tell cargo what it depends on, so cargo runs it on every call.
 
 use std::fs::File;
 use std::io::Write;
 use std::process::Command;
 
-/// Git's output without the line end; None when git isn't there, or when it has nothing to say about this folder.
+/// Git's output without the line end; None if git isn't installed, or knows nothing about this folder.
 fn git(args: &[&str]) -> Option<String> {
     let output = Command::new("git").args(args).output().ok().filter(|output| output.status.success())?;
     Some(String::from_utf8(output.stdout).ok()?.trim_end().to_string())

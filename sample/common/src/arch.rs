@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 
-//! The few machine instructions that Rust has no words for.
+//! The few machine instructions that Rust cannot express.
 
 use core::arch::asm;
 
-/// Stop for good; the status reaches somebody only in the fall-back build.
+/// Stop forever; only the fall-back build has an exit status.
 #[cfg(target_os = "none")]
 pub fn stop(_status: u8) -> ! {
     loop {
@@ -22,7 +22,7 @@ pub fn stop(status: u8) -> ! {
 /// Write a byte to an I/O port.
 ///
 /// # Safety
-/// The device behind the port must be one that may be written to now.
+/// The device at the port must accept writes now.
 #[cfg(target_os = "none")]
 pub unsafe fn outb(port: u16, value: u8) {
     // SAFETY: the caller vouches for the port.
@@ -32,7 +32,7 @@ pub unsafe fn outb(port: u16, value: u8) {
 /// Read a byte from an I/O port.
 ///
 /// # Safety
-/// The device behind the port must be one that may be read from now.
+/// The device at the port must accept reads now.
 #[cfg(target_os = "none")]
 pub unsafe fn inb(port: u16) -> u8 {
     let value;

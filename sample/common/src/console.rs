@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-//! A console that writes, on a serial port.
+//! An output console on a serial port.
 
 use core::fmt;
 
@@ -24,7 +24,7 @@ impl fmt::Write for Console {
         const STATUS: u16 = 5;
         const READY: u8 = 0x20;
         for byte in text.bytes() {
-            // SAFETY: a serial port stands writing at any time; we wait until it has taken the byte before.
+            // SAFETY: a serial port accepts writes at any time; we wait until it has taken the previous byte.
             unsafe {
                 while crate::arch::inb(self.port + STATUS) & READY == 0 {
                     core::hint::spin_loop();

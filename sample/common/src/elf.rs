@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-//! As much of ELF as a loader needs: the loadable segments of a 64-bit little-endian executable.
+//! The part of ELF that a loader needs: the loadable segments of a 64-bit little-endian executable.
 
 const LOAD: u32 = 1;
 const HEADER_SIZE: u64 = 56;
@@ -9,7 +9,7 @@ const HEADER_SIZE: u64 = 56;
 pub struct Segment<'a> {
     /// Physical address.
     pub address: u64,
-    /// Size in memory; what lies beyond the data is zero.
+    /// Size in memory; the rest after the data is zero.
     pub size: u64,
     pub data: &'a [u8],
 }

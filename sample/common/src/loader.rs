@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-//! What both loaders do: find the kernel in the launch image, put it in its place, jump to it.
+//! The common part of both loaders: find the kernel in the launch image, copy it to its address, jump to it.
 
 use crate::arch;
 use crate::console::{COM1, Console};
@@ -61,7 +61,7 @@ pub fn run(name: &str) -> ! {
     match unsafe { place_kernel(&params) } {
         Ok(entry) => {
             let _ = writeln!(console, "[{name}] kernel at {entry:#x}");
-            // SAFETY: the entry point lies in code that has just been put there.
+            // SAFETY: the entry point is in the code that was just copied.
             let start: extern "C" fn() -> ! = unsafe { core::mem::transmute(entry as usize) };
             start()
         }

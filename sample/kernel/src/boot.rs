@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-//! What the launch image brought along.
+//! The contents of the launch image.
 
 use packit::Archive;
 use svsm_common::console::COM1;
@@ -40,7 +40,7 @@ impl Boot {
     }
 }
 
-/// The same for an image in hand; it ends at the first entry that is broken.
+/// The same for a given image; it ends at the first broken entry.
 pub fn walk(image: &[u8], mut each: impl FnMut(&str, usize)) {
     for entry in Archive::open(image).into_iter().flatten() {
         let Ok(entry) = entry else { return };

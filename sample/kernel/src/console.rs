@@ -8,13 +8,13 @@ use svsm_common::console::{COM1, Console};
 
 static PORT: AtomicU16 = AtomicU16::new(COM1);
 
-/// Choose the serial port; before that it is the first one.
+/// Select the serial port; the default is the first one.
 pub fn init(port: u16) {
     PORT.store(port, Ordering::Relaxed);
 }
 
 pub fn print(text: Arguments<'_>) {
-    // There is nobody to tell when the console doesn't work.
+    // If the console doesn't work, there is nowhere to report it.
     let _ = Console::new(PORT.load(Ordering::Relaxed)).write_fmt(text);
 }
 

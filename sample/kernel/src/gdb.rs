@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-//! A stand-in for the debugger's stub: it frames a packet and prints it.
+//! A stand-in for the debugger stub, which frames a packet and prints it.
 
 use crate::println;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-//! The kernel: a sketch that is started like the real one, says who it is, and looks at what it was given.
+//! The kernel: a sketch that starts like the real one, prints its name, and shows what the image contains.
 
 #![no_std]
 #![no_main]
@@ -17,8 +17,8 @@ mod uefivars;
 #[cfg(feature = "vtpm")]
 mod vtpm;
 
-// A test executable for a hosted target is compiled for unwinding, whatever the profile says, so it needs the standard
-// library's language items. The bare-metal target has no unwinding.
+// A test executable for a hosted target is always compiled for unwinding, so it needs the standard library's language
+// items. The bare-metal target has no unwinding.
 #[cfg(all(test, target_os = "linux"))]
 extern crate std;
 

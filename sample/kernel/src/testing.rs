@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-//! The kernel's own test runner: cargo's harness needs an operating system, and a custom one needs nightly.
+//! The kernel's own test runner: cargo's harness needs an operating system, and custom harnesses need nightly.
 
 use crate::{arch, boot, heap, println};
 use svsm_common::elf::Elf;

@@ -4,7 +4,7 @@
 
 #include "../fnv/fnv.h"
 
-/* The folder of the build gets into the image, as in the reference code of the TPM. */
+/* The path of the build gets into the image, as in the TPM's reference code. */
 const char tpm_build[] = "TPM " __FILE__;
 
 uint32_t tpm_extend(uint32_t reg, const uint8_t *event, size_t size)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-//! What the kernel needs of the C code.
+//! The kernel's interface to the C code.
 
 #![no_std]
 
@@ -19,7 +19,7 @@ pub fn extend(register: u32, event: &[u8]) -> u32 {
     unsafe { tpm_extend(register, event.as_ptr(), event.len()) }
 }
 
-/// How the C code says which it is.
+/// The C code's name for its build.
 pub fn build() -> &'static [u8] {
     // SAFETY: it is never written.
     unsafe { &tpm_build }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-//! bldr: the boot loader, a package of its own.
+//! bldr: the boot loader, in its own package.
 
 #![no_std]
 #![no_main]

@@ -47,7 +47,7 @@ pub struct Region {
     pub size: u64,
 }
 
-/// What the image's builder tells the loader. One page, little endian.
+/// Parameters from the image's builder for the loader. One page, little endian.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BootParams {
     /// 1 QEMU, 2 Hyper-V, 3 Vanadium.
@@ -85,7 +85,7 @@ impl BootParams {
         bytes
     }
 
-    /// None when the bytes are no parameter page.
+    /// None if the bytes are not a parameter page.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::BYTES] = bytes.get(..Self::BYTES)?.try_into().ok()?;
         if bytes[..8] != Self::MAGIC {

@@ -105,7 +105,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, String> {
         }
     }
 
-    // The order on the command line means nothing.
+    // The order on the command line does not matter.
     platforms.sort();
     platforms.dedup();
     if platforms.is_empty() {

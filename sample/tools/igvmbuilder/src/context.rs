@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-//! The state in which a virtual processor starts: 32-bit protected mode without paging, at the loader's first byte.
+//! The initial state of a virtual processor: 32-bit protected mode without paging, at the loader's first byte.
 
 use crate::image::{Hypervisor, Options};
 use igvm::IgvmDirectiveHeader;
@@ -25,7 +25,7 @@ const DATA: u16 = 16;
 const CODE_ATTRIBUTES: u16 = 0xc09b;
 const DATA_ATTRIBUTES: u16 = 0xc093;
 const LIMIT: u32 = 0xffff_ffff;
-/// Where KVM puts a VMSA in any case.
+/// KVM always puts a VMSA at this address.
 const KVM_VMSA_GPA: u64 = 0xffff_ffff_f000;
 
 /// A VMSA has the granularity and size bits next to the type, without the gap.

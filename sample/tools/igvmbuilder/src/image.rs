@@ -53,7 +53,7 @@ pub struct Options {
     pub hypervisor: Hypervisor,
     /// Sorted, each at most once.
     pub platforms: Vec<Platform>,
-    /// SEV-SNP's guest policy; without one the file has none.
+    /// SEV-SNP's guest policy, if the file has one.
     pub policy: Option<u64>,
     /// I/O address.
     pub console_port: u16,
@@ -66,7 +66,7 @@ impl Options {
         self.platforms.iter().fold(0, |mask, platform| mask | platform.mask())
     }
 
-    /// Addresses above this one are shared with the host; 0 when the guest doesn't use that.
+    /// Addresses above this one are shared with the host; 0 if unused.
     pub fn vtom(&self) -> u64 {
         if self.no_vtom { 0 } else { 1 << 46 }
     }

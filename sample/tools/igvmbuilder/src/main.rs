@@ -17,7 +17,7 @@ fn read(path: Option<&Path>) -> Result<Option<Vec<u8>>, String> {
     fs::read(path).map(Some).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Write beside the output and rename, so that the output is there as a whole or not at all.
+/// Write beside the output and rename, so that the output is complete or missing.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");

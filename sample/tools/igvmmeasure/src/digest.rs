@@ -13,7 +13,7 @@ pub type LaunchDigest = [u8; 48];
 const PAGE_SIZE: usize = PAGE_SIZE_4K as usize;
 /// Size of PAGE_INFO.
 const PAGE_INFO_SIZE: usize = 0x70;
-/// KVM puts every VMSA at this address, wherever the file says.
+/// KVM puts every VMSA at this address, whatever the file says.
 const KVM_VMSA_GPA: u64 = 0xffff_ffff_f000;
 /// KVM starts a guest with one of these values: in real mode, in protected mode.
 const KVM_CR0: [u64; 2] = [0x30, 0x31];
@@ -41,7 +41,7 @@ fn sha384(bytes: &[u8]) -> LaunchDigest {
     Hash::hash(bytes)
 }
 
-/// The digest after one more page. Only normal pages and VMSAs have contents, which are hashed as a whole page.
+/// The digest after another page. Only normal pages and VMSAs have contents, which are hashed as a whole page.
 fn extend(current: &LaunchDigest, page_type: PageType, gpa: u64, contents: Option<&[u8]>) -> LaunchDigest {
     let mut info = [0; PAGE_INFO_SIZE];
     info[..48].copy_from_slice(current);
@@ -168,7 +168,7 @@ mod tests {
         IgvmDirectiveHeader::SnpVpContext { gpa, compatibility_mask: SNP, vp_index: 0, vmsa }
     }
 
-    /// A file of these directives, after a way through its binary form.
+    /// A file of these directives, written to its binary form and read back.
     fn file(platforms: &[(u32, IgvmPlatformType)], directives: Vec<IgvmDirectiveHeader>) -> IgvmFile {
         let platforms = platforms.iter().map(|(compatibility_mask, platform_type)| {
             IgvmPlatformHeader::SupportedPlatform(IGVM_VHS_SUPPORTED_PLATFORM {

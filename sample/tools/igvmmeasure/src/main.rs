@@ -47,7 +47,7 @@ fn parse(args: impl Iterator<Item = std::ffi::OsString>) -> Result<Option<Argume
     Ok(Some(Arguments { options, bare, file }))
 }
 
-/// Parse the file. The library takes lengths on trust, so look at those of the whole file first.
+/// Parse the file. The library trusts lengths, so check those of the whole file first.
 fn read(bytes: &[u8]) -> Result<IgvmFile, String> {
     let word = |at: usize| bytes.get(at..at + 4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
     if word(0) != Some(u32::from_le_bytes(*b"IGVM")) {

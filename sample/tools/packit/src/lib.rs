@@ -15,8 +15,8 @@
 //! |         |          | path: UTF-8, relative, `/` between parts         |
 //! |         |          | data                                             |
 //!
-//! Entries stand in the order of their paths' bytes. There are no times, owners or modes, so that equal files make an
-//! equal image.
+//! Entries are sorted by the bytes of their paths. There are no times, owners or modes, so that the same files make the
+//! same image.
 
 #![no_std]
 
@@ -25,11 +25,11 @@ pub const VERSION: u32 = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// The bytes are no archive of this version.
+    /// The bytes are not an archive of this version.
     Format,
-    /// The archive ends too early, or goes on after its end.
+    /// The archive ends too early, or continues after its end.
     Length,
-    /// A path isn't UTF-8, or empty.
+    /// A path isn't UTF-8, or is empty.
     Path,
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-//! Archives, made and read. The making belongs to the program, which needs a feature; so it is compiled in here.
+//! Create and read archives. The writer belongs to the program, which needs a feature, so it is included here.
 
 #[path = "../src/host.rs"]
 mod host;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-//! Checks of the interface between modules and kernel; they are in the test build only.
+//! Checks of the interface between modules and kernel, only in the test build.
 
 #![no_std]
 #![no_main]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-//! What a user-space module needs: its start, its end, and the console.
+//! The runtime of a user-space module: start, exit, and console.
 
 #![no_std]
 
@@ -11,7 +11,7 @@ use svsm_common::arch;
 use svsm_common::console::{COM1, Console};
 
 pub fn print(text: Arguments<'_>) {
-    // There is nobody to tell when the console doesn't work.
+    // If the console doesn't work, there is nowhere to report it.
     let _ = Console::new(COM1).write_fmt(text);
 }
 
@@ -29,7 +29,7 @@ macro_rules! println {
 #[macro_export]
 macro_rules! module {
     ($main:path) => {
-        // A test executable for a hosted target is compiled for unwinding, and needs the language items for it.
+        // A test executable for a hosted target is compiled for unwinding, so it needs the language items.
         #[cfg(all(test, target_os = "linux"))]
         extern crate std;
 
