@@ -106,7 +106,7 @@ class CompletionCommand(OwnCommand):
           zsh    echo 'source <(doit completion zsh)' >> ~/.zshrc
           fish   doit completion fish > ~/.config/fish/conf.d/coconut-tasks.fish
 
-        The script completes coconut, coconut-build, ./doitw and doit itself: commands, steps, options, variables and values.
+        The script completes all programs of coconut-tasks: commands, steps, options, variables and values.
         If doit is not in PATH, use its path in the virtual environment, or the absolute path of ./doitw.
     """
     examples = (
