@@ -124,6 +124,31 @@ def test_sizes_are_told_to_be_another_variants_where_bin_shows_one(site: Site) -
     assert site.build("size", recipe).out.startswith("bin/q.igvm (the last build; bin/ has another file)  ")
 
 
+def test_after_a_failed_build_the_sizes_are_those_of_the_last_good_one(site: Site) -> None:
+    recipe = site.recipe()
+    site.build(recipe)
+    first = site.build("size", recipe).out
+    add_code(site, "boot/bldr/src/main.rs")
+    (site.tree / "kernel" / "src" / "main.rs").write_text("this is no Rust")
+    assert site.doit(recipe, "-c").status == 1
+    title, _, parts = site.build("size", recipe).out.partition("\n")
+    assert re.fullmatch(r"bin/q\.igvm \([a-z ]+\) +[\d,]+ bytes", title)
+    assert parts.split() == first.partition("\n")[2].split()
+    (site.bin / ".coconut" / "sizes.json").unlink()
+    assert site.doit("size", recipe).ids == {"nothing-built"}
+
+
+def test_sizes_are_compared_with_the_same_variant_only(site: Site) -> None:
+    recipe = site.recipe()
+    site.build(recipe)
+    site.build(recipe, "FEATURES=enable-gdb")
+    other = site.build("size", recipe, "FEATURES=enable-gdb").out
+    assert all(line.endswith(" bytes") for line in other.splitlines())
+    add_code(site, "kernel/src/main.rs")
+    site.build(recipe)
+    assert re.search(r"^  kernel:svsm .* bytes +\+[\d,]+$", site.build("size", recipe).out, re.MULTILINE)
+
+
 def test_there_is_no_size_of_what_was_not_built(site: Site) -> None:
     outcome = site.doit("size", site.recipe())
     assert (outcome.status, outcome.ids) == (2, {"nothing-built"}) and "error: size: " in outcome.err

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from coconut_tasks.errors import UsageError
 from coconut_tasks.tasks.command import switch
 from coconut_tasks.tasks.standing import from_here
@@ -29,10 +27,18 @@ class SizeCommand(ReportCommand):
         workspace = nodes[0].workspace
         history = History(workspace.state)
         images = []
-        for name, now in sizes_of(nodes):
-            path = os.path.join(workspace.bin, name)
-            in_bin = workspace.files.digest(path) == now.digest
-            images.append(ImageSizes(path, in_bin, now, history.before(name, now)))
+        for node, on_disk in sizes_of(nodes):
+            path = workspace.path(node.step.publish[0][1])
+            in_bin, made = (workspace.files.digest(file) for file in (path, workspace.path(node.step.outputs[0])))
+            known = history.sizes(node.step.record)
+            # What is on record is of the image, while its parts may have been built again since.
+            last = next((at for at in reversed(range(len(known))) if known[at].digest in (in_bin, made)), None)
+            now = on_disk if last is None else known[last]
+            if now is not None:
+                before = known[:last][-1:]
+                images.append(
+                    ImageSizes(path, now.digest == in_bin, now == on_disk, now, before[0] if before else None)
+                )
         if not images:
             raise UsageError(
                 "nothing-built", f"size: no IGVM file of these recipes has been built yet in {workspace.bin}"
@@ -41,6 +47,11 @@ class SizeCommand(ReportCommand):
             self.document = size_json(self.head("size"), images)
             return 0
         for image in images:
-            place = from_here(image.path) + ("" if image.in_bin else " (the last build; bin/ has another file)")
+            notes = {
+                "as of the last good build": not image.is_current,
+                "the last build; bin/ has another file": not image.in_bin,
+            }
+            note = "; ".join(text for text, holds in notes.items() if holds)
+            place = from_here(image.path) + (f" ({note})" if note else "")
             self.outstream.write(size_table(place, image.now, image.before))
         return 0

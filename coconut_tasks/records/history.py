@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from coconut_tasks.effects.place import read_object, write_cache
 from coconut_tasks.records.sizes import Sizes
@@ -14,6 +14,8 @@ from coconut_tasks.records.timeline import Timeline, as_json, from_json
 N = TypeVar("N", int, float)
 _KEPT = 1000
 """Of how many steps durations and crates are kept: those that ran last."""
+_KEPT_SIZES = 100
+"""Of how many images."""
 
 
 class History:
@@ -52,22 +54,23 @@ class History:
         if crates:
             _add(self._crates, crates)
 
-    def before(self, place: str, now: Sizes) -> Sizes | None:
-        """The sizes of the previous build, which is the last one with different content."""
-        found = [sizes for sizes in self._known(place) if sizes.digest != now.digest]
-        return found[-1] if found else None
+    def sizes(self, record: str) -> list[Sizes]:
+        """The last good build of an IGVM file, by its step's ``Step.record``, preceded by the build before with other content."""
+        return self._known(record, read_object(self._sizes))
 
-    def record_sizes(self, files: Iterable[tuple[str, Sizes]]) -> None:
-        """Save the current and the previous sizes of each IGVM file, by its name below ``bin/``."""
-        all_files = read_object(self._sizes)
-        for place, now in files:
-            before = self.before(place, now)
-            all_files[place] = [sizes.as_json() for sizes in (before, now) if sizes]
-        write_cache(self._sizes, json.dumps(all_files).encode())
+    def record_sizes(self, files: Mapping[str, Sizes]) -> None:
+        """Add the IGVM files that are up to date now."""
+        kept = read_object(self._sizes)
+        for record, now in files.items():
+            before = [sizes for sizes in self._known(record, kept) if sizes.digest != now.digest][-1:]
+            kept.pop(record, None)  # the latest last
+            kept[record] = [sizes.as_json() for sizes in (*before, now)]
+        write_cache(self._sizes, json.dumps(dict(list(kept.items())[-_KEPT_SIZES:])).encode())
 
-    def _known(self, place: str) -> list[Sizes]:
+    @staticmethod
+    def _known(record: str, files: Mapping[str, Any]) -> list[Sizes]:
         try:
-            return [Sizes.from_json(value) for value in read_object(self._sizes).get(place, ())]
+            return [Sizes.from_json(value) for value in files.get(record, ())]
         except (KeyError, TypeError, ValueError):
             return []
 

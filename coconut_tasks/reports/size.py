@@ -17,9 +17,11 @@ class ImageSizes:
     """Its absolute path in the output folder."""
     in_bin: bool
     """Whether the file in the output folder is this build, not another variant."""
+    is_current: bool
+    """Whether its parts on the disk still have these sizes; not after a build that failed or left the image out."""
     now: Sizes
     before: Sizes | None
-    """The sizes in the previous build."""
+    """The sizes in the previous build of the same variant."""
 
 
 def size_table(place: str, now: Sizes, before: Sizes | None) -> str:

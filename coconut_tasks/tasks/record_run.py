@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -28,20 +27,17 @@ def record_run(nodes: Sequence[Node], whole: Stopwatch, jobs: int) -> None:
     history.record_durations({node.step.record: node.seconds for node in built})
     crates = nodes[0].workspace.run_state.crates
     history.record_crates({node.step.record: crates[node.step.name] for node in built if node.step.name in crates})
-    history.record_sizes(sizes_of(nodes))
+    good = (StepResult.BUILT, StepResult.PLACED, StepResult.FRESH)
+    # After a failure, the parts may be newer than the image, or missing.
+    history.record_sizes(
+        {node.step.record: sizes for node, sizes in sizes_of(nodes) if sizes is not None and node.result in good}
+    )
 
 
-def sizes_of(nodes: Sequence[Node]) -> list[tuple[str, Sizes]]:
-    """The sizes of the IGVM files and their parts, by file name below ``bin/``, as they were last built."""
+def sizes_of(nodes: Sequence[Node]) -> list[tuple[Node, Sizes | None]]:
+    """The steps that make IGVM files, each with the sizes of its files as they are now; None if one is missing."""
     makers = {output: node for node in nodes for output in node.step.outputs}
-    found = []
-    for node in nodes:
-        if node.step.action.is_image and node.step.publish:
-            sizes = _sizes(node, makers)
-            if sizes is not None:
-                place = node.workspace.path(node.step.publish[0][1])
-                found.append((os.path.relpath(place, node.workspace.bin), sizes))
-    return found
+    return [(node, _sizes(node, makers)) for node in nodes if node.step.action.is_image and node.step.publish]
 
 
 def _sizes(node: Node, makers: Mapping[str, Node]) -> Sizes | None:
@@ -50,9 +46,11 @@ def _sizes(node: Node, makers: Mapping[str, Node]) -> Sizes | None:
     modules: dict[str, int] = {}
     for path in node.step.inputs:
         maker = makers.get(path)
-        stat = workspace.files.stat(workspace.path(path))
-        if maker is None or maker.step.stage == "tool" or stat is None:
+        if maker is None or maker.step.stage == "tool":
             continue
+        stat = workspace.files.stat(workspace.path(path))
+        if stat is None:
+            return None
         parts[maker.step.name.partition("@")[0]] = stat[2]
         if isinstance(maker.step.action, FsImage):
             files = {name: workspace.files.stat(workspace.path(file)) for name, file in maker.step.action.files}
