@@ -23,6 +23,7 @@ from coconut_tasks.commands.diff import DiffCommand
 from coconut_tasks.compare.changes import Changes, compare
 from coconut_tasks.compare.side import Side
 from coconut_tasks.compare.sides import read_side
+from coconut_tasks.compare.spots import spot_text, spots
 from coconut_tasks.errors import UsageError
 from coconut_tasks.evidence import statement as papers
 from coconut_tasks.evidence.link import Link
@@ -284,6 +285,24 @@ def test_neighbours_that_changed_alike_are_one_line() -> None:
     assert "  0x5000 … 0x5fff  1 page  normal  kernel:svsm from 0x3000" in shown
     assert text(old, new).count("of the page: ") == 4
     assert f'    from 0x1000, byte 0x0 of the page: "{"a" * 32}…" → "{"b" * 32}…"' in text(old, new)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown"),
+    [
+        (b"\x00\x07", b"\x01\x07", "00 07 61 61 61 61 61 61 → 01 07 61 61 61 61 61 61"),
+        (b"\x00", b"x", '"starts_with(TPM)" → "starts_with(TPM)xaaa'),
+    ],
+)
+def test_what_is_shown_of_a_page_has_the_first_byte_that_differs(before: bytes, after: bytes, shown: str) -> None:
+    old, new = (
+        image(page(0x1000, start_of(1)), data=(b"starts_with(TPM)" + byte).ljust(4096, b"a"))
+        for byte in (before, after)
+    )
+    assert f"    from 0x1010, byte 0x10 of the page: {shown}" in text(old, new)
+    (spot,) = spots(b"starts_with(TPM)" + before, b"starts_with(TPM)" + after)
+    one, other = spot_text(spot, ("old", "new"))[1:]
+    assert one.split(maxsplit=1)[1] != other.split(maxsplit=1)[1]
 
 
 def test_pages_of_another_part_or_elsewhere_in_it_begin_a_line_of_their_own() -> None:

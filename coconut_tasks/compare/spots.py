@@ -169,7 +169,9 @@ def _spots(
     if not inside:  # the structure is unknown, or the difference is between regions
         offset = _first_difference(old, new)
         start = offset
-        while start > 0 and offset - start < _TEXT_SHOWN and _printable(old[start - 1]):
+        # Where neither byte is text, the text before them is the same in both.
+        in_text = any(map(_printable, old[offset : offset + 1] + new[offset : offset + 1]))
+        while in_text and start > 0 and offset - start < _TEXT_SHOWN and _printable(old[start - 1]):
             start -= 1
         start = start if offset - start >= _TEXT else offset
         end = offset + _TEXT_SHOWN
