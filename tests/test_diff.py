@@ -620,7 +620,7 @@ def test_a_long_list_is_cut_short_in_the_text_alone() -> None:
 def test_what_only_one_side_knows_is_said() -> None:
     shown = text(DATA, statement(OTHER))
     assert "not compared, since only new has it: recipe, options, source tree, tools, commands, " in shown
-    assert "cause unknown: old is an IGVM file; use the .provenance.json " in shown
+    assert "cause unknown: old is an IGVM file; compare the .provenance.json " in shown
 
 
 def test_statements_of_other_builders_are_read_as_far_as_they_go() -> None:
@@ -826,17 +826,46 @@ def test_the_command_tells_what_it_found_and_ends_accordingly(tmp_path: Path) ->
     assert told["pages"]["runs"][0]["bytes"][0]["gpa"] == "0x1000"
 
 
+def test_causes_come_from_the_statement_beside_an_image_if_it_is_about_that_image(tmp_path: Path) -> None:
+    def put(name: str, data: bytes, features: str, of: bytes | None = None) -> None:
+        (tmp_path / name).write_bytes(data)
+        told = statement(data if of is None else of)
+        told["predicate"]["buildDefinition"]["externalParameters"]["options"] = {"FEATURES": features}
+        (tmp_path / f"{name}.provenance.json").write_text(json.dumps(told))
+
+    put("a.igvm", DATA, "a")
+    put("b.igvm", OTHER, "b")
+    found = run(tmp_path, "a.igvm", "b.igvm")
+    assert found.status == 1 and '\noptions:\n  FEATURES: "a" → "b"\n' in found.out
+    assert found.out.splitlines()[2] == "causes: from a.igvm.provenance.json and b.igvm.provenance.json"
+    assert "cause unknown" not in found.out
+    mixed = run(tmp_path, "a.igvm.provenance.json", "b.igvm").out
+    assert "\ncauses: from b.igvm.provenance.json\n" in mixed and "FEATURES" in mixed
+    put("c.igvm", DATA, "c")  # the same image, however it was made
+    assert run(tmp_path, "a.igvm", "c.igvm").status == 0
+    for wrong in (json.dumps(statement(DATA)), "{", None):  # about another image, broken, missing
+        place = tmp_path / "b.igvm.provenance.json"
+        place.unlink() if wrong is None else place.write_text(wrong)
+        found = run(tmp_path, "a.igvm", "b.igvm")
+        assert found.status == 1 and "causes: " not in found.out and "options:" not in found.out
+        assert "\ncause unknown: " in found.out
+
+
 def test_statuses_and_names(tmp_path: Path) -> None:
     (tmp_path / "a=b.igvm").write_bytes(DATA)
     (tmp_path / "c.igvm").write_bytes(OTHER)
     (tmp_path / "bad").write_bytes(b"IGVM")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "x.igvm").write_bytes(DATA)
+    (tmp_path / "new").mkdir()
     assert run(tmp_path, "a=b.igvm", "c.igvm").out.startswith("a=b.igvm: ")
     assert run(tmp_path, "c.igvm", "a=b.igvm").out.startswith("c.igvm: ")
     for words, id, place, value in (
         (("c.igvm",), "wrong-words", "diff: ", " doit diff "),
         (("c.igvm", "c.igvm", "c.igvm"), "wrong-words", "diff: ", " doit diff "),
         (("c.igvm", "no.igvm"), "system-refused", "no.igvm: ", "No such file or directory"),
-        (("c.igvm", "."), "system-refused", ".: ", "Is a directory"),
+        (("c.igvm", "old"), "not-comparable", "old: ", " old/x.igvm"),
+        (("new", "c.igvm"), "not-comparable", "new: ", " new/coconut-qemu.igvm"),
         (("bad", "c.igvm"), "not-igvm", "bad: at 0x0: ", " 4 bytes; "),
         (("c.igvm", "/dev/zero"), "not-comparable", "/dev/zero: ", ""),
         (("--jsom", "c.igvm", "c.igvm"), "no-such-option", "diff ", " --jsom (did you mean '--json'?)"),

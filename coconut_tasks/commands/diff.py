@@ -32,7 +32,8 @@ class DiffCommand(OwnCommand):
         standard input, or a launch digest in any form that 'doit verify' takes. With only a digest, just the digests are compared.
 
         Causes come first: recipe, options, source, tools, commands, environment, input files, launch settings and parts. The pages of the
-        image follow; with both images, also the first byte that differs in each page.
+        image follow; with both images, also the first byte that differs in each page. Causes need the .provenance.json of both builds; it
+        is used by itself if it is beside an .igvm file. A build replaces the files in bin/, so copy those to compare first.
 
         Exit status: 0 the same, 1 something differs, 2 wrong usage or a file that cannot be compared.
     """
@@ -58,6 +59,10 @@ class DiffCommand(OwnCommand):
         if names == ["-", "-"]:
             raise UsageError("wrong-words", "diff: only one of the two files can be standard input")
         old, new = (_read(name) for name in names)
+        if old.sha256 != new.sha256:  # one image needs no explanation
+            with_causes = [_with_causes(name, side) for name, side in zip(names, (old, new), strict=True)]
+            if all(side.is_build_record for side in with_causes):
+                old, new = with_causes
         changes = compare(old, new)
         if opt_values["json"]:
             self.document = changes_json(changes)
@@ -80,10 +85,33 @@ def _read(name: str) -> Side:
         return read_side(shown, read_content(shown, 0 if name == "-" else path), images_beside(path))
     except MemoryError:
         raise UsageError("too-large", f"{shown}: not enough memory to compare it") from None
+    except IsADirectoryError as error:
+        image = min(path.glob("*.igvm"), default=path / "coconut-qemu.igvm")
+        raise UsageError(
+            "not-comparable", f"{shown}: is a folder; expected a file, for example {printable(str(image))}"
+        ) from error
     except FileNotFoundError as error:
         if wrong := near_miss(name):
             raise UsageError("not-comparable", f"{shown}: {wrong}") from error
         raise
+
+
+def _with_causes(name: str, side: Side) -> Side:
+    """An image with what the provenance statement beside it says, if that is about this image."""
+    from dataclasses import replace
+
+    from coconut_tasks.compare.sides import read_side
+
+    if side.data is None or side.is_build_record or name == "-":
+        return side
+    try:
+        content = read_content(side.name, Path(f"{name}.provenance.json"))
+        told = read_side(side.name, content, lambda _: side.data)
+    except (OSError, ValueError, UsageError):
+        return side
+    if told.data is not side.data:
+        return side
+    return replace(told, form=side.form, causes_from=f"{side.name}.provenance.json")
 
 
 def read_content(shown: str, path: Path | int) -> bytearray:

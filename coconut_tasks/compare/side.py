@@ -83,6 +83,8 @@ class Side:
     """All headers of the image, in the form of ``doit inspect --json``."""
     data: bytes | bytearray | None = None
     """The bytes of the image."""
+    causes_from: str = ""
+    """For an image, the name of the provenance statement that says what it was made of."""
     doubts: tuple[str, ...] = ()
     """Contradictions in it."""
 

@@ -105,6 +105,8 @@ def _lines(changes: Changes) -> Iterator[str]:
         yield f"the same: {', '.join(counted.get(one, one) for one in changes.compared)}"
         yield from _not_compared(changes)
         return
+    if statements := [side.causes_from for side in (old, new) if side.causes_from]:
+        yield f"causes: from {' and '.join(statements)}"
     for name in SECTIONS:
         if found := changes.sections.get(name):
             title = _TITLES.get(name, name)
@@ -217,7 +219,7 @@ def _meaning(changes: Changes) -> Iterator[str]:
             yield "cause unknown: no recorded change explains the difference"
         else:
             bare = next(side for side in (changes.old, changes.new) if not side.is_build_record)
-            yield f"cause unknown: {bare.name} is {bare.form}; use the .provenance.json of a build to see causes"
+            yield f"cause unknown: {bare.name} is {bare.form}; compare the .provenance.json of both builds"
     if changes.same_digest is None:
         yield "different"
     else:
