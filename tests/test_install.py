@@ -300,8 +300,7 @@ def test_a_clean_environment_needs_nothing_but_the_wheel_and_an_index(
     recipe = tmp_path / "mine.json"
     assert run("doit", "new", str(recipe)) == f"{recipe} is written; next: coconut build {recipe}\n"
     assert run("doit", "validate", str(recipe)) == "1 recipe is valid\n"
-    schema = Path(json.loads(recipe.read_text())["$schema"].removeprefix("file://"))
-    assert schema.is_file() and schema.is_relative_to(venv)
+    assert "$schema" not in json.loads(recipe.read_text())
     assert list(empty.iterdir()) == []
     (empty / "dodo.py").write_text(DODO)
     listed = run("doit", "list", "--all", "SAMPLE=1")

@@ -117,6 +117,7 @@ def test_a_file_that_is_there_is_kept_unless_forced(tmp_path: Path) -> None:
 
 def test_a_name_that_is_taken_is_not_the_default(tmp_path: Path) -> None:
     (tmp_path / "configs").mkdir()
+    assert new(tmp_path, "qemu").told("not-a-json-name")[0].count(" configs/qemu.json") == 1
     assert [new(tmp_path).out.split()[0] for _ in range(3)] == [
         "configs/qemu.json",
         "configs/qemu-2.json",
@@ -138,6 +139,8 @@ def test_a_name_that_is_taken_is_not_the_default(tmp_path: Path) -> None:
         (["a.json", "b.json"], "wrong-words", "2 files "),
         (["RELEASE=1", "a.json"], "variable-not-used", "RELEASE: … new, …no variables"),
         (["."], "is-a-folder", "'.' "),
+        (["qemu"], "not-a-json-name", "'qemu'…config/qemu.json"),
+        (["my/own.jsn", "--force"], "not-a-json-name", "'my/own.jsn'…my/own.json"),
     ],
 )
 def test_what_is_wrong_is_said_with_what_is_right_and_nothing_is_written(
@@ -149,11 +152,10 @@ def test_what_is_wrong_is_said_with_what_is_right_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_editor_finds_the_schema(tmp_path: Path) -> None:
+def test_only_a_recipe_in_the_checkout_names_the_schema(tmp_path: Path) -> None:
     checkout = data_path("schema").parent
     assert schema_for(checkout / "config" / "new.json") == "../schema/recipe.schema.json"
-    elsewhere = schema_for(tmp_path / "r.json")
-    assert elsewhere == (data_path("schema") / "recipe.schema.json").as_uri()
+    assert schema_for(tmp_path / "r.json") is None
 
 
 def test_the_shipped_recipes_name_the_schema() -> None:
@@ -196,6 +198,7 @@ def test_a_wrong_answer_is_asked_again_with_what_is_allowed(tmp_path: Path) -> N
             ("modules", "none", ""),
             ("firmware", "env:FW_FILE", ""),
             ("File", "taken.json", r"'taken.json' .*\[file-exists\]"),
+            ("File", "mine", r"'mine'.* config/mine\.json .*\[not-a-json-name\]"),
             ("File", "mine.json", "mine.json is written"),
         ]
         for question, answer, said in answers:

@@ -29,7 +29,8 @@ class NewCommand(OwnCommand):
     doc_usage = "[NEW_FILE]"
     doc_description = """
         Without options, it asks a few questions on a terminal. Otherwise each option has a sensible default.
-        Without NEW_FILE, it chooses a free name in config/. It overwrites an existing file only with --force.
+        Without NEW_FILE, it chooses a free name in config/, or in configs/ if only that exists.
+        It overwrites an existing file only with --force.
 
         Exit status: 0 success, 2 nothing was written.
     """
@@ -139,6 +140,12 @@ def _may_write(name: str | None, force: bool) -> None:
         raise UsageError(
             "is-a-folder", f"new: '{name}' is a folder; name a file in it, for example {name.rstrip('/')}/mine.json"
         )
+    if path.suffix != ".json":
+        from coconut_tasks.recipe.starter import usual_folder
+
+        right = path.with_suffix(".json")
+        example = right if "/" in name else usual_folder(Path()) / right
+        raise UsageError("not-a-json-name", f"new: '{name}': expected a name that ends in .json, for example {example}")
     if path.exists() and not force:
         raise UsageError(
             "file-exists", f"new: '{name}' already exists; choose another name, or overwrite it with --force"

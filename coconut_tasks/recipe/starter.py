@@ -91,23 +91,24 @@ def recipe_text(answers: Answers, schema: str | None = None) -> str:
     return text
 
 
-def schema_for(recipe: Path) -> str:
-    """Where the schema is, seen from a recipe: a relative path in this checkout, otherwise an absolute URI."""
+def schema_for(recipe: Path) -> str | None:
+    """The relative path of the schema from a recipe in this checkout; None elsewhere, where no path is right for everybody."""
     schema, folder = schema_path(), recipe.resolve().parent
     checkout = schema.parent.parent
     # For an installed package, that is the package itself.
     if (checkout / "pyproject.toml").is_file() and folder.is_relative_to(checkout):
         return os.path.relpath(schema, folder)
-    return schema.as_uri()
+    return None
+
+
+def usual_folder(folder: Path) -> str:
+    """The folder of recipes: ``config``, or ``configs`` as in SVSM checkouts, if only that exists."""
+    return next((name for name in ("config", "configs") if (folder / name).is_dir()), "config")
 
 
 def free_name(targets: tuple[str, ...], folder: Path) -> str:
-    """A recipe's usual name that is still free: ``config/qemu.json``, ``config/qemu-2.json``, …
-
-    In ``configs/``, as in SVSM checkouts, if only that folder exists.
-    """
-    there = [name for name in ("config", "configs") if (folder / name).is_dir()]
-    stem = f"{there[0] if there else 'config'}/{'-'.join(targets)}"
+    """A recipe's usual name that is still free: ``config/qemu.json``, ``config/qemu-2.json``, …"""
+    stem = f"{usual_folder(folder)}/{'-'.join(targets)}"
     number = 1
     while (folder / (name := f"{stem}.json" if number == 1 else f"{stem}-{number}.json")).exists():
         number += 1
