@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -525,8 +526,11 @@ def test_info_of_a_stale_task_says_why_and_is_no_failure(site: Site) -> None:
     (site.tree / "kernel" / "src" / "main.rs").write_text("// other")
     found = site.build("info", "kernel:svsm", recipe).out
     assert "\n  state    runs\n           kernel/src/main.rs changed\n" in found
-    files = found.partition("\n  reads    ")[2].partition("\ncommands")[0].split()
-    assert files == sorted(files) and len(files) > 5
+    assert found.index("\ncommands") < found.index("\nreads:\n")
+    *files, last = found.partition("\nreads:\n")[2].splitlines()
+    assert files == sorted(files) and len(files) == 20
+    every = json.loads(site.build("info", "--json", "kernel:svsm", recipe).out)["steps"][0]["inputs"]
+    assert re.fullmatch(rf"  … and {len(every) - 20} .*--json .*", last)
     assert "state" not in site.build("info", "--no-status", "kernel:svsm", recipe).out
     # A stage means all its steps.
     stage = site.build("info", "kernel", recipe).out
@@ -541,7 +545,7 @@ def test_the_commands_of_info_can_be_pasted(site: Site) -> None:
     made = site.folder / info.partition("\n  keeps    ")[2].split()[0]
     assert made.read_bytes() == image.read_bytes()
     made.unlink()
-    pasted = "\n".join(line for line in info.partition("\ncommands")[2].splitlines()[1:])
+    pasted = "\n".join(line for line in info.partition("\ncommands")[2].partition("\nreads:")[0].splitlines()[1:])
     assert site.run(["sh", "-ec", pasted]).status == 0
     assert made.read_bytes() == image.read_bytes()
 

@@ -11,6 +11,8 @@ from coconut_tasks.steps.command import Command
 from coconut_tasks.wording import printable
 
 _WIDTH = 9
+_MOST = 20
+"""How many of the files that a step reads are shown."""
 
 
 def info_text(
@@ -29,11 +31,17 @@ def _lines(tree: str, one: StepFacts, absolute: Callable[[str], str], shown: Cal
     yield from _row("keeps", [shown(absolute(output)) for output in step.outputs])
     yield from _row("needs", [", ".join(one.needs)] if one.needs else [])
     yield from _row("log", [shown(one.log)] if one.log else [])
-    yield from _row("reads", [shown(path) for path in one.inputs])
     if step.commands:
         yield "commands to paste:"
         yield f"  {Command(('cd', tree))}"
         yield from (f"  {line}" for line in step_lines(step))
+    if one.inputs:
+        yield "reads:"
+        # The tree's own files first, before those of crates and the toolchain.
+        files = sorted(map(shown, one.inputs), key=lambda path: (path.startswith(("/", "..")), path))
+        yield from (f"  {path}" for path in files[:_MOST])
+        if len(files) > _MOST:
+            yield f"  … and {len(files) - _MOST} more; --json has all"
 
 
 def _state(found: Forecast) -> list[str]:
