@@ -87,13 +87,18 @@ class Problem:
     """``expected …`` with the nearest right word if there is one, or what to do; empty if ``wrong`` says it all."""
     excerpt: str = ""
     """The line of the text with a mark below the place, if it helps."""
+    of_the_file: bool = False
+    """Whether it is about the file itself, so that the text names no line of it."""
 
     @property
     def message(self) -> str:
         """The problem without its place, in one line."""
-        return f"{self.pointer or '/'}: {sentence(self.wrong, self.remedy)}"
+        said = sentence(self.wrong, self.remedy)
+        return said if self.of_the_file else f"{self.pointer or '/'}: {said}"
 
     def __str__(self) -> str:
+        if self.of_the_file:
+            return f"{self.where[0]}: {self.message}"
         return f"{self.place}: {self.message}" + (f"\n{self.excerpt}" if self.excerpt else "")
 
     @property

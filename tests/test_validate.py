@@ -61,19 +61,27 @@ def test_all_problems_of_all_files_are_told_at_once(folder: Path) -> None:
     assert outcome.status == 2
     lines = [line for line in outcome.out.splitlines() if not line.startswith(" ")]
     found = [
-        re.fullmatch(r"error: (\w+\.json):(\d+):(\d+): (/\S*): ([^;]+; )?(.+)  \[\S+\]", line) for line in lines[:-1]
+        re.fullmatch(r"error: (\w+\.json):(\d+):(\d+): (/\S*): ([^;]+; )?(.+)  \[\S+\]", line) for line in lines[:-2]
     ]
     assert [match and match[1] for match in found] == [
         "unknown.json",
         "broken.json",
         "duplicate.json",
         "duplicate.json",
-        "none.json",
     ]
     assert "/igvn: " in lines[0] and lines[0].endswith("(did you mean 'igvm'?)  [unknown-field]")
-    assert lines[-2].startswith("error: none.json:1:1: /: ") and "No such file or directory" in lines[-2]
+    assert re.fullmatch(r"error: none\.json: [^:/]+  \[unreadable-file\]", lines[-2])
     assert outcome.ids == {"unknown-field", "no-json-name", "duplicate-name", "unreadable-file", "wrong-type"}
     assert lines[-1] == "5 problems in 4 of 5 recipes"
+
+
+def test_a_file_that_cannot_be_read_is_named_without_a_line_of_it(folder: Path) -> None:
+    (folder / "test").mkdir()
+    assert validate(folder, "test").out.startswith("error: test: is a folder; ")
+    assert " test/*.json  [" in validate(folder, "test", "good.json").out
+    assert "'good.json'" in validate(folder, "godo.json").out
+    annotation = validate(folder, "--format=github", "test").out
+    assert annotation.startswith("::error file=test,line=1,col=1,title=recipe%3A unreadable-file::is a folder; ")
 
 
 def test_warnings_are_told_and_do_not_fail(folder: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from coconut_tasks.called import called
-from coconut_tasks.errors import EXIT_USAGE, Problem, RecipeError, UsageError
+from coconut_tasks.errors import EXIT_USAGE, Problem, RecipeError, UsageError, did_you_mean
 from coconut_tasks.options import parse_switch, split_list
 from coconut_tasks.tasks.command import OwnCommand, switch
 
@@ -86,9 +87,12 @@ def _problems(file: str, lenient: bool) -> list[Any]:
         errors = error.problems
     except OSError as error:
         wrong = f"cannot read the file: {error.strerror}"
+        remedy = ""
         if isinstance(error, IsADirectoryError):
-            wrong = "this is a folder"
-        remedy = "expected the path of a recipe, for example config/qemu.json"
-        errors = (Problem("unreadable-file", f"{name}:1:1", "", wrong, remedy),)
+            wrong = "is a folder"
+            remedy = f"expected recipes, for example {os.path.join(name, '*.json')}"
+        elif isinstance(error, FileNotFoundError):
+            wrong = "no such file" + did_you_mean(file, map(str, Path(file).parent.glob("*.json")))
+        errors = (Problem("unreadable-file", f"{name}:1:1", "", wrong, remedy, of_the_file=True),)
     found = [*(Reported(problem) for problem in errors), *(Reported(problem, "warning") for problem in warnings)]
     return sorted(found, key=lambda one: one.where[1:])
