@@ -488,7 +488,7 @@ CAUSES: list[tuple[Edit, str]] = [
         lambda v: recipe(v)["kernel"]["svsm"].update(features="vtpm,x"),
         'recipe:\n  /kernel/svsm/features: "vtpm" → "vtpm,x"\n',
     ),
-    (lambda v: recipe(v).update(fs={"modules": {}}), 'recipe:\n  /fs: missing → {"modules": {}}\n'),
+    (lambda v: recipe(v).update(fs={"modules": {}}), 'recipe:\n  /fs: (absent) → {"modules": {}}\n'),
     (lambda v: recipe(v)["igvm"]["qemu"].update({"check-kvm": 1}), "  /igvm/qemu/check-kvm: true → 1\n"),
     (lambda v: definition(v)["externalParameters"].update(target="hyper-v"), '  target: "qemu" → "hyper-v"\n'),
     (lambda v: definition(v)["externalParameters"].update(options={}), 'options:\n  FEATURES: "a" → not set\n'),
@@ -619,7 +619,7 @@ def test_a_long_list_is_cut_short_in_the_text_alone() -> None:
 
 def test_what_only_one_side_knows_is_said() -> None:
     shown = text(DATA, statement(OTHER))
-    assert "not compared, since only new has it: recipe, options, source tree, tools, commands, " in shown
+    assert "only available for new: recipe, options, source tree, tools, commands, " in shown
     assert "cause unknown: old is an IGVM file; compare the .provenance.json " in shown
 
 

@@ -20,9 +20,9 @@ _TITLES = {
     "source": "source tree",
     "files": "input files",
     "settings": "launch settings",
-    "headers": "image headers, which are not measured",
+    "headers": "unmeasured headers",
 }
-_ABSENT = {"recipe": "missing", "options": "not set", "environment": "not set"}
+_ABSENT = {"options": "not set", "environment": "not set"}
 _DIGESTS = ("parts", "source")
 _LONGEST = 100
 """How many characters of a value are shown."""
@@ -119,7 +119,7 @@ def _lines(changes: Changes) -> Iterator[str]:
 
 
 def _change_text(change: Change, section: str) -> str:
-    absent = _ABSENT.get(section, "nothing")
+    absent = _ABSENT.get(section, "(absent)")
     if section == "files":
         said = f"{change.subject} {change.told}"
     elif change.told:
@@ -208,7 +208,7 @@ def _unmeasured(changes: Changes) -> Iterator[str]:
 
 def _not_compared(changes: Changes) -> Iterator[str]:
     for name, what in changes.only:
-        yield f"not compared, since only {name} has it: {', '.join(what)}"
+        yield f"only available for {name}: {', '.join(what)}"
 
 
 def _meaning(changes: Changes) -> Iterator[str]:
