@@ -192,6 +192,8 @@ def test_every_option_of_doit_is_spelt_or_left_out() -> None:
         (["igvm:qemu"], "no-such-command", "'coconut build igvm:qemu'"),
         (["--release"], "no-such-option", "'coconut build --release"),
         (["build", "--bin=x"], "no-such-option", "'--out'"),
+        (["build", "--feature=x"], "no-such-option", "'--features'"),
+        (["list", "--all"], "no-such-option", "--all"),
         (["build", "-c", "r.json"], "no-such-option", "'-k'"),
         (["why", "--relase"], "no-such-option", "'--release'"),
         (["build", "igmv:qemu"], "no-such-task", "'igvm:qemu'"),

@@ -130,6 +130,19 @@ def asks_for_help(words: Sequence[str]) -> bool:
     return any(word in _HELP for word in before)
 
 
+def whole_options(words: Sequence[str], parser: CmdParse) -> None:
+    """Refuse a beginning of an option, which getopt takes for it: ``list --all`` would be ``--all-features``, and so another build.
+
+    Raises:
+        CmdParseError: a long option is not written out.
+    """
+    known = {f"--{name.removesuffix('=')}" for name in parser.get_long()}
+    for word in words[: words.index("--")] if "--" in words else words:
+        name = word.partition("=")[0]
+        if name.startswith("--") and name not in known:
+            raise CmdParseError(f"option {name} not recognized")
+
+
 def options_first(words: Sequence[str], parser: CmdParse) -> list[str]:
     """The words of a command line in the order that doit needs: options, ``--``, names.
 

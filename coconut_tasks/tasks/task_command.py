@@ -93,8 +93,9 @@ class TaskCommand:
         command: Any = self
         try:
             if self.is_own:
-                from coconut_tasks.tasks.command import options_first
+                from coconut_tasks.tasks.command import options_first, whole_options
 
+                whole_options(in_args, command.cmdparser)
                 in_args = options_first(in_args, command.cmdparser)
             return super().parse_execute(in_args)  # type: ignore[misc]
         except CmdParseError as error:
