@@ -612,10 +612,10 @@ def test_an_ignored_step_is_left_out_until_it_is_forgotten(site: Site) -> None:
 def test_a_recipe_that_comes_with_the_package_is_not_mistaken_for_the_trees(site: Site) -> None:
     manifest = site.tree / "Cargo.toml"
     manifest.write_text(manifest.read_text().replace("sample = true", "sample = false"))
-    outcome = site.doit("list", "RECIPE=config/qemu.json")
+    outcome = site.doit("plan", "RECIPE=config/qemu.json")
     (note,) = outcome.told("borrowed-recipe")
     assert note.startswith("note: config/qemu.json ") and str(data_path("config/qemu.json")) in note
-    assert "borrowed-recipe" not in site.doit("list", f"RECIPE={data_path('config/qemu.json')}").ids
+    assert "borrowed-recipe" not in site.doit("plan", f"RECIPE={data_path('config/qemu.json')}").ids
 
 
 def test_a_dodo_may_have_tasks_of_its_own_with_files(site: Site) -> None:

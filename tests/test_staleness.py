@@ -324,8 +324,8 @@ def test_an_option_of_ours_that_the_session_exports_builds_no_half_of_it(value: 
 
 def test_a_recipe_and_an_output_folder_of_the_environment_are_not_passed_over_in_silence(site: Site) -> None:
     environment: dict[str, str | None] = {"RECIPE": "x", "BIN": "x"}
-    bare = site.run([sys.executable, "-m", "doit", "list", f"SVSM={site.tree}"], environment)
-    said = site.doit("list", site.recipe(), env=environment)
+    bare = site.run([sys.executable, "-m", "doit", "plan", f"SVSM={site.tree}"], environment)
+    said = site.doit("plan", site.recipe(), env=environment)
     for name in environment:
         noted = [note for note in bare.told("variable-does-nothing") if note.startswith(f"note: {name} ")]
         assert len(noted) == 1 and f"'doit {name}=…'" in noted[0]

@@ -229,7 +229,7 @@ def test_what_changed_is_told_where_the_expected_file_knows_it(site: Site) -> No
     assert f"from {int(page[1], 16) + program.index(b'MARK-onf') % 4096 + 7:#x}, byte " in by_hand.out
     # A file with less information gives less.
     outcome = verify(site, site.recipe(content), "EXPECT=old.launch-digest.json")
-    assert outcome.status == 1 and "only this build has it: " in outcome.out
+    assert outcome.status == 1 and "only available for " in outcome.out
 
 
 def test_what_was_left_out_is_not_vouched_for(site: Site) -> None:
