@@ -354,5 +354,9 @@ def test_notes_on_the_next_build_are_for_commands_on_builds(site: Site) -> None:
     site.recipe({**QEMU, "firmware": {"env": "FW_FILE"}})
     options = ("r.json", "--svsm=svsm", "--out=bin")
     assert coconut(site, "why", *options).ids == coconut(site, "plan", *options).ids == {"no-firmware"}
+    quiet = coconut(site, "build", *options, "kernel:bldr", "-q")
+    assert quiet.ids == {"no-firmware"}
+    assert coconut(site, "build", *options, "kernel:bldr", "-q").text.strip() == ""
+    assert coconut(site, "build", *options, "kernel:bldr").ids == {"no-firmware"}
     for command in ("list", "info", "clean", "log"):
         assert coconut(site, command, *options, *(["igvm:qemu"] if command == "info" else [])).err == ""

@@ -67,6 +67,7 @@ class RunCommand(TaskCommand, DoitRun):  # type: ignore[misc]
     )
 
     def execute(self, params: Any, args: Any) -> Any:
+        self.quiet = params["quiet"]
         status = super().execute(params, args)
         if status == _DOIT_ERROR and self.run is not None and self.run.began and not self.run.internal_error:
             return EXIT_FAILED

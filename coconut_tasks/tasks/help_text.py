@@ -162,7 +162,7 @@ def _examples(examples: Sequence[str]) -> Iterator[str]:
 def as_called(text: str) -> str:
     """A text about ``doit`` in the words of the program that was called: its name, its flags, and for ``coconut`` the recipes of a tree."""
     how = called()
-    text = re.sub(r"\bdoit\b(?! itself)", how.program, text)
+    text = re.sub(r"\bdoit\b(?! itself)", "coconut" if how.is_xbuild else how.program, text)
     if not how.is_coconut:
         return text
     names = "|".join(VARIABLES)

@@ -15,7 +15,7 @@ from typing import Any
 from doit.exceptions import InvalidTask, TaskFailed, UnmetDependency
 
 from coconut_tasks.effects.stopwatch import Stopwatch
-from coconut_tasks.errors import Fault, UsageError, label, told
+from coconut_tasks.errors import Fault, UsageError, label, tell_line, told
 from coconut_tasks.tasks.interrupt import listen
 from coconut_tasks.tasks.node import Node, StepResult, node_of
 from coconut_tasks.tasks.preflight import preflight, take_lock
@@ -111,6 +111,9 @@ class Supervisor:
     def _tell_source(self) -> None:
         with self._telling:
             told, self.run.source_told = self.run.source_told, True
+        if not told and self.run.quiet:
+            for note in self.run.session.notes:
+                tell_line(note.shown)
         if not told:
             print(self.run.session.source_line, file=sys.stderr, flush=True)
 

@@ -40,6 +40,8 @@ class TaskCommand:
     """The session once our dodo.py is loaded; None with any other."""
     expects = False
     """Whether a word may be the expected launch digest."""
+    quiet = False
+    """Nothing is printed unless something is built."""
     shows_notes = False
     """Notes and warnings on what the next build does are about what it shows, too."""
     builds = False
@@ -159,7 +161,7 @@ class TaskCommand:
 
             copy_tree(session.source)
             start_again()
-        if self.builds or self.shows_notes:
+        if (self.builds or self.shows_notes) and not self.quiet:
             for note in session.notes:
                 tell_line(note.shown)
 
