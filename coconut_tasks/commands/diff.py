@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from coconut_tasks.compare.side import Side
 
 
-_SHOWN = 16
-"""How many digits of a digest on the command line messages show."""
-
-
 class DiffCommand(OwnCommand):
     """``diff``: exit status 0 if nothing differs, 1 if something does, otherwise 2."""
 
@@ -75,11 +71,11 @@ def _read(name: str) -> Side:
     """One side. Raises UsageError or OSError if it cannot be compared."""
     from coconut_tasks.compare.sides import of_digests, read_side
     from coconut_tasks.evidence.digests import digest_in, near_miss
-    from coconut_tasks.wording import printable
+    from coconut_tasks.wording import printable, short_digest
 
     path = Path(name)
     if digest_in(name) and not path.is_file():
-        return of_digests(f"{name[:_SHOWN]}…", name.encode())
+        return of_digests(short_digest(name), name.encode())
     shown = "standard input" if name == "-" else printable(name)
     try:
         return read_side(shown, read_content(shown, 0 if name == "-" else path), images_beside(path))
@@ -101,17 +97,18 @@ def _with_causes(name: str, side: Side) -> Side:
     from dataclasses import replace
 
     from coconut_tasks.compare.sides import read_side
+    from coconut_tasks.layout import PROVENANCE
 
     if side.data is None or side.is_build_record or name == "-":
         return side
     try:
-        content = read_content(side.name, Path(f"{name}.provenance.json"))
+        content = read_content(side.name, Path(name + PROVENANCE))
         told = read_side(side.name, content, lambda _: side.data)
     except (OSError, ValueError, UsageError):
         return side
     if told.data is not side.data:
         return side
-    return replace(told, form=side.form, causes_from=f"{side.name}.provenance.json")
+    return replace(told, form=side.form, causes_from=side.name + PROVENANCE)
 
 
 def read_content(shown: str, path: Path | int) -> bytearray:

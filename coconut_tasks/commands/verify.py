@@ -107,7 +107,7 @@ class VerifyCommand(RunCommand):
             verified_json,
             verified_text,
         )
-        from coconut_tasks.tasks.run import GOOD
+        from coconut_tasks.tasks.node import GOOD
         from coconut_tasks.terminal import marked, terminal_at
 
         assert self.run is not None
@@ -201,27 +201,27 @@ def read_expectation(value: str, absolute: Callable[[str], str]) -> Expectation:
     from coconut_tasks.evidence.expected import Expectation
     from coconut_tasks.wording import printable, shown
 
-    path = absolute(value)
+    option, path = called().option("EXPECT"), absolute(value)
     wrong = ""
     # Both base64 and a path can contain slashes; if that file exists, it is meant.
     if value != "-" and not ("/" in value and os.path.isfile(path)):
         try:
-            return Expectation(called().option("EXPECT"), digests_in_text(value))
+            return Expectation(option, digests_in_text(value))
         except NotADigest as error:
             wrong = str(error)
     name = "standard input" if value == "-" else printable(value)
     try:
-        data = read_content(f"{called().option('EXPECT')}: {name}", 0 if value == "-" else Path(path))
+        data = read_content(f"{option}: {name}", 0 if value == "-" else Path(path))
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "No such file"
         said = wrong or f"{shown(value)}: {why}; expected {FORMS}"
-        raise UsageError("no-launch-digest", f"{called().option('EXPECT')}: {said}") from error
+        raise UsageError("no-launch-digest", f"{option}: {said}") from error
     try:
         digests = digests_in(data)
     except NotADigest as error:
         raise UsageError(
             "no-launch-digest",
-            f"{called().option('EXPECT')}: {name}: {error if str(error) else f'no launch digest in it; expected {FORMS}'}",
+            f"{option}: {name}: {error if str(error) else f'no launch digest in it; expected {FORMS}'}",
         ) from error
     if value == "-":
         return Expectation(name, digests, data)

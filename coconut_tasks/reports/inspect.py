@@ -44,7 +44,7 @@ from coconut_tasks.igvm.values import (
     VersionString,
     VpContext,
 )
-from coconut_tasks.wording import human
+from coconut_tasks.wording import human, short_digest
 
 _SECTIONS = ("platforms", "initialization headers", "directives")
 
@@ -166,7 +166,7 @@ def _line(file: IgvmFile, header: Header, pages: int, content: Any, kinds: dict[
     mask = getattr(header, "compatibility_mask", None)
     shown = [header_name(header), *words, *(() if mask is None else (f"mask {mask:#x}",))]
     if content is not None and (not isinstance(header, PageData) or header.file_offset):
-        shown.append(f"sha384 {content.hexdigest()[:16]}…")
+        shown.append(f"sha384 {short_digest(content.hexdigest())}")
     return "  ".join(shown)
 
 
@@ -183,7 +183,7 @@ def _context_words(context: VpContext, kinds: dict[int, int], digest: str) -> It
         f"{context.gpa:#x}",
         f"processor {context.vp_index}",
         kind,
-        *((f"sha384 {digest[:16]}…",) if digest else ()),
+        *((f"sha384 {short_digest(digest)}",) if digest else ()),
     )
 
 
@@ -225,7 +225,7 @@ _WORDS: dict[type, Callable[[Any], Iterable[str]]] = {
     ),
     VbsMeasurement: lambda header: (
         f"version {header.version}",
-        f"boot digest {header.boot_measurement_digest.hex()[:16]}…",
+        f"boot digest {short_digest(header.boot_measurement_digest.hex())}",
     ),
     OptionalHeader: lambda header: (f"{header.length} bytes", "loaders may ignore it"),
 }

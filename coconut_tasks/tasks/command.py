@@ -126,8 +126,12 @@ class OwnCommand(Command):  # type: ignore[misc]
 
 def asks_for_help(words: Sequence[str]) -> bool:
     """Whether the words of a command, up to ``--``, ask for its help."""
-    before = words[: words.index("--")] if "--" in words else words
-    return any(word in _HELP for word in before)
+    return any(word in _HELP for word in _before_names(words))
+
+
+def _before_names(words: Sequence[str]) -> Sequence[str]:
+    """The words up to ``--``, after which there are only names."""
+    return words[: words.index("--")] if "--" in words else words
 
 
 def whole_options(words: Sequence[str], parser: CmdParse) -> None:
@@ -137,7 +141,7 @@ def whole_options(words: Sequence[str], parser: CmdParse) -> None:
         CmdParseError: a long option is not written out.
     """
     known = {f"--{name.removesuffix('=')}" for name in parser.get_long()}
-    for word in words[: words.index("--")] if "--" in words else words:
+    for word in _before_names(words):
         name = word.partition("=")[0]
         if name.startswith("--") and name not in known:
             raise CmdParseError(f"option {name} not recognized")

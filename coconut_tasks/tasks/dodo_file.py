@@ -18,3 +18,9 @@ def is_ours(dodo: Path) -> bool:
         return "coconut_tasks" in dodo.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
+
+
+def is_of_others() -> bool:
+    """Whether doit loads a dodo.py without tasks of this project."""
+    dodo = dodo_file()
+    return dodo.exists() and not is_ours(dodo)

@@ -230,13 +230,12 @@ class InfoCommand(TaskCommand, DoitInfo):  # type: ignore[misc]
         from coconut_tasks.reports.outlook import StepFacts
         from coconut_tasks.steps.step import direct_needs
 
-        workspace, needs = self.nodes[0].workspace, direct_needs(node.step for node in self.nodes)
+        needs = direct_needs(node.step for node in self.nodes)
         forecasts = {} if hide_status else self.forecasts()
         found = []
         for node in self.named_nodes(names):
-            log, name = workspace.log(node.step), node.step.name
-            shown = str(log) if log.exists() else None
-            found.append(StepFacts(node.step, node.inputs, needs[name], shown, forecasts.get(name)))
+            name = node.step.name
+            found.append(StepFacts(node.step, node.inputs, needs[name], node.log, forecasts.get(name)))
         return found
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from coconut_tasks.called import called
-from coconut_tasks.tasks.table import COCONUT, COMMANDS
+from coconut_tasks.tasks.table import COMMANDS
 from coconut_tasks.variables import flag_of
 from coconut_tasks.wording import either
 
@@ -76,8 +76,7 @@ def _option(word: str, command: str) -> str:
 
 
 def command_meant(word: str) -> str:
-    """As ``meant_by``, for a word in the place of a command."""
-    names = COCONUT if called().is_coconut else COMMANDS
+    """As ``meant_by``, for a word that is not a command of ``coconut`` but in the place of one."""
     if re.fullmatch(r"[a-z]+:.*", word):
         return f" (did you mean '{called().command('build', word)}'?)"
-    return meant_by(word) if word not in names else ""
+    return meant_by(word)

@@ -13,7 +13,7 @@ from doit.exceptions import InvalidDodoFile
 from coconut_tasks.called import called
 from coconut_tasks.errors import EXIT_USAGE, CoconutError, UsageError, did_you_mean, tell
 from coconut_tasks.tasks.command import asks_for_help
-from coconut_tasks.tasks.dodo_file import dodo_file, is_ours
+from coconut_tasks.tasks.dodo_file import is_of_others
 from coconut_tasks.tasks.guesses import meant_by
 from coconut_tasks.tasks.help_text import as_called, help_text, overview, two_columns
 from coconut_tasks.tasks.loader import OwnLoader
@@ -24,7 +24,7 @@ _PLAIN_USAGE = DoitHelp.print_usage
 
 def print_usage(self: Any, commands: Mapping[str, Any]) -> None:
     """Print the table of commands; doit's own with a dodo.py that is not ours."""
-    if dodo_file().exists() and not is_ours(dodo_file()) and not isinstance(self.loader, OwnLoader):
+    if is_of_others() and not isinstance(self.loader, OwnLoader):
         _PLAIN_USAGE(self, commands)
         return
     purposes = {name: one.doc_purpose for name, one in commands.items() if name not in REFUSED}
@@ -66,8 +66,7 @@ class HelpCommand(DoitHelp):  # type: ignore[misc]
 
     def execute(self, params: Any, args: Sequence[str]) -> Any:
         is_own = isinstance(self.loader, OwnLoader)
-        of_others = not is_own and dodo_file().exists() and not is_ours(dodo_file())
-        if not args or of_others or (args[0] == "task" and not is_own):
+        if not args or (not is_own and (args[0] == "task" or is_of_others())):
             return super().execute(params, args)
         return max(self._explain(params, word) for word in args)
 

@@ -42,6 +42,10 @@ class StepResult(Enum):
     IGNORED = "ignored (doit ignore)"
 
 
+GOOD = (StepResult.BUILT, StepResult.PLACED, StepResult.FRESH)
+"""With these results, a step's outputs are the same as from a clean build."""
+
+
 class Node:
     """Joins a step, its workspace and doit's record of it."""
 
@@ -94,6 +98,12 @@ class Node:
     def inputs(self) -> tuple[str, ...]:
         """The absolute paths of all files that it reads, sorted."""
         return tuple(sorted(self._inputs))
+
+    @property
+    def log(self) -> str | None:
+        """The absolute path of its last run's log; None if there is none."""
+        log = self.workspace.log(self.step)
+        return str(log) if log.exists() else None
 
     def is_asked_by(self, names: Collection[str]) -> bool:
         """Whether one of the names means the step: its own, that of its stage, or that of all its variants."""

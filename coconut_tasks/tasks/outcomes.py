@@ -29,15 +29,12 @@ def step_outcomes(steps: Sequence[Node]) -> Iterator[StepOutcome]:
     results = {node.step.name: _result(node) for node in steps}
     for node in steps:
         name = node.step.name
-        log = node.workspace.log(node.step)
         reasons = tuple(map(str, node.verdict.reasons)) if node.verdict else ()
         if results[name] in ("not-run", "ignored"):
             words = {"failed": "failed", "not-run": "was not run", "ignored": "is ignored"}
             reasons = tuple(f"{need} {words[results[need]]}" for need in needs[name] if results[need] in words)
         message = None if node.failure is None else plain(node.failure)
-        yield StepOutcome(
-            name, node.step.stage, results[name], reasons, node.seconds, str(log) if log.exists() else None, message
-        )
+        yield StepOutcome(name, node.step.stage, results[name], reasons, node.seconds, node.log, message)
 
 
 def image_outcomes(run: Run) -> Iterator[ImageOutcome]:

@@ -14,7 +14,7 @@ from coconut_tasks.records.sizes import Sizes
 from coconut_tasks.records.timeline import Span, StepTime, Timeline
 from coconut_tasks.steps.action import FsImage
 from coconut_tasks.steps.step import direct_needs
-from coconut_tasks.tasks.node import Node, StepResult
+from coconut_tasks.tasks.node import GOOD, Node, StepResult
 
 _RESULTS = {StepResult.BUILT: "built", StepResult.PLACED: "placed", StepResult.FAILED: "failed"}
 
@@ -27,10 +27,9 @@ def record_run(nodes: Sequence[Node], whole: Stopwatch, jobs: int) -> None:
     history.record_durations({node.step.record: node.seconds for node in built})
     crates = nodes[0].workspace.run_state.crates
     history.record_crates({node.step.record: crates[node.step.name] for node in built if node.step.name in crates})
-    good = (StepResult.BUILT, StepResult.PLACED, StepResult.FRESH)
     # After a failure, the parts may be newer than the image, or missing.
     history.record_sizes(
-        {node.step.record: sizes for node, sizes in sizes_of(nodes) if sizes is not None and node.result in good}
+        {node.step.record: sizes for node, sizes in sizes_of(nodes) if sizes is not None and node.result in GOOD}
     )
 
 

@@ -13,8 +13,8 @@ from doit.reporter import ConsoleReporter
 
 from coconut_tasks.errors import label, tell_line
 from coconut_tasks.tasks.interrupt import nobody_reads
-from coconut_tasks.tasks.node import Node, StepResult, node_of
-from coconut_tasks.tasks.run import GOOD, Run, images_of
+from coconut_tasks.tasks.node import GOOD, Node, StepResult, node_of
+from coconut_tasks.tasks.run import Run, images_of
 from coconut_tasks.tasks.standing import from_here, stand
 from coconut_tasks.terminal import Terminal, marked, plain, shown, terminal_of
 from coconut_tasks.workspace.workspace import Workspace
@@ -140,10 +140,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             return
         from coconut_tasks.reports.failure import failure_annotation
 
-        try:
-            log = node.workspace.log(node.step).read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            log = ""
+        log = _log_text(node)
         top = environment.get("GITHUB_WORKSPACE") or stand()
         self.write(f"{failure_annotation(task.name, message, log, node.workspace.tree, top)}\n")
 
@@ -251,12 +248,17 @@ def _in_one_line(lines: list[str]) -> str:
 
 def _worth_saying(node: Node, *, everything: bool) -> str:
     # Users must see a tool's warnings even if it succeeds; the log has the rest of its output.
-    try:
-        text = node.workspace.log(node.step).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+    text = _log_text(node)
     if everything:
         return text
     if node.step.commands:  # if cargo is called again, it repeats all its output
         text = text[max(text.rfind(f"$ {node.step.commands[0]}\n"), 0) :]
     return text if "warning:" in plain(text) else ""
+
+
+def _log_text(node: Node) -> str:
+    """What the step's last run printed; empty if there is no log."""
+    try:
+        return node.workspace.log(node.step).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

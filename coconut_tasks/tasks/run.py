@@ -7,11 +7,8 @@ from dataclasses import field
 
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.records.store import Store
-from coconut_tasks.tasks.node import Node, StepResult
+from coconut_tasks.tasks.node import GOOD, Node
 from coconut_tasks.workspace.session import Session
-
-GOOD = (StepResult.BUILT, StepResult.PLACED, StepResult.FRESH)
-"""With these results, a step's outputs are the same as from a clean build."""
 
 
 @dataclass(frozen=True, slots=True)

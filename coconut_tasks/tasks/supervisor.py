@@ -111,11 +111,12 @@ class Supervisor:
     def _tell_source(self) -> None:
         with self._telling:
             told, self.run.source_told = self.run.source_told, True
-        if not told and self.run.quiet:
+        if told:
+            return
+        if self.run.quiet:
             for note in self.run.session.notes:
                 tell_line(note.shown)
-        if not told:
-            print(self.run.session.source_line, file=sys.stderr, flush=True)
+        print(self.run.session.source_line, file=sys.stderr, flush=True)
 
 
 _AT_WORK = (StepResult.BUILT, StepResult.PLACED, StepResult.FAILED)

@@ -109,11 +109,11 @@ class TaskCommand:
             return EXIT_USAGE
 
     def help(self) -> Any:
-        from coconut_tasks.tasks.dodo_file import dodo_file
+        from coconut_tasks.tasks.dodo_file import is_of_others
         from coconut_tasks.tasks.help_text import help_text
         from coconut_tasks.variables import variables_of
 
-        if self.is_ours or not dodo_file().exists():
+        if self.is_own or not is_of_others():
             return help_text(self, {} if self.is_own else variables_of(self.name))
         return super().help()  # type: ignore[misc]
 
