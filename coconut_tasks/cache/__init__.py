@@ -1,0 +1,1 @@
+"""A cache of finished work that clones, worktrees and machines share."""
