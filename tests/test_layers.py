@@ -31,7 +31,7 @@ ROOMS: dict[str, str] = {
     "records": "__init__ store | sizes | timeline record history variants",
     "freshness": "__init__ staleness forecast",
     "evidence": "__init__ link | pages | reference_values statement digests expected | signing",
-    "cache": "__init__ store folder",
+    "cache": "__init__ store | settings folder",
     "actions": "__init__ objcopy | recorder | link | firmware | fs | igvm_image | measure | version | reproducible"
     " cargo_traces cargo | make provenance perform ahead publish | clean build",
     "compare": "__init__ values | side | spots image pages | headers | record reproduction changes | sides reproduce",
