@@ -25,6 +25,15 @@ DEFAULT_PACKAGE = "svsm"
 """The package of a ``FEATURES`` entry without one, as in xbuild."""
 
 
+CACHE_VARIABLES = (
+    "COCONUT_CACHE",
+    "COCONUT_CACHE_WRITE",
+    "COCONUT_CACHE_HEADERS",
+    "COCONUT_CACHE_CA",
+    "COCONUT_CACHE_CERTIFICATE",
+    "COCONUT_CACHE_KEY",
+)
+"""Variables of the environment that ``cache.settings`` reads."""
 _SEPARATORS = re.compile(r"[,\s]+", re.ASCII)
 _SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
@@ -56,6 +65,12 @@ class Options:
     lenient: bool = False
     sample: bool = False
     ask_cargo: bool = False
+    cache: str | None = None
+    """Where finished work is shared: a folder, a URL, ``1`` for the user's own folder, ``0`` or empty for none; None if not given."""
+    cache_write: bool | None = None
+    """Whether what is built is put there; None if not given."""
+    cache_variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The variables of the environment about the cache. Builds do not get them: they may have secrets."""
     expect: str | None = None
     """The launch digest to compare a build with, or a file with one."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -67,6 +82,12 @@ class Options:
     def absolute(self, path: str) -> str:
         """A path from the user, made absolute."""
         return os.path.normpath(os.path.join(self.workdir, os.path.expanduser(path)))
+
+    @property
+    def may_use_a_cache(self) -> bool:
+        """Whether anything is said about a cache; ``cache.settings`` knows what."""
+        said = self.cache is not None or bool(self.cache_variables)
+        return said or os.path.exists(configuration_file(self.environment))
 
     @property
     def variant(self) -> str:
@@ -90,6 +111,17 @@ class Options:
             words = (*recipes, *words)
         given = [how.setting(name, shlex.quote(values[name])) for name in VARIABLES if values.get(name)]
         return how.command(command, *words, *given)
+
+
+def user_folder(environment: Mapping[str, str], variable: str, default: str) -> str:
+    """The folder ``coconut-tasks`` in one of the XDG base directories; ``default`` is relative to HOME."""
+    base = environment.get(variable) or os.path.join(environment.get("HOME", os.sep), default)
+    return os.path.join(base, "coconut-tasks")
+
+
+def configuration_file(environment: Mapping[str, str]) -> str:
+    """The user's configuration file; it need not exist."""
+    return os.path.join(user_folder(environment, "XDG_CONFIG_HOME", ".config"), "config.toml")
 
 
 def split_list(text: str) -> tuple[str, ...]:
@@ -184,6 +216,11 @@ def from_pairs(
         features = parse_features(given.get("FEATURES", ""), option("FEATURES"))
     except UsageError as error:
         wrong.extend(error.faults)
+    cache_write: bool | None = None
+    try:
+        cache_write = parse_switch("CACHE_WRITE", given["CACHE_WRITE"]) if "CACHE_WRITE" in given else None
+    except UsageError as error:
+        wrong.extend(error.faults)
     paths = ("RECIPE", "SVSM", "BIN", "EXPECT")
     empty = (name for name in paths if name in given and not split_list(given[name]))
     wrong += [
@@ -197,6 +234,9 @@ def from_pairs(
         bin=given.get("BIN"),
         expect=given.get("EXPECT"),
         features=features,
+        cache=given.get("CACHE"),
+        cache_write=cache_write,
+        cache_variables={name: environment[name] for name in CACHE_VARIABLES if name in environment},
         environment=dict(environment),
         workdir=workdir,
         **switches,

@@ -93,6 +93,18 @@ TABLE = (
     Variable("SAMPLE", "build the sample that comes with coconut-tasks if there is no SVSM tree", True, ("--sample",)),
     Variable("ASK_CARGO", "run cargo for every cargo item, even if no known input changed", True, ("--ask-cargo",)),
     Variable(
+        "CACHE",
+        "share finished work: a folder, http(s)://…, grpc(s)://…, or 1 for a folder in ~/.cache (default: 0)",
+        flags=("--cache",),
+        metavar="WHERE",
+    ),
+    Variable(
+        "CACHE_WRITE",
+        "0: only read from the cache",
+        flags=("--cache-write",),
+        metavar="0|1",
+    ),
+    Variable(
         "EXPECT",
         "the expected launch digest, or a file that contains it",
         flags=("--expect",),

@@ -47,8 +47,10 @@ def build(
     statement: Provenance | None,
     workspace: Workspace,
     store: Store,
+    *,
+    use_cache: bool = True,
 ) -> Done:
-    """Build a step.
+    """Build a step. ``use_cache`` says that a result from the cache will do.
 
     ``last`` is the record of its last successful run, ``known`` are its ``input_files`` by that record, and ``statement`` writes a
     provenance statement that will include it.
@@ -73,7 +75,7 @@ def build(
     started_ns = time.time_ns() - CLOCK_LAG_NS
     # Dropped first, so that a run killed from here on leaves no record for a partial output.
     store.drop(step.name)
-    reading = perform(step, workspace, first=last is None)
+    reading = perform(step, workspace, first=last is None, use_cache=use_cache)
     found = reading.inputs
     inputs = input_files(step, found, workspace)
     # Only this step's files: a copy of everything for each of many steps would use too much memory.
@@ -82,6 +84,10 @@ def build(
     signed = signature(step, found, workspace)
     # A later edit is for the next run to notice.
     states = files.states(inputs, since)
+    if may_be_cached(step, workspace) and step.name not in workspace.run_state.cached:
+        from coconut_tasks.actions.cached import keep
+
+        keep(step, reading, since.started_ns, states, workspace)
     if step.link:
         from coconut_tasks.actions.link import write_link
 
@@ -93,6 +99,11 @@ def build(
     outputs = {output: files.state(workspace.path(output)) for output in step.outputs}
     values = record_values(workspace.tree, signed, found, outputs, publish(step, workspace))
     return Done(inputs, states, values)
+
+
+def may_be_cached(step: Step, workspace: Workspace) -> bool:
+    """Whether a cache is on, as far as that is known without importing anything."""
+    return isinstance(step.action, CargoItem | MakeItem) and workspace.run_state.cache is not None
 
 
 def _rehearsal(

@@ -50,7 +50,9 @@ def reading(name: str, action: CargoItem, built: Built, started_ns: int, workspa
         text = f"the inputs of {name} cannot be determined, so cargo runs every time: {behind.why}"
         warn("inputs-not-known", text, log)
     made = {path for path in paths & built.made.keys() if files.digest(path) == built.made[path]}
-    return Reading(inputs, started_ns, vouched, paths, made)
+    scripts = frozenset().union(*built.build.scripts.values())
+    native = any(run.link for run, _ in built.build.runs)
+    return Reading(inputs, started_ns, vouched, paths, made, scripts, native)
 
 
 def take(action: CargoItem, messages: list[dict[str, Any]], workspace: Workspace, log: Path) -> Program:

@@ -24,10 +24,12 @@ from coconut_tasks.steps.step import Step
 from coconut_tasks.workspace.workspace import Workspace
 
 
-def perform(step: Step, workspace: Workspace, *, first: bool) -> Reading:
-    """Run a step; all its outputs exist when this returns. Returns what it was found to read beyond the plan.
+def perform(step: Step, workspace: Workspace, *, first: bool, use_cache: bool = True) -> Reading:
+    """Run a step, or take its output from the cache. All its outputs exist when this returns.
 
-    ``first`` says that nothing is known about its inputs yet.
+    Returns what it was found to read beyond the plan.
+
+    ``first`` says that nothing is known about its inputs yet, ``use_cache`` that a result from the cache will do.
 
     Raises:
         StepError: a command failed, or did not make its output.
@@ -44,6 +46,9 @@ def perform(step: Step, workspace: Workspace, *, first: bool) -> Reading:
         from coconut_tasks.actions.reproducible import prepare
 
         prepare(workspace, reproducible)
+    found = _from_cache(step, workspace, log) if use_cache else None
+    if found is not None:
+        return found
     found = _work(step, workspace, log, first=first)
     # Only parts of an image are checked.
     if reproducible is not None and isinstance(step.action, CargoItem | MakeItem) and step.action.objcopy is not None:
@@ -54,6 +59,14 @@ def perform(step: Step, workspace: Workspace, *, first: bool) -> Reading:
         if output != step.link and workspace.files.look_again(workspace.path(output)) is None:
             raise StepError("file-not-made", f"its commands succeeded, but did not make {output}\n  log: {log}")
     return found
+
+
+def _from_cache(step: Step, workspace: Workspace, log: Path) -> Reading | None:
+    if not (isinstance(step.action, CargoItem | MakeItem) and workspace.options.may_use_a_cache):
+        return None
+    from coconut_tasks.actions.cached import take
+
+    return take(step, workspace, log)
 
 
 def _work(step: Step, workspace: Workspace, log: Path, *, first: bool) -> Reading:

@@ -66,3 +66,9 @@ class Reading:
     """Files whose stat was taken after they had been read."""
     made: Set[str] = frozenset()
     """The inputs that the step's own build scripts wrote."""
+    scripts: Set[str] = frozenset()
+    """The sources of the build scripts that ran for it."""
+    native: bool = False
+    """Whether it may have parts that rustc did not compile."""
+    tainted: bool = False
+    """Whether a part of it may have been made with other tools than the present ones, or on top of an earlier one."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from coconut_tasks.inputs.environment import OF_MAKE, without_jobs
 from coconut_tasks.inputs.git import OF_ONE_REPOSITORY
+from coconut_tasks.options import CACHE_VARIABLES
 from coconut_tasks.variables import BY_NAME
 
 _OF_CARGOS_CHILDREN = (
@@ -38,7 +39,10 @@ def for_builds(environment: Mapping[str, str], tree: str, workdir: str, *, is_co
     found = {
         name: value
         for name, value in environment.items()
-        if (value or name not in _EMPTY_IS_UNSET) and name not in OF_OPTIONS and not _is_of_cargos_children(name)
+        if (value or name not in _EMPTY_IS_UNSET)
+        and name not in OF_OPTIONS
+        and name not in CACHE_VARIABLES
+        and not _is_of_cargos_children(name)
     }
     _drop_rustups(found, environment)
     _drop_makes(found)

@@ -36,13 +36,15 @@ class StepResult(Enum):
     BUILT = "built"
     PLACED = "restored"
     """Nothing was built, but a file was copied to ``bin/``."""
+    CACHED = "from the cache"
+    """Its output was taken from the cache."""
     FRESH = "up to date"
     FAILED = "failed"
     NOT_RUN = "not run, since they need a failed step"
     IGNORED = "ignored (doit ignore)"
 
 
-GOOD = (StepResult.BUILT, StepResult.PLACED, StepResult.FRESH)
+GOOD = (StepResult.BUILT, StepResult.PLACED, StepResult.CACHED, StepResult.FRESH)
 """With these results, a step's outputs are the same as from a clean build."""
 
 
@@ -116,7 +118,8 @@ class Node:
 
     def succeeded(self) -> None:
         """Note that its action succeeded."""
-        self.result = StepResult.PLACED if self._placed_only else StepResult.BUILT
+        cached = self.step.name in self.workspace.run_state.cached
+        self.result = StepResult.PLACED if self._placed_only else StepResult.CACHED if cached else StepResult.BUILT
 
     def assess(self) -> Assessment:
         """What is known about the step before a run."""
@@ -172,7 +175,11 @@ class Node:
         if self._record is not None and self.verdict is not None and self.verdict.only_places:
             self._placed_only = True
             return place_again(self.step, self._inputs, self.workspace, self._store)
-        return build(self.step, self._record, self._inputs, self._statement, self.workspace, self._store)
+        # Who asks for each step, or for cargo, is not served with a result from elsewhere.
+        use_cache = self.verdict is not None and bool(self.verdict.reasons) and not self.workspace.ask_cargo
+        return build(
+            self.step, self._record, self._inputs, self._statement, self.workspace, self._store, use_cache=use_cache
+        )
 
     def record_touched(self) -> None:
         """Record the new stats of files that were touched but not changed, so that the next run does not read them."""

@@ -16,6 +16,7 @@ from coconut_tasks.variables import TABLE
 _RESULTS = {
     StepResult.BUILT: "built",
     StepResult.PLACED: "placed",
+    StepResult.CACHED: "cached",
     StepResult.FRESH: "up-to-date",
     StepResult.FAILED: "failed",
     StepResult.NOT_RUN: "not-run",

@@ -16,7 +16,12 @@ from coconut_tasks.steps.action import FsImage
 from coconut_tasks.steps.step import direct_needs
 from coconut_tasks.tasks.node import GOOD, Node, StepResult
 
-_RESULTS = {StepResult.BUILT: "built", StepResult.PLACED: "placed", StepResult.FAILED: "failed"}
+_RESULTS = {
+    StepResult.BUILT: "built",
+    StepResult.PLACED: "placed",
+    StepResult.CACHED: "cached",
+    StepResult.FAILED: "failed",
+}
 
 
 def record_run(nodes: Sequence[Node], whole: Stopwatch, jobs: int) -> None:

@@ -85,6 +85,9 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             places = ", ".join(_from_here(node, place) for _, place in node.step.publish)
             self.write(f"{task.name}: restored: {places}\n")
             return
+        if node.result is StepResult.CACHED:
+            self.write(f"{task.name}: from the cache in {node.seconds:.1f} s\n")
+            return
         said = self._shown(_worth_saying(node, everything=self.run.session.options.verbose))
         self.write(f"{said}{task.name}: done in {node.seconds:.1f} s\n")
 

@@ -100,6 +100,8 @@ class Supervisor:
         super().runtime_error(label(msg))  # type: ignore[misc]
 
     def complete_run(self) -> None:
+        if (cache := self.run.session.workspace.run_state.cache) is not None:
+            cache.finish()
         super().complete_run()  # type: ignore[misc]
         if any(node.result in _AT_WORK for node in self.run.steps):
             from coconut_tasks.tasks.record_run import record_run  # a no-op run does not need it
@@ -119,7 +121,7 @@ class Supervisor:
         print(self.run.session.source_line, file=sys.stderr, flush=True)
 
 
-_AT_WORK = (StepResult.BUILT, StepResult.PLACED, StepResult.FAILED)
+_AT_WORK = (StepResult.BUILT, StepResult.PLACED, StepResult.CACHED, StepResult.FAILED)
 
 
 def supervised(reporter: type, run: Run) -> type:

@@ -5,12 +5,27 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import tell_line
 
+if TYPE_CHECKING:
+    from coconut_tasks.cache.cache import Cache
+
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class FromCache:
+    """Where a step's result is from if it was not built here."""
+
+    action: str
+    """The key of the result: a SHA-256 in hex."""
+    builder: str
+    """Who built it."""
+    cache: str
+    """The address, for users."""
 
 
 class _Once:
@@ -34,6 +49,10 @@ class RunState:
     """Open files that each command inherits: the lock of the output folder."""
     crates: dict[str, int] = field(default_factory=dict)
     """How many crates cargo has reported as built or up to date so far, by step."""
+    cached: dict[str, FromCache] = field(default_factory=dict)
+    """The steps whose results were taken from the cache, by name."""
+    cache: Cache | None = None
+    """The cache, once a step asked for it, unless it is off."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _shared: dict[Hashable, _Once] = field(default_factory=dict)
 

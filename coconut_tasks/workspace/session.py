@@ -101,6 +101,7 @@ def open_session(options: Options) -> Session:
         toolchains=toolchains,
         recipes=names,
         recipe_texts=texts,
+        options=options,
         ask_cargo=options.ask_cargo,
         reproducible=reproducible,
     )

@@ -24,6 +24,7 @@ from coconut_tasks.inputs.git import missing_submodules
 from coconut_tasks.inputs.toolchain import Toolchain, Toolchains, program_identity
 from coconut_tasks.inputs.version import describe
 from coconut_tasks.layout import STATE_FOLDER
+from coconut_tasks.options import Options
 from coconut_tasks.steps.command import Command
 from coconut_tasks.steps.step import Step
 from coconut_tasks.workspace.run_state import RunState
@@ -66,6 +67,8 @@ class Workspace:
     """The recipes as the user named them."""
     recipe_texts: Mapping[str, bytes] = field(default_factory=dict)
     """The content of each recipe's file as it was read, by its absolute path; the file may have changed since."""
+    options: Options = field(default_factory=Options)
+    """What the user asked for."""
     ask_cargo: bool = False
     """Whether every cargo item starts cargo, even if its inputs are known."""
     reproducible: Reproducible | None = None

@@ -1,0 +1,133 @@
+"""The cache as a run uses it: it is opened when a step is about to be built, any fault turns it off, and uploads go on meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from coconut_tasks.cache.store import (
+    Blob,
+    BlobCorrupt,
+    BlobMissing,
+    CacheFault,
+    CacheReadOnly,
+    Result,
+    Store,
+)
+from coconut_tasks.dataclass import dataclass
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What a run exchanged with the cache."""
+
+    hits: int = 0
+    misses: int = 0
+    received: int = 0
+    """Bytes of blobs."""
+    sent: int = 0
+
+
+class Cache:
+    """See the module. Nothing here raises for a fault of the cache."""
+
+    def __init__(self, store: Store, tell: Callable[[str], None], *, write: bool) -> None:
+        """``tell`` gets the reason why the cache is turned off, at most once."""
+        self._store, self._tell = store, tell
+        self._write = write
+        self._lock = threading.Lock()
+        self._off = False
+        self._uploads: list[Future[None]] = []
+        self._pool: ThreadPoolExecutor | None = None
+        self.traffic = Traffic()
+
+    @property
+    def shown(self) -> str:
+        """Its address for users."""
+        return self._store.shown
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it answers."""
+        return not self._off
+
+    @property
+    def is_written(self) -> bool:
+        """Whether it takes results."""
+        return self._write and not self._off
+
+    def result(self, key: str) -> Result | None:
+        """The result with a key, if there is one."""
+        return self._guarded(lambda: self._store.result(key), None)
+
+    def fetch(self, blobs: Mapping[Blob, Path]) -> bool:
+        """Write each blob to its path; False, and no file, if that failed."""
+
+        def fetch() -> bool:
+            wanted = {blob: path for blob, path in blobs.items() if blob.size}
+            self._store.fetch(wanted)
+            for blob, path in blobs.items():
+                if not blob.size:
+                    path.touch()
+            self.traffic.received += sum(blob.size for blob in wanted)
+            return True
+
+        if self._guarded(fetch, False):
+            return True
+        for path in blobs.values():
+            path.unlink(missing_ok=True)
+        return False
+
+    def has(self, blobs: Iterable[Blob]) -> bool:
+        """Whether all blobs are there."""
+        wanted = {blob for blob in blobs if blob.size}
+        return self._guarded(lambda: not self._store.missing(wanted), False)
+
+    def keep(self, make: Callable[[], tuple[dict[str, Result], Mapping[Blob, Path | bytes]] | None]) -> None:
+        """Upload in the background what ``make`` returns, if it returns anything: results by key, and their blobs."""
+
+        def keep() -> None:
+            if not self.is_written or (made := make()) is None:
+                return
+            results, blobs = made
+            self._store.upload({blob: content for blob, content in blobs.items() if blob.size})
+            self.traffic.sent += sum(blob.size for blob in blobs)
+            for key, result in results.items():
+                self._store.put_result(key, result)
+
+        if self.is_written:
+            with self._lock:
+                self._pool = self._pool or ThreadPoolExecutor(1, "cache")
+                self._uploads.append(self._pool.submit(self._guarded, keep, None))
+
+    def finish(self) -> None:
+        """Wait for uploads, and end all connections."""
+        for upload in self._uploads:
+            upload.result()
+        if self._pool is not None:
+            self._pool.shutdown()
+        self._store.close()
+
+    def _guarded(self, work: Callable[[], T], otherwise: T) -> T:
+        if self._off:
+            return otherwise
+        try:
+            return work()
+        except (BlobMissing, BlobCorrupt):
+            return otherwise
+        except CacheReadOnly as fault:
+            with self._lock:
+                told, self._write = not self._write, False
+            if not told:
+                self._tell(f"what is built here is not put into the cache {self.shown}: {fault}")
+        except CacheFault as fault:
+            with self._lock:
+                told, self._off = self._off, True
+            if not told:
+                self._tell(f"the cache {self.shown} is not used any more in this run: {fault}")
+        return otherwise
