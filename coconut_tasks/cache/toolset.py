@@ -29,7 +29,8 @@ _PROGRAMS = (
     *("bindgen", "rustfmt", "llvm-config", "protoc", "nasm", "yasm", "ccache", "distcc"),
 )
 """What build scripts and makefiles usually start, besides what their texts name (``programs_in``)."""
-_ASKED_PROGRAMS = ("cc1", "cc1plus", "collect2", "lto-wrapper", "lto1", "as", "ld")
+_ASKED_PROGRAMS = ("cc1", "as", "ld")
+_BESIDE_CC1 = ("cc1plus", "collect2", "lto-wrapper", "lto1", "liblto_plugin.so")
 _SHARED = ("autoconf", "automake*", "aclocal*", "libtool", "autoconf-archive", "bison")
 """Folders of macros beside the tools of autoconf, in ``share``."""
 _LIBCLANG = ("lib/llvm-*/lib", "lib", "lib64", "lib/*-linux-*", "local/lib", "local/llvm*/lib")
@@ -144,8 +145,12 @@ class Toolset:
         key = _digest(["content", [(name, named[name], found) for name, found in stats.items()]])
 
         def read() -> str:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                return _digest(list(zip(stats, pool.map(_read, (named[name] for name in stats)), strict=True)))
+            # A task for each of thousands of small files would take longer than reading them.
+            names, workers = list(stats), os.cpu_count() or 1
+            parts = [names[start::workers] for start in range(workers)]
+            with ThreadPoolExecutor(workers) as pool:
+                found = pool.map(lambda part: [(name, _read(named[name])) for name in part], parts)
+                return _digest(sorted(pair for part in found for pair in part))
 
         return str(self._remembered(key, read, newest))
 
@@ -163,25 +168,26 @@ class Toolset:
 
     def _asked(self, driver: str) -> dict[str, Any]:
         """What a compiler says of itself: its programs, where it looks for headers and libraries, what it loads."""
+        driver = os.path.realpath(driver)
         variables = [self._environment.get(name) for name in READ_BY_COMPILERS]
-        stat = _stat(driver)
-        key = _digest(["asked", driver, stat, variables, self._path])
-        known = self._known.get(key)
+        key = _digest(["asked", driver, _stat(driver), variables, self._path])
+        known = self._used.get(key, self._known.get(key))
         if isinstance(known, dict) and all(_stat(path) == tuple(was) for path, was in known.get("stats", ())):
             self._used[key] = known
             return known
         programs = {name: path for name in _ASKED_PROGRAMS if (path := self._program_of(driver, name))}
+        inner = os.path.dirname(programs.get("cc1", ""))
+        programs |= {name: path for name in _BESIDE_CC1 if inner and os.path.isfile(path := os.path.join(inner, name))}
         said = self._run([driver, "-E", "-v", "-x", "c", os.devnull])[1]
         _, _, listed = said.partition("#include <...> search starts here:\n")
         headers = [os.path.normpath(line.strip()) for line in listed.partition("\nEnd of search")[0].splitlines()]
         searched = self._run([driver, "-print-search-dirs"])[0].partition("libraries: =")[2].partition("\n")[0]
         libraries = dict.fromkeys(os.path.normpath(folder) for folder in searched.split(os.pathsep) if folder)
-        loaded = {path for program in (driver, *programs.values()) for path in self._loaded(program)}
         answer = {
             "programs": programs,
             "headers": [folder for folder in headers if os.path.isdir(folder)],
             "libraries": [folder for folder in libraries if os.path.isdir(folder)],
-            "loaded": sorted(loaded),
+            "loaded": self._loaded(driver, *programs.values()),
             "stats": [(path, _stat(path)) for path in programs.values()],
         }
         self._used[key] = answer
@@ -202,15 +208,16 @@ class Toolset:
                     found.setdefault(os.path.realpath(folder / name), name)
         yield from sorted(found)
 
-    def _loaded(self, program: str) -> list[str]:
-        """The shared libraries of a program."""
-        stat = _stat(program)
+    def _loaded(self, *programs: str) -> list[str]:
+        """The shared libraries of programs."""
+        stats = [_stat(program) for program in programs]
 
         def ask() -> list[str]:
-            said = self._run(["ldd", program])[0]
+            said = self._run(["ldd", *programs])[0]
             return sorted(set(re.findall(r"(?:=> |^\s+)(/\S+) \(0x", said, re.MULTILINE)))
 
-        found: list[str] = self._remembered(_digest(["loaded", program, stat]), ask, stat[1] if stat else 0)
+        newest = max((stat[1] for stat in stats if stat), default=0)
+        found: list[str] = self._remembered(_digest(["loaded", programs, stats]), ask, newest)
         return found
 
     def _run(self, argv: list[str]) -> tuple[str, str]:
@@ -277,7 +284,11 @@ def _is_small(path: str) -> bool:
 
 def _read(path: str) -> str:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:
+            data = file.read(_SCRIPT_SIZE)
+            if len(data) < _SCRIPT_SIZE:  # most are headers, for which this takes half the time
+                return hashlib.sha256(data).hexdigest()
+            file.seek(0)
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return "unreadable"
