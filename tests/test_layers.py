@@ -31,9 +31,9 @@ ROOMS: dict[str, str] = {
     "records": "__init__ store | sizes | timeline record history variants",
     "freshness": "__init__ staleness forecast",
     "evidence": "__init__ link | pages | reference_values statement digests expected | signing",
-    "cache": "__init__ store | settings folder",
+    "cache": "__init__ store | settings | archive folder open cache toolset keys units unit_notes",
     "actions": "__init__ objcopy | recorder | link | firmware | fs | igvm_image | measure | version | reproducible"
-    " cargo_traces cargo | make provenance perform ahead publish | clean build",
+    " cached cargo_traces cached_units cargo | make provenance perform ahead publish | clean build",
     "compare": "__init__ values | side | spots image pages | headers | record reproduction changes | sides reproduce",
     "reports": "__init__ results | markup | graph_layout edge_paths timings outlook | changes | graph | inspect | logs"
     " | problems | progress | recipe | reproduced | size | timeline | why failure | plan | verified info",

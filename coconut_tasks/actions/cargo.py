@@ -16,9 +16,11 @@ from coconut_tasks.inputs.discovered import Reading
 from coconut_tasks.inputs.files import CLOCK_LAG_NS, files_below
 from coconut_tasks.inputs.toolchain import overlooked_choice
 from coconut_tasks.steps.action import CargoItem
+from coconut_tasks.steps.step import Step
 from coconut_tasks.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
+    from coconut_tasks.actions.cached_units import CachedUnits
     from coconut_tasks.actions.cargo_traces import Built
     from coconut_tasks.inputs.fingerprints import Written
 
@@ -29,8 +31,8 @@ _TRIES = 4
 what turned out to be a user's edit was cleaned too."""
 
 
-def build_cargo_item(name: str, action: CargoItem, workspace: Workspace, log: Path, *, first: bool) -> Reading:
-    """Build, take the program and copy it with objcopy. The result is what was read. ``name`` is the step's.
+def build_cargo_item(step: Step, action: CargoItem, workspace: Workspace, log: Path, *, first: bool) -> Reading:
+    """Build, take the program and copy it with objcopy. The result is what was read. ``action`` is the step's.
 
     Raises:
         StepError: cargo or objcopy failed, or cargo did not make the program.
@@ -48,13 +50,28 @@ def build_cargo_item(name: str, action: CargoItem, workspace: Workspace, log: Pa
             was_there |= {
                 path: files.digest(path) if path.endswith(".rs") else None for path in files_below(workspace.tree)
             }
+        units = _cached_units(step, action, workspace)
         # Another item may write a program with the same path, so take it before releasing the lock.
-        built = _build(name, action, workspace, log, was_there)
+        built = _build(step.name, action, workspace, log, was_there)
         from coconut_tasks.actions.cargo_traces import reading  # imported in advance while cargo ran, as below
 
-        found = reading(name, action, built, started_ns, workspace, log)
+        found = reading(step.name, action, built, started_ns, workspace, log)
+        if units is not None:
+            found = replace(found, tainted=not units.keep(built))
     telling.result()
     return found
+
+
+def _cached_units(step: Step, action: CargoItem, workspace: Workspace) -> CachedUnits | None:
+    """What a cache has of the item's crates, restored; None if no cache is on."""
+    if workspace.run_state.cache is None:
+        return None
+    from coconut_tasks.actions.cached_units import units_of
+
+    units = units_of(step, action, workspace)
+    if units is not None:
+        units.restore()
+    return units
 
 
 def _tell_of_an_overlooked_toolchain(workspace: Workspace) -> None:
@@ -78,7 +95,7 @@ def _build(name: str, action: CargoItem, workspace: Workspace, log: Path, was_th
         # Not before cargo starts, since importing these takes longer than starting it (actions/ahead.py imports them meanwhile).
         from coconut_tasks.actions.cargo_traces import Built, check_artifacts, rewritten_configuration, take
         from coconut_tasks.inputs.cargo import read_build
-        from coconut_tasks.inputs.messages import parse_messages
+        from coconut_tasks.inputs.messages import parse_messages, target_folder
 
         messages = parse_messages(printed)
         # In parallel with objcopy, which runs again if its program turns out to be made of old sources.
@@ -110,7 +127,15 @@ def _build(name: str, action: CargoItem, workspace: Workspace, log: Path, was_th
         if unsettled and left:
             continue
         _warn(name, unsettled, log)
-        return Built(build, artifacts, found.good, found.made, started_ns, taking.result())
+        return Built(
+            build,
+            artifacts,
+            found.good,
+            found.made,
+            started_ns,
+            taking.result(),
+            target_folder(messages, action.triple),
+        )
     raise AssertionError("the last run returns or raises")
 
 

@@ -35,6 +35,8 @@ class Built:
     last_ns: int
     """When the last cargo run started."""
     program: Program
+    target: str | None
+    """cargo's target folder."""
 
 
 def reading(name: str, action: CargoItem, built: Built, started_ns: int, workspace: Workspace, log: Path) -> Reading:
@@ -84,10 +86,7 @@ def check_artifacts(
     for run, _ in build.own_runs:
         if written_ns(run.output) >= started_ns:
             workspace.walker.forget(build.own[run.package])  # the script may have written there
-    configured = workspace.shared("[env]", lambda: configured_variables(workspace.tree, workspace.environment))
-    environment = {**workspace.environment, **dict(action.build.env)}
-    # cargo decides whether its configuration or the environment wins, so either value may be the one that was read.
-    environment |= {name: f"{environment.get(name)} {value}" for name, value in configured.items()}
+    environment = build_environment(action, workspace)
     given = dict(action.build.env)
     artifacts = list(artifacts_of(build, started_ns, given, environment, workspace.walker, was_there))
     with Fingerprints(target) as fingerprints:
@@ -95,6 +94,14 @@ def check_artifacts(
     for file in {file for e in artifacts for file in e.files if workspace.files.stat(file) is None}:
         was_there.pop(file, None)
     return artifacts, found
+
+
+def build_environment(action: CargoItem, workspace: Workspace) -> dict[str, str]:
+    """The variables that a build script of the item may see, with all that may be their values."""
+    configured = workspace.shared("[env]", lambda: configured_variables(workspace.tree, workspace.environment))
+    environment = {**workspace.environment, **dict(action.build.env)}
+    # cargo decides whether its configuration or the environment wins, so either value may be the one that was read.
+    return environment | {name: f"{environment.get(name)} {value}" for name, value in configured.items()}
 
 
 def rewritten_configuration(build: CargoBuild, workspace: Workspace, started_ns: int) -> dict[str, str]:

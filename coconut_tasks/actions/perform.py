@@ -74,7 +74,7 @@ def _work(step: Step, workspace: Workspace, log: Path, *, first: bool) -> Readin
         case CargoItem() as action:
             from coconut_tasks.actions.cargo import build_cargo_item
 
-            return build_cargo_item(step.name, action, workspace, log, first=first)
+            return build_cargo_item(step, action, workspace, log, first=first)
         case MakeItem() as action:
             from coconut_tasks.actions.make import build_make_item
 

@@ -83,13 +83,28 @@ class Cache:
             path.unlink(missing_ok=True)
         return False
 
-    def has(self, blobs: Iterable[Blob]) -> bool:
-        """Whether all blobs are there."""
-        wanted = {blob for blob in blobs if blob.size}
-        return self._guarded(lambda: not self._store.missing(wanted), False)
+    def fetch_some(self, blobs: Mapping[Blob, Path]) -> set[Blob]:
+        """Write each blob to its path; returns those that were written."""
 
-    def keep(self, make: Callable[[], tuple[dict[str, Result], Mapping[Blob, Path | bytes]] | None]) -> None:
-        """Upload in the background what ``make`` returns, if it returns anything: results by key, and their blobs."""
+        def fetch() -> None:
+            self._store.fetch(blobs)
+
+        self._guarded(fetch, None)
+        there = {blob for blob, path in blobs.items() if path.exists()}
+        self.traffic.received += sum(blob.size for blob in there)
+        return there
+
+    def missing(self, blobs: Iterable[Blob]) -> set[Blob]:
+        """Those that it does not have, as far as it tells."""
+        asked = set(blobs)
+        return self._guarded(lambda: self._store.missing(asked), set()) if asked else set()
+
+    def keep(
+        self,
+        make: Callable[[], tuple[dict[str, Result], Mapping[Blob, Path | bytes]] | None],
+        end: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Upload in the background what ``make`` returns, if it returns anything: results by key, and their blobs. Then call ``end``."""
 
         def keep() -> None:
             if not self.is_written or (made := make()) is None:
@@ -100,10 +115,18 @@ class Cache:
             for key, result in results.items():
                 self._store.put_result(key, result)
 
+        def upload() -> None:
+            try:
+                self._guarded(keep, None)
+            finally:
+                end()
+
         if self.is_written:
             with self._lock:
                 self._pool = self._pool or ThreadPoolExecutor(1, "cache")
-                self._uploads.append(self._pool.submit(self._guarded, keep, None))
+                self._uploads.append(self._pool.submit(upload))
+        else:
+            end()
 
     def finish(self) -> None:
         """Wait for uploads, and end all connections."""

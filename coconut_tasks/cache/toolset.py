@@ -175,9 +175,11 @@ class Toolset:
         if isinstance(known, dict) and all(_stat(path) == tuple(was) for path, was in known.get("stats", ())):
             self._used[key] = known
             return known
-        programs = {name: path for name in _ASKED_PROGRAMS if (path := self._program_of(driver, name))}
+        asked = ((name, self._program_of(driver, name)) for name in _ASKED_PROGRAMS)
+        programs = {name: path for name, path in asked if path}
         inner = os.path.dirname(programs.get("cc1", ""))
-        programs |= {name: path for name in _BESIDE_CC1 if inner and os.path.isfile(path := os.path.join(inner, name))}
+        beside = {name: os.path.join(inner, name) for name in _BESIDE_CC1 if inner}
+        programs |= {name: path for name, path in beside.items() if os.path.isfile(path)}
         said = self._run([driver, "-E", "-v", "-x", "c", os.devnull])[1]
         _, _, listed = said.partition("#include <...> search starts here:\n")
         headers = [os.path.normpath(line.strip()) for line in listed.partition("\nEnd of search")[0].splitlines()]

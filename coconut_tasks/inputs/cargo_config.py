@@ -73,6 +73,23 @@ def default_target(tree: str, environment: Mapping[str, str]) -> str | None:
     return None
 
 
+def configured_target_folder(tree: str, environment: Mapping[str, str]) -> str | None:
+    """cargo's target folder from the nearest configuration's ``build.target-dir``, absolute; None if there is none."""
+    import tomllib
+
+    for path in map(str, configurations(tree, environment)):
+        for file in (path, *included_configurations(path)):
+            text = read_text(file)
+            if "target-dir" not in text:
+                continue
+            try:
+                # It is relative to the parent of the .cargo folder.
+                return joined(os.path.dirname(os.path.dirname(file)), tomllib.loads(text)["build"]["target-dir"])
+            except (ValueError, KeyError, TypeError):  # cargo reports what is wrong
+                continue
+    return None
+
+
 def _build_target(text: str) -> str | None:
     import tomllib
 

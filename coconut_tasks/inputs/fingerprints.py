@@ -186,6 +186,11 @@ class Fingerprints:
             f"delete from notes where artifact = ? and rowid not in ({newest})", (e.artifact, e.artifact, _KEPT)
         )
 
+    def vouch(self, identity: str, artifact: str, facts: str) -> None:
+        """Note what an artifact that was restored is made from: ``facts`` by ``facts_of``, ``identity`` as in ``Artifact``."""
+        self._connection.execute("insert or replace into notes values (?, ?, ?)", (identity, artifact, facts))
+        self._connection.commit()
+
     def _is_as_noted(self, e: Artifact, files: Files) -> bool:
         note = self._note(e)
         if note == _facts(e, files):
@@ -230,7 +235,12 @@ def _changed(e: Artifact, file: str, was_there: Container[str], files: Files) ->
 
 
 def _facts(e: Artifact, files: Files) -> str:
-    facts = {"files": {file: files.digest(file) for file in e.files}, "variables": dict(e.variables)}
+    return facts_of({file: files.digest(file) for file in e.files}, e.variables)
+
+
+def facts_of(digests: Mapping[str, str | None], variables: Mapping[str, str | None]) -> str:
+    """What an artifact is made from, as one digest; files by their absolute paths."""
+    facts = {"files": dict(sorted(digests.items())), "variables": dict(variables)}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
