@@ -14,11 +14,11 @@ from typing import Any
 from coconut_tasks import __version__
 from coconut_tasks.cache.cache import Cache
 from coconut_tasks.cache.keys import (
-    Closure,
-    closure_of,
+    Listing,
+    listing_of,
     first_key,
     located,
-    read_closure,
+    read_listing,
     second_key,
     surroundings,
     umask,
@@ -39,7 +39,7 @@ from coconut_tasks.steps.step import Step
 from coconut_tasks.workspace.run_state import FromCache
 from coconut_tasks.workspace.workspace import Workspace
 
-_CLOSURES = 8
+_LISTINGS = 8
 """How many lists are kept under a first key: there is another one for each set of dependencies."""
 _OUTPUT = "output"
 _NAMES_PROGRAMS = re.compile(r"build\.rs|(GNUm|[mM])akefile(\..+)?|.*\.(mk|mak)|config(\.toml)?")
@@ -62,7 +62,8 @@ def cache_of(workspace: Workspace) -> Cache | None:
 
     if workspace.run_state.cache is None:
         workspace.run_state.cache = workspace.shared("cache", open)
-    return workspace.run_state.cache
+    cache: Cache | None = workspace.run_state.cache
+    return cache
 
 
 def toolset_of(workspace: Workspace) -> Toolset:
@@ -79,7 +80,7 @@ def has_cache(step: Step) -> bool:
 
 def find(
     step: Step, workspace: Workspace, expected: Mapping[str, str] | None = None
-) -> tuple[str, Closure, Result] | None:
+) -> tuple[str, Listing, Result] | None:
     """The key, the list and the result of a step in the cache; None if there is none. Nothing is fetched.
 
     ``expected`` has the digests that files will have when the step runs, by absolute path, where they have others now.
@@ -90,10 +91,10 @@ def find(
     toolset = toolset_of(workspace)
     first = first_key(step, surroundings(step, workspace, toolset), workspace)
     listed = cache.result(first)
-    for closure in _closures(listed):
+    for listing in _listings(listed):
         key = second_key(
             first,
-            closure,
+            listing,
             step,
             workspace,
             toolset,
@@ -101,7 +102,7 @@ def find(
         )
         result = cache.result(key) if key is not None else None
         if key is not None and result is not None and [file.path for file in result.files] == [_OUTPUT]:
-            return key, closure, result
+            return key, listing, result
     return None
 
 
@@ -117,7 +118,7 @@ def take(step: Step, workspace: Workspace, log: Path) -> Reading | None:
         if found is None:
             cache.traffic.misses += 1
             return None
-        key, closure, result = found
+        key, listing, result = found
         file = result.files[0]
         output = Path(workspace.path(_output(step)))
         with beside(output, program=file.executable) as temporary:
@@ -137,9 +138,9 @@ def take(step: Step, workspace: Workspace, log: Path) -> Reading | None:
     log.write_text(
         f"taken from the cache {cache.shown}\n  action: {key}\n  built by: {result.builder}\n", encoding="utf-8"
     )
-    inputs = located(closure.inputs, workspace)
+    inputs = located(listing.inputs, workspace)
     paths = inputs.paths(workspace.walker)
-    made = {path for path in paths if closure.made.get(workspace.named(path), "-") == workspace.files.digest(path)}
+    made = {path for path in paths if listing.made.get(workspace.named(path), "-") == workspace.files.digest(path)}
     return Reading(inputs, started_ns, made=made)
 
 
@@ -172,15 +173,15 @@ def keep(step: Step, reading: Reading, started_ns: int, states: Mapping[str, Fil
         inputs = reading.inputs
         if reading.native or isinstance(step.action, MakeItem):
             inputs = replace(inputs, variables=tuple(sorted({*inputs.variables, "SOURCE_DATE_EPOCH"})))
-        closure = closure_of(inputs, made, texts, workspace, now)
-        if closure is None:
+        listing = listing_of(inputs, made, texts, workspace, now)
+        if listing is None:
             return None
-        key = second_key(first, closure, step, workspace, now, lambda path: states[path][1] if path in states else None)
+        key = second_key(first, listing, step, workspace, now, lambda path: states[path][1] if path in states else None)
         if key is None or now.newest_program_ns >= started_ns:
             return None
         builder = builder_id(workspace.options.environment)
-        closures = [closure, *(one for one in _closures(cache.result(first)) if one != closure)][:_CLOSURES]
-        note = _note({"closures": [json.loads(one.text()) for one in closures]})
+        listings = [listing, *(one for one in _listings(cache.result(first)) if one != listing)][:_LISTINGS]
+        note = _note({"listings": [json.loads(one.text()) for one in listings]})
         return {key: Result((file,), _note({"step": step.part}), builder), first: Result((), note, builder)}, {
             file.blob: Path(output)
         }
@@ -207,10 +208,10 @@ def _output(step: Step) -> str:
     return next(output for output in step.outputs if output != step.link)
 
 
-def _closures(listed: Result | None) -> list[Closure]:
+def _listings(listed: Result | None) -> list[Listing]:
     try:
-        values = json.loads(listed.note)["closures"] if listed is not None else []
-        return [closure for value in values if (closure := read_closure(value)) is not None]
+        values = json.loads(listed.note)["listings"] if listed is not None else []
+        return [listing for value in values if (listing := read_listing(value)) is not None]
     except (ValueError, KeyError, TypeError):
         return []
 

@@ -27,7 +27,7 @@ from coconut_tasks.cache.store import Blob, CachedFile, Result, blob_of
 from coconut_tasks.cache.unit_notes import UnitNotes, identity
 from coconut_tasks.cache.units import (
     CachedUnit,
-    Place,
+    UnitPlace,
     Sources,
     is_as_noted,
     list_text,
@@ -150,7 +150,7 @@ class CachedUnits:
 
     def _vouch(self, unit: CachedUnit, notes: UnitNotes, fingerprints: Fingerprints) -> None:
         profile = Path(self._target, unit.profile)
-        mark = identity(Place(profile, unit.stem, (f".fingerprint/{unit.stem}",)))
+        mark = identity(UnitPlace(profile, unit.stem, (f".fingerprint/{unit.stem}",)))
         notes.note_tools(mark, self._tools)
         notes.note_blob(mark, unit.blob)
         if (own := unit.sources) is not None:
@@ -176,7 +176,7 @@ class CachedUnits:
     def _keep(self, built: Built, notes: UnitNotes) -> bool:
         build = built.build
         every: list[Unit | ScriptRun] = [*(unit for unit, _ in build.units), *(run for run, _ in build.runs)]
-        clean: list[tuple[Unit | ScriptRun, Place, str]] = []
+        clean: list[tuple[Unit | ScriptRun, UnitPlace, str]] = []
         all_known, some_new = True, False
         on_top = self._made_on_top(built)
         for unit in every:
@@ -209,7 +209,7 @@ class CachedUnits:
         before = set(map(_crate_of, self._before))
         return {crate for crate, count in compiled.items() if crate in before and new[crate] < count}
 
-    def _send(self, clean: list[tuple[Unit | ScriptRun, Place, str]], built: Built, notes: UnitNotes) -> None:
+    def _send(self, clean: list[tuple[Unit | ScriptRun, UnitPlace, str]], built: Built, notes: UnitNotes) -> None:
         good = {e.artifact: e for e in built.good}
         known = {mark: blob for _, _, mark in clean if (blob := notes.blob(mark)) is not None}
         missing = self._cache.missing(known.values())
@@ -245,7 +245,7 @@ class CachedUnits:
 
         self._cache.keep(make, lambda: shutil.rmtree(spool, ignore_errors=True))
 
-    def _sources(self, e: Artifact, place: Place, built: Built) -> Sources | None:
+    def _sources(self, e: Artifact, place: UnitPlace, built: Built) -> Sources | None:
         files = self._workspace.files
         if e.ended_ns is not None and built.made.keys() & {*e.files, *e.beside}:
             return None  # the script wrote into the source, where nothing is restored
@@ -296,12 +296,12 @@ def _crate(unit: Unit | ScriptRun) -> str:
     return name.rpartition("-")[0]
 
 
-def _is_new(place: Place, began_ns: int) -> bool:
+def _is_new(place: UnitPlace, began_ns: int) -> bool:
     folder = place.profile / place.files[-1]
     return any(entry.stat().st_mtime_ns >= began_ns - 20_000_000 for entry in os.scandir(folder))
 
 
-def _files(place: Place) -> Iterator[str]:
+def _files(place: UnitPlace) -> Iterator[str]:
     """The files of a unit that can be its artifact."""
     for name in place.files[:-1]:
         yield name

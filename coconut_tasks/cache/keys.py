@@ -33,7 +33,7 @@ _SYSTEM = ("/usr/", "/lib", "/etc/", "/opt/", "/nix/", "/gnu/", "/bin/", "/sbin/
 
 
 @dataclass(frozen=True, slots=True)
-class Closure:
+class Listing:
     """The list: what to look at for the second key."""
 
     inputs: Inputs
@@ -48,11 +48,11 @@ class Closure:
         return _json({"inputs": self.inputs.as_json(), "made": dict(self.made), "programs": list(self.programs)})
 
 
-def read_closure(value: Any) -> Closure | None:
+def read_listing(value: Any) -> Listing | None:
     """A list from its JSON value; None if it is not one."""
     try:
         made = {str(name): str(digest) for name, digest in value["made"].items()}
-        return Closure(Inputs.from_json(value["inputs"]), made, tuple(map(str, value["programs"])))
+        return Listing(Inputs.from_json(value["inputs"]), made, tuple(map(str, value["programs"])))
     except (KeyError, TypeError, AttributeError):
         return None
 
@@ -88,43 +88,43 @@ def first_key(step: Step, around: Mapping[str, Any], workspace: Workspace) -> st
 
 def second_key(
     first: str,
-    closure: Closure,
+    listing: Listing,
     step: Step,
     workspace: Workspace,
     toolset: Toolset,
     digest: Callable[[str], str | None],
 ) -> str | None:
     """The digest of the first key, the list, and the content of all on it; None if something cannot be read."""
-    found = located(closure.inputs, workspace)
+    found = located(listing.inputs, workspace)
     contents = {}
     for path in input_files(step, found, workspace):
         name, content = workspace.named(path), digest(path)
         if content is None or ":" not in content:
             return None
-        if closure.made.get(name) != content:
+        if listing.made.get(name) != content:
             contents[name] = content
     variables = asked_environment(workspace.environment, found.variables)
     facts = [
         first,
-        closure.text().decode(),
+        listing.text().decode(),
         contents,
         {name: workspace.neutral(value) for name, value in variables.items()},
         {folder: _folders_in(folder, workspace) for folder in found.folders},
-        {name: toolset.program(name) for name in closure.programs},
-        _commit(workspace) if "git" in closure.programs else None,
+        {name: toolset.program(name) for name in listing.programs},
+        _commit(workspace) if "git" in listing.programs else None,
     ]
     return hashlib.sha256(_json(facts)).hexdigest()
 
 
-def closure_of(
+def listing_of(
     inputs: Inputs, made: Mapping[str, str], texts: Iterable[str], workspace: Workspace, toolset: Toolset
-) -> Closure | None:
+) -> Listing | None:
     """The list of a build that succeeded; None if one of its names would be a path of this machine only.
 
     ``made`` are the files that scripts wrote, by absolute path; ``texts`` are texts that may name programs.
     """
     told = (*texts, *(value or "" for value in workspace.cargo_variables.values()))
-    named = Closure(
+    named = Listing(
         _renamed(inputs, workspace.named),
         {workspace.named(path): content for path, content in made.items()},
         tuple(sorted(toolset.programs_in(told))),

@@ -11,13 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from coconut_tasks.cache.store import Blob
-from coconut_tasks.cache.units import Place
+from coconut_tasks.cache.units import UnitPlace
 from coconut_tasks.effects.place import own_inode
 
 _NAME = ".coconut-tasks.cache.sqlite3"
 
 
-def identity(place: Place) -> str:
+def identity(place: UnitPlace) -> str:
     """Distinguishes this build of a unit from others: cargo writes the stamp when it starts one, and the fingerprint when it is done."""
     folder = place.profile / place.files[-1]
     found = []

@@ -52,7 +52,7 @@ class CachedUnit:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class UnitPlace:
     """Where a unit is in a target folder."""
 
     profile: Path
@@ -62,7 +62,7 @@ class Place:
     """Its files and folders, relative to ``profile``; cargo's fingerprint comes last."""
 
 
-def place_of(unit: Unit | ScriptRun) -> Place | None:
+def place_of(unit: Unit | ScriptRun) -> UnitPlace | None:
     """Where a unit is; None if its files cannot be told from others."""
     if isinstance(unit, ScriptRun):
         folder = Path(unit.out_dir).parent
@@ -79,10 +79,10 @@ def place_of(unit: Unit | ScriptRun) -> Place | None:
     return _place(profile, stem, tuple(names)) if names else None
 
 
-def _place(profile: Path, stem: str, files: tuple[str, ...]) -> Place | None:
+def _place(profile: Path, stem: str, files: tuple[str, ...]) -> UnitPlace | None:
     fingerprint = f".fingerprint/{stem}"
     there = all((profile / name).exists() for name in (*files, fingerprint))
-    return Place(profile, stem, (*files, fingerprint)) if there and _STEM.fullmatch(stem) else None
+    return UnitPlace(profile, stem, (*files, fingerprint)) if there and _STEM.fullmatch(stem) else None
 
 
 def note_of(files: Mapping[str, str | None], variables: Mapping[str, str | None]) -> str:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import tell_line
-
-if TYPE_CHECKING:
-    from coconut_tasks.cache.cache import Cache
 
 T = TypeVar("T")
 
@@ -51,8 +48,8 @@ class RunState:
     """How many crates cargo has reported as built or up to date so far, by step."""
     cached: dict[str, FromCache] = field(default_factory=dict)
     """The steps whose results were taken from the cache, by name."""
-    cache: Cache | None = None
-    """The cache, once a step asked for it, unless it is off."""
+    cache: Any = None
+    """The ``cache.cache.Cache``, once a step asked for it, unless it is off."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _shared: dict[Hashable, _Once] = field(default_factory=dict)
 
