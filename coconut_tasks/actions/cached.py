@@ -15,8 +15,8 @@ from coconut_tasks import __version__
 from coconut_tasks.cache.cache import Cache
 from coconut_tasks.cache.keys import (
     Listing,
-    listing_of,
     first_key,
+    listing_of,
     located,
     read_listing,
     second_key,

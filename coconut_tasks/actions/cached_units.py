@@ -27,8 +27,8 @@ from coconut_tasks.cache.store import Blob, CachedFile, Result, blob_of
 from coconut_tasks.cache.unit_notes import UnitNotes, identity
 from coconut_tasks.cache.units import (
     CachedUnit,
-    UnitPlace,
     Sources,
+    UnitPlace,
     is_as_noted,
     list_text,
     note_of,

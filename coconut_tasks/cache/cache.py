@@ -14,8 +14,8 @@ from coconut_tasks.cache.store import (
     BlobMissing,
     CacheFault,
     CacheReadOnly,
+    CacheStore,
     Result,
-    Store,
 )
 from coconut_tasks.dataclass import dataclass
 
@@ -36,7 +36,7 @@ class Traffic:
 class Cache:
     """See the module. Nothing here raises for a fault of the cache."""
 
-    def __init__(self, store: Store, tell: Callable[[str], None], *, write: bool) -> None:
+    def __init__(self, store: CacheStore, tell: Callable[[str], None], *, write: bool) -> None:
         """``tell`` gets the reason why the cache is turned off, at most once."""
         self._store, self._tell = store, tell
         self._write = write

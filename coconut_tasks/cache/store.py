@@ -65,7 +65,7 @@ class CacheReadOnly(CacheFault):
     """The cache can be read, but does not take what we have made."""
 
 
-class Store(Protocol):
+class CacheStore(Protocol):
     """A cache. All methods may be called from several threads."""
 
     shown: str

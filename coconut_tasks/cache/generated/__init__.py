@@ -1,0 +1,1 @@
+"""Code made by protoc: see README.md here."""
