@@ -31,7 +31,8 @@ ROOMS: dict[str, str] = {
     "records": "__init__ store | sizes | timeline record history variants",
     "freshness": "__init__ staleness forecast",
     "evidence": "__init__ link | pages | reference_values statement digests expected | signing",
-    "cache": "__init__ store | archive settings | limits transfers messages folder | http | remote open cache toolset keys units unit_notes",
+    "cache": "__init__ store | archive settings | limits transfers messages folder | http | remote open cache toolset keys units"
+    " unit_notes",
     "actions": "__init__ objcopy | recorder | link | firmware | fs | igvm_image | measure | version | reproducible"
     " cached cargo_traces cached_units cargo | make provenance perform ahead publish | clean build",
     "compare": "__init__ values | side | spots image pages | headers | record reproduction changes | sides reproduce",

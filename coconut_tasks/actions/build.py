@@ -97,7 +97,8 @@ def build(
 
         drop_old_variants(step, store, workspace)
     outputs = {output: files.state(workspace.path(output)) for output in step.outputs}
-    values = record_values(workspace.tree, signed, found, outputs, publish(step, workspace))
+    cached = workspace.run_state.cached.get(step.name)
+    values = record_values(workspace.tree, signed, found, outputs, publish(step, workspace), cached)
     return Done(inputs, states, values)
 
 

@@ -31,6 +31,7 @@ def write_link(
     made = {output: files.digest(output) for output in map(workspace.path, step.outputs) if output != path}
     materials = _materials({path: None if state is MOVED else state[1] for path, state in states.items()}, workspace)
     guess = _guesses(workspace).get(step.link)
+    cached = workspace.run_state.cached.get(step.name)
     link = Link(
         step.part,
         [{"argv": list(command.deciding), "env": dict(command.env)} for command in step.commands],
@@ -41,6 +42,7 @@ def write_link(
         guess.materials if guess is not None and guess.materials == materials else materials,
         _ordered({workspace.named(path): digest or "" for path, digest in made.items()}),
         sorted(map(workspace.named, own)),
+        {"action": cached.action, "builder": cached.builder} if cached is not None else None,
     )
     write_whole(Path(path), link_text(link))
     files.look_again(path)

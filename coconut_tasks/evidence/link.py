@@ -36,11 +36,15 @@ class Link:
     """Every file that was made."""
     own: Sequence[str]
     """The materials that the step's build scripts wrote into the source themselves."""
+    cached: Mapping[str, str] | None = None
+    """The ``action`` and the ``builder`` if the products were taken from a cache; None if they were made here."""
 
 
 def link_text(link: Link) -> bytes:
     """The file's content."""
     found = {field.name: getattr(link, field.name) for field in fields(link)}
+    if link.cached is None:
+        del found["cached"]
     # One line per file: with an indent, Python does not use its fast encoder.
     return (json.dumps({"format": FORMAT, **found}, separators=(",\n", ":"), sort_keys=True) + "\n").encode()
 

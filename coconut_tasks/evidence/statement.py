@@ -197,7 +197,8 @@ def _byproducts(build: ImageBuild) -> Iterator[dict[str, Any]]:
         # A sidecar of the image is not part of it.
         kind = "paper" if link.step.startswith("measure:") else "part"
         for name, digest in link.products.items():
-            yield _file(link.step, digest, {"kind": kind, "file": name})
+            taken = {"cached": dict(link.cached)} if link.cached is not None else {}
+            yield _file(link.step, digest, {"kind": kind, "file": name, **taken})
     if build.measurement is not None:
         names = ("digest", "platform", "policy", "check_kvm", "measure_native_zeroes")
         settings = {name: build.measurement[name] for name in names}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.inputs.discovered import Inputs
 from coconut_tasks.inputs.files import FileState, recorded_state
 from coconut_tasks.records.store import FILES, VALUES
+from coconut_tasks.workspace.run_state import FromCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,8 @@ class Record:
     """The state of every input that existed."""
     outputs: Mapping[str, FileState]
     published: Mapping[str, FileState]
+    cached: FromCache | None = None
+    """Where its outputs are from if it was not built here."""
 
 
 def record_values(
@@ -29,6 +33,7 @@ def record_values(
     inputs: Inputs,
     outputs: Mapping[str, FileState],
     published: Mapping[str, FileState],
+    cached: FromCache | None = None,
 ) -> dict[str, Any]:
     """What is recorded about a successful run in ``tree``, in addition to the states of its inputs, which doit sets."""
     return {
@@ -37,6 +42,7 @@ def record_values(
         "inputs": inputs.as_json(),
         "outputs": outputs,
         "published": published,
+        **({} if cached is None else {"cached": asdict(cached)}),
     }
 
 
@@ -52,6 +58,7 @@ def read_record(row: Mapping[str, Any], tree: str) -> Record | None:
             files={path: recorded_state(row[path]) for path in row[FILES]},
             outputs={path: recorded_state(state) for path, state in values["outputs"].items()},
             published={path: recorded_state(state) for path, state in values["published"].items()},
+            cached=FromCache(**values["cached"]) if "cached" in values else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
