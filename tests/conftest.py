@@ -114,6 +114,11 @@ class Outcome:
         return set(re.findall(r"^(\S+): restored: ", self.out, re.MULTILINE))
 
     @property
+    def cached(self) -> set[str]:
+        """The steps that were taken from the cache."""
+        return set(re.findall(r"^(\S+): from the cache in ", self.out, re.MULTILINE))
+
+    @property
     def digests(self) -> dict[str, str]:
         """The launch digests that were printed."""
         return dict(
@@ -256,7 +261,11 @@ def _look(folder: Path) -> dict[str, tuple[int, ...]]:
 def environment(target: Path) -> dict[str, str]:
     """The environment of this process, without variables that a test must not depend on."""
     left_out = ("SVSM", "FW_FILE", "RELEASE", "RUSTFLAGS", "FORCE_COLOR", "CLICOLOR_FORCE", "NO_COLOR")
-    ours = {name: value for name, value in os.environ.items() if name not in left_out}
+    ours = {
+        name: value for name, value in os.environ.items() if name not in left_out and not name.startswith("COCONUT_")
+    }
+    # What the user has turned on is not what is tested.
+    ours["XDG_CONFIG_HOME"] = "/nonexistent"
     return {**ours, "CARGO_TARGET_DIR": str(target), "PYTHONWARNINGS": "error", "PYTHONDONTWRITEBYTECODE": "1"}
 
 

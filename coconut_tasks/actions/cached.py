@@ -22,6 +22,7 @@ from coconut_tasks.cache.keys import (
     second_key,
     surroundings,
     umask,
+    version_content,
 )
 from coconut_tasks.cache.open import open_store
 from coconut_tasks.cache.settings import cache_folder, find_settings
@@ -31,9 +32,11 @@ from coconut_tasks.effects.place import beside
 from coconut_tasks.effects.stopwatch import lap
 from coconut_tasks.errors import Fault, UsageError
 from coconut_tasks.evidence.statement import BUILDER
+from coconut_tasks.freshness.staleness import input_files
 from coconut_tasks.inputs.discovered import Reading
 from coconut_tasks.inputs.files import CLOCK_LAG_NS, EXECUTABLE, FileState
 from coconut_tasks.inputs.text import read_text
+from coconut_tasks.layout import VERSION_FILE
 from coconut_tasks.steps.action import CargoItem, MakeItem
 from coconut_tasks.steps.step import Step
 from coconut_tasks.workspace.run_state import FromCache
@@ -78,12 +81,10 @@ def has_cache(step: Step) -> bool:
     return isinstance(step.action, CargoItem | MakeItem)
 
 
-def find(
-    step: Step, workspace: Workspace, expected: Mapping[str, str] | None = None
-) -> tuple[str, Listing, Result] | None:
+def find(step: Step, workspace: Workspace, *, ahead: bool = False) -> tuple[str, Listing, Result] | None:
     """The key, the list and the result of a step in the cache; None if there is none. Nothing is fetched.
 
-    ``expected`` has the digests that files will have when the step runs, by absolute path, where they have others now.
+    ``ahead`` says that the version file may still have to be written.
     """
     cache = cache_of(workspace)
     if cache is None or not has_cache(step):
@@ -98,7 +99,7 @@ def find(
             step,
             workspace,
             toolset,
-            lambda path: (expected or {}).get(path) or workspace.files.digest(path),
+            {workspace.path(VERSION_FILE): version_content(workspace)} if ahead else {},
         )
         result = cache.result(key) if key is not None else None
         if key is not None and result is not None and [file.path for file in result.files] == [_OUTPUT]:
@@ -176,7 +177,9 @@ def keep(step: Step, reading: Reading, started_ns: int, states: Mapping[str, Fil
         listing = listing_of(inputs, made, texts, workspace, now)
         if listing is None:
             return None
-        key = second_key(first, listing, step, workspace, now, lambda path: states[path][1] if path in states else None)
+        if input_files(step, located(listing.inputs, workspace), workspace) - states.keys():
+            return None  # its names lead elsewhere
+        key = second_key(first, listing, step, workspace, now, {path: digest for path, (_, digest) in states.items()})
         if key is None or now.newest_program_ns >= started_ns:
             return None
         builder = builder_id(workspace.options.environment)

@@ -41,6 +41,7 @@ from coconut_tasks.inputs.artifacts import Artifact
 from coconut_tasks.inputs.cargo import workspace_root
 from coconut_tasks.inputs.cargo_config import configured_target_folder
 from coconut_tasks.inputs.environment import asked_environment
+from coconut_tasks.inputs.files import CLOCK_LAG_NS
 from coconut_tasks.inputs.fingerprints import Fingerprints, facts_of
 from coconut_tasks.inputs.messages import ScriptRun, Unit
 from coconut_tasks.inputs.paths import joined
@@ -298,7 +299,7 @@ def _crate(unit: Unit | ScriptRun) -> str:
 
 def _is_new(place: UnitPlace, began_ns: int) -> bool:
     folder = place.profile / place.files[-1]
-    return any(entry.stat().st_mtime_ns >= began_ns - 20_000_000 for entry in os.scandir(folder))
+    return any((folder / name).stat().st_mtime_ns >= began_ns - CLOCK_LAG_NS for name in _names(folder))
 
 
 def _files(place: UnitPlace) -> Iterator[str]:

@@ -16,13 +16,15 @@ class BadArchive(Exception):
 
 
 def pack(folder: Path, names: Iterable[str], archive: Path) -> None:
-    """Put files, and folders with all in them, into a new archive; ``names`` are relative to ``folder``. Links stay links."""
+    """Put files, and folders with all in them, into a new archive; ``names`` are relative to ``folder``. Links stay links, of both kinds:
+    cargo makes a hard link to a build script again if it finds two files, and then it is another file."""
+    seen: dict[tuple[int, int], str] = {}
     with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
         for name in sorted(set(names)):
-            _add(tar, folder, name)
+            _add(tar, folder, name, seen)
 
 
-def _add(tar: tarfile.TarFile, folder: Path, name: str) -> None:
+def _add(tar: tarfile.TarFile, folder: Path, name: str, seen: dict[tuple[int, int], str]) -> None:
     path = folder / name
     found = path.lstat()
     entry = tarfile.TarInfo(name)
@@ -34,7 +36,10 @@ def _add(tar: tarfile.TarFile, folder: Path, name: str) -> None:
         entry.type, entry.mode = tarfile.DIRTYPE, 0o755
         tar.addfile(entry)
         for inner in sorted(os.listdir(path)):
-            _add(tar, folder, f"{name}/{inner}")
+            _add(tar, folder, f"{name}/{inner}", seen)
+    elif (first := seen.setdefault((found.st_dev, found.st_ino), name)) != name:
+        entry.type, entry.linkname = tarfile.LNKTYPE, first
+        tar.addfile(entry)
     elif stat.S_ISREG(found.st_mode):
         entry.size = found.st_size
         with path.open("rb") as file:
@@ -50,16 +55,23 @@ def unpack(archive: Path, folder: Path, time_ns: int, umask: int) -> None:
     """
     folder.mkdir(parents=True)
     folders = {""}
+    files: set[str] = set()
     try:
         with tarfile.open(archive, "r:") as tar:
             for entry in tar:
-                _extract(tar, entry, folder, folders, time_ns, umask)
+                _extract(tar, entry, folder, folders, files, time_ns, umask)
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise BadArchive(str(error)) from error
 
 
 def _extract(
-    tar: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path, folders: set[str], time_ns: int, umask: int
+    tar: tarfile.TarFile,
+    entry: tarfile.TarInfo,
+    folder: Path,
+    folders: set[str],
+    files: set[str],
+    time_ns: int,
+    umask: int,
 ) -> None:
     name = entry.name
     parent = os.path.dirname(name)
@@ -79,7 +91,10 @@ def _extract(
     elif entry.issym():
         os.symlink(entry.linkname, path)
         os.utime(path, ns=(time_ns, time_ns), follow_symlinks=False)
+    elif entry.islnk() and entry.linkname in files:
+        os.link(folder / entry.linkname, path)
     elif entry.isreg():
+        files.add(name)
         source = tar.extractfile(entry)
         with path.open("xb") as file:
             shutil.copyfileobj(source or io.BytesIO(), file, 1 << 20)

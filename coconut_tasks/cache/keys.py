@@ -21,6 +21,8 @@ from coconut_tasks.freshness.staleness import input_files
 from coconut_tasks.inputs.discovered import Inputs
 from coconut_tasks.inputs.environment import asked_environment, cargo_home
 from coconut_tasks.inputs.git import git_text
+from coconut_tasks.inputs.version import read_version, version_text
+from coconut_tasks.layout import VERSION_FILE
 from coconut_tasks.steps.action import CargoItem
 from coconut_tasks.steps.step import Step
 from coconut_tasks.workspace.workspace import Workspace
@@ -92,13 +94,23 @@ def second_key(
     step: Step,
     workspace: Workspace,
     toolset: Toolset,
-    digest: Callable[[str], str | None],
+    expected: Mapping[str, str],
 ) -> str | None:
-    """The digest of the first key, the list, and the content of all on it; None if something cannot be read."""
+    """The digest of the first key, the list, and the content of all on it; None if something cannot be read.
+
+    ``expected`` has the digests of files, by absolute path, that are not to be read: they have another content now, or are not there yet.
+    """
     found = located(listing.inputs, workspace)
     contents = {}
-    for path in input_files(step, found, workspace):
-        name, content = workspace.named(path), digest(path)
+    to_come = {
+        path
+        for path in expected
+        if path in found.files or path.startswith(tuple(f"{root}{os.sep}" for root in found.roots))
+    }
+    for path in input_files(step, found, workspace) | to_come:
+        name, content = workspace.named(path), expected.get(path) or workspace.files.digest(path)
+        if name == VERSION_FILE:
+            content = _version_in(path, content, workspace)
         if content is None or ":" not in content:
             return None
         if listing.made.get(name) != content:
@@ -109,11 +121,21 @@ def second_key(
         listing.text().decode(),
         contents,
         {name: workspace.neutral(value) for name, value in variables.items()},
-        {folder: _folders_in(folder, workspace) for folder in found.folders},
+        {workspace.named(folder): _folders_in(folder, workspace) for folder in found.folders},
         {name: toolset.program(name) for name in listing.programs},
         _commit(workspace) if "git" in listing.programs else None,
     ]
     return hashlib.sha256(_json(facts)).hexdigest()
+
+
+def version_content(workspace: Workspace) -> str:
+    """Stands for the content of the version file, whose comments depend on who wrote it last: this program or the tree's script."""
+    return f"version:{workspace.version}"
+
+
+def _version_in(path: str, content: str | None, workspace: Workspace) -> str | None:
+    usual = read_version(path) == version_text(path, workspace.version) and content == workspace.files.digest(path)
+    return version_content(workspace) if usual else content
 
 
 def listing_of(

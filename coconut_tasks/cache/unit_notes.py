@@ -21,9 +21,9 @@ def identity(place: UnitPlace) -> str:
     """Distinguishes this build of a unit from others: cargo writes the stamp when it starts one, and the fingerprint when it is done."""
     folder = place.profile / place.files[-1]
     found = []
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        stat = entry.stat()
-        found.append(f"{entry.name} {stat.st_ino} {stat.st_mtime_ns} {stat.st_size}")
+    for name in sorted(os.listdir(folder)):
+        stat = (folder / name).stat()
+        found.append(f"{name} {stat.st_ino} {stat.st_mtime_ns} {stat.st_size}")
     return f"{folder}: {'; '.join(found)}"
 
 

@@ -47,6 +47,7 @@ class GraphCommand(ReportCommand):
             )
         states = {
             Fate.RUNS: graph.NodeState.STALE,
+            Fate.CACHED: graph.NodeState.STALE,
             Fate.PLACES: graph.NodeState.STALE,
             Fate.MAYBE: graph.NodeState.MAYBE,
             Fate.RESTS: graph.NodeState.FRESH,

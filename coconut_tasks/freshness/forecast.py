@@ -17,6 +17,8 @@ class Fate(Enum):
     """What becomes of a step in a run."""
 
     RUNS = "runs"
+    CACHED = "comes from the cache"
+    """It would run, but the cache has its result."""
     PLACES = "is restored"
     """Nothing is built; files are only copied to ``bin/`` again."""
     MAYBE = "may run"
@@ -38,6 +40,8 @@ class Assessment:
     """Folders in which every file is an input, even one that does not exist yet."""
     count: int
     """How many of the inputs exist."""
+    cached: bool = False
+    """The cache has the result that it would have if it ran."""
     ignored: bool = False
     """The user ran ``doit ignore`` on it."""
 
@@ -92,7 +96,8 @@ def _forecast(assessment: Assessment, moving: Mapping[str, Forecast], after: Ite
     if builds or written:
         sentences += [f"{source.step.name} rewrites {source.step.outputs[0]}" for source in written]
         shared = not written and all(reason.is_shared for reason in assessment.reasons)
-        return Forecast(step, Fate.RUNS, tuple(sentences), reads, because, shared)
+        fate = Fate.CACHED if assessment.cached else Fate.RUNS
+        return Forecast(step, fate, tuple(sentences), reads, because, shared and not assessment.cached)
     if sources:
         sentences = [f"if {either(list(because))} changes"]
         return Forecast(step, Fate.MAYBE, tuple(sentences), reads, because)

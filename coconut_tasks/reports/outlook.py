@@ -12,6 +12,7 @@ from coconut_tasks.steps.step import Step
 
 FATES = {
     Fate.RUNS: "runs",
+    Fate.CACHED: "cached",
     Fate.PLACES: "placed",
     Fate.MAYBE: "may-run",
     Fate.RESTS: "up-to-date",

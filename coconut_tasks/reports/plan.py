@@ -31,7 +31,7 @@ def plan_text(tree: str, forecasts: Sequence[Forecast]) -> str:
     for found in coming:
         why = "; ".join(printable(reason) for reason in found.reasons)
         lines += ["", f"# {found.step.name} {found.fate.value}: {why}"]
-        if found.fate is not Fate.PLACES:
+        if found.fate not in (Fate.PLACES, Fate.CACHED):
             lines += step_lines(found.step)
         lines += [f"# copied to {place}" for _, place in found.step.publish]
     lines += ["", *rest] if rest else []

@@ -10,7 +10,7 @@ from coconut_tasks.terminal import ARROWS, Rules, Style
 from coconut_tasks.wording import printable
 
 WORDS: Rules = (
-    (Style.CHANGED, rf"^(?:\S+ )?({Fate.RUNS.value}|{Fate.PLACES.value})\b"),
+    (Style.CHANGED, rf"^(?:\S+ )?({Fate.RUNS.value}|{Fate.CACHED.value}|{Fate.PLACES.value})\b"),
     (Style.PERHAPS, rf"^(?:\S+ )?({Fate.MAYBE.value})\b"),
     (Style.GOOD, r"^(?:\S+ (?:is )?)?(up to date)\b"),
     *ARROWS,

@@ -121,8 +121,8 @@ class Node:
         cached = self.step.name in self.workspace.run_state.cached
         self.result = StepResult.PLACED if self._placed_only else StepResult.CACHED if cached else StepResult.BUILT
 
-    def assess(self) -> Assessment:
-        """What is known about the step before a run."""
+    def assess(self, *, look_in_cache: bool = False) -> Assessment:
+        """What is known about the step before a run. ``look_in_cache`` also asks the cache, which may be far away, for its result."""
         # Imported here, since a no-op run does not need it.
         from coconut_tasks.freshness.forecast import Assessment
 
@@ -133,7 +133,16 @@ class Node:
         watched = frozenset((*self._inputs, *found.files))  # also files that must not exist
         roots = (*found.roots, *found.folders)
         ignored = bool(self._store.get(self.step.name, IGNORED))
-        return Assessment(self.step, tuple(verdict.reasons), watched, roots, len(self._inputs), ignored)
+        cached = look_in_cache and bool(verdict.reasons) and not verdict.only_places and self._is_cached()
+        return Assessment(self.step, tuple(verdict.reasons), watched, roots, len(self._inputs), cached, ignored)
+
+    def _is_cached(self) -> bool:
+        """Whether the cache has the step's result. Nothing is fetched."""
+        if self.workspace.ask_cargo or not self.workspace.options.may_use_a_cache:
+            return False
+        from coconut_tasks.actions.cached import find
+
+        return find(self.step, self.workspace, ahead=True) is not None
 
     def _ran(self) -> bool:
         """Whether this variant of the step ever ran, successfully or not."""

@@ -201,7 +201,7 @@ class TaskCommand:
         from coconut_tasks.freshness.forecast import forecast
 
         nodes = self.nodes
-        return forecast((node.assess() for node in nodes), nodes[0].workspace.path)
+        return forecast((node.assess(look_in_cache=True) for node in nodes), nodes[0].workspace.path)
 
     def line(self, command: str, *words: str) -> str:
         """A command line for the same recipes, tree and variant that users can paste."""

@@ -1,0 +1,568 @@
+"""What a cache gives to a clean clone, and what it must not give: a result that a clean build would not have."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import DODO, Outcome, Site, copy_sample, git
+from packages import TASK, WATCH_DATA, Environment, Package, replaced
+
+from coconut_tasks.cache.archive import BadArchive, pack, unpack
+from coconut_tasks.cache.toolset import Toolset
+
+COUNT = (
+    'use std::io::Write; writeln!(fs::OpenOptions::new().create(true).append(true).open("{}").unwrap(), "x").unwrap();'
+)
+
+
+@dataclass
+class Clones:
+    """A package in a tree that can become a clean clone again, and a cache that all of its lives share."""
+
+    package: Package
+    cache: Path
+
+    @property
+    def site(self) -> Site:
+        return self.package.site
+
+    def build(self, *words: str, env: Environment | None = None) -> Outcome:
+        variables = {"COCONUT_CACHE": str(self.cache), "XDG_CACHE_HOME": str(self.cache.parent / "home"), **(env or {})}
+        outcome = self.package.build(*words, env=variables)
+        outcome.out = re.sub(
+            r"^version:git: .*\n", "", outcome.out, flags=re.MULTILINE
+        )  # it always runs in a clean clone
+        return outcome
+
+    def clean(self) -> None:
+        """Neither outputs nor anything of cargo's, as in a clone."""
+        shutil.rmtree(self.site.bin, ignore_errors=True)
+        shutil.rmtree(self.site.target, ignore_errors=True)
+
+    def again(self, *words: str, env: Environment | None = None) -> Outcome:
+        """A build in a clean clone."""
+        self.clean()
+        return self.build(*words, env=env)
+
+    @property
+    def ran(self) -> int:
+        """How often the build script ran."""
+        count = self.site.folder / "count"
+        return len(count.read_text().splitlines()) if count.exists() else 0
+
+
+@pytest.fixture
+def clones(lone_package: Package, tmp_path: Path) -> Iterator[Clones]:
+    found = Clones(lone_package, tmp_path / "cache")
+    lone_package.write_data(a="1")
+    count = found.site.folder / "count"
+    count.unlink(missing_ok=True)
+    lone_package.write_script(f"{WATCH_DATA} {COUNT.format(count)}")
+    yield found
+    count.unlink(missing_ok=True)
+
+
+def test_a_clean_clone_has_its_program_from_the_cache(clones: Clones) -> None:
+    assert clones.build().built == {TASK}
+    made = clones.package.programs
+    again = clones.again()
+    assert (again.cached, again.built, clones.package.programs, clones.ran) == ({TASK}, set(), made, 1)
+    assert not (clones.site.target / "debug").exists()
+    assert clones.build().out.startswith("up to date")
+    assert "taken from the cache" in clones.site.log(TASK)
+
+
+def test_nothing_is_cached_unless_it_is_asked_for(clones: Clones) -> None:
+    clones.package.build()
+    clones.clean()
+    assert clones.package.build().built == {TASK}
+    assert clones.again(env={"COCONUT_CACHE": "0"}).built == {TASK}
+    assert not clones.cache.exists()
+
+
+def test_a_line_in_the_users_configuration_turns_it_on(clones: Clones, tmp_path: Path) -> None:
+    (tmp_path / "config" / "coconut-tasks").mkdir(parents=True)
+    (tmp_path / "config" / "coconut-tasks" / "config.toml").write_text(f'cache = "{clones.cache}"\n')
+    env: Environment = {"COCONUT_CACHE": None, "XDG_CONFIG_HOME": str(tmp_path / "config")}
+    clones.build(env=env)
+    assert clones.again(env=env).cached == {TASK}
+    assert clones.again("CACHE=0", env=env).built == {TASK}
+
+
+def test_one_in_the_users_own_folder_is_shared_by_all_checkouts(clones: Clones, tmp_path: Path) -> None:
+    env: Environment = {"COCONUT_CACHE": None, "XDG_CACHE_HOME": str(tmp_path / "home")}
+    clones.build("CACHE=1", env=env)
+    assert clones.again("CACHE=1", env=env).cached == {TASK}
+    assert (tmp_path / "home" / "coconut-tasks" / "cache").is_dir()
+
+
+def test_what_is_only_read_is_not_written(clones: Clones) -> None:
+    clones.build("CACHE_WRITE=0")
+    assert not clones.cache.exists()
+    clones.again()
+    before = sorted(clones.cache.rglob("*"))
+    clones.package.say("TWO")
+    assert clones.again("CACHE_WRITE=0").built == {TASK}
+    assert sorted(clones.cache.rglob("*")) == before
+
+
+def test_an_edit_misses_and_its_undoing_hits(clones: Clones) -> None:
+    clones.build()
+    one = clones.package.programs
+    clones.package.say("TWO")
+    assert clones.again().built == {TASK}
+    two = clones.package.programs
+    assert one != two
+    for mark, programs in (("ONE", one), ("TWO", two)):
+        clones.package.say(mark)
+        assert (clones.again().cached, clones.package.programs) == ({TASK}, programs)
+
+
+def script(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def first_in_path(clones: Clones, name: str, text: str) -> Environment:
+    """An environment with another program of a name."""
+    folder = clones.cache.parent / "programs"
+    script(folder / name, text)
+    return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+
+
+def another(name: str) -> Callable[[Clones], Environment]:
+    return lambda clones: first_in_path(clones, name, f'exec "{shutil.which(name)}" "$@"')
+
+
+def another_header(clones: Clones) -> Environment:
+    folder = clones.cache.parent / "headers"
+    folder.mkdir()
+    (folder / "odd.h").write_text("#define ODD 1\n")
+    return {"CPATH": str(folder)}
+
+
+def another_libclang(clones: Clones) -> Environment:
+    folder = clones.cache.parent / "clang"
+    folder.mkdir()
+    (folder / "libclang.so.1").write_text("not really\n")
+    return {"LIBCLANG_PATH": str(folder)}
+
+
+def another_home_of_cargo(clones: Clones) -> Environment:
+    return {"CARGO_HOME": str(clones.cache.parent / "cargo-home")}
+
+
+CHANGES: dict[str, Callable[[Clones], Environment]] = {
+    "gcc": another("gcc"),
+    "cc": another("cc"),
+    "as": another("as"),
+    "ld": another("ld"),
+    "ar": another("ar"),
+    "make": another("make"),
+    "objcopy": another("objcopy"),
+    "header": another_header,
+    "libclang": another_libclang,
+    "CARGO_HOME": another_home_of_cargo,
+    "HOME": lambda clones: {"HOME": str(clones.cache.parent), "CARGO_HOME": os.path.expanduser("~/.cargo")},
+    "locale": lambda clones: {"LC_ALL": "C"},
+    "time zone": lambda clones: {"TZ": "Asia/Kathmandu"},
+    "RUSTFLAGS": lambda clones: {"RUSTFLAGS": "-Copt-level=1"},
+    "CFLAGS": lambda clones: {"CFLAGS": "-O1"},
+    "LIBRARY_PATH": lambda clones: {"LIBRARY_PATH": str(clones.cache.parent)},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_may_decide_bytes_is_in_the_key(clones: Clones, change: str) -> None:
+    plain: Environment = {"RUSTUP_HOME": os.environ.get("RUSTUP_HOME") or os.path.expanduser("~/.rustup")}
+    clones.build(env=plain)
+    changed = {**plain, **CHANGES[change](clones)}
+    assert clones.again(env=changed).built == {TASK}
+    assert clones.again(env=changed).cached == {TASK}
+    assert clones.again(env=plain).cached == {TASK}
+
+
+def test_the_umask_is_in_the_key(clones: Clones) -> None:
+    site = clones.site
+    recipe = site.recipe(clones.package.recipe)
+    variables: Environment = {"COCONUT_CACHE": str(clones.cache), "XDG_CACHE_HOME": str(clones.cache.parent / "home")}
+
+    def build(umask: str) -> set[str]:
+        clones.clean()
+        argv = ["sh", "-c", 'umask "$0"; exec "$@"', umask, *site.argv(TASK, recipe)]
+        return site.run(argv, variables).cached
+
+    assert [build(umask) for umask in ("022", "077", "077", "022")] == [set(), set(), {TASK}, {TASK}]
+
+
+def test_a_toolchain_with_another_library_is_another_one(clones: Clones, tmp_path: Path) -> None:
+    """The version is the same, as with two distributions' builds of one release."""
+    from coconut_tasks.inputs.toolchain import Toolchain
+
+    sysroot = tmp_path / "sysroot"
+    library = sysroot / "lib" / "rustlib" / "x86_64-unknown-none" / "lib" / "libcore.rlib"
+    library.parent.mkdir(parents=True)
+    script(sysroot / "bin" / "rustc", "exit 0")
+    toolchain = Toolchain("rustc 1", "cargo 1", str(sysroot))
+    found = []
+    for text in ("one", "two", "one"):
+        library.write_text(text)
+        found.append(Toolset(os.environ, tmp_path / "memory.json").rust(toolchain))
+    assert found[0] != found[1] and found[0] == found[2]
+
+
+def test_a_program_that_the_build_script_names_counts(clones: Clones) -> None:
+    package = clones.package
+    replaced(
+        package.folder / "build.rs",
+        "fn main() {",
+        'fn main() { std::process::Command::new("odd-tool").status().unwrap();',
+    )
+    one = first_in_path(clones, "odd-tool", "exit 0")
+    clones.build(env=one)
+    assert clones.again(env=one).cached == {TASK}
+    first_in_path(clones, "odd-tool", "exit 0 # another")
+    assert clones.again(env=one).built == {TASK}
+
+
+def test_a_variable_that_only_the_build_script_knows_counts(clones: Clones) -> None:
+    replaced(clones.package.folder / "build.rs", "fn main() {", 'fn main() { let _ = env::var("ODD_ONE");')
+    clones.build(env={"ODD_ONE": "1"})
+    assert clones.again(env={"ODD_ONE": "1"}).cached == {TASK}
+    assert clones.again(env={"ODD_ONE": "2"}).built == {TASK}
+    assert clones.again().built == {TASK}
+
+
+def test_new_files_and_removed_ones_count(clones: Clones) -> None:
+    clones.build()
+    clones.package.write_data(b="2")
+    assert clones.again().built == {TASK}
+    (clones.package.data / "b").unlink()
+    assert clones.again().cached == {TASK}
+    (clones.package.data / "a").unlink()
+    assert clones.again().built == {TASK}
+
+
+def test_a_build_script_that_asks_git_is_known_by_the_commit(clones: Clones) -> None:
+    """Else a clone of another commit would have this one's version in its program."""
+    tree = clones.site.tree
+    clones.package.build()  # cargo may rewrite the lock file
+    (tree / ".gitignore").write_text("git_version.rs\n")
+    try:
+        git(clones.site, "init", "-q", "-b", "main")
+        line = 'let _ = std::process::Command::new("git").arg("describe").status();'
+        replaced(clones.package.folder / "build.rs", "fn main() {", f"fn main() {{ {line}")
+        git(clones.site, "add", "-A")
+        git(clones.site, "commit", "-q", "-m", "one")
+        clones.build()
+        assert clones.again().cached == {TASK}
+        git(clones.site, "commit", "-q", "--allow-empty", "-m", "two")
+        assert clones.again().built == {TASK}
+    finally:
+        shutil.rmtree(tree / ".git")
+        (tree / ".gitignore").unlink()
+
+
+def test_what_was_made_before_with_other_tools_is_not_shared(clones: Clones) -> None:
+    """cargo and the records call it up to date, and for its user it is."""
+    clones.build(env=another("gcc")(clones))
+    shutil.rmtree(clones.cache)
+    shutil.rmtree(clones.site.bin)
+    assert clones.build().built == {TASK}
+    assert clones.again().built == {TASK}
+
+
+def test_what_was_made_before_there_was_a_cache_is_not_shared(clones: Clones) -> None:
+    clones.package.build()
+    shutil.rmtree(clones.site.bin)
+    assert clones.build().built == {TASK}
+    assert clones.again().built == {TASK}
+
+
+def test_a_crate_that_was_compiled_on_top_of_an_earlier_one_is_not_shared(clones: Clones) -> None:
+    """rustc cuts it into other pieces than it would from nothing, and so the digest would be another one."""
+    env: Environment = {"CARGO_INCREMENTAL": "1"}
+    clones.build(env=env)
+    clones.package.say("TWO")
+    assert clones.build(env=env).built == {TASK}
+    assert clones.again(env=env).built == {TASK}
+    assert clones.again(env=env).cached == {TASK}
+    clones.package.say("ONE")
+    assert clones.again(env=env).cached == {TASK}
+
+
+def test_a_source_that_changed_during_the_build_is_not_shared(clones: Clones) -> None:
+    env: Environment = {"COCONUT_CACHE": str(clones.cache), "XDG_CACHE_HOME": str(clones.cache.parent / "home")}
+    old = os.environ.copy()
+    os.environ.update({name: value for name, value in env.items() if value is not None})
+    try:
+        with clones.package.held(clones.package.hold) as reached:
+            reached(clones.package.hold)
+            clones.package.write_data(a="2")
+    finally:
+        os.environ.clear()
+        os.environ.update(old)
+    clones.package.write_data(a="1")
+    assert clones.again().built == {TASK}
+
+
+def test_an_edit_in_a_clean_clone_does_not_run_the_build_script_again(clones: Clones) -> None:
+    clones.build()
+    clones.package.say("TWO")
+    assert (clones.again().built, clones.ran) == ({TASK}, 1)
+    assert clones.package.programs == clones.package.made_from_nothing()
+
+
+def test_what_a_build_script_read_decides_whether_its_run_is_restored(clones: Clones) -> None:
+    clones.build()
+    clones.package.write_data(a="2")
+    assert (clones.again().built, clones.ran) == ({TASK}, 2)
+    assert clones.package.programs == clones.package.made_from_nothing()
+
+
+def test_a_restored_script_runs_again_if_its_source_is_replaced_by_an_older_one(clones: Clones) -> None:
+    clones.build()
+    clones.package.say("TWO")
+    clones.again()
+    (clones.package.data / "a").write_text("3")
+    os.utime(clones.package.data / "a", (1_500_000_000, 1_500_000_000))
+    clones.build()
+    assert clones.package.programs == clones.package.made_from_nothing()
+
+
+def test_what_scripts_write_into_the_source_is_no_reason_to_miss(clones: Clones) -> None:
+    made = clones.package.folder / "src" / "made.rs"
+    clones.package.write_script(f'{WATCH_DATA} fs::write("src/made.rs", "pub const N: u8 = 1;\\n").unwrap();')
+    clones.package.main.write_text(clones.package.main.read_text() + "mod made;\n#[used]\nstatic N: u8 = made::N;\n")
+    clones.build()
+    assert clones.build().built == set()
+    assert clones.again().cached == {TASK}  # with what the script wrote
+    made.unlink()
+    assert clones.again().cached == {TASK}  # without it, as in a clone
+    clones.package.say("TWO")
+    clones.package.main.write_text(clones.package.main.read_text() + "mod made;\n#[used]\nstatic N: u8 = made::N;\n")
+    assert clones.again().built == {TASK}
+    assert made.exists()
+
+
+def test_what_stands_where_a_script_writes_counts(clones: Clones) -> None:
+    test_what_scripts_write_into_the_source_is_no_reason_to_miss(clones)
+    (clones.package.folder / "src" / "made.rs").write_text("pub const N: u8 = 7;\n")
+    assert clones.again().built == {TASK}
+
+
+def test_two_places_share_what_is_reproducible(clones: Clones, tmp_path: Path) -> None:
+    env: Environment = {"CARGO_TARGET_DIR": None}
+    assert clones.again("REPRODUCIBLE=1", env=env).built == {TASK}
+    other = tmp_path / "elsewhere"
+    shutil.copytree(clones.site.folder, other, ignore=shutil.ignore_patterns("bin", "target"), symlinks=True)
+    there = Clones(Package(Site(other, clones.site.target), clones.package.recipe), clones.cache)
+    there.site.recipe(there.package.recipe)
+    assert there.build("REPRODUCIBLE=1", env=env).cached == {TASK}
+    assert there.package.programs == clones.package.programs
+    assert there.again(env=env).built == {TASK}, "a plain build may have its path in its bytes"
+
+
+def test_why_and_plan_say_what_comes_from_the_cache(clones: Clones) -> None:
+    env: Environment = {"COCONUT_CACHE": str(clones.cache), "XDG_CACHE_HOME": str(clones.cache.parent / "home")}
+    recipe = clones.site.recipe(clones.package.recipe)
+
+    def said(*words: str) -> str:
+        return clones.site.doit(*words, TASK, recipe, env=env).out
+
+    def fates() -> set[str]:
+        steps = json.loads(said("why", "--json"))["steps"]
+        return {step["fate"] for step in steps if step["name"] == TASK}
+
+    assert fates() == {"runs"}
+    clones.build()
+    clones.clean()
+    assert fates() == {"cached"}
+    assert "from the cache" in said("why") and "from the cache" in said("plan")
+    assert "cargo build" not in said("plan")
+    assert not (clones.site.bin / ".coconut" / "parts").exists(), "nothing is fetched"
+    clones.package.say("TWO")
+    assert fates() == {"runs"}
+
+
+def test_who_asks_for_every_step_or_for_cargo_is_not_served_from_the_cache(clones: Clones) -> None:
+    clones.build()
+    assert clones.again("ASK_CARGO=1").built == {TASK}
+    clones.build()
+    recipe = clones.site.recipe(clones.package.recipe)
+    env: Environment = {"COCONUT_CACHE": str(clones.cache), "XDG_CACHE_HOME": str(clones.cache.parent / "home")}
+    outcome = clones.site.doit("run", "--always-execute", TASK, recipe, env=env)
+    assert (outcome.built & {TASK}, outcome.cached) == ({TASK}, set())
+
+
+def test_names_in_the_cache_have_no_path_of_the_machine(clones: Clones) -> None:
+    clones.build()
+    texts = [path.read_bytes() for path in clones.cache.rglob("*") if path.is_file()]
+    texts = [text for text in texts if b'"stem"' in text[:200] or b'"files"' in text]
+    assert len(texts) >= 3
+    for place in (clones.site.folder, clones.site.target, Path.home(), clones.cache):
+        assert not [text for text in texts if os.fsencode(place) in text]
+
+
+@pytest.mark.parametrize("damage", [b"", b"x", None])
+def test_a_damaged_cache_costs_a_build_and_is_mended(clones: Clones, damage: bytes | None) -> None:
+    clones.build()
+    made = clones.package.programs
+    for path in [path for path in clones.cache.rglob("*") if path.is_file()]:
+        if damage is None:
+            path.unlink()
+        else:
+            path.write_bytes(damage)
+    assert (clones.again().built, clones.package.programs) == ({TASK}, made)
+    assert clones.again().cached == {TASK}
+
+
+def test_a_blob_with_another_content_of_the_same_size_is_not_used(clones: Clones) -> None:
+    clones.build()
+    made = clones.package.programs
+    for path in clones.cache.glob("v1/cas/*/*"):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    assert (clones.again().built, clones.package.programs) == ({TASK}, made)
+    assert clones.again().cached == {TASK}
+
+
+def test_a_cache_that_cannot_be_used_costs_one_line(clones: Clones) -> None:
+    clones.cache.write_text("a file, not a folder")
+    for _ in range(2):
+        outcome = clones.again()
+        assert outcome.built == {TASK}
+        assert len(outcome.told("cache-off")) == 1
+
+
+def test_an_address_that_is_none_is_told_without_its_password(clones: Clones) -> None:
+    outcome = clones.again(env={"COCONUT_CACHE": "ftp://me:secret@host/x"})
+    assert outcome.built == {TASK}
+    assert len(outcome.told("cache-off")) == 1
+    assert "secret" not in outcome.text
+
+
+def test_builds_do_not_see_what_is_set_for_the_cache(clones: Clones) -> None:
+    seen = clones.site.folder / "seen"
+    clones.package.write_script(
+        f'let all: String = env::vars().map(|(n, v)| format!("{{n}}={{v}}\\n")).collect(); fs::write("{seen}", all).unwrap();'
+    )
+    clones.build(env={"COCONUT_CACHE_HEADERS": "Authorization: Bearer s3cr3t"})
+    text = seen.read_text()
+    seen.unlink()
+    assert "PATH=" in text and "COCONUT_CACHE" not in text
+    kept = [path for path in clones.site.bin.rglob("*") if path.is_file() and b"s3cr3t" in path.read_bytes()]
+    assert kept == []
+
+
+def test_an_archive_gives_back_files_folders_links_and_modes(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "build" / "out" / "empty").mkdir(parents=True)
+    (source / "build" / "out" / "text").write_text("1")
+    script(source / "build" / "program", "exit 0")
+    (source / "build" / "link").symlink_to("out/text")
+    (source / "other").write_text("not asked for")
+    pack(source, ["build"], tmp_path / "archive")
+    unpack(tmp_path / "archive", tmp_path / "target", 1_000_000_000, 0o022)
+    found = tmp_path / "target" / "build"
+    assert sorted(str(path.relative_to(found)) for path in found.rglob("*")) == [
+        "link",
+        "out",
+        "out/empty",
+        "out/text",
+        "program",
+    ]
+    assert (os.readlink(found / "link"), (found / "out" / "text").read_text()) == ("out/text", "1")
+    assert [(found / name).stat().st_mode & 0o777 for name in ("program", "out/text")] == [0o755, 0o644]
+    assert {path.stat().st_mtime_ns for path in (found / "program", found / "out" / "text")} == {1_000_000_000}
+
+
+def test_two_builds_of_the_same_unit_give_one_archive(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        (folder / "out").mkdir(parents=True)
+        for file in ("b", "a") if name == "two" else ("a", "b"):
+            (folder / "out" / file).write_text(file)
+        os.utime(folder / "out" / "a", (len(name), 7 if name == "one" else 8))
+        pack(folder, ["out"], tmp_path / f"{name}.tar")
+    assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["outside", "absolute", "through a link", "twice", "device", "torn"])
+def test_an_archive_that_leads_out_of_its_folder_is_refused(tmp_path: Path, kind: str) -> None:
+    import tarfile
+
+    archive, outside = tmp_path / "archive", tmp_path / "outside"
+    outside.mkdir()
+    with tarfile.open(archive, "w") as tar:
+        names = {"outside": ["../outside/x"], "absolute": [f"{outside}/x"], "twice": ["a", "a"], "torn": ["a"] * 1}
+        for name in names.get(kind, []):
+            tar.addfile(tarfile.TarInfo(name))
+        if kind == "through a link":
+            link = tarfile.TarInfo("a")
+            link.type, link.linkname = tarfile.SYMTYPE, str(outside)
+            tar.addfile(link)
+            tar.addfile(tarfile.TarInfo("a/x"))
+        if kind == "device":
+            device = tarfile.TarInfo("a")
+            device.type = tarfile.FIFOTYPE
+            tar.addfile(device)
+    if kind == "torn":
+        archive.write_bytes(b"x" * 700)
+    with pytest.raises((BadArchive, OSError)):
+        unpack(archive, tmp_path / "target", 1, 0o022)
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.long
+def test_a_clone_of_the_sample_takes_all_that_takes_long_from_the_cache(tmp_path: Path) -> None:
+    """Images, digests and provenance are as those of the build that filled the cache."""
+    site = Site(tmp_path, tmp_path / "svsm" / "target")
+    (tmp_path / "dodo.py").write_text(DODO)
+    env: Environment = {"COCONUT_CACHE": str(tmp_path / "cache"), "CARGO_TARGET_DIR": None}
+
+    def clone() -> None:
+        shutil.rmtree(site.bin, ignore_errors=True)
+        shutil.rmtree(site.tree, ignore_errors=True)
+        copy_sample(site.tree)
+
+    clone()
+    recipe = site.recipe()
+    first = site.build(recipe, env=env)
+    made = site.contents()
+    clone()
+    second = site.build(recipe, env=env)
+    compiled = {name for name in first.built if name.split(":")[0] in ("tool", "kernel", "module")}
+    assert (second.cached, second.built) == (compiled, first.built - compiled)
+    assert second.digests == first.digests != {}
+    again = site.contents()
+    assert {name: text for name, text in made.items() if not name.endswith("provenance.json")} == {
+        name: text for name, text in again.items() if not name.endswith("provenance.json")
+    }
+    statement = json.loads(again["q.igvm.provenance.json"])
+    parts = [one for one in statement["predicate"]["runDetails"]["byproducts"] if "cached" in one["annotations"]]
+    assert {part["name"] for part in parts} == compiled
+    assert all(len(part["annotations"]["cached"]["action"]) == 64 for part in parts)
+    clone()
+    main = site.tree / "kernel" / "src" / "main.rs"
+    main.write_text(main.read_text() + "#[used]\nstatic NEW: u8 = 1;\n")
+    third = site.build(recipe, env=env)
+    assert third.cached == compiled - {"kernel:svsm"}
+    assert third.digests != first.digests
+    compilations = [line for line in site.log("kernel:svsm").splitlines() if line.strip().startswith("Compiling")]
+    assert {line.split()[1] for line in compilations} <= {"svsm", "release", "libtpm"}, (
+        "the others write into the source"
+    )
+    clean = Site(tmp_path, tmp_path / "other-target")
+    shutil.rmtree(site.bin)
+    assert clean.build(recipe, env={"CARGO_TARGET_DIR": None, "CARGO_BUILD_TARGET_DIR": None}).digests == third.digests
