@@ -11,12 +11,20 @@ import os
 import random
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MADE, OTHER_FLAGS, Site, kernel_with_a_makefile, makefile_with_a_variable, remove_what_was_made
+from conftest import (
+    MADE,
+    OTHER_FLAGS,
+    Outcome,
+    Site,
+    kernel_with_a_makefile,
+    makefile_with_a_variable,
+    remove_what_was_made,
+)
 
 pytestmark = pytest.mark.long
 SIDECARS = {"provenance:qemu", "provenance:hyper-v"}
@@ -100,6 +108,13 @@ class Walk:
     """The steps that may be stale; without recipes and profiles that were never built."""
     number: int = 0
     tools_moved: bool = True
+    cache: Path | None = None
+    """A cache that all recipes, profiles and feature sets share, and a clean clone after each step."""
+    hits: int = 0
+    last: Outcome = field(default_factory=lambda: Outcome(0, "", ""))
+    """Of the last build."""
+    edits: list[tuple[Path, str, set[str]]] = field(default_factory=list)
+    """The files that were edited, each with its text before, and the steps that it can affect."""
 
     def may_reach(self, tasks: set[str], recipe: str | None = None) -> None:
         for (name, _), reach in self.reach.items():
@@ -118,11 +133,21 @@ class Walk:
         name = self.dice.choice(sorted(SOURCES))
         path = self.site.tree / name
         mark = f'\n#[used]\npub static MARK{self.number}: [u8; 4] = *b"{self.number:04}";\n'
+        self.edits.append((path, path.read_text(), REACH[SOURCES[name]]))
         path.write_text(path.read_text() + self.dice.choice([mark, f"\n// comment {self.number}\n"]))
         if self.dice.random() < 0.3:
             os.utime(path, (OLD, OLD))
         self.may_reach(REACH[SOURCES[name]])
         return f"edit {name}"
+
+    def undo_an_edit(self) -> str:
+        """So that there is something in a cache."""
+        if not self.edits:
+            return "no edit to undo"
+        path, text, reach = self.edits.pop()
+        path.write_text(text)
+        self.may_reach(reach)
+        return f"undo the edit of {path.relative_to(self.site.tree)}"
 
     def edit_other_file(self) -> str:
         name, folder = self.dice.choice(
@@ -252,17 +277,22 @@ class Walk:
     def build(self, *words: str, env: dict[str, str | None]) -> set[str]:
         self.site.recipe(self.recipes[self.recipe], f"{self.recipe}.json")
         asked = [f"RECIPE={self.recipe}.json", *(["RELEASE=1"] if self.release else []), *words]
-        return self.site.build(*asked, env={**self.env, **env}).built
+        self.last = self.site.build(*asked, env={**self.env, **env})
+        return self.last.built
 
     def check(self, reference: Path) -> None:
         state = (self.recipe, self.release)
-        built = self.build(env={})
+        cached: dict[str, str | None] = {"COCONUT_CACHE": str(self.cache) if self.cache else None}
+        built = self.build(env=cached)
         unreachable = built - self.reach[state] if state in self.reach else set()
         assert not unreachable
         self.reach[state] = set()
-        assert self.build(env={}) == set()
+        assert self.build(env=cached) == set()
         contents = self.site.contents()
         found = {name: contents[name] for name in self.shown()}
+        if self.cache is not None:
+            cloned = self.cloned(reference / "aside", cached)
+            assert {name for name in found if cloned[name] != found[name]} == set()
         told = self.told(self.site.bin)
         self.clean(reference / "target")
         shutil.rmtree(reference / "bin", ignore_errors=True)
@@ -278,6 +308,25 @@ class Walk:
         for name, parts in self.told(reference / "bin").items():
             for part, told_of_it in parts.items():
                 assert told_of_it == told[name][part]
+
+    def cloned(self, aside: Path, cached: dict[str, str | None]) -> dict[str, bytes]:
+        """What a clean clone at the same place has, with the cache."""
+        site, places = self.site, (self.site.tree, self.site.bin, self.site.target)
+        aside.mkdir()
+        for place in places:
+            place.rename(aside / place.name)
+        left_out = shutil.ignore_patterns("bin", "target", "git_version.rs")
+        shutil.copytree(aside / site.tree.name, site.tree, symlinks=True, ignore=left_out)
+        for path in (path for pattern in GENERATED for path in site.tree.glob(pattern)):
+            path.unlink()
+        self.build(env=cached)
+        self.hits += len(self.last.cached)
+        found = site.contents()
+        for place in places:
+            shutil.rmtree(place, ignore_errors=True)  # with hits alone, there is no target folder
+            (aside / place.name).rename(place)
+        aside.rmdir()
+        return found
 
     def set_aside(self, folder: Path) -> dict[Path, Path]:
         """Files that build scripts made in the source → where they are moved, so that a clean build does not find them."""
@@ -338,12 +387,15 @@ class Walk:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "walk_length" in metafunc.fixturenames:
         option = metafunc.config.getoption
-        metafunc.parametrize(("walk_length", "seed"), [(option("--walk"), option("--walk-seed"))])
+        length = option("--walk")
+        ways = [(length, option("--walk-seed"), False), (length // 3, option("--walk-seed"), True)]
+        metafunc.parametrize(("walk_length", "seed", "cached"), ways, ids=["alone", "with a cache"])
 
 
 def test_a_random_walk_is_always_as_a_clean_build(
     walk_length: int,
     seed: int,
+    cached: bool,
     site: Site,
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -352,14 +404,18 @@ def test_a_random_walk_is_always_as_a_clean_build(
     # A short walk uses neither release nor other flags; a longer one has cargo compile the crates for them.
     crates = request.getfixturevalue("crates_in_every_way" if walk_length > 10 else "registry_crates")
     shutil.copytree(crates, tmp_path / "target")
+    if cached:
+        # Of crates that are there already, a cache does not know by which tools they were made.
+        site = replace(site, target=tmp_path / "own-target")
     kernel_with_a_makefile(site)
     makefile_with_a_variable(site)
     remove_what_was_made(site.tree)
-    walk = Walk(site, random.Random(seed))
+    walk = Walk(site, random.Random(seed), cache=tmp_path / "cache" if cached else None)
     changes: list[tuple[int, Callable[[Walk], str]]] = [
         (6, Walk.edit_source), (3, Walk.edit_other_file), (2, Walk.edit_manifest), (2, Walk.touch), (3, Walk.add_delete_or_rename),
         (5, Walk.change_recipe), (2, Walk.change_environment), (5, Walk.damage_an_output), (3, Walk.switch),
         (2, Walk.let_a_script_be_careless), (1, Walk.remove_what_a_script_made),
+        (6 if cached else 0, Walk.undo_an_edit),
     ]  # fmt: skip
     path: list[str] = []
     walk.check(tmp_path)
@@ -372,3 +428,4 @@ def test_a_random_walk_is_always_as_a_clean_build(
             with capsys.disabled():
                 print(f"\nseed {seed}, step {walk.number}; the last steps:", *path[-8:], sep="\n  ")
             raise
+    assert not cached or walk.hits >= 3 * walk_length, "clones build all that they have"

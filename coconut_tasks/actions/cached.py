@@ -141,7 +141,8 @@ def take(step: Step, workspace: Workspace, log: Path) -> Reading | None:
     )
     inputs = located(listing.inputs, workspace)
     paths = inputs.paths(workspace.walker)
-    made = {path for path in paths if listing.made.get(workspace.named(path), "-") == workspace.files.digest(path)}
+    made = {workspace.path(VERSION_FILE)} & paths
+    made |= {path for path in paths if listing.made.get(workspace.named(path), "-") == workspace.files.digest(path)}
     return Reading(inputs, started_ns, made=made)
 
 
@@ -169,7 +170,8 @@ def keep(step: Step, reading: Reading, started_ns: int, states: Mapping[str, Fil
             around["rust"],
         ):
             return None
-        made = {path: states[path][1] for path in reading.made if path in states}
+        written = reading.made - {workspace.path(VERSION_FILE)}  # it is known by the version
+        made = {path: states[path][1] for path in written if path in states}
         texts = [read_text(path) for path in {*reading.scripts, *filter(_names_programs, states)}]
         inputs = reading.inputs
         if reading.native or isinstance(step.action, MakeItem):

@@ -19,6 +19,7 @@ from coconut_tasks.inputs.discovered import Reading
 from coconut_tasks.inputs.files import latest_ns
 from coconut_tasks.inputs.fingerprints import Findings, Fingerprints, Written
 from coconut_tasks.inputs.messages import Program, programs, target_folder, written_ns
+from coconut_tasks.layout import VERSION_FILE
 from coconut_tasks.steps.action import CargoItem
 from coconut_tasks.workspace.workspace import Workspace
 
@@ -52,6 +53,8 @@ def reading(name: str, action: CargoItem, built: Built, started_ns: int, workspa
         text = f"the inputs of {name} cannot be determined, so cargo runs every time: {behind.why}"
         warn("inputs-not-known", text, log)
     made = {path for path in paths & built.made.keys() if files.digest(path) == built.made[path]}
+    # The tree's own script writes it again with the same version, but perhaps with other comments, so it may not be known as the script's.
+    made |= {workspace.path(VERSION_FILE)} & paths
     scripts = frozenset().union(*built.build.scripts.values())
     native = any(run.link for run, _ in built.build.runs)
     return Reading(inputs, started_ns, vouched, paths, made, scripts, native)
