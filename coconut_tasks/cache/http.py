@@ -120,8 +120,13 @@ class HttpStore:
         if data is None:
             return None
         message = parsed(data)
-        apart = note_apart(message)
-        return result_of(message, None if apart is None else self._note(apart))
+        if message is None:
+            return None
+        try:
+            apart = note_apart(message)
+            return result_of(message, None if apart is None else self._note(apart))
+        except (BlobMissing, BlobCorrupt):
+            return None
 
     def put_result(self, key: str, result: Result) -> None:
         data = message_of(result).SerializeToString(deterministic=True)
@@ -200,6 +205,7 @@ class HttpStore:
         url = self._url(kind, name)
         with self._watched(size) as watch:
             response = self._once_more(lambda: _send(self._manager, "PUT", url, headers, sent(), self._limits))
+            _in_time(watch)
             self._finish(response, watch)
         if response.status in _REFUSED:
             raise CacheReadOnly(f"it takes nothing: HTTP {response.status}")
@@ -213,6 +219,7 @@ class HttpStore:
         """The answer to a question; None if there is no such value."""
         with self._watched(size) as watch:
             response = self._once_more(lambda: self._follow(method, self._url(kind, name), watch))
+            _in_time(watch)
             try:
                 if response.status == 404:
                     yield None, watch
@@ -264,6 +271,7 @@ class HttpStore:
                 if watch.is_over:
                     raise CacheFault(watch.overdue)
                 yield piece
+            _in_time(watch)
 
     def _finish(self, response: urllib3.BaseHTTPResponse, watch: Watch) -> None:
         """Give the connection back if the rest of the answer is short, else close it."""
@@ -364,6 +372,16 @@ def _send(
         preload_content=False,
         decode_content=False,
     )
+
+
+def _in_time(watch: Watch) -> None:
+    """To the library, a connection that was shut looks like the end of an answer's head, or of a body without a length.
+
+    Raises:
+        CacheFault: the time was over.
+    """
+    if watch.ended:
+        raise CacheFault(watch.ended)
 
 
 def _shut(line: socket.socket | None) -> None:

@@ -6,6 +6,7 @@ It needs protobuf, so only ``http`` and ``remote`` import it.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 
 from google.protobuf.message import DecodeError
@@ -41,24 +42,29 @@ def blob_named(digest: Digest) -> Blob:
 
 
 def message_of(result: Result) -> ActionResult:
-    """A result as a server keeps it."""
-    files = [
-        OutputFile(path=one.path, digest=digest_of(one.blob), is_executable=one.executable) for one in result.files
-    ]
-    about = ExecutedActionMetadata(worker=result.builder)
-    return ActionResult(output_files=files, stdout_raw=result.note, execution_metadata=about)
+    """A result as a server keeps it. What stands for the standard error is a checksum, since nobody checks a result as blobs are.
 
-
-def parsed(data: bytes) -> ActionResult:
-    """
     Raises:
-        CacheFault: it is damaged.
+        CacheFault: a file's name is not Unicode.
     """
     try:
-        message = ActionResult()
+        files = [
+            OutputFile(path=one.path, digest=digest_of(one.blob), is_executable=one.executable) for one in result.files
+        ]
+    except ValueError as error:
+        raise CacheFault("a file's name is not Unicode") from error
+    about = ExecutedActionMetadata(worker=result.builder)
+    checksum = _checksum(result).encode()
+    return ActionResult(output_files=files, stdout_raw=result.note, stderr_raw=checksum, execution_metadata=about)
+
+
+def parsed(data: bytes) -> ActionResult | None:
+    """None if it is damaged."""
+    message = ActionResult()
+    try:
         message.ParseFromString(data)
-    except DecodeError as error:
-        raise CacheFault("it answered with a result that is damaged") from error
+    except DecodeError:
+        return None
     return message
 
 
@@ -72,13 +78,20 @@ def note_apart(message: ActionResult) -> Blob | None:
     return blob
 
 
-def result_of(message: ActionResult, note: bytes | None = None) -> Result:
-    """
-    Raises:
-        CacheFault: it is damaged.
-    """
-    files = tuple(CachedFile(one.path, blob_named(one.digest), one.is_executable) for one in message.output_files)
-    return Result(files, message.stdout_raw if note is None else note, message.execution_metadata.worker)
+def result_of(message: ActionResult, note: bytes | None = None) -> Result | None:
+    """None if it is damaged, or not ours; the next build then writes it again."""
+    files = tuple(
+        CachedFile(one.path, Blob(one.digest.hash, one.digest.size_bytes), one.is_executable)
+        for one in message.output_files
+    )
+    result = Result(files, message.stdout_raw if note is None else note, message.execution_metadata.worker)
+    return result if message.stderr_raw == _checksum(result).encode() else None
+
+
+def _checksum(result: Result) -> str:
+    files = [(one.path, one.blob.sha256, one.blob.size, one.executable) for one in result.files]
+    text = json.dumps([files, result.note.hex(), result.builder])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def action_of(key: str) -> tuple[Blob, dict[Blob, bytes]]:

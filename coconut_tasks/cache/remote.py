@@ -78,14 +78,14 @@ class RemoteStore:
         self._known()
         action, _ = action_of(key)
         request = api.GetActionResultRequest(
-            instance_name=self._instance, action_digest=digest_of(action), inline_stdout=True
+            instance_name=self._instance, action_digest=digest_of(action), inline_stdout=True, inline_stderr=True
         )
         try:
             message = self._ask("ActionCache/GetActionResult", request, api.ActionResult, 0, blob=action)
-        except BlobMissing:
+            apart = note_apart(message)
+            return result_of(message, None if apart is None else self._note(apart))
+        except (BlobMissing, BlobCorrupt):
             return None
-        apart = note_apart(message)
-        return result_of(message, None if apart is None else self._note(apart))
 
     def put_result(self, key: str, result: Result) -> None:
         self._must_take()
@@ -118,7 +118,9 @@ class RemoteStore:
             what = "ContentAddressableStorage/FindMissingBlobs"
             answer = self._ask(what, request, api.FindMissingBlobsResponse, request.ByteSize())
             found |= {blob_named(digest) for digest in answer.missing_blob_digests}
-        return found & set(asked)
+        if not found <= set(asked):
+            raise CacheFault("it answered with a blob that it was not asked for")
+        return found
 
     def upload(self, blobs: Mapping[Blob, Path | bytes]) -> None:
         self._must_take()
@@ -291,6 +293,7 @@ class RemoteStore:
         )
         if seconds is None:
             seconds = self._limits.total(size) if size > CHUNK else self._limits.silence
+        seconds = min(seconds, self._limits.total(size))
         with self._told(blob=blob, is_write=is_write):
             return method(request, timeout=seconds, metadata=self._metadata)
 
@@ -373,7 +376,7 @@ def _metadata(address: Address) -> list[tuple[str, str | bytes]]:
     found: list[tuple[str, str | bytes]] = []
     for name, value in address.headers:
         name = name.lower()
-        if name.startswith("grpc-") or any(one not in "0123456789abcdefghijklmnopqrstuvwxyz_-." for one in name):
+        if name.startswith("grpc-") or not re.fullmatch(r"[0-9a-z_.-]+", name):
             raise CacheFault(f"header {name}: gRPC does not send it")
         found.append((name, value.encode() if name.endswith("-bin") else value))
     tool = api.ToolDetails(tool_name="coconut-tasks", tool_version=__version__)
