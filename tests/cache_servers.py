@@ -1,6 +1,6 @@
 """Real servers of caches on loopback, and a proxy that spoils what goes through it.
 
-nginx with WebDAV is Bazel's HTTP cache; BuildGrid is a server of the Remote Execution API.
+nginx, which takes PUT, is Bazel's HTTP cache; BuildGrid is a server of the Remote Execution API.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PACKAGES = ["nginx", "libnginx-mod-http-dav-ext"]
+PACKAGES = ["nginx"]
 BUILDGRID = "buildgrid==0.4.*"
 READY = 60
 """How many seconds a server has to begin; a second is usual."""

@@ -829,7 +829,7 @@ def test_the_libraries_print_nothing(servers: Servers, tmp_path: Path) -> None:
         (Settings("http://host/", headers=(("a b", "to-ken"),)), "name is not one"),
         (Settings("http://host/", headers=(("x", "to-ken\n"),)), "header x"),
         (Settings("grpc://host/", headers=(("x", "to-kenü"),)), "header x"),
-        (Settings("grpc://host/", headers=(("grpc-x", "to-ken"),)), "header grpc-x"),
+        (Settings("grpc://host/", headers=(("Grpc-X", "to-ken"),)), "header grpc-x"),
     ],
 )
 def test_settings_that_cannot_work_are_said_without_secrets(settings: Settings, said: str) -> None:
@@ -888,6 +888,27 @@ def test_no_server_is_a_fault() -> None:
         with pytest.raises(CacheFault, match="Connection refused"):
             store.result("ab" * 32)
         store.close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_to_close_ends_what_is_waited_for(scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}/"
+        store = remote_store_at(address, Limits(connect=300, silence=300, base=300))
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(store.missing, made(5))
+            begin = time.monotonic()
+            one, _ = listener.accept()
+            with one:
+                one.recv(1)
+                time.sleep(0.1)
+                store.close()
+                assert isinstance(asked.exception(HUNG), CacheFault)
+        assert time.monotonic() - begin < HUNG
+
+
+def remote_store_at(address: str, limits: Limits) -> HttpStore | RemoteStore:
+    return (HttpStore if address.startswith("http") else RemoteStore)(Settings(address), limits)
 
 
 def test_the_answers_head_may_not_trickle_for_ever() -> None:

@@ -114,6 +114,7 @@ class HttpStore:
         self._headers = {"accept-encoding": "identity", "user-agent": "coconut-tasks", **dict(self._address.headers)}
         self._manager = _manager(self._address.url.scheme, self._address.host, settings, is_own=True)
         self._transfers = Transfers()
+        self._asking: set[Watch] = set()
 
     def result(self, key: str) -> Result | None:
         data = self._small("ac", key, MOST)
@@ -145,6 +146,8 @@ class HttpStore:
 
     def close(self) -> None:
         self._transfers.close()
+        for watch in list(self._asking):
+            watch.end()
         self._manager.clear()
 
     def _note(self, blob: Blob) -> bytes:
@@ -290,7 +293,11 @@ class HttpStore:
         # The line of this thread: the watch runs in another one.
         line = _request.__dict__
         with Watch(lambda: _shut(line.get("line")), self._limits.total(size)) as watch, self._told(watch):
-            yield watch
+            self._asking.add(watch)
+            try:
+                yield watch
+            finally:
+                self._asking.discard(watch)
 
     @contextmanager
     def _told(self, watch: Watch) -> Iterator[None]:

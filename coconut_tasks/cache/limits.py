@@ -34,7 +34,7 @@ class Watch:
     def __init__(self, end: Callable[[], object], total: float, silence: float | None = None) -> None:
         """``end`` is called once, from another thread, and must not wait."""
         self.ended = ""
-        self._end, self._total, self._silence = end, total, silence
+        self.end, self._total, self._silence = end, total, silence
         self._start = self._last = time.monotonic()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="coconut-cache-watch", daemon=True)
@@ -69,7 +69,7 @@ class Watch:
             elif self._silence is not None and now >= self._last + self._silence:
                 self.ended = f"no answer for {self._silence:.3g} s"
             if self.ended:
-                self._end()
+                self.end()
                 return
             until = self._start + self._total
             if self._silence is not None:

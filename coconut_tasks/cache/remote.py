@@ -347,8 +347,8 @@ class RemoteStore:
 def _why(details: str) -> str:
     """What matters of gRPC's own text, which ends with the reason: "failed to connect to all addresses; last error: UNKNOWN:
     ipv4:127.0.0.1:1: Connection refused"."""
-    if found := re.search(r"CERTIFICATE_VERIFY_FAILED: ([^:;]+)", details):
-        return f"its certificate is not accepted: {found[1]}"
+    if found := re.search(r"CERTIFICATE_VERIFY_FAILED(: [^:;]+)?", details):
+        return f"its certificate is not accepted{found[1] or ''}"  # older versions do not say why
     if found := re.search(r"SSL_ERROR_SSL: .*OPENSSL_internal:([A-Z_0-9]+)", details):
         return f"no TLS connection: {found[1].lower().replace('_', ' ')}"
     _, is_own, last = details.rpartition("last error: ")
@@ -375,7 +375,6 @@ def _metadata(address: Address) -> list[tuple[str, str | bytes]]:
     """What goes with each call: the user's headers, and who we are."""
     found: list[tuple[str, str | bytes]] = []
     for name, value in address.headers:
-        name = name.lower()
         if name.startswith("grpc-") or not re.fullmatch(r"[0-9a-z_.-]+", name):
             raise CacheFault(f"header {name}: gRPC does not send it")
         found.append((name, value.encode() if name.endswith("-bin") else value))

@@ -44,7 +44,7 @@ class Address:
         self.netloc = host if self.port is None else f"{host}:{self.port}"
         self.path = self.url.path.rstrip("/")
         self.shown = f"{self.url.scheme}://{self.netloc}{self.path}"
-        self.headers = list(settings.headers)
+        self.headers = [(name.lower(), value) for name, value in settings.headers]
         if self.url.username is not None or self.url.password is not None:
             user = f"{unquote(self.url.username or '')}:{unquote(self.url.password or '')}"
             self.headers.append(("authorization", f"Basic {base64.b64encode(user.encode()).decode()}"))
