@@ -47,8 +47,8 @@ from coconut_tasks.cache.store import (
     CachedFile,
     CacheFault,
     CacheReadOnly,
+    CacheStore,
     Result,
-    Store,
     blob_of,
 )
 from coconut_tasks.cache.transfers import AT_ONCE
@@ -71,7 +71,7 @@ class Kind:
     """None if it is in the server's memory."""
 
     @contextmanager
-    def store(self) -> Iterator[Store]:
+    def store(self) -> Iterator[CacheStore]:
         store = open_store(self.settings)
         try:
             yield store
@@ -129,7 +129,7 @@ def kind(request: pytest.FixtureRequest, servers: Servers) -> Kind:
 
 
 @pytest.fixture
-def store(kind: Kind) -> Iterator[Store]:
+def store(kind: Kind) -> Iterator[CacheStore]:
     with kind.store() as opened:
         yield opened
 
@@ -155,7 +155,7 @@ def result_with(blobs: Mapping[Blob, object]) -> Result:
     return Result(files, b'{"note": "\xc3\xbc"}', "https://builder.example/1")
 
 
-def test_what_is_put_in_comes_out(store: Store, key: str, tmp_path: Path) -> None:
+def test_what_is_put_in_comes_out(store: CacheStore, key: str, tmp_path: Path) -> None:
     blobs = made(0, 1, BATCHED, STREAMED)
     assert {blob for blob in store.missing(blobs) if blob.size} == {blob for blob in blobs if blob.size}
     assert store.result(key) is None
@@ -175,7 +175,7 @@ def test_what_is_put_in_comes_out(store: Store, key: str, tmp_path: Path) -> Non
     assert store.result(key) == Result(note=b"{}")
 
 
-def test_a_large_file_comes_back_as_it_was(store: Store, tmp_path: Path) -> None:
+def test_a_large_file_comes_back_as_it_was(store: CacheStore, tmp_path: Path) -> None:
     source = tmp_path / "large"
     chance = random.Random(1)
     with source.open("wb") as file:
@@ -188,7 +188,7 @@ def test_a_large_file_comes_back_as_it_was(store: Store, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("size", [1, BATCHED, STREAMED])
-def test_an_evicted_blob_is_missing(kind: Kind, store: Store, size: int, tmp_path: Path) -> None:
+def test_an_evicted_blob_is_missing(kind: Kind, store: CacheStore, size: int, tmp_path: Path) -> None:
     blobs = made(size, 7)
     store.upload(blobs)
     first, second = blobs
@@ -205,7 +205,7 @@ def test_an_evicted_blob_is_missing(kind: Kind, store: Store, size: int, tmp_pat
 
 @pytest.mark.parametrize("size", [1, BATCHED, STREAMED])
 @pytest.mark.parametrize("is_shorter", [False, True])
-def test_a_damaged_blob_is_not_used(kind: Kind, store: Store, size: int, is_shorter: bool, tmp_path: Path) -> None:
+def test_a_damaged_blob_is_not_used(kind: Kind, store: CacheStore, size: int, is_shorter: bool, tmp_path: Path) -> None:
     blobs = made(size)
     store.upload(blobs)
     ((blob, content),) = blobs.items()
@@ -219,7 +219,7 @@ def test_a_damaged_blob_is_not_used(kind: Kind, store: Store, size: int, is_shor
         assert isinstance(found.value, BlobCorrupt)
 
 
-def test_many_blobs_at_once(store: Store, tmp_path: Path) -> None:
+def test_many_blobs_at_once(store: CacheStore, tmp_path: Path) -> None:
     blobs = made(*range(1, 30_001, 100))
     assert len(blobs) == 300
     store.upload(blobs)
@@ -247,7 +247,7 @@ def test_two_writers_at_once(kind: Kind, key: str, tmp_path: Path) -> None:
         assert {blob: path.read_bytes() for blob, path in out.items()} == blobs
 
 
-def test_one_store_works_from_several_threads(store: Store, tmp_path: Path) -> None:
+def test_one_store_works_from_several_threads(store: CacheStore, tmp_path: Path) -> None:
     sets = [made(*[20_000] * 10) for _ in range(2 * AT_ONCE)]
 
     def work(at: int) -> None:
@@ -277,7 +277,7 @@ def test_a_damaged_result_is_none(servers: Servers, name: str, key: str) -> None
         assert store.result(key) == kept
 
 
-def test_what_changes_while_it_is_sent_is_not_kept(store: Store, tmp_path: Path) -> None:
+def test_what_changes_while_it_is_sent_is_not_kept(store: CacheStore, tmp_path: Path) -> None:
     for size in (100, STREAMED):
         ((blob, content),) = made(size).items()
         file = tmp_path / "changed"
@@ -288,7 +288,7 @@ def test_what_changes_while_it_is_sent_is_not_kept(store: Store, tmp_path: Path)
         assert store.missing([blob]) == {blob}
 
 
-def test_a_file_that_is_gone_is_a_fault(store: Store, tmp_path: Path) -> None:
+def test_a_file_that_is_gone_is_a_fault(store: CacheStore, tmp_path: Path) -> None:
     ((small, _), (large, _)) = made(100, STREAMED).items()
     for blob in (small, large):
         with pytest.raises(CacheFault):
@@ -678,7 +678,7 @@ def test_a_redirect_gets_none_of_our_headers(tmp_path: Path) -> None:
 
         with http_server(first) as here:
 
-            def opened(kind: str) -> Store:
+            def opened(kind: str) -> CacheStore:
                 headers = (("x-token", "battery-staple"),)
                 return open_store(Settings(f"http://user:correct-horse@127.0.0.1:{here}/{kind}", headers=headers))
 
@@ -965,7 +965,7 @@ def test_a_hundred_faults_are_faults_or_nothing_is_wrong(servers: Servers, name:
                 assert all(blob_of(path) in known for path in folder.glob("*")), "a file that is not what it should be"
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def attempt(store: Store, what: int, folder: Path, own: str) -> str:
+    def attempt(store: CacheStore, what: int, folder: Path, own: str) -> str:
         match what:
             case 0:
                 assert store.result(key) in (None, result_with(known))
