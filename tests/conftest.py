@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -38,6 +39,8 @@ QEMU: dict[str, Any] = {
     },
 }
 """A small recipe; tests change copies of it."""
+HOME = "TESTS_CACHE_HOME"
+"""The variable with the folder in which programs that are tested keep what they know of the machine."""
 MEMORY, NEEDED = Path("/dev/shm"), 6 << 30
 """The fastest folder for files, and how many bytes tests may use there."""
 
@@ -51,6 +54,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # xdist's workers inherit it. To look at all headers and compilers takes seconds, so all tests of a run share what is known of them.
+    if HOME not in os.environ:
+        os.environ[HOME] = tempfile.mkdtemp(prefix="coconut-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(HOME)))
     if not config.getoption("--as-users"):
         # Incremental state costs rustc a fifth more time, and most programs of tests are compiled only once or twice.
         os.environ.setdefault("CARGO_INCREMENTAL", "0")
@@ -266,6 +273,7 @@ def environment(target: Path) -> dict[str, str]:
     }
     # What the user has turned on is not what is tested.
     ours["XDG_CONFIG_HOME"] = "/nonexistent"
+    ours["XDG_CACHE_HOME"] = os.environ[HOME]
     return {**ours, "CARGO_TARGET_DIR": str(target), "PYTHONWARNINGS": "error", "PYTHONDONTWRITEBYTECODE": "1"}
 
 

@@ -6,12 +6,14 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import DODO, Outcome, Site, copy_sample, git
+from conftest import DODO, Outcome, Site, copy_sample, environment, git
 from packages import TASK, WATCH_DATA, Environment, Package, replaced
 
 from coconut_tasks.cache.archive import BadArchive, pack, unpack
@@ -34,7 +36,7 @@ class Clones:
         return self.package.site
 
     def build(self, *words: str, env: Environment | None = None) -> Outcome:
-        variables = {"COCONUT_CACHE": str(self.cache), "XDG_CACHE_HOME": str(self.cache.parent / "home"), **(env or {})}
+        variables = {"COCONUT_CACHE": str(self.cache), **(env or {})}
         outcome = self.package.build(*words, env=variables)
         outcome.out = re.sub(
             r"^version:git: .*\n", "", outcome.out, flags=re.MULTILINE
@@ -194,7 +196,7 @@ def test_what_may_decide_bytes_is_in_the_key(clones: Clones, change: str) -> Non
 def test_the_umask_is_in_the_key(clones: Clones) -> None:
     site = clones.site
     recipe = site.recipe(clones.package.recipe)
-    variables: Environment = {"COCONUT_CACHE": str(clones.cache), "XDG_CACHE_HOME": str(clones.cache.parent / "home")}
+    variables: Environment = {"COCONUT_CACHE": str(clones.cache)}
 
     def build(umask: str) -> set[str]:
         clones.clean()
@@ -301,7 +303,7 @@ def test_a_crate_that_was_compiled_on_top_of_an_earlier_one_is_not_shared(clones
 
 
 def test_a_source_that_changed_during_the_build_is_not_shared(clones: Clones) -> None:
-    env: Environment = {"COCONUT_CACHE": str(clones.cache), "XDG_CACHE_HOME": str(clones.cache.parent / "home")}
+    env: Environment = {"COCONUT_CACHE": str(clones.cache)}
     old = os.environ.copy()
     os.environ.update({name: value for name, value in env.items() if value is not None})
     try:
@@ -373,7 +375,7 @@ def test_two_places_share_what_is_reproducible(clones: Clones, tmp_path: Path) -
 
 
 def test_why_and_plan_say_what_comes_from_the_cache(clones: Clones) -> None:
-    env: Environment = {"COCONUT_CACHE": str(clones.cache), "XDG_CACHE_HOME": str(clones.cache.parent / "home")}
+    env: Environment = {"COCONUT_CACHE": str(clones.cache)}
     recipe = clones.site.recipe(clones.package.recipe)
 
     def said(*words: str) -> str:
@@ -399,7 +401,7 @@ def test_who_asks_for_every_step_or_for_cargo_is_not_served_from_the_cache(clone
     assert clones.again("ASK_CARGO=1").built == {TASK}
     clones.build()
     recipe = clones.site.recipe(clones.package.recipe)
-    env: Environment = {"COCONUT_CACHE": str(clones.cache), "XDG_CACHE_HOME": str(clones.cache.parent / "home")}
+    env: Environment = {"COCONUT_CACHE": str(clones.cache)}
     outcome = clones.site.doit("run", "--always-execute", TASK, recipe, env=env)
     assert (outcome.built & {TASK}, outcome.cached) == ({TASK}, set())
 
@@ -463,6 +465,63 @@ def test_builds_do_not_see_what_is_set_for_the_cache(clones: Clones) -> None:
     assert "PATH=" in text and "COCONUT_CACHE" not in text
     kept = [path for path in clones.site.bin.rglob("*") if path.is_file() and b"s3cr3t" in path.read_bytes()]
     assert kept == []
+
+
+CRASH = """
+import importlib, os, signal, sys
+place, calls, sys.argv = sys.argv[1], int(sys.argv[2]), ["doit", *sys.argv[3:]]
+module, *names = place.split(":")
+owner = importlib.import_module(f"coconut_tasks.{module}")
+for name in names[:-1]:
+    owner = getattr(owner, name)
+real, left = getattr(owner, names[-1]), [calls]
+def crash(*args, **named):
+    left[0] -= 1
+    if left[0] < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args, **named)
+setattr(owner, names[-1], crash)
+from doit.doit_cmd import DoitMain
+sys.exit(DoitMain().run(sys.argv[1:]))
+"""
+WRITING = ("cache.folder:FolderStore:upload", "cache.folder:FolderStore:put_result", "cache.store:Receiver:write",
+           "cache.store:Receiver:_check", "actions.cached_units:pack", "cache.unit_notes:UnitNotes:note_blob")  # fmt: skip
+READING = ("cache.store:Receiver:write", "actions.cached_units:unpack", "cache.archive:_extract",
+           "actions.cached_units:CachedUnits:_vouch", "inputs.fingerprints:Fingerprints:vouch",
+           "cache.unit_notes:UnitNotes:note_list", "cache.unit_notes:UnitNotes:note_tools")  # fmt: skip
+
+
+def killed_at(clones: Clones, place: str, calls: int) -> None:
+    """A build that is killed when it calls a function once more than so often."""
+    site = clones.site
+    argv = site.argv(TASK, site.recipe(clones.package.recipe))
+    argv[1:3] = ["-c", CRASH, place, str(calls)]
+    env = {**environment(site.target), "COCONUT_CACHE": str(clones.cache)}
+    done = subprocess.run(argv, cwd=site.folder, env=env, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("place", WRITING)
+def test_a_kill_while_the_cache_is_written_spoils_nothing(clones: Clones, place: str) -> None:
+    killed_at(clones, place, 1)
+    for mark in ("ONE", "TWO"):
+        clones.package.say(mark)
+        clones.again()
+        assert clones.package.programs == clones.package.made_from_nothing()
+    assert clones.again().cached == {TASK}
+
+
+@pytest.mark.parametrize("place", READING)
+def test_a_kill_while_crates_are_restored_spoils_nothing(clones: Clones, place: str) -> None:
+    clones.build()
+    clones.package.say("TWO")
+    clones.clean()
+    killed_at(clones, place, 0)
+    clones.build()
+    assert clones.package.programs == clones.package.made_from_nothing()
+    clones.package.write_data(a="2")
+    clones.build()
+    assert clones.package.programs == clones.package.made_from_nothing()
 
 
 def test_an_archive_gives_back_files_folders_links_and_modes(tmp_path: Path) -> None:

@@ -388,7 +388,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "walk_length" in metafunc.fixturenames:
         option = metafunc.config.getoption
         length = option("--walk")
-        ways = [(length, option("--walk-seed"), False), (length // 3, option("--walk-seed"), True)]
+        ways = [(length, option("--walk-seed"), False), (length // 5, option("--walk-seed"), True)]
         metafunc.parametrize(("walk_length", "seed", "cached"), ways, ids=["alone", "with a cache"])
 
 
