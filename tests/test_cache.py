@@ -356,6 +356,22 @@ def test_what_scripts_write_into_the_source_is_no_reason_to_miss(clones: Clones)
     assert made.exists()
 
 
+def test_a_build_that_fails_with_what_was_restored_is_done_without_it(clones: Clones) -> None:
+    """Nobody knows that this script writes there."""
+    made = clones.site.folder / "made.txt"
+    made.unlink(missing_ok=True)
+    clones.package.write_script(f'{WATCH_DATA} fs::write("{made}", "made").unwrap();')
+    text = f'#[used]\nstatic MADE: &str = include_str!("{made}");\n'
+    clones.package.main.write_text(clones.package.main.read_text() + text)
+    clones.build()
+    made.unlink()
+    clones.package.say("TWO")
+    clones.package.main.write_text(clones.package.main.read_text() + text)
+    assert clones.again().built == {TASK}
+    assert made.read_text() == "made"
+    made.unlink()
+
+
 def test_what_stands_where_a_script_writes_counts(clones: Clones) -> None:
     test_what_scripts_write_into_the_source_is_no_reason_to_miss(clones)
     (clones.package.folder / "src" / "made.rs").write_text("pub const N: u8 = 7;\n")

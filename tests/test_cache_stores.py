@@ -58,6 +58,8 @@ BATCHED, STREAMED = 3 * MIB, 9 * MIB
 KINDS = ("folder", "nginx", "nginx-tls", "buildgrid", "buildgrid-tls")
 HUNG = 60
 """No fault lasts so many seconds, on the busiest machine."""
+LONG = Limits(connect=300, silence=300, base=600)
+"""Of what has to work on a busy machine."""
 SHORT = Limits(connect=1, silence=0.4, base=1.5, rate=64 * MIB)
 
 
@@ -72,7 +74,7 @@ class Kind:
 
     @contextmanager
     def store(self) -> Iterator[CacheStore]:
-        store = open_store(self.settings)
+        store = open_store(self.settings, LONG)
         try:
             yield store
         finally:
@@ -212,6 +214,8 @@ def test_a_damaged_blob_is_not_used(kind: Kind, store: CacheStore, size: int, is
     place = kind.blob(blob)
     place.chmod(0o600)
     place.write_bytes(content[:-1] if is_shorter else content[:-1] + bytes([content[-1] ^ 1]))
+    if is_shorter and not isinstance(store, RemoteStore):  # BuildGrid does not look at sizes
+        assert store.missing([blob]) == {blob}
     with pytest.raises(CacheFault) as found:
         store.fetch({blob: tmp_path / "out"})
     assert list(tmp_path.glob("out*")) == []
@@ -303,7 +307,7 @@ def test_a_cache_that_takes_nothing_can_be_read(servers: Servers, key: str, tmp_
     ):
         with servers.kind(name).store() as writer:
             writer.upload(blobs)
-        store = open_store(Settings(address))
+        store = open_store(Settings(address), LONG)
         out = paths(blobs, tmp_path / name)
         store.fetch(out)
         assert store.missing(blobs) == set()
@@ -362,14 +366,6 @@ def test_a_file_that_is_no_certificate_is_named(servers: Servers, tmp_path: Path
         for words, named in cases:
             with pytest.raises(CacheFault, match=named):
                 open_store(Settings(f"{scheme}://localhost:1/", **words))
-
-
-def test_an_encrypted_key_asks_nothing(servers: Servers, tmp_path: Path) -> None:
-    key = tmp_path / "key.pem"
-    argv = ["openssl", "ec", "-in", servers.certificates.client_key, "-aes128", "-passout", "pass:x", "-out", str(key)]
-    subprocess.run(argv, check=True, capture_output=True)
-    with pytest.raises(CacheFault, match=r"key\.pem"):
-        open_store(Settings("https://localhost:1/", certificate=servers.certificates.client, key=str(key)))
 
 
 SECRETS = ("correct-horse", "battery-staple", "to-ken")
@@ -522,7 +518,7 @@ def test_an_answer_that_is_none_is_a_fault(name: str, key: str, tmp_path: Path) 
         return capabilities() if method == "GetCapabilities" else ANSWERS[name](blob, content)
 
     with api_server(answer) as port:
-        store = open_store(Settings(f"grpc://127.0.0.1:{port}/"))
+        store = open_store(Settings(f"grpc://127.0.0.1:{port}/"), LONG)
         with pytest.raises(CacheFault):
             store.fetch({blob: tmp_path / "out"})
         assert list(tmp_path.iterdir()) == []
@@ -540,7 +536,7 @@ def test_an_answer_that_is_none_is_a_fault(name: str, key: str, tmp_path: Path) 
 def test_what_a_server_can_do_is_asked_first(key: str) -> None:
     said = capabilities(digest_functions=[api.DigestFunction.SHA1])
     with api_server(lambda method, *_: said) as port:
-        store = open_store(Settings(f"grpc://127.0.0.1:{port}/"))
+        store = open_store(Settings(f"grpc://127.0.0.1:{port}/"), LONG)
         with pytest.raises(CacheFault, match="SHA-256"):
             store.result(key)
         store.close()
@@ -566,7 +562,7 @@ def test_batches_are_as_small_as_the_server_says(tmp_path: Path) -> None:
         return text
 
     with api_server(answer) as port:
-        store = open_store(Settings(f"grpc://127.0.0.1:{port}/in/st/"))
+        store = open_store(Settings(f"grpc://127.0.0.1:{port}/in/st/"), LONG)
         store.fetch(paths(blobs, tmp_path / "out"))
         store.close()
     assert len(sizes) > 5 and max(sizes) < 12_000
@@ -585,7 +581,7 @@ def test_a_write_may_end_early(tmp_path: Path) -> None:
         return bytes(api.FindMissingBlobsResponse(missing_blob_digests=asked.blob_digests).SerializeToString())
 
     with api_server(answer) as port:
-        store = open_store(Settings(f"grpc://127.0.0.1:{port}/"))
+        store = open_store(Settings(f"grpc://127.0.0.1:{port}/"), LONG)
         store.upload(blobs)
         kept[0] = 5
         with pytest.raises(CacheFault, match="5 of"):
@@ -943,7 +939,7 @@ def test_the_answers_head_may_not_trickle_for_ever() -> None:
 def test_a_hundred_faults_are_faults_or_nothing_is_wrong(servers: Servers, name: str, key: str, tmp_path: Path) -> None:
     kind = servers.kind(name)
     known = made(100, 100_000, 5 * MIB)
-    good = open_store(kind.settings)
+    good = open_store(kind.settings, LONG)
     good.upload(known)
     good.put_result(key, result_with(known))
 

@@ -71,6 +71,7 @@ class CachedUnits:
         self._target = _target_folder(action, workspace)
         self._began_ns = time.time_ns()
         self._before = _incremental(self._target)
+        self._restored: list[Path] = []
 
     def restore(self) -> None:
         """Restore the units that are missing and fit."""
@@ -111,11 +112,19 @@ class CachedUnits:
                     )
                 )
         placed = [unit for unit, is_there in zip(wanted, there, strict=True) if is_there]
+        self._restored = [Path(self._target, unit.profile, ".fingerprint", unit.stem) for unit in placed]
         with Fingerprints(self._target) as fingerprints:
             for unit in placed:
                 self._vouch(unit, notes, fingerprints)
         if all(there):
             notes.note_list(self._keys[0], result.files[0].blob.sha256)
+
+    def undo(self) -> bool:
+        """Have cargo make what was restored: a build failed, perhaps since a script wrote something that was not. False if nothing was."""
+        for fingerprint in self._restored:
+            shutil.rmtree(fingerprint, ignore_errors=True)
+        undone, self._restored = bool(self._restored), []
+        return undone
 
     def _is_wanted(self, unit: CachedUnit) -> bool:
         if os.path.lexists(os.path.join(self._target, unit.profile, ".fingerprint", unit.stem)):
@@ -248,7 +257,8 @@ class CachedUnits:
 
     def _sources(self, e: Artifact, place: UnitPlace, built: Built) -> Sources | None:
         files = self._workspace.files
-        if e.ended_ns is not None and built.made.keys() & {*e.files, *e.beside}:
+        folder = os.path.join(built.build.own[e.package], "")
+        if e.ended_ns is not None and any(path.startswith(folder) for path in built.made):
             return None  # the script wrote into the source, where nothing is restored
         try:
             stat = os.stat(e.artifact)

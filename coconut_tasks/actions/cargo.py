@@ -52,7 +52,12 @@ def build_cargo_item(step: Step, action: CargoItem, workspace: Workspace, log: P
             }
         units = _cached_units(step, action, workspace)
         # Another item may write a program with the same path, so take it before releasing the lock.
-        built = _build(step.name, action, workspace, log, was_there)
+        try:
+            built = _build(step.name, action, workspace, log, was_there)
+        except CommandFailed:
+            if units is None or not units.undo():
+                raise
+            built = _build(step.name, action, workspace, log, was_there)
         from coconut_tasks.actions.cargo_traces import reading  # imported in advance while cargo ran, as below
 
         found = reading(step.name, action, built, started_ns, workspace, log)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from coconut_tasks.cache.limits import Limits
 from coconut_tasks.cache.settings import Settings
 from coconut_tasks.cache.store import CacheFault, CacheStore
 
 
-def open_store(settings: Settings) -> CacheStore:
+def open_store(settings: Settings, limits: Limits | None = None) -> CacheStore:
     """Nothing is connected to before something is asked. What a remote kind needs is imported here, and only for it.
 
     Raises:
@@ -21,11 +22,11 @@ def open_store(settings: Settings) -> CacheStore:
         if scheme in ("http", "https"):
             from coconut_tasks.cache.http import HttpStore
 
-            return HttpStore(settings)
+            return HttpStore(settings, limits)
         if scheme in ("grpc", "grpcs"):
             from coconut_tasks.cache.remote import RemoteStore
 
-            return RemoteStore(settings)
+            return RemoteStore(settings, limits)
     except ImportError as error:
         if (error.name or "").startswith("coconut_tasks"):
             raise
