@@ -19,7 +19,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from coconut_tasks.cache.limits import Limits
+from coconut_tasks.cache.open import open_store
+from coconut_tasks.cache.settings import Settings
+from coconut_tasks.cache.store import Blob, CacheStore
+
+LONG = Limits(connect=300, silence=300, base=600)
+"""Of what has to work on a busy machine."""
 PACKAGES = ["nginx"]
 BUILDGRID = "buildgrid==0.4.*"
 READY = 60
@@ -405,3 +413,65 @@ class Proxy:
 def _shut(one: socket.socket) -> None:
     with suppress(OSError):
         one.shutdown(socket.SHUT_RDWR)
+
+
+@dataclass
+class Kind:
+    """A cache, and where its server keeps a blob and a result."""
+
+    settings: Settings
+    blob: Callable[[Blob], Path]
+    result: Callable[[str], Path] | None
+    """None if it is in the server's memory."""
+
+    @contextmanager
+    def store(self) -> Iterator[CacheStore]:
+        store = open_store(self.settings, LONG)
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+@dataclass
+class Servers:
+    certificates: Certificates
+    nginx: Nginx
+    buildgrid: BuildGrid
+    folder: Path
+
+    def kind(self, name: str) -> Kind:
+        files = self.certificates
+        more: dict[str, Any] = {}
+        tls: dict[str, Any] = {"ca": files.ca, "certificate": files.client, "key": files.client_key}
+        if name == "folder":
+            root = self.folder / "v1"
+            return Kind(
+                Settings(str(self.folder)),
+                lambda blob: root / "cas" / blob.sha256[:2] / blob.sha256,
+                lambda key: root / "ac" / key[:2] / key,
+            )
+        if name.startswith("nginx"):
+            address = f"http://127.0.0.1:{self.nginx.plain}/cache"
+            if name == "nginx-tls":
+                address, more = f"https://localhost:{self.nginx.mutual}/cache", tls
+            root = self.nginx.data / "cache"
+            return Kind(
+                Settings(address, **more), lambda blob: root / "cas" / blob.sha256, lambda key: root / "ac" / key
+            )
+        address = f"grpc://127.0.0.1:{self.buildgrid.port}/main/one"
+        if name == "buildgrid-tls":
+            address, more = f"grpcs://localhost:{self.buildgrid.mutual}/main/one", tls
+        root = self.buildgrid.data / "cas" / "objects"
+        return Kind(Settings(address, **more), lambda blob: root / blob.sha256[:2] / blob.sha256[2:], None)
+
+
+@contextmanager
+def all_servers(place: Path) -> Iterator[Servers]:
+    """All of them, at work."""
+    folders = [place / name for name in ("certificates", "nginx", "buildgrid")]
+    for folder in folders:
+        folder.mkdir()
+    certificates = make_certificates(folders[0])
+    with nginx(folders[1], certificates) as http, buildgrid(folders[2], certificates) as remote:
+        yield Servers(certificates, http, remote, place / "folder")

@@ -25,6 +25,7 @@ import pytest
 from coconut_tasks.package import data_path
 
 if TYPE_CHECKING:
+    from cache_servers import Servers
     from packages import Package
 
 DODO = "from coconut_tasks.tasks.namespace import dodo\nglobals().update(dodo())\n"
@@ -527,6 +528,15 @@ def site(request: pytest.FixtureRequest, _first_state: tuple[Site, Path, Firsts]
     firsts.untouched = _look(site.folder)
     about_freshness = request.node.get_closest_marker("long") is not None
     return replace(site, firsts=None if about_freshness else firsts)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """Servers of caches."""
+    from cache_servers import all_servers  # only few tests need it
+
+    with all_servers(tmp_path_factory.mktemp("caches")) as found:
+        yield found
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cache_servers import Proxy, Servers, spoiler
 from conftest import DODO, Outcome, Site, copy_sample, environment, git
 from packages import TASK, WATCH_DATA, Environment, Package, replaced
 
@@ -481,6 +483,48 @@ def test_builds_do_not_see_what_is_set_for_the_cache(clones: Clones) -> None:
     assert "PATH=" in text and "COCONUT_CACHE" not in text
     kept = [path for path in clones.site.bin.rglob("*") if path.is_file() and b"s3cr3t" in path.read_bytes()]
     assert kept == []
+
+
+REMOTE = ("nginx", "nginx-tls", "buildgrid", "buildgrid-tls")
+
+
+def through(servers: Servers, name: str, port: int | None = None) -> Environment:
+    """The variables for a cache behind a server."""
+    settings = servers.kind(name).settings
+    address = settings.address if port is None else re.sub(r":\d+/", f":{port}/", settings.address)
+    return {
+        "COCONUT_CACHE": address.replace("localhost", "127.0.0.1") if port else address,
+        "COCONUT_CACHE_CA": settings.ca,
+        "COCONUT_CACHE_CERTIFICATE": settings.certificate,
+        "COCONUT_CACHE_KEY": settings.key,
+    }
+
+
+@pytest.mark.parametrize("name", REMOTE)
+def test_real_servers_give_a_clean_clone_what_a_folder_gives(clones: Clones, servers: Servers, name: str) -> None:
+    env = through(servers, name)
+    assert clones.build(env=env).built == {TASK}
+    made = clones.package.programs
+    assert (clones.again(env=env).cached, clones.package.programs, clones.ran) == ({TASK}, made, 1)
+    clones.package.say("TWO")
+    assert (clones.again(env=env).built, clones.ran) == ({TASK}, 1)
+    assert clones.package.programs == clones.package.made_from_nothing()
+
+
+@pytest.mark.parametrize("name", ["nginx", "buildgrid"])
+def test_faults_on_the_way_cost_a_build_and_a_line(clones: Clones, servers: Servers, name: str) -> None:
+    clones.build(env=through(servers, name))
+    made = clones.package.programs
+    port = int(servers.kind(name).settings.address.split("/")[2].rpartition(":")[2])
+    chance = random.Random(name)
+    ends = []
+    for _ in range(5):
+        with Proxy(port, lambda: spoiler(chance, 1 << 19) if chance.random() < 0.8 else None) as proxy:
+            outcome = clones.again(env=through(servers, name, proxy.port))
+        assert clones.package.programs == made
+        assert len(outcome.told("cache-off")) <= 1
+        ends.append((bool(outcome.cached), len(outcome.told("cache-off"))))
+    assert len(set(ends)) > 1, ends
 
 
 CRASH = """

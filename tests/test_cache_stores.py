@@ -12,25 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from cache_servers import (
-    BuildGrid,
-    Certificates,
-    Nginx,
-    Proxy,
-    Spoiler,
-    buildgrid,
-    free_port,
-    make_certificates,
-    nginx,
-    spoiler,
-)
+from cache_servers import LONG, Kind, Proxy, Servers, Spoiler, free_port, spoiler
 
 from coconut_tasks.cache.generated import bytestream_pb2 as bytestream
 from coconut_tasks.cache.generated import remote_execution_pb2 as api
@@ -58,71 +46,7 @@ BATCHED, STREAMED = 3 * MIB, 9 * MIB
 KINDS = ("folder", "nginx", "nginx-tls", "buildgrid", "buildgrid-tls")
 HUNG = 60
 """No fault lasts so many seconds, on the busiest machine."""
-LONG = Limits(connect=300, silence=300, base=600)
-"""Of what has to work on a busy machine."""
 SHORT = Limits(connect=1, silence=0.4, base=1.5, rate=64 * MIB)
-
-
-@dataclass
-class Kind:
-    """A cache, and where its server keeps a blob and a result."""
-
-    settings: Settings
-    blob: Callable[[Blob], Path]
-    result: Callable[[str], Path] | None
-    """None if it is in the server's memory."""
-
-    @contextmanager
-    def store(self) -> Iterator[CacheStore]:
-        store = open_store(self.settings, LONG)
-        try:
-            yield store
-        finally:
-            store.close()
-
-
-@dataclass
-class Servers:
-    certificates: Certificates
-    nginx: Nginx
-    buildgrid: BuildGrid
-    folder: Path
-
-    def kind(self, name: str) -> Kind:
-        files = self.certificates
-        more: dict[str, Any] = {}
-        tls: dict[str, Any] = {"ca": files.ca, "certificate": files.client, "key": files.client_key}
-        if name == "folder":
-            root = self.folder / "v1"
-            return Kind(
-                Settings(str(self.folder)),
-                lambda blob: root / "cas" / blob.sha256[:2] / blob.sha256,
-                lambda key: root / "ac" / key[:2] / key,
-            )
-        if name.startswith("nginx"):
-            address = f"http://127.0.0.1:{self.nginx.plain}/cache"
-            if name == "nginx-tls":
-                address, more = f"https://localhost:{self.nginx.mutual}/cache", tls
-            root = self.nginx.data / "cache"
-            return Kind(
-                Settings(address, **more), lambda blob: root / "cas" / blob.sha256, lambda key: root / "ac" / key
-            )
-        address = f"grpc://127.0.0.1:{self.buildgrid.port}/main/one"
-        if name == "buildgrid-tls":
-            address, more = f"grpcs://localhost:{self.buildgrid.mutual}/main/one", tls
-        root = self.buildgrid.data / "cas" / "objects"
-        return Kind(Settings(address, **more), lambda blob: root / blob.sha256[:2] / blob.sha256[2:], None)
-
-
-@pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    place = tmp_path_factory.mktemp("caches")
-    folders = [place / name for name in ("certificates", "nginx", "buildgrid")]
-    for folder in folders:
-        folder.mkdir()
-    certificates = make_certificates(folders[0])
-    with nginx(folders[1], certificates) as http, buildgrid(folders[2], certificates) as remote:
-        yield Servers(certificates, http, remote, place / "folder")
 
 
 @pytest.fixture(params=KINDS)

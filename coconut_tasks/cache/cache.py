@@ -149,8 +149,13 @@ class Cache:
             if not told:
                 self._tell(f"what is built here is not put into the cache {self.shown}: {fault}")
         except CacheFault as fault:
-            with self._lock:
-                told, self._off = self._off, True
-            if not told:
-                self._tell(f"the cache {self.shown} is not used any more in this run: {fault}")
+            self._turn_off(str(fault))
+        except Exception as error:  # a defect of ours or of a library must not cost the build
+            self._turn_off(f"{type(error).__name__}: {error}")
         return otherwise
+
+    def _turn_off(self, why: str) -> None:
+        with self._lock:
+            told, self._off = self._off, True
+        if not told:
+            self._tell(f"the cache {self.shown} is not used any more in this run: {why}")

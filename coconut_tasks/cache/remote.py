@@ -295,7 +295,10 @@ class RemoteStore:
             seconds = self._limits.total(size) if size > CHUNK else self._limits.silence
         seconds = min(seconds, self._limits.total(size))
         with self._told(blob=blob, is_write=is_write):
-            return method(request, timeout=seconds, metadata=self._metadata)
+            found = method(request, timeout=seconds, metadata=self._metadata)
+        if found is None:  # what a connection that was cut at an odd place left (seen with grpcio 1.85)
+            raise CacheFault("no answer")
+        return found
 
     @contextmanager
     def _told(
