@@ -43,13 +43,14 @@ from coconut_tasks.inputs.cargo_config import configured_target_folder
 from coconut_tasks.inputs.environment import asked_environment
 from coconut_tasks.inputs.files import CLOCK_LAG_NS
 from coconut_tasks.inputs.fingerprints import Fingerprints, facts_of
-from coconut_tasks.inputs.messages import ScriptRun, Unit
+from coconut_tasks.inputs.messages import ScriptRun, Unit, written_ns
 from coconut_tasks.inputs.paths import joined
 from coconut_tasks.steps.action import CargoItem
 from coconut_tasks.steps.step import Step
 from coconut_tasks.workspace.workspace import Workspace
 
 _LIST = "list"
+_LONG_NS = 2_000_000_000
 _SPOOL = "cache"
 """In the state folder: archives that wait to be sent."""
 _RESTORE = ".coconut-tasks.restore"
@@ -196,7 +197,7 @@ class CachedUnits:
             if place is not None and tools is None and _is_new(place, self._began_ns):
                 tools = "" if unit.package in build.own and _crate(unit) in on_top else self._tools
                 notes.note_tools(mark, tools)
-                some_new |= isinstance(unit, ScriptRun) or unit.package not in build.own
+                some_new |= unit.package not in build.own or _took_long(unit)
             if place is None or tools != self._tools:
                 all_known = False
             elif not isinstance(unit, Unit) or not unit.links:
@@ -305,6 +306,11 @@ def _crate(unit: Unit | ScriptRun) -> str:
         return ""
     name = os.path.basename(unit.depinfo[0]) if unit.depinfo else ""
     return name.rpartition("-")[0]
+
+
+def _took_long(unit: Unit | ScriptRun) -> bool:
+    """Whether it is a run of a build script after which the list is sent again: not for one that runs each time and does little."""
+    return isinstance(unit, ScriptRun) and unit.ended_ns - written_ns(unit.stamp) > _LONG_NS
 
 
 def _is_new(place: UnitPlace, began_ns: int) -> bool:

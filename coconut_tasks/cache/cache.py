@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from coconut_tasks.cache.folder import FolderStore
 from coconut_tasks.cache.store import (
     Blob,
     BlobCorrupt,
@@ -84,10 +85,13 @@ class Cache:
         return False
 
     def fetch_some(self, blobs: Mapping[Blob, Path]) -> set[Blob]:
-        """Write each blob to its path; returns those that were written."""
+        """Make each blob's path a file with its content, which must not be written to; returns those that are there."""
 
         def fetch() -> None:
-            self._store.fetch(blobs)
+            if isinstance(self._store, FolderStore):
+                self._store.borrow(blobs)
+            else:
+                self._store.fetch(blobs)
 
         self._guarded(fetch, None)
         there = {blob for blob, path in blobs.items() if path.exists()}
