@@ -6,12 +6,13 @@ import json
 
 
 def human(size: int) -> str:
-    """Bytes as ``512 B``, ``1.2 KiB``, ``3.4 MiB``."""
+    """Bytes as ``512 B``, ``1.2 KiB``, ``3.4 MiB``, ``5.6 GiB``."""
     if size < 1024:
         return f"{size} B"
     value, unit = size / 1024, "KiB"
-    if value >= 1024:
-        value, unit = value / 1024, "MiB"
+    for larger in ("MiB", "GiB"):
+        if value >= 1024:
+            value, unit = value / 1024, larger
     return f"{value:.1f} {unit}"
 
 

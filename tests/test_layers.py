@@ -23,7 +23,7 @@ ROOMS: dict[str, str] = {
     "recipe": "__init__ model diagnostic positions schema rules load reference starter",
     "tools": "__init__ cargo | make | objcopy | packit | igvmbuilder | igvmmeasure | ssh_keygen | cosign",
     "plan": "__init__ context items firmware | kernel | fs | igvm provenance plan",
-    "effects": "__init__ stopwatch | place | lock meanwhile placed process",
+    "effects": "__init__ stopwatch | aside | place | lock meanwhile placed process",
     "inputs": "__init__ text | paths | environment files | git | linker cargo_config toolchain | version"
     " inherited discovered messages scripts cargo artifacts fingerprints make commit",
     "reproducible": "__init__ remap | compilers",
@@ -32,16 +32,16 @@ ROOMS: dict[str, str] = {
     "freshness": "__init__ staleness forecast",
     "evidence": "__init__ link | pages | reference_values statement digests expected | signing",
     "cache": "__init__ store | archive settings | limits transfers messages folder | http | remote open cache toolset keys units"
-    " unit_notes",
+    " unit_notes | collect",
     "actions": "__init__ objcopy | recorder | link | firmware | fs | igvm_image | measure | version | reproducible"
     " cached cargo_traces cached_units cargo | make provenance perform ahead publish | clean build",
-    "compare": "__init__ values | side | spots image pages | headers | record reproduction changes | sides reproduce",
-    "reports": "__init__ results | markup | graph_layout edge_paths timings outlook | changes | graph | inspect | logs"
+    "compare": "__init__ values | side | spots image pages | headers | record reproduction changes | sides reproduce recheck",
+    "reports": "__init__ results | markup | graph_layout edge_paths timings outlook | changes | graph | inspect | logs | cache"
     " | problems | progress | recipe | reproduced | size | timeline | why failure | plan | verified info",
     "tasks": "__init__ table | standing | dodo_file | interrupt | live json_output | checker guesses | help_text | loader command node"
     " record_run | run | preflight outcomes | supervisor reporter task_command doit_commands | help namespace program",
-    "commands": "__init__ output | arguments candidates | diff | graph | inspect | log | measure | new | plan | reproduce | sign | size"
-    " | timeline | validate | watch | why verify build coconut completion",
+    "commands": "__init__ output | arguments candidates | cache | diff | graph | inspect | log | measure | new | plan | reproduce"
+    " | sign | size | timeline | validate | watch | why verify build coconut completion",
 }
 GENERATED = PACKAGE / "cache" / "generated"
 """protoc's code, which only ``cache`` imports."""

@@ -65,7 +65,7 @@ def timelines(draw: st.DrawFn) -> Timeline:
         end = start + draw(moments)
         edges = sorted(draw(st.lists(st.floats(start, end), max_size=6)))
         spans = tuple(Span(f"c{i}", draw(st.booleans()), a, b) for i, (a, b) in enumerate(pairwise(edges)))
-        result = draw(st.sampled_from(["built", "placed", "failed"]))
+        result = draw(st.sampled_from(["built", "placed", "cached", "failed"]))
         steps.append(StepTime(f"module:{at}", "module", result, start, end, (*needs, "version:git"), spans))
     return run(*sorted(steps, key=lambda one: one.start))
 

@@ -69,7 +69,7 @@ class CachedUnits:
             units_key(first_key(step, around, workspace)),
             units_key("", step.part, self._tools, release),  # for other features, other flags
         )
-        self._target = _target_folder(action, workspace)
+        self._target = target_folder_of(action, workspace)
         self._began_ns = time.time_ns()
         self._before = _incremental(self._target)
         self._restored: list[Path] = []
@@ -278,8 +278,8 @@ def units_of(step: Step, action: CargoItem, workspace: Workspace) -> CachedUnits
     return CachedUnits(step, action, workspace, cache) if cache is not None and cache.is_read else None
 
 
-def _target_folder(action: CargoItem, workspace: Workspace) -> str:
-    """Where cargo will build, as far as that can be known before."""
+def target_folder_of(action: CargoItem | None, workspace: Workspace) -> str:
+    """Where cargo will build, as far as that can be known before; without an item, where it builds in the tree."""
     if workspace.reproducible is not None:
         return workspace.reproducible.target
     environment = workspace.environment
@@ -288,7 +288,8 @@ def _target_folder(action: CargoItem, workspace: Workspace) -> str:
             return joined(workspace.tree, value)
     if configured := configured_target_folder(workspace.tree, environment):
         return configured
-    manifest = os.path.dirname(joined(workspace.tree, action.manifest)) if action.manifest else workspace.tree
+    named = action.manifest if action is not None else None
+    manifest = os.path.dirname(joined(workspace.tree, named)) if named else workspace.tree
     return os.path.join(workspace_root(manifest), "target")
 
 

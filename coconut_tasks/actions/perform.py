@@ -49,6 +49,7 @@ def perform(step: Step, workspace: Workspace, *, first: bool, use_cache: bool = 
     found = _from_cache(step, workspace, log) if use_cache else None
     if found is not None:
         return found
+    workspace.run_state.begin(step.name)
     found = _work(step, workspace, log, first=first)
     # Only parts of an image are checked.
     if reproducible is not None and isinstance(step.action, CargoItem | MakeItem) and step.action.objcopy is not None:

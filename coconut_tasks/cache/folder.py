@@ -127,7 +127,10 @@ class FolderStore:
             raise fault
 
     def missing(self, blobs: Collection[Blob]) -> set[Blob]:
-        return {blob for blob in blobs if not self._has(blob)}
+        found = {blob for blob in blobs if not self._has(blob)}
+        for blob in set(blobs) - found:
+            _use(self._at("cas", blob.sha256))  # who asks is about to name it in a result
+        return found
 
     def upload(self, blobs: Mapping[Blob, Path | bytes]) -> None:
         for blob, content in blobs.items():
@@ -155,6 +158,14 @@ class FolderStore:
                     with suppress(OSError):
                         found = path.stat()
                         yield Kept(path, found.st_size, found.st_mtime_ns, kind == "ac", _PART in name)
+
+    def path_of(self, sha256: str) -> Path:
+        """Where the blob with this SHA-256 is, if there is one."""
+        return self._at("cas", sha256)
+
+    def path_of_result(self, key: str) -> Path:
+        """Where the result with this key is, if there is one."""
+        return self._at("ac", key)
 
     def _at(self, kind: str, name: str) -> Path:
         return self._root / kind / name[:2] / name

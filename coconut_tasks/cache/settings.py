@@ -59,6 +59,14 @@ def cache_folder(environment: Mapping[str, str]) -> str:
     return user_folder(environment, "XDG_CACHE_HOME", ".cache")
 
 
+def shown_address(settings: Settings) -> str:
+    """The address for users: without a name, a password, and what may be another secret."""
+    if settings.is_folder:
+        return settings.address
+    url = urlsplit(settings.address)
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path.rstrip('/')}"
+
+
 def find_settings(options: Options) -> Settings | None:
     """The settings; None if the cache is off.
 

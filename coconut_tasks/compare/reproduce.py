@@ -93,7 +93,7 @@ def reproduce(session: Session, folder: Path, say: Callable[[str], None]) -> Rep
         StepError: one of the two builds failed.
     """
     remove(folder)
-    options, source = session.options, session.source
+    options, source = replace(session.options, reproducible=True), session.source
     names = options.recipes or session.workspace.recipes
     recipes = tuple(str(find_recipe(name, options, source.tree)) for name in names)
     environment = _absolute_firmware(options, session)
@@ -105,7 +105,7 @@ def reproduce(session: Session, folder: Path, say: Callable[[str], None]) -> Rep
         say(f"building in {copy.base}: {conditions}")
         _copy_tree(source, copy, generated)
         given = {**environment, **_variables(copy, source, environment)}
-        command = Command((sys.executable, "-P", "-c", _MAIN, *_flags(options, copy), *recipes))
+        command = build_command(options, str(copy.tree), str(copy.bin), conditions.jobs, recipes, is_copy=True)
         run(
             command,
             str(copy.base),
@@ -113,7 +113,7 @@ def reproduce(session: Session, folder: Path, say: Callable[[str], None]) -> Rep
             session.workspace.state / "logs" / f"reproduce-{conditions.name}.log",
             umask=conditions.umask,
         )
-        there = replace(options, recipes=recipes, svsm=str(copy.tree), bin=str(copy.bin), reproducible=True)
+        there = replace(options, recipes=recipes, svsm=str(copy.tree), bin=str(copy.bin))
         there = replace(there, environment=environment, is_copy=True)
         copies.append(copy)
         sessions.append(open_session(there))
@@ -126,18 +126,21 @@ def remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-_MAIN = "import sys; from coconut_tasks.commands.coconut import main; sys.exit(main(is_copy=True))"
+def build_command(
+    options: Options, tree: str, bin: str, jobs: int | None, words: Sequence[str], *, is_copy: bool = False
+) -> Command:
+    """A build with the same options in a process of its own, without a cache, since it is to show what is made here.
 
-
-def _flags(options: Options, copy: Copy) -> list[str]:
-    flags = ["build", "--reproducible", "--svsm", str(copy.tree), "--out", str(copy.bin)]
-    flags += ["--jobs", str(copy.conditions.jobs)]
-    given = {"REPRODUCIBLE", "SAMPLE"}  # given above, and of no use to who names a tree
-    switches = [one for one in TABLE if one.is_switch and one.flags and one.name not in given]
+    ``words`` are recipes and steps, ``jobs`` is how many steps run at once (None for the default), ``is_copy`` is as in ``Options``.
+    """
+    main = f"import sys; from coconut_tasks.commands.coconut import main; sys.exit(main(is_copy={is_copy}))"
+    flags = ["build", "--svsm", tree, "--out", bin, "--cache", "0"]
+    flags += ["--jobs", str(jobs)] if jobs is not None else []
+    switches = [one for one in TABLE if one.is_switch and one.flags and one.name != "SAMPLE"]  # the tree is named
     flags += [one.flags[-1] for one in switches if getattr(options, one.field)]
     if options.features:
         flags += ["--features", ",".join(map(str, options.features))]
-    return [*flags, "--"]
+    return Command((sys.executable, "-P", "-c", main, *flags, "--", *words))
 
 
 def _absolute_firmware(options: Options, session: Session) -> dict[str, str]:

@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+from coconut_tasks.dataclass import dataclass
 from coconut_tasks.effects.place import read_object, write_cache
 from coconut_tasks.records.sizes import Sizes
 from coconut_tasks.records.timeline import Timeline, as_json, from_json
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What a run exchanged with a cache."""
+
+    began: float
+    """Seconds since the epoch."""
+    cache: str
+    """The address, for users."""
+    hits: int
+    """Steps whose outputs were taken from it."""
+    misses: int
+    """Steps that it did not have."""
+    received: int
+    """Bytes of blobs, crates included."""
+    sent: int
+
 
 N = TypeVar("N", int, float)
 _KEPT = 1000
@@ -22,8 +42,8 @@ class History:
     """The files of one state folder."""
 
     def __init__(self, state: Path) -> None:
-        self._run, self._durations, self._crates, self._sizes = (
-            state / name for name in ("last-run.json", "durations.json", "crates.json", "sizes.json")
+        self._run, self._durations, self._crates, self._sizes, self._exchange = (
+            state / name for name in ("last-run.json", "durations.json", "crates.json", "sizes.json", "last-cache.json")
         )
 
     def last_run(self) -> Timeline | None:
@@ -66,6 +86,17 @@ class History:
             kept.pop(record, None)  # the latest last
             kept[record] = [sizes.as_json() for sizes in (*before, now)]
         write_cache(self._sizes, json.dumps(dict(list(kept.items())[-_KEPT_SIZES:])).encode())
+
+    def last_exchange(self) -> Exchange | None:
+        """What the last run that asked a cache exchanged with it; None if there was none."""
+        try:
+            return Exchange(**read_object(self._exchange))
+        except TypeError:
+            return None
+
+    def record_exchange(self, exchange: Exchange) -> None:
+        """Save it as the last one."""
+        write_cache(self._exchange, json.dumps(asdict(exchange)).encode())
 
     @staticmethod
     def _known(record: str, files: Mapping[str, Any]) -> list[Sizes]:

@@ -12,7 +12,7 @@ from coconut_tasks.dataclass import dataclass
 
 FORMAT = 1
 """Version of the JSON; files of another version are not read."""
-_RESULTS = ("built", "placed", "failed")
+_RESULTS = ("built", "placed", "cached", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class StepTime:
     name: str
     stage: str
     result: str
-    """``built``, ``placed`` (only copied to bin/ again) or ``failed``."""
+    """``built``, ``placed`` (only copied to bin/ again), ``cached`` (taken from the cache) or ``failed``."""
     start: float
     end: float
     needs: tuple[str, ...] = ()

@@ -30,6 +30,9 @@ def _lines(tree: str, one: StepFacts, absolute: Callable[[str], str], shown: Cal
     yield from _row("makes", [shown(absolute(place)) for _, place in step.publish])
     yield from _row("keeps", [shown(absolute(output)) for output in step.outputs])
     yield from _row("needs", [", ".join(one.needs)] if one.needs else [])
+    if (cached := one.cached) is not None:
+        made = f"from the cache: action {cached.action}, built by {printable(cached.builder)}"
+        yield from _row("comes", [made, f"in {printable(cached.cache)}"])
     yield from _row("log", [shown(one.log)] if one.log else [])
     if step.commands:
         yield "commands to paste:"

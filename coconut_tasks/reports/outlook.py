@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.freshness.forecast import Fate, Forecast
 from coconut_tasks.steps.command import Command
 from coconut_tasks.steps.step import Step
+from coconut_tasks.workspace.run_state import FromCache
 
 FATES = {
     Fate.RUNS: "runs",
@@ -34,6 +36,8 @@ class StepFacts:
     """The log of its last run; None if there is none."""
     forecast: Forecast | None = None
     """None if it was not requested."""
+    cached: FromCache | None = None
+    """Where its outputs are from if its last run took them from a cache."""
 
 
 def fate_json(found: Forecast) -> dict[str, Any]:
@@ -83,6 +87,7 @@ def info_json(head: Mapping[str, Any], found: Iterable[StepFacts], absolute: Cal
                 "places": [absolute(place) for _, place in one.step.publish],
                 "commands": [command_json(command) for command in one.step.commands],
                 "log": one.log,
+                "cached": None if one.cached is None else asdict(one.cached),
             }
             for one in found
         ],

@@ -9,6 +9,7 @@ from typing import Any
 
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import CoconutError, Problem, RecipeError
+from coconut_tasks.workspace.run_state import FromCache
 
 SCHEMA = "urn:coconut-tasks:results-schema"
 """The ``$id`` of the schema. Each kind of document is an anchor in it."""
@@ -23,7 +24,7 @@ class StepOutcome:
     name: str
     stage: str
     result: str
-    """``built``, ``placed``, ``up-to-date``, ``failed``, ``not-run``, ``ignored``, or ``interrupted``."""
+    """``built``, ``placed``, ``cached``, ``up-to-date``, ``failed``, ``not-run``, ``ignored``, or ``interrupted``."""
     reasons: tuple[str, ...]
     """Why it ran, or why it did not, one sentence each; empty if it is up to date."""
     seconds: float
@@ -32,6 +33,8 @@ class StepOutcome:
     """The absolute path of the log of its last run; None if it has none."""
     message: str | None
     """Why it failed, with the end of its log."""
+    cached: FromCache | None = None
+    """Where its outputs are from if they were not built here, in this run or before."""
 
 
 @dataclass(frozen=True, slots=True)

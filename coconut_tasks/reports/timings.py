@@ -120,7 +120,7 @@ def _facts(
     count = Counter(bar.result for bar in bars)
     inside = frozenset(path)
     critical = sum(bar.seconds for bar in bars if bar.name in inside)
-    others = [(f"{count[name]} {name}", name) for name in ("failed", "placed") if count[name]]
+    others = [(f"{count[name]} {name}", name) for name in ("failed", "placed", "cached") if count[name]]
     facts = [
         ("total", duration(seconds)),
         ("steps", ", ".join([f"{count['built']} built", *(text for text, _ in others), f"{up_to_date} up to date"])),
@@ -151,7 +151,7 @@ def _chart(bars: Sequence[Bar], axis: float) -> Iterator[str]:
     marks = ticks(axis)
     yield '<section class="chart">'
     yield "<h2>Steps</h2>"
-    kinds = [name for name in ("built", "placed", "failed") if any(bar.result == name for bar in bars)]
+    kinds = [name for name in ("built", "placed", "cached", "failed") if any(bar.result == name for bar in bars)]
     yield '<p class="legend">'
     yield from (f'<span><i class="key {kind}"></i>{kind}</span>' for kind in kinds)
     if "built" in kinds:
@@ -174,7 +174,7 @@ def _chart(bars: Sequence[Bar], axis: float) -> Iterator[str]:
 def _row(bar: Bar, axis: float) -> Iterator[str]:
     name = escape(one_line(bar.name))
     critical, mark = (" critical", "<b>◆</b> ") if bar.critical else ("", "")
-    note = duration(bar.seconds) + {"failed": " failed", "placed": " placed"}.get(bar.result, "")
+    note = duration(bar.seconds) + {"failed": " failed", "placed": " placed", "cached": " cached"}.get(bar.result, "")
     hint = f"{bar.name}: {note}, from {duration(bar.start)} to {duration(bar.end)}"
     if bar.waiting > 0:
         hint += f", {duration(bar.waiting)} of it waiting"
@@ -261,9 +261,10 @@ def _table(bars: Sequence[Bar], seconds: float) -> Iterator[str]:
 
 _STYLE = """
 :root { --ground: #fff; --ink: #1c2026; --soft: #59616e; --line: #e1e4e9; --bar: #6ba5d1; --command: #2674ad;
---placed: #a3aab5; --failed: #c24e00; --still: #d5dae1; --critical: #b3006b; }
+--placed: #a3aab5; --cached: #3f8f5f; --failed: #c24e00; --still: #d5dae1; --critical: #b3006b; }
 @media (prefers-color-scheme: dark) { :root { --ground: #15181d; --ink: #e8eaee; --soft: #a2aab7; --line: #2b313a;
---bar: #35658a; --command: #4f9fda; --placed: #69717e; --failed: #ff8a3d; --still: #4b5361; --critical: #ff70c0; } }
+--bar: #35658a; --command: #4f9fda; --placed: #69717e; --cached: #52b788; --failed: #ff8a3d; --still: #4b5361;
+--critical: #ff70c0; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--ink); font: 14px/1.45 system-ui, sans-serif; }
 main { max-width: 1500px; margin: 0 auto; padding: 24px; }
@@ -299,6 +300,7 @@ text-align: right; }
 .bar-rest { background: var(--bar); }
 .command, .key.built { background: var(--command); }
 .placed, .placed .command { background: var(--placed); }
+.cached, .cached .command { background: var(--cached); }
 .failed, .failed .command { background: var(--failed); }
 .waiting, .failed .waiting { background: repeating-linear-gradient(135deg, var(--soft) 0 2px, var(--ground) 2px 6px); }
 .bar:has(.waiting) { outline: 1px solid var(--soft); }

@@ -235,7 +235,7 @@ class InfoCommand(TaskCommand, DoitInfo):  # type: ignore[misc]
         found = []
         for node in self.named_nodes(names):
             name = node.step.name
-            found.append(StepFacts(node.step, node.inputs, needs[name], node.log, forecasts.get(name)))
+            found.append(StepFacts(node.step, node.inputs, needs[name], node.log, forecasts.get(name), node.cached))
         return found
 
 

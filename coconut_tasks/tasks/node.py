@@ -20,6 +20,7 @@ from coconut_tasks.records.store import IGNORED, VALUES, Store
 from coconut_tasks.steps.action import Measurement, Provenance
 from coconut_tasks.steps.step import Step
 from coconut_tasks.tasks.checker import Checker
+from coconut_tasks.workspace.run_state import FromCache
 from coconut_tasks.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -100,6 +101,11 @@ class Node:
     def inputs(self) -> tuple[str, ...]:
         """The absolute paths of all files that it reads, sorted."""
         return tuple(sorted(self._inputs))
+
+    @property
+    def cached(self) -> FromCache | None:
+        """Where its outputs are from, by its record, if its last run took them from a cache."""
+        return self._record.cached if self._record is not None else None
 
     @property
     def log(self) -> str | None:

@@ -12,6 +12,7 @@ from coconut_tasks.tasks.node import Node, StepResult
 from coconut_tasks.tasks.run import Run, images_of
 from coconut_tasks.terminal import plain
 from coconut_tasks.variables import TABLE
+from coconut_tasks.workspace.run_state import FromCache
 
 _RESULTS = {
     StepResult.BUILT: "built",
@@ -35,7 +36,7 @@ def step_outcomes(steps: Sequence[Node]) -> Iterator[StepOutcome]:
             words = {"failed": "failed", "not-run": "was not run", "ignored": "is ignored"}
             reasons = tuple(f"{need} {words[results[need]]}" for need in needs[name] if results[need] in words)
         message = None if node.failure is None else plain(node.failure)
-        yield StepOutcome(name, node.step.stage, results[name], reasons, node.seconds, node.log, message)
+        yield StepOutcome(name, node.step.stage, results[name], reasons, node.seconds, node.log, message, _cached(node))
 
 
 def image_outcomes(run: Run) -> Iterator[ImageOutcome]:
@@ -51,6 +52,12 @@ def image_outcomes(run: Run) -> Iterator[ImageOutcome]:
             step.component,
             _variant(run.session.options),
         )
+
+
+def _cached(node: Node) -> FromCache | None:
+    if node.result in (StepResult.FRESH, StepResult.PLACED):
+        return node.cached
+    return node.workspace.run_state.cached.get(node.step.name) if node.result is StepResult.CACHED else None
 
 
 def _result(node: Node) -> str:

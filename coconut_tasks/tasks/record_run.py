@@ -6,15 +6,17 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 
+from coconut_tasks.cache.cache import Cache
 from coconut_tasks.called import called
 from coconut_tasks.effects.stopwatch import Stopwatch
 from coconut_tasks.options import process_words
-from coconut_tasks.records.history import History
+from coconut_tasks.records.history import Exchange, History
 from coconut_tasks.records.sizes import Sizes
 from coconut_tasks.records.timeline import Span, StepTime, Timeline
 from coconut_tasks.steps.action import FsImage
 from coconut_tasks.steps.step import direct_needs
 from coconut_tasks.tasks.node import GOOD, Node, StepResult
+from coconut_tasks.workspace.workspace import Workspace
 
 _RESULTS = {
     StepResult.BUILT: "built",
@@ -36,6 +38,13 @@ def record_run(nodes: Sequence[Node], whole: Stopwatch, jobs: int) -> None:
     history.record_sizes(
         {node.step.record: sizes for node, sizes in sizes_of(nodes) if sizes is not None and node.result in GOOD}
     )
+
+
+def record_exchange(workspace: Workspace, cache: Cache, whole: Stopwatch) -> None:
+    """Record what a run exchanged with the cache."""
+    traffic, began = cache.traffic, time.time() - (time.monotonic() - whole.start)
+    found = Exchange(began, cache.shown, traffic.hits, traffic.misses, traffic.received, traffic.sent)
+    History(workspace.state).record_exchange(found)
 
 
 def sizes_of(nodes: Sequence[Node]) -> list[tuple[Node, Sizes | None]]:

@@ -60,6 +60,8 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     def initialize(self, tasks: Mapping[str, Any], selected_tasks: Iterable[str]) -> None:
         self._nodes = {node.step.name: node for node in self.run.steps}
+        if self._workspace.options.may_use_a_cache:
+            self._workspace.run_state.begin = self._tell_command
         self._workspace.run_state.say = lambda line: self.write(f"{marked(line, self._terminal or Terminal())}\n")
 
     def execute_task(self, task: Any) -> None:
@@ -70,11 +72,16 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             if self._terminal is None:
                 self._terminal = self._open()
             self._running[task.name] = node
-        if (node.verdict is None or not node.verdict.only_places) and (
-            self._live is None or self.run.session.options.verbose
-        ):
-            commands = node.step.commands
-            self.write(f"{task.name}: {commands[0] if commands else node.step.doc}\n")
+        if node.verdict is not None and node.verdict.only_places:
+            return
+        if not self._workspace.options.may_use_a_cache:
+            self._tell_command(task.name)
+
+    def _tell_command(self, name: str) -> None:
+        """Say what is run. If the step may come from a cache, this is called when that has not got it."""
+        if self._live is None or self.run.session.options.verbose:
+            step = self._nodes[name].step
+            self.write(f"{name}: {step.commands[0] if step.commands else step.doc}\n")
 
     def add_success(self, task: Any) -> None:
         node = node_of(task)

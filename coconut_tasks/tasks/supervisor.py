@@ -101,7 +101,10 @@ class Supervisor:
 
     def complete_run(self) -> None:
         if (cache := self.run.session.workspace.run_state.cache) is not None:
+            from coconut_tasks.tasks.record_run import record_exchange
+
             cache.finish()
+            record_exchange(self.run.session.workspace, cache, self._whole)
         super().complete_run()  # type: ignore[misc]
         if any(node.result in _AT_WORK for node in self.run.steps):
             from coconut_tasks.tasks.record_run import record_run  # a no-op run does not need it

@@ -6,7 +6,7 @@ _DOITS = ("run", "list", "info", "clean", "forget", "ignore")
 """doit's own commands, changed."""
 _OURS = (
     *("why", "plan", "log", "graph", "timeline", "size", "watch", "verify", "sign", "reproduce"),
-    *("validate", "new", "inspect", "diff", "completion"),
+    *("validate", "new", "inspect", "diff", "cache", "completion"),
 )
 """Each is in the module of the same name."""
 _REFUSED = {"reset-dep": "ResetDep", "dumpdb": "DumpDB", "strace": "Strace", "tabcompletion": "TabCompletion"}
@@ -40,6 +40,6 @@ GROUPS = {
     "look at builds": ("list", "info", "log", "graph", "timeline", "size"),
     "look at images": ("inspect", MEASURE, "diff", "sign"),
     "write recipes": ("new", "validate"),
-    "other": ("clean", "forget", "ignore", "completion", "help"),
+    "other": ("cache", "clean", "forget", "ignore", "completion", "help"),
 }
 """The commands as help groups them."""

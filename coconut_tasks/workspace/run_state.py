@@ -40,6 +40,8 @@ class RunState:
 
     say: Callable[[str], None] = tell_line
     """Shows the user a line while steps run."""
+    begin: Callable[[str], None] = lambda name: None
+    """Called with the name of a step that a cache may have, when it has not: now it is built."""
     talk: dict[str, str] = field(default_factory=dict)
     """Variables that each command gets unless the user set them: they only change its messages, and are in no signature."""
     descriptors: set[int] = field(default_factory=set)

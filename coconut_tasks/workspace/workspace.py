@@ -196,8 +196,13 @@ class Workspace:
         with ExitStack() as held:
             with lap("waiting for cargo's target folder", waiting=True):
                 held.enter_context(self._cargo_lock)
-                held.enter_context(alone_in(self.path(self.environment.get("CARGO_TARGET_DIR") or ".")))
+                held.enter_context(alone_in(self.cargo_place))
             yield
+
+    @property
+    def cargo_place(self) -> str:
+        """The folder whose lock (``alone_in``) who uses cargo's target folder holds."""
+        return self.path(self.environment.get("CARGO_TARGET_DIR") or ".")
 
     @cached_property
     def cargo_variables(self) -> Mapping[str, str | None]:
