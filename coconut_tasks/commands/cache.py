@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from coconut_tasks.called import called
 from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, CoconutError, StepError, UsageError, tell
-from coconut_tasks.tasks.command import none_of, switch, text_option
+from coconut_tasks.tasks.command import in_order, none_of, switch, text_option
 from coconut_tasks.tasks.task_command import ReportCommand
 
 if TYPE_CHECKING:
@@ -51,6 +51,10 @@ class CacheCommand(ReportCommand):
         "doit cache check RECIPE=config/qemu.json  # each step of the recipe that was taken from the cache",
         "doit cache check kernel:svsm",
     )
+
+    def parse_execute(self, in_args: Any) -> Any:
+        # doit ends a command's options at its first word.
+        return super().parse_execute(in_args if self.is_own else in_order(in_args, self.cmdparser))
 
     def execute(self, params: Any, args: Any) -> Any:
         word, words = (args[0], list(args[1:])) if args else ("", [])

@@ -42,5 +42,7 @@ class TimelineCommand(ReportCommand):
         path = timeline.critical_path(found)
         seconds = {step.name: timeline.work_seconds(step) for step in found.steps}
         chain = " → ".join(f"{name} {seconds[name]:.1f} s" for name in path)
-        self.outstream.write(f"{found.command}: {found.seconds:.1f} s; the longest chain: {chain}\n")
+        count = sum(step.result == "cached" for step in found.steps)
+        cached = f", {count} of {len(found.steps)} steps from the cache" if count else ""
+        self.outstream.write(f"{found.command}: {found.seconds:.1f} s{cached}; the longest chain: {chain}\n")
         return 0
