@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cache_servers import free_port, make_certificates, nginx_program
 from conftest import Outcome, Site, at_work, environment, has
 from test_results import by_name, document
 from test_safety import wait_for
@@ -22,7 +23,9 @@ from test_watch import watch
 
 from coconut_tasks.cache.collect import collect
 from coconut_tasks.cache.folder import FolderStore, Kept
-from coconut_tasks.cache.store import Blob, CachedFile, Result, blob_of
+from coconut_tasks.cache.http import HttpStore
+from coconut_tasks.cache.settings import Settings
+from coconut_tasks.cache.store import Blob, CachedFile, CacheFault, CacheReadOnly, Result, blob_of
 from coconut_tasks.compare.reproduce import build_command
 from coconut_tasks.effects.aside import ASIDE, emptied
 from coconut_tasks.options import Options
@@ -407,6 +410,58 @@ def test_an_interrupted_check_brings_the_target_folder_back(cached: Cached) -> N
         process.communicate(timeout=60)
     assert process.returncode == 130
     assert contents(cached.site.target) == before
+
+
+# The page about teams
+
+
+def test_the_nginx_of_the_page_lets_all_read_and_only_writers_write(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "cache-ci.md").read_text()
+    (block,) = re.findall(r"```text\n(map .*?)```", page, re.DOTALL)
+    certificates, port = make_certificates(tmp_path), free_port()
+    (tmp_path / "data").mkdir()
+    for there, here in {
+        "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
+        "/etc/nginx/cache/server.pem": certificates.server,
+        "/etc/nginx/cache/server.key": certificates.server_key,
+        "/etc/nginx/cache/writers-ca.pem": certificates.ca,
+        "/var/cache/coconut": str(tmp_path / "data"),
+    }.items():
+        assert there in block
+        block = block.replace(there, here)
+    folders = "".join(f"{kind}_temp_path {tmp_path}/{kind}; " for kind in ("proxy", "fastcgi", "uwsgi", "scgi"))
+    main = f"daemon off; master_process off; pid {tmp_path}/pid; error_log stderr; events {{ }}"
+    (tmp_path / "nginx.conf").write_text(f"{main}\nhttp {{ access_log off; {folders}\n{block} }}\n")
+    argv = [nginx_program(), "-p", str(tmp_path), "-e", "stderr", "-c", str(tmp_path / "nginx.conf")]
+    plain = Settings(f"https://localhost:{port}/svsm", ca=certificates.ca)
+    token = replace(plain, headers=(("Authorization", "Bearer THE-TOKEN"),))
+    certificate = replace(plain, certificate=certificates.client, key=certificates.client_key)
+    wrong = replace(plain, headers=(("Authorization", "Bearer THE-TOKEN-"),))
+    with at_work(argv, tmp_path, dict(os.environ), stderr=subprocess.PIPE) as server:
+        wait_for(tmp_path / "pid", server)
+        for number, settings in enumerate((plain, wrong, token, certificate)):
+            writer, reader = HttpStore(settings), HttpStore(plain)
+            content = b"content %d" % number * 1000
+            blob, result = blob_of(content), Result((CachedFile("output", blob_of(content)),), b"{}", "urn:builder")
+            may_write = settings in (token, certificate)
+            with nullcontext() if may_write else pytest.raises(CacheReadOnly):
+                writer.upload({blob: content})
+            with nullcontext() if may_write else pytest.raises(CacheReadOnly):
+                writer.put_result(key(number), result)
+            assert reader.missing({blob}) == (set() if may_write else {blob})
+            assert reader.result(key(number)) == (result if may_write else None)
+            if may_write:
+                reader.fetch({blob: tmp_path / "fetched"})
+                assert (tmp_path / "fetched").read_bytes() == content
+                (tmp_path / "fetched").unlink()
+            writer.close()
+            reader.close()
+        # Only the cache's own places.
+        elsewhere = HttpStore(replace(token, address=f"https://localhost:{port}/other"))
+        with pytest.raises(CacheFault):
+            elsewhere.upload({blob_of(b"x"): b"x"})
+        elsewhere.close()
+    assert sorted(os.listdir(tmp_path / "data")) == [".tmp", "svsm"]
 
 
 # Wrong use

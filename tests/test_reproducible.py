@@ -578,9 +578,13 @@ def test_a_path_that_leaks_is_found_in_its_part_and_section(place: Site) -> None
     assert all(copy.is_dir() for copy in copies(place))
 
 
-def test_the_copies_go_where_nothing_differs(place: Site) -> None:
-    outcome = place.doit("reproduce", place.recipe(KERNEL))
+def test_the_copies_go_where_nothing_differs_and_no_cache_is_asked(place: Site, tmp_path: Path) -> None:
+    (tmp_path / "coconut-tasks").mkdir()
+    (tmp_path / "coconut-tasks" / "config.toml").write_text(f'cache = "{tmp_path}/cache"\n')
+    env: dict[str, str | None] = {"XDG_CONFIG_HOME": str(tmp_path), "COCONUT_CACHE": f"{tmp_path}/cache"}
+    outcome = place.doit("reproduce", place.recipe(KERNEL), f"CACHE={tmp_path}/cache", env=env)
     assert outcome.status == 0, outcome.text
+    assert not (tmp_path / "cache").exists()
     assert not (place.bin / ".coconut" / "reproduce").exists()
 
 

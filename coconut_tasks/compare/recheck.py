@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,7 +13,6 @@ from coconut_tasks.dataclass import dataclass
 from coconut_tasks.effects.aside import emptied
 from coconut_tasks.effects.lock import alone_in
 from coconut_tasks.effects.process import run
-from coconut_tasks.package import PACKAGE
 from coconut_tasks.steps.action import CargoItem
 from coconut_tasks.steps.step import Step
 from coconut_tasks.workspace.run_state import FromCache
@@ -49,19 +47,12 @@ def recheck(session: Session, taken: Sequence[tuple[Step, FromCache]], folder: P
     there = replace(options, recipes=recipes, svsm=workspace.tree, bin=str(folder))
     words = (*recipes, *(step.name for step, _ in taken))
     command = build_command(options, workspace.tree, str(folder), None, words, is_copy=options.is_copy)
-    path = os.pathsep.join([str(PACKAGE.parent), *filter(None, [options.environment.get("PYTHONPATH")])])
     log = workspace.state / "logs" / "cache-check.log"
     log.unlink(missing_ok=True)
     with ExitStack() as held:
         for target in _target_folders([step for step, _ in taken], workspace):
             held.enter_context(emptied(Path(target), lambda: alone_in(workspace.cargo_place)))
-        run(
-            command,
-            options.workdir,
-            {**options.environment, "PYTHONPATH": path},
-            log,
-            descriptors=workspace.run_state.descriptors,
-        )
+        run(command, options.workdir, options.environment, log, descriptors=workspace.run_state.descriptors)
     found = _compared(workspace, open_session(there), taken)
     if all(one.is_same for one in found):
         remove(folder)

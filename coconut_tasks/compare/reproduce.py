@@ -133,7 +133,9 @@ def build_command(
 
     ``words`` are recipes and steps, ``jobs`` is how many steps run at once (None for the default), ``is_copy`` is as in ``Options``.
     """
-    main = f"import sys; from coconut_tasks.commands.coconut import main; sys.exit(main(is_copy={is_copy}))"
+    # Not by PYTHONPATH, which builds get too.
+    start = f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r})"
+    main = f"{start}; from coconut_tasks.commands.coconut import main; sys.exit(main(is_copy={is_copy}))"
     flags = ["build", "--svsm", tree, "--out", bin, "--cache", "0"]
     flags += ["--jobs", str(jobs)] if jobs is not None else []
     switches = [one for one in TABLE if one.is_switch and one.flags and one.name != "SAMPLE"]  # the tree is named
