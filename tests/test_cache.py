@@ -304,6 +304,25 @@ def test_a_crate_that_was_compiled_on_top_of_an_earlier_one_is_not_shared(clones
     assert clones.again(env=env).cached == {TASK}
 
 
+def test_what_rustc_keeps_to_compile_faster_goes_to_those_who_only_read(clones: Clones) -> None:
+    """What is compiled on top of it is not shared, so who writes compiles from nothing."""
+    env: Environment = {"CARGO_INCREMENTAL": "1"}
+
+    def kept() -> set[str]:
+        return {path.name for path in clones.site.target.glob("*/*/incremental/tst-*/s-*-*-*")}
+
+    clones.build(env=env)
+    (made,) = kept()
+    clones.package.say("TWO")
+    assert clones.again("CACHE_WRITE=0", env=env).built == {TASK}
+    assert made in kept(), "rustc removes it once there are two newer ones"
+    assert clones.package.programs == clones.package.made_from_nothing(env)
+    states = clones.site.target.glob("*/*/incremental/tst-*")
+    assert len(list(states)) == 1, "cargo went on with what was restored"
+    assert clones.again(env=env).built == {TASK}
+    assert clones.again(env=env).cached == {TASK}
+
+
 def test_a_source_that_changed_during_the_build_is_not_shared(clones: Clones) -> None:
     env: Environment = {"COCONUT_CACHE": str(clones.cache)}
     old = os.environ.copy()

@@ -26,6 +26,7 @@ from coconut_tasks.cache.keys import first_key, surroundings, umask
 from coconut_tasks.cache.store import Blob, CachedFile, Result, blob_of
 from coconut_tasks.cache.unit_notes import UnitNotes, identity
 from coconut_tasks.cache.units import (
+    INCREMENTAL,
     CachedUnit,
     Sources,
     UnitPlace,
@@ -45,6 +46,7 @@ from coconut_tasks.inputs.files import CLOCK_LAG_NS
 from coconut_tasks.inputs.fingerprints import Fingerprints, facts_of
 from coconut_tasks.inputs.messages import ScriptRun, Unit, written_ns
 from coconut_tasks.inputs.paths import joined
+from coconut_tasks.inputs.version import DIRTY
 from coconut_tasks.steps.action import CargoItem
 from coconut_tasks.steps.step import Step
 from coconut_tasks.workspace.workspace import Workspace
@@ -113,7 +115,8 @@ class CachedUnits:
                     )
                 )
         placed = [unit for unit, is_there in zip(wanted, there, strict=True) if is_there]
-        self._restored = [Path(self._target, unit.profile, ".fingerprint", unit.stem) for unit in placed]
+        self._restored = [Path(self._target, unit.profile, unit.mark) for unit in placed]
+        self._before = _incremental(self._target)
         with Fingerprints(self._target) as fingerprints:
             for unit in placed:
                 self._vouch(unit, notes, fingerprints)
@@ -128,8 +131,11 @@ class CachedUnits:
         return undone
 
     def _is_wanted(self, unit: CachedUnit) -> bool:
-        if os.path.lexists(os.path.join(self._target, unit.profile, ".fingerprint", unit.stem)):
+        if os.path.lexists(os.path.join(self._target, unit.profile, unit.mark)):
             return False
+        if unit.stem.startswith(INCREMENTAL):
+            # What is compiled on top of it is not shared. So for a commit it is compiled from nothing, for all who build that commit.
+            return not self._cache.is_written or self._workspace.version.endswith(DIRTY)
         if unit.sources is None:
             return True
         files, located = self._workspace.files, self._workspace.located
@@ -141,8 +147,7 @@ class CachedUnits:
 
     def _place(self, unit: CachedUnit, archive: Path, now_ns: int) -> bool:
         profile = Path(self._target, unit.profile)
-        part = archive.with_name(f"{archive.name}.{unit.stem}")
-        build, fingerprint = Path("build", unit.stem), Path(".fingerprint", unit.stem)
+        part = archive.with_name(f"{archive.name}.{os.path.basename(unit.stem)}")
         try:
             unpack(archive, part, now_ns, self._workspace.shared("umask", umask))
             for name in _names(part / "deps"):
@@ -150,16 +155,18 @@ class CachedUnits:
                     raise BadArchive(name)
                 (profile / "deps").mkdir(parents=True, exist_ok=True)
                 os.replace(part / "deps" / name, profile / "deps" / name)
-            for inner in (build, fingerprint):  # cargo's own word for "done" comes last
+            for inner in (f"build/{unit.stem}", unit.mark):  # cargo's own word for "done" comes last
                 if (part / inner).is_dir():
                     (profile / inner).parent.mkdir(parents=True, exist_ok=True)
                     shutil.rmtree(profile / inner, ignore_errors=True)
                     (part / inner).rename(profile / inner)
         except (BadArchive, OSError):
             return False
-        return (profile / fingerprint).is_dir()
+        return (profile / unit.mark).is_dir()
 
     def _vouch(self, unit: CachedUnit, notes: UnitNotes, fingerprints: Fingerprints) -> None:
+        if unit.stem.startswith(INCREMENTAL):
+            return
         profile = Path(self._target, unit.profile)
         mark = identity(UnitPlace(profile, unit.stem, (f".fingerprint/{unit.stem}",)))
         notes.note_tools(mark, self._tools)
@@ -244,6 +251,13 @@ class CachedUnits:
                 notes.note_blob(mark, blob)
             profile = os.path.relpath(place.profile, self._target)
             units[f"{profile}/{place.stem}"] = CachedUnit(profile, place.stem, blob, sources)
+        for folder in map(Path, _incremental(self._target) - self._before):  # not one on top of an earlier state
+            profile = os.path.relpath(folder.parent.parent, self._target)
+            archive = spool / folder.name
+            pack(folder.parent.parent, [f"{INCREMENTAL}{folder.name}"], archive)
+            blob = blob_of(archive)
+            contents[blob] = archive
+            units[f"{profile}/{folder.name}"] = CachedUnit(profile, f"{INCREMENTAL}{folder.name}", blob, None)
         text = list_text([units[name] for name in sorted(units)])
         listed = blob_of(text)
         contents[listed] = text

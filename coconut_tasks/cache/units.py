@@ -1,6 +1,7 @@
 """cargo's units as a cache keeps them: which files of a target folder belong to a unit, and the list of all units of an item.
 
-A unit is a crate that was compiled, a build script that was compiled, or a run of a build script, with the folder that it filled.
+A unit is a crate that was compiled, a build script that was compiled, or a run of a build script, with the folder that it filled. What
+rustc keeps of an own crate, to compile it faster after an edit, travels like a unit.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from coconut_tasks.dataclass import dataclass
 from coconut_tasks.inputs.messages import ScriptRun, Unit
 
 FORMAT = 1
-_STEM = re.compile(r"[\w.+-]+-[0-9a-f]{16}")
+INCREMENTAL = "incremental/"
+_STEM = re.compile(rf"[\w.+-]+-[0-9a-f]{{16}}|{INCREMENTAL}\w+-\w+")
 _PROFILE = re.compile(r"[\w.+-]+(/[\w.+-]+)?")
 
 
@@ -44,11 +46,16 @@ class CachedUnit:
     profile: str
     """Its folder in the target folder: ``debug``, ``x86_64-unknown-none/release``."""
     stem: str
-    """``PACKAGE-HASH``, by which cargo knows it."""
+    """``PACKAGE-HASH``, by which cargo knows it; ``incremental/CRATE-HASH`` for what rustc keeps."""
     blob: Blob
     """Its archive."""
     sources: Sources | None
-    """None for a fetched package."""
+    """None for a fetched package, and for what rustc keeps."""
+
+    @property
+    def mark(self) -> str:
+        """The folder, relative to the profile's, that says that the unit is there."""
+        return self.stem if self.stem.startswith(INCREMENTAL) else f".fingerprint/{self.stem}"
 
 
 @dataclass(frozen=True, slots=True)

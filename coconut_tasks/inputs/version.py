@@ -9,6 +9,8 @@ from pathlib import Path
 from coconut_tasks.inputs.git import git_text
 
 _HEADER = "// Generated from `git describe` by the build; changes here are overwritten.\n//\n\n"
+DIRTY = "+"
+"""The end of the version of a tree with changes."""
 _LINE = re.compile(r'^pub const GIT_VERSION: &str = "[^"]*";$', re.MULTILINE)
 
 
@@ -47,5 +49,5 @@ def repository(tree: str, environment: Mapping[str, str]) -> dict[str, str]:
 
 def describe(tree: str, environment: Mapping[str, str]) -> str:
     """The version from git, determined as by the tree's own build script; empty without git or a repository."""
-    printed = git_text(["describe", "--always", "--dirty=+"], tree, environment)
+    printed = git_text(["describe", "--always", f"--dirty={DIRTY}"], tree, environment)
     return re.sub(r'["\\\n]', "", printed.removeprefix("v"))
