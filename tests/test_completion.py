@@ -63,6 +63,10 @@ TYPED = {
     "coconut build -r -f attest config/tw": "coconut build -r -f attest config/two.json ",
     "coconut completion z": "coconut completion zsh ",
     "coconut help vali": "coconut help validate ",
+    "coconut cache st": "coconut cache stats ",
+    "coconut cache gc --si": "coconut cache gc --size=",
+    "coconut cache check config/one.json kernel:sv": "coconut cache check config/one.json kernel:svsm ",
+    "doit cache ch": "doit cache check ",
 }
 """What is typed before TAB, and the line after it."""
 

@@ -93,11 +93,14 @@ def _of_doit(before: Sequence[str], current: str, options: Options, known: Known
     elif equals:
         yield from _variable_values(variable, current, options)
     else:
+        if (firsts := _first_words(command.usage, rest))[0]:
+            yield from map(Candidate, firsts[0])
+            return
         given = {word.partition("=")[0] for word in before}
         first = not rest and name == "run" and "run" not in before
         if first:
             yield from (Candidate(word, one.about) for word, one in known.commands.items())
-        yield from _positionals(command.usage, before, current, options, known)
+        yield from _positionals(firsts[1], before, current, options, known)
         for variable in command.variables:
             if variable not in given:
                 yield Candidate(f"{variable}=", VARIABLES[variable])
@@ -109,6 +112,15 @@ def _command(before: Sequence[str], known: Known) -> tuple[str, list[str]]:
     if words and words[0] in known.commands:
         return words[0], words[1:]
     return "run", words
+
+
+def _first_words(usage: str, rest: Sequence[str]) -> tuple[list[str], str]:
+    """The choice of words that comes first in a usage, if the line has no word yet, and the rest of the usage."""
+    choice = re.match(r"[a-z]+(?:\|[a-z]+)+", usage)
+    if choice is None:
+        return [], usage
+    given = any(not word.startswith("-") and "=" not in word for word in rest)
+    return [] if given else choice[0].split("|"), usage[choice.end() :]
 
 
 def _positionals(
@@ -248,12 +260,16 @@ def _of_coconut(
         yield from _flags(command.flags, current, options)
         yield Candidate("--help", "show help with examples")
     else:
-        if "RECIPE" in command.usage:
+        words, usage = _first_words(command.usage, rest)
+        if words:
+            yield from map(Candidate, words)
+            return
+        if "RECIPE" in usage:
             yield from _recipes(current, options)
-        if "STEP" in command.usage and current:
+        if "STEP" in usage and current:
             with suppress(Exception):
                 yield from planned_tasks(asked(name, rest))
-        yield from _positionals(command.usage.replace("STEP", ""), before, current, options, known)
+        yield from _positionals(usage.replace("STEP", ""), before, current, options, known)
 
 
 def _recipes(typed: str, options: Options) -> Iterator[Candidate]:

@@ -148,7 +148,10 @@ def usage_of(command: Command, *, by_coconut: bool) -> str:
         return usage
     own = usage.replace("[VARIABLE=value ...]", "").replace("EXPECT=value", "DIGEST|FILE").strip()
     on_builds = "STEP" in own or own != usage
-    return f"[RECIPE ...] {own}".strip() if on_builds and command.name != "help" else own
+    if not on_builds or command.name == "help":
+        return own
+    first, _, rest = own.partition(" ")
+    return f"{first} [RECIPE ...] {rest}" if "|" in first and rest else f"[RECIPE ...] {own}".strip()
 
 
 def _examples(examples: Sequence[str]) -> Iterator[str]:
