@@ -181,6 +181,10 @@ CHANGES: dict[str, Callable[[Clones], Environment]] = {
     "time zone": lambda clones: {"TZ": "Asia/Kathmandu"},
     "RUSTFLAGS": lambda clones: {"RUSTFLAGS": "-Copt-level=1"},
     "CFLAGS": lambda clones: {"CFLAGS": "-O1"},
+    "CPPFLAGS": lambda clones: {"CPPFLAGS": "-DODD"},
+    "LDFLAGS": lambda clones: {"LDFLAGS": "-s"},
+    "RANLIB": lambda clones: {"RANLIB": "ranlib"},
+    "OpenSSL's own": lambda clones: {"OPENSSL_LOCAL_CONFIG_DIR": str(clones.cache.parent)},
     "LIBRARY_PATH": lambda clones: {"LIBRARY_PATH": str(clones.cache.parent)},
 }
 

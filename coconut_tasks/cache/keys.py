@@ -30,6 +30,13 @@ from coconut_tasks.workspace.workspace import Workspace
 FORMAT = 1
 """Raise it with a change of what the keys or the list are made of."""
 _LOCALE = re.compile(r"LC_\w+|LANG|LANGUAGE|TZ")
+_READ_BY_CONFIGURE = re.compile(
+    r"\w*FLAGS|(LD)?LIBS|CPP|CXXCPP|AS|NM|RANLIB|STRIP|OBJCOPY|OBJDUMP|READELF|WINDRES|RC|YACC|LEX|M4|AWK|PERL|PYTHON"
+    r"|CONFIG_(SITE|SHELL)|CROSS_COMPILE|HASHBANGPERL|AUTO(CONF|MAKE|HEADER|M4TE\w*)|ACLOCAL\w*|MAKEFILES|ZERO_AR_DATE"
+    r"|(OPENSSL|PKG_CONFIG|CMAKE|BINDGEN|CLANG|LIBCLANG|LLVM|GCC)_\w+"
+)
+"""Variables that scripts such as OpenSSL's ``Configure``, makefiles, cmake and bindgen read when a build script starts them. The build
+script neither names them nor tells cargo."""
 _SYSTEM = ("/usr/", "/lib", "/etc/", "/opt/", "/nix/", "/gnu/", "/bin/", "/sbin/")
 """Where a path says nothing about who built."""
 
@@ -62,7 +69,8 @@ def read_listing(value: Any) -> Listing | None:
 def surroundings(step: Step, workspace: Workspace, toolset: Toolset) -> dict[str, Any]:
     """What decides bytes besides the step and the tree: tools, environment, and paths that may get into the bytes."""
     environment = workspace.environment
-    names = {name for name in environment if _LOCALE.fullmatch(name)} | set(READ_BY_COMPILERS)
+    known = {name for name in environment if _LOCALE.fullmatch(name) or _READ_BY_CONFIGURE.fullmatch(name)}
+    names = known | set(READ_BY_COMPILERS)
     variables: dict[str, str | None] = {**asked_environment(environment, names), **workspace.cargo_variables}
     plain = workspace.reproducible is None
     toolchain = workspace.toolchain(step.action.toolchain if isinstance(step.action, CargoItem) else None)
