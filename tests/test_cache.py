@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from cache_servers import Proxy, Servers, spoiler
 from conftest import DODO, Outcome, Site, copy_sample, environment, git
-from packages import TASK, WATCH_DATA, Environment, Package, replaced
+from packages import OLD, TASK, WATCH_DATA, Environment, Package, replaced
 
 from coconut_tasks.cache.archive import BadArchive, pack, unpack
 from coconut_tasks.cache.toolset import Toolset
@@ -354,6 +354,35 @@ def test_what_a_build_script_read_decides_whether_its_run_is_restored(clones: Cl
     clones.package.write_data(a="2")
     assert (clones.again().built, clones.ran) == ({TASK}, 2)
     assert clones.package.programs == clones.package.made_from_nothing()
+
+
+FETCHED_SCRIPT = """fn main() {
+    println!("cargo:rerun-if-changed=FILE");
+    println!("cargo:rustc-env=READ={}", std::fs::read_to_string("FILE").unwrap());
+}
+"""
+
+
+def test_what_a_fetched_package_read_elsewhere_is_not_taken_for_the_present(clones: Clones, tmp_path: Path) -> None:
+    """cargo compares its time with that of the restored run, which is newer."""
+    fetched, file, package = tmp_path / "fetched", tmp_path / "elsewhere", clones.package
+    (fetched / "src").mkdir(parents=True)
+    (fetched / "Cargo.toml").write_text('[package]\nname = "fetched"\nversion = "1.0.0"\nedition = "2024"\n')
+    (fetched / "build.rs").write_text(FETCHED_SCRIPT.replace("FILE", str(file)))
+    (fetched / "src" / "lib.rs").write_text('pub const READ: &str = env!("READ");\n')
+    for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=a", "-c", "user.email=a", "commit", "-qm", "a"]):
+        subprocess.run(["git", *words], cwd=fetched, check=True)
+    manifest = package.folder / "Cargo.toml"
+    dependency = f'[dependencies]\nfetched = {{ git = "file://{fetched}" }}\n'
+    manifest.write_text(manifest.read_text().replace("[workspace]\n", f"{dependency}[workspace]\n"))
+    package.main.write_text(package.main.read_text().replace("MARK, ", "fetched::READ, "))
+    env: Environment = {"CARGO_HOME": str(tmp_path / "cargo-home")}
+    for text in ("one", "two"):
+        file.write_text(text)
+        os.utime(file, (OLD, OLD))
+        (package.main.parent / "other.rs").write_text(f"// {text}")  # so that the finished program is not taken
+        assert clones.again(env=env).built == {TASK}
+        assert package.programs == package.made_from_nothing(env)
 
 
 def test_a_restored_script_runs_again_if_its_source_is_replaced_by_an_older_one(clones: Clones) -> None:

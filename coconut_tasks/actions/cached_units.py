@@ -41,7 +41,7 @@ from coconut_tasks.effects.stopwatch import lap
 from coconut_tasks.inputs.artifacts import Artifact
 from coconut_tasks.inputs.cargo import workspace_root
 from coconut_tasks.inputs.cargo_config import configured_target_folder
-from coconut_tasks.inputs.environment import asked_environment
+from coconut_tasks.inputs.environment import asked_environment, cargo_home
 from coconut_tasks.inputs.files import CLOCK_LAG_NS
 from coconut_tasks.inputs.fingerprints import Fingerprints, facts_of
 from coconut_tasks.inputs.messages import ScriptRun, Unit, written_ns
@@ -242,6 +242,8 @@ class CachedUnits:
                 e = good.get(unit.output if isinstance(unit, ScriptRun) else unit.artifact)
                 if e is None or (sources := self._sources(e, place, built)) is None:
                     continue
+            elif isinstance(unit, ScriptRun) and self._reads_elsewhere(unit):
+                continue
             blob = known.get(mark)
             if blob is None or blob in missing:
                 archive = spool / place.stem
@@ -269,6 +271,16 @@ class CachedUnits:
             return dict.fromkeys(self._keys, result), contents
 
         self._cache.keep(make, lambda: shutil.rmtree(spool, ignore_errors=True))
+
+    def _reads_elsewhere(self, run: ScriptRun) -> bool:
+        """Whether the script of a fetched package told cargo of a file that is neither fetched, nor made, nor one of the system's tools.
+
+        cargo compares only times, and what is restored is newer than all.
+        """
+        own = (cargo_home(self._workspace.environment), self._target, "/usr")
+        paths = [value for kind, value in run.rerun if kind == "changed"]
+        out = [path for path in map(os.path.normpath, paths) if path.startswith(("/", ".."))]
+        return not all(path.startswith(tuple(f"{folder}{os.sep}" for folder in own)) for path in out)
 
     def _sources(self, e: Artifact, place: UnitPlace, built: Built) -> Sources | None:
         files = self._workspace.files
