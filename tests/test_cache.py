@@ -356,19 +356,24 @@ def test_what_a_build_script_read_decides_whether_its_run_is_restored(clones: Cl
     assert clones.package.programs == clones.package.made_from_nothing()
 
 
-FETCHED_SCRIPT = """fn main() {
-    println!("cargo:rerun-if-changed=FILE");
-    println!("cargo:rustc-env=READ={}", std::fs::read_to_string("FILE").unwrap());
+FETCHED = {
+    "file": ("cargo:rerun-if-changed=FILE", 'std::fs::read_to_string("FILE").unwrap()'),
+    "variable": ("cargo:rerun-if-changed=build.rs", 'std::env::var("FETCHED_VARIABLE").unwrap()'),
 }
-"""
 
 
-def test_what_a_fetched_package_read_elsewhere_is_not_taken_for_the_present(clones: Clones, tmp_path: Path) -> None:
-    """cargo compares its time with that of the restored run, which is newer."""
+@pytest.mark.parametrize("kind", FETCHED)
+def test_what_a_fetched_package_read_elsewhere_is_not_taken_for_the_present(
+    clones: Clones, tmp_path: Path, kind: str
+) -> None:
+    """cargo compares a file's time with that of the restored run, which is newer, and it is not told of the variable."""
     fetched, file, package = tmp_path / "fetched", tmp_path / "elsewhere", clones.package
+    told, read = (text.replace("FILE", str(file)) for text in FETCHED[kind])
     (fetched / "src").mkdir(parents=True)
     (fetched / "Cargo.toml").write_text('[package]\nname = "fetched"\nversion = "1.0.0"\nedition = "2024"\n')
-    (fetched / "build.rs").write_text(FETCHED_SCRIPT.replace("FILE", str(file)))
+    (fetched / "build.rs").write_text(
+        f'fn main() {{ println!("{told}"); println!("cargo:rustc-env=READ={{}}", {read}); }}\n'
+    )
     (fetched / "src" / "lib.rs").write_text('pub const READ: &str = env!("READ");\n')
     for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=a", "-c", "user.email=a", "commit", "-qm", "a"]):
         subprocess.run(["git", *words], cwd=fetched, check=True)
@@ -376,13 +381,16 @@ def test_what_a_fetched_package_read_elsewhere_is_not_taken_for_the_present(clon
     dependency = f'[dependencies]\nfetched = {{ git = "file://{fetched}" }}\n'
     manifest.write_text(manifest.read_text().replace("[workspace]\n", f"{dependency}[workspace]\n"))
     package.main.write_text(package.main.read_text().replace("MARK, ", "fetched::READ, "))
-    env: Environment = {"CARGO_HOME": str(tmp_path / "cargo-home")}
     for text in ("one", "two"):
         file.write_text(text)
         os.utime(file, (OLD, OLD))
-        (package.main.parent / "other.rs").write_text(f"// {text}")  # so that the finished program is not taken
+        env: Environment = {"CARGO_HOME": str(tmp_path / "cargo-home"), "FETCHED_VARIABLE": text}
         assert clones.again(env=env).built == {TASK}
         assert package.programs == package.made_from_nothing(env)
+        (package.main.parent / "other.rs").write_text("// only the finished program is another one")
+        assert clones.again(env=env).built == {TASK}
+        assert package.programs == package.made_from_nothing(env)
+        (package.main.parent / "other.rs").unlink()
 
 
 def test_a_restored_script_runs_again_if_its_source_is_replaced_by_an_older_one(clones: Clones) -> None:

@@ -173,7 +173,7 @@ def keep(step: Step, reading: Reading, started_ns: int, states: Mapping[str, Fil
         written = reading.made - {workspace.path(VERSION_FILE)}  # it is known by the version
         made = {path: states[path][1] for path in written if path in states}
         texts = [read_text(path) for path in {*reading.scripts, *filter(_names_programs, states)}]
-        inputs = reading.inputs
+        inputs = replace(reading.inputs, variables=tuple(sorted({*reading.untold, *reading.inputs.variables})))
         if reading.native or isinstance(step.action, MakeItem):
             inputs = replace(inputs, variables=tuple(sorted({*inputs.variables, "SOURCE_DATE_EPOCH"})))
         listing = listing_of(inputs, made, texts, workspace, now)

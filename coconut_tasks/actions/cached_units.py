@@ -46,6 +46,7 @@ from coconut_tasks.inputs.files import CLOCK_LAG_NS
 from coconut_tasks.inputs.fingerprints import Fingerprints, facts_of
 from coconut_tasks.inputs.messages import ScriptRun, Unit, written_ns
 from coconut_tasks.inputs.paths import joined
+from coconut_tasks.inputs.scripts import untold_variables
 from coconut_tasks.inputs.version import DIRTY
 from coconut_tasks.steps.action import CargoItem
 from coconut_tasks.steps.step import Step
@@ -171,7 +172,7 @@ class CachedUnits:
         mark = identity(UnitPlace(profile, unit.stem, (f".fingerprint/{unit.stem}",)))
         notes.note_tools(mark, self._tools)
         notes.note_blob(mark, unit.blob)
-        if (own := unit.sources) is not None:
+        if (own := unit.sources) is not None and own.files:
             with suppress(OSError):
                 found = (profile / own.file).stat()
                 artifact = os.path.join(self._target, own.artifact)
@@ -242,8 +243,10 @@ class CachedUnits:
                 e = good.get(unit.output if isinstance(unit, ScriptRun) else unit.artifact)
                 if e is None or (sources := self._sources(e, place, built)) is None:
                     continue
-            elif isinstance(unit, ScriptRun) and self._reads_elsewhere(unit):
-                continue
+            elif isinstance(unit, ScriptRun):
+                if self._reads_elsewhere(unit):
+                    continue
+                sources = self._variables(unit, place, built)
             blob = known.get(mark)
             if blob is None or blob in missing:
                 archive = spool / place.stem
@@ -281,6 +284,14 @@ class CachedUnits:
         paths = [value for kind, value in run.rerun if kind == "changed"]
         out = [path for path in map(os.path.normpath, paths) if path.startswith(("/", ".."))]
         return not all(path.startswith(tuple(f"{folder}{os.sep}" for folder in own)) for path in out)
+
+    def _variables(self, run: ScriptRun, place: UnitPlace, built: Built) -> Sources | None:
+        """What decides about a run of a fetched package, besides what cargo watches."""
+        names = sorted(untold_variables(run, built.build.sources_of_fetched(run.package)))
+        if not names:
+            return None
+        artifact = os.path.relpath(run.output, self._target)
+        return Sources((), tuple(names), note_of({}, self._values(names)), artifact, f"{place.files[0]}/output")
 
     def _sources(self, e: Artifact, place: UnitPlace, built: Built) -> Sources | None:
         files = self._workspace.files

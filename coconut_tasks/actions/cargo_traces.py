@@ -19,6 +19,7 @@ from coconut_tasks.inputs.discovered import Reading
 from coconut_tasks.inputs.files import latest_ns
 from coconut_tasks.inputs.fingerprints import Findings, Fingerprints, Written
 from coconut_tasks.inputs.messages import Program, programs, target_folder, written_ns
+from coconut_tasks.inputs.scripts import untold_variables
 from coconut_tasks.layout import VERSION_FILE
 from coconut_tasks.steps.action import CargoItem
 from coconut_tasks.workspace.workspace import Workspace
@@ -57,7 +58,13 @@ def reading(name: str, action: CargoItem, built: Built, started_ns: int, workspa
     made |= {workspace.path(VERSION_FILE)} & paths
     scripts = frozenset().union(*built.build.scripts.values())
     native = any(run.link for run, _ in built.build.runs)
-    return Reading(inputs, started_ns, vouched, paths, made, scripts, native)
+    untold = _untold(built.build) if workspace.run_state.cache is not None else frozenset()
+    return Reading(inputs, started_ns, vouched, paths, made, scripts, untold, native)
+
+
+def _untold(build: CargoBuild) -> frozenset[str]:
+    runs = [run for run, _ in build.runs if run.package not in build.own]
+    return frozenset(name for run in runs for name in untold_variables(run, build.sources_of_fetched(run.package)))
 
 
 def take(action: CargoItem, messages: list[dict[str, Any]], workspace: Workspace, log: Path) -> Program:

@@ -26,7 +26,7 @@ _PROFILE = re.compile(r"[\w.+-]+(/[\w.+-]+)?")
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What a unit of an own package is made of. That of a fetched one is cargo's to know."""
+    """What a unit of an own package is made of. For a fetched one cargo knows, except for variables that its script does not tell."""
 
     files: tuple[str, ...]
     """Their names (``Workspace.named``), sorted."""

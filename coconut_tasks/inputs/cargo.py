@@ -65,6 +65,8 @@ class CargoBuild:
     """Folders from which cargo looks for configuration upwards."""
     scripts: Mapping[str, set[str]] = field(default_factory=dict)
     """The sources of the own packages' build scripts, by package ID."""
+    fetched_scripts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The dep-info files of the build scripts of fetched packages, by package ID."""
 
     @property
     def own_units(self) -> list[tuple[Unit, Reads]]:
@@ -75,6 +77,11 @@ class CargoBuild:
     def own_runs(self) -> list[tuple[ScriptRun, Reads]]:
         """The build-script runs of own packages."""
         return [(run, reads) for run, reads in self.runs if run.package in self.own]
+
+    def sources_of_fetched(self, package: str) -> set[str]:
+        """The sources of the build script of a fetched package."""
+        texts = map(read_text, self.fetched_scripts.get(package, ()))
+        return {file for text in texts for file in parse_depfile(text)[0] if os.path.isabs(file)}
 
     def is_generated(self, path: str) -> bool:
         """Whether a build script made it, so that it is not an input."""
@@ -93,6 +100,7 @@ def read_build(
     ran = script_runs(messages)
     every = [(unit, _unit_reads(unit, bases.get(own.get(unit.package, "")))) for unit in units(messages, ran)]
     scripts = {unit.package: reads.files for unit, reads in every if unit.script and unit.package in own}
+    fetched = {unit.package: unit.depinfo for unit, _ in every if unit.script and unit.package not in own}
     runs = [(run, _run_reads(run, own.get(run.package))) for run in ran]
     for run, reads in runs:
         if run.package in scripts:
@@ -101,7 +109,7 @@ def read_build(
     for unit, reads in every:
         if unit.links and unit.package in own:
             reads.files |= _linked_files(unit, ran, bases[own[unit.package]])
-    return CargoBuild(own, every, runs, tuple(run.out_dir + os.sep for run, _ in runs), configured, scripts)
+    return CargoBuild(own, every, runs, tuple(run.out_dir + os.sep for run, _ in runs), configured, scripts, fetched)
 
 
 def cargo_inputs(

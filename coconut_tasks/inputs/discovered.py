@@ -68,6 +68,9 @@ class Reading:
     """The inputs that the step's own build scripts wrote."""
     scripts: Set[str] = frozenset()
     """The sources of the build scripts that ran for it."""
+    untold: Set[str] = frozenset()
+    """Variables that build scripts of fetched packages may have read without telling cargo. A checkout does not look at them, but a result
+    that others get is another one with another value. Empty without a cache."""
     native: bool = False
     """Whether it may have parts that rustc did not compile."""
     tainted: bool = False

@@ -57,3 +57,10 @@ def secret_variables(
     names = set(given).union(OF_MAKE if makefiles else (), *(make_references(read_text(path)) for path in makefiles))
     names.update(*(_VARIABLE.findall(read_text(source)) for source in sources))
     return {name for name in names - told - AMBIENT - _OF_CARGO if not _WATCHED.match(name)}
+
+
+def untold_variables(run: ScriptRun, sources: Iterable[str]) -> set[str]:
+    """Variables that the build script of a fetched package names in its sources, and of which it does not tell cargo."""
+    told = {value for kind, value in run.rerun if kind == "env-changed"}
+    names = {name for source in sources for name in _VARIABLE.findall(read_text(source))}
+    return {name for name in names - told - AMBIENT - _OF_CARGO if not _WATCHED.match(name)}
