@@ -68,11 +68,13 @@ class CachedUnits:
         around = surroundings(step, workspace, toolset_of(workspace))
         self._tools = hashlib.sha256(json.dumps(around, sort_keys=True).encode()).hexdigest()
         release = "--release" in action.build.argv
-        self._keys = (
-            units_key(first_key(step, around, workspace)),
-            units_key("", step.part, self._tools, release),  # for other features, other flags
-        )
         self._target = target_folder_of(action, workspace)
+        # cargo's own notes have the flags that rename paths in a reproducible build, so its units fit at one place only.
+        place = (workspace.tree, self._target)
+        self._keys = (
+            units_key(first_key(step, around, workspace), place),
+            units_key("", step.part, self._tools, release, place),  # for other features, other flags
+        )
         self._began_ns = time.time_ns()
         self._before = _incremental(self._target)
         self._restored: list[Path] = []
