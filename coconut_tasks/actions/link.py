@@ -13,6 +13,7 @@ from coconut_tasks.effects.place import write_whole
 from coconut_tasks.evidence.link import Link, link_text, read_link
 from coconut_tasks.freshness.staleness import OURSELVES
 from coconut_tasks.inputs.files import ABSENT, MOVED, VERSION_CONTROL, FileState
+from coconut_tasks.layout import VERSION_FILE
 from coconut_tasks.steps.step import Step
 from coconut_tasks.workspace.workspace import Workspace
 
@@ -58,8 +59,8 @@ def guess_link(step: Step, text: bytes, inputs: Set[str], workspace: Workspace) 
     """Guess the link of a running step: its last link (``text``), with the ``inputs`` as they were when it started."""
     last = read_link(text)
     materials = _materials({path: workspace.files.known(path) or ABSENT[1] for path in inputs}, workspace)
-    # Files that were edited since are no longer the scripts' own.
-    own = [name for name in last.own if last.materials.get(name) == materials.get(name)]
+    # Files that were edited since are no longer the scripts' own; the version file is written again after each commit.
+    own = [name for name in last.own if name == VERSION_FILE or last.materials.get(name) == materials.get(name)]
     _guesses(workspace)[step.link] = replace(last, materials=materials, own=own)
 
 
