@@ -8,14 +8,16 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from cache_servers import Proxy, Servers, spoiler
-from conftest import DODO, Outcome, Site, copy_sample, environment, git
+from conftest import DODO, Outcome, Site, at_work, copy_sample, environment, git
 from packages import OLD, TASK, WATCH_DATA, Environment, Package, replaced
 
 from coconut_tasks.cache.archive import BadArchive, pack, unpack
@@ -745,3 +747,25 @@ def test_a_clone_of_the_sample_takes_all_that_takes_long_from_the_cache(tmp_path
     clean = Site(tmp_path, tmp_path / "other-target")
     shutil.rmtree(site.bin)
     assert clean.build(recipe, env={"CARGO_TARGET_DIR": None, "CARGO_BUILD_TARGET_DIR": None}).digests == third.digests
+
+
+def test_who_interrupts_a_run_does_not_wait_for_uploads(clones: Clones) -> None:
+    """Its server takes a connection and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        site = clones.site
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        code = (
+            "import sys, threading; from coconut_tasks.cache.cache import Cache; from coconut_tasks.cache.open import open_store;"
+            "from coconut_tasks.cache.settings import Settings; from coconut_tasks.cache.store import Blob, Result;"
+            f"cache = Cache(open_store(Settings({address!r})), print, write=True);"
+            "cache.keep(lambda: ({'ab' * 32: Result()}, {Blob('cd' * 32, 1): b'1'}));"
+            "print('sending', flush=True); sys.stdin.read()"
+        )
+        with at_work(
+            [sys.executable, "-c", code], site.folder, os.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as run:
+            connection, _ = listener.accept()
+            with connection:
+                assert run.stdin is not None
+                run.stdin.close()
+                assert run.wait(60) == 0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from coconut_tasks.cache.store import (
 from coconut_tasks.dataclass import dataclass
 
 T = TypeVar("T")
+_PATIENCE_S = 1.0
 
 
 @dataclass(slots=True)
@@ -43,8 +44,8 @@ class Cache:
         self._write = write
         self._lock = threading.Lock()
         self._off = False
-        self._uploads: list[Future[None]] = []
-        self._pool: ThreadPoolExecutor | None = None
+        self._uploads: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._sender: threading.Thread | None = None
         self.traffic = Traffic()
 
     @property
@@ -113,9 +114,10 @@ class Cache:
         def keep() -> None:
             if not self.is_written or (made := make()) is None:
                 return
-            results, blobs = made
-            self._store.upload({blob: content for blob, content in blobs.items() if blob.size})
-            self.traffic.sent += sum(blob.size for blob in blobs)
+            results, contents = made
+            missing = self._store.missing({blob for blob in contents if blob.size})
+            self._store.upload({blob: contents[blob] for blob in missing})
+            self.traffic.sent += sum(blob.size for blob in missing)
             for key, result in results.items():
                 self._store.put_result(key, result)
 
@@ -126,18 +128,27 @@ class Cache:
                 end()
 
         if self.is_written:
+            self._uploads.put(upload)
             with self._lock:
-                self._pool = self._pool or ThreadPoolExecutor(1, "cache")
-                self._uploads.append(self._pool.submit(upload))
+                if self._sender is None:
+                    # A run that is interrupted does not wait for it.
+                    self._sender = threading.Thread(target=self._send, daemon=True)
+                    self._sender.start()
         else:
             end()
 
-    def finish(self) -> None:
-        """Wait for uploads, and end all connections."""
-        for upload in self._uploads:
-            upload.result()
-        if self._pool is not None:
-            self._pool.shutdown()
+    def _send(self) -> None:
+        while (upload := self._uploads.get()) is not None:
+            upload()
+
+    def finish(self, wait: Callable[[], object] = lambda: None) -> None:
+        """Wait for uploads, and end all connections. ``wait`` is called if that takes longer than a second."""
+        if self._sender is not None:
+            self._uploads.put(None)
+            self._sender.join(_PATIENCE_S)
+            if self._sender.is_alive():
+                wait()
+                self._sender.join()
         self._store.close()
 
     def _guarded(self, work: Callable[[], T], otherwise: T) -> T:

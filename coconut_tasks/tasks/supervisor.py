@@ -103,7 +103,7 @@ class Supervisor:
         if (cache := self.run.session.workspace.run_state.cache) is not None:
             from coconut_tasks.tasks.record_run import record_exchange
 
-            cache.finish()
+            cache.finish(lambda: tell_line(f"sending what was built to the cache {cache.shown}"))
             record_exchange(self.run.session.workspace, cache, self._whole)
         super().complete_run()  # type: ignore[misc]
         if any(node.result in _AT_WORK for node in self.run.steps):
