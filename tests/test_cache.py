@@ -486,6 +486,49 @@ def test_who_asks_for_every_step_or_for_cargo_is_not_served_from_the_cache(clone
     assert (outcome.built & {TASK}, outcome.cached) == ({TASK}, set())
 
 
+def test_a_run_with_nothing_to_do_imports_nothing_of_the_cache(clones: Clones) -> None:
+    """Not even if its server is not there."""
+    clones.build()
+    site = clones.site
+    words = [
+        "-X",
+        "importtime",
+        "-m",
+        "doit",
+        TASK,
+        site.recipe(clones.package.recipe),
+        f"SVSM={site.tree_name}",
+        "BIN=bin",
+    ]
+    env: Environment = {"COCONUT_CACHE": "grpc://127.0.0.1:1/x", "PYTHONWARNINGS": None}
+    outcome = site.run([sys.executable, *words], env)
+    assert outcome.out.startswith("up to date")
+    loaded = set(re.findall(r"([\w.]+)$", outcome.err, re.MULTILINE))
+    assert "coconut_tasks.tasks.node" in loaded
+    heavy = ("coconut_tasks.cache", "coconut_tasks.actions.cached", "grpc", "urllib3", "google")
+    assert not {name for name in loaded if name.startswith(heavy)}
+    assert outcome.ids <= {"no-init"}
+
+
+def test_a_server_that_is_not_there_costs_one_line(clones: Clones) -> None:
+    for scheme in ("http", "https", "grpc", "grpcs"):
+        outcome = clones.again(env={"COCONUT_CACHE": f"{scheme}://127.0.0.1:1/x"})
+        assert (outcome.built, len(outcome.told("cache-off"))) == ({TASK}, 1)
+
+
+def test_a_full_disk_costs_one_line(clones: Clones) -> None:
+    site = clones.site
+    code = "import errno, sys; from coconut_tasks.cache.store import Receiver\n"
+    code += "def write(self, data): raise OSError(errno.ENOSPC, 'No space left on device')\n"
+    code += "Receiver.write = write; from doit.doit_cmd import DoitMain; sys.exit(DoitMain().run(sys.argv[1:]))"
+    clones.clean()
+    argv = [sys.executable, "-c", code, *site.argv(TASK, site.recipe(clones.package.recipe))[3:]]
+    outcome = site.run(argv, {"COCONUT_CACHE": str(clones.cache)})
+    assert (outcome.status, outcome.built & {TASK}, len(outcome.told("cache-off"))) == (0, {TASK}, 1)
+    assert not [path for path in clones.cache.rglob("*") if path.is_file() and path.name != "CACHEDIR.TAG"]
+    assert clones.again().built == {TASK}
+
+
 def test_names_in_the_cache_have_no_path_of_the_machine(clones: Clones) -> None:
     clones.build()
     texts = [path.read_bytes() for path in clones.cache.rglob("*") if path.is_file()]
