@@ -23,7 +23,7 @@ ROOMS: dict[str, str] = {
     "recipe": "__init__ model diagnostic positions schema rules load reference starter",
     "tools": "__init__ cargo | make | objcopy | packit | igvmbuilder | igvmmeasure | ssh_keygen | cosign",
     "plan": "__init__ context items firmware | kernel | fs | igvm provenance plan",
-    "effects": "__init__ stopwatch | aside | place | lock meanwhile placed process",
+    "effects": "__init__ stopwatch | aside | place lock meanwhile placed process",
     "inputs": "__init__ text | paths | environment files | git | linker cargo_config toolchain | version"
     " inherited discovered messages scripts cargo artifacts fingerprints make commit",
     "reproducible": "__init__ remap | compilers",

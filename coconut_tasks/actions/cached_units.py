@@ -37,6 +37,7 @@ from coconut_tasks.cache.units import (
     read_list,
     units_key,
 )
+from coconut_tasks.effects.place import make_cache_folder
 from coconut_tasks.effects.stopwatch import lap
 from coconut_tasks.inputs.artifacts import Artifact
 from coconut_tasks.inputs.cargo import workspace_root
@@ -82,10 +83,7 @@ class CachedUnits:
     def restore(self) -> None:
         """Restore the units that are missing and fit."""
         with suppress(OSError, sqlite3.Error), lap(f"restoring crates from the cache {self._cache.shown}"):
-            if not os.path.isdir(self._target):
-                os.makedirs(self._target)
-                # As cargo does for a target folder that it makes.
-                Path(self._target, "CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n")
+            make_cache_folder(Path(self._target))
             with UnitNotes(self._target) as notes:
                 if notes.list_of(self._keys[0]) is not None:
                     return

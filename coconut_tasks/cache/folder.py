@@ -28,6 +28,7 @@ from coconut_tasks.cache.store import (
     blob_of,
 )
 from coconut_tasks.dataclass import dataclass
+from coconut_tasks.effects.place import make_cache_folder
 
 FORMAT = "v1"
 _MOST = 64 << 20
@@ -191,11 +192,8 @@ class FolderStore:
             raise CacheReadOnly(f"cannot write: {error.strerror}") from error
 
     def _make(self, folder: Path) -> None:
-        if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
-            tag = self._root / "CACHEDIR.TAG"  # https://bford.info/cachedir/: backups leave it out
-            if not tag.exists():
-                tag.write_text("Signature: 8a477f597d28d172789f06886806bc55\n# a cache of coconut-tasks\n")
+        make_cache_folder(self._root)
+        folder.mkdir(parents=True, exist_ok=True)
 
     def _fault(self, what: str, error: OSError) -> CacheFault:
         return CacheFault(f"cannot {what}: {error.strerror}")

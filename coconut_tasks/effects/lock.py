@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from coconut_tasks.effects.place import make_cache_folder
+
 
 class RunLock:
     """The lock of one output folder, as it was when this object was made."""
@@ -51,10 +53,7 @@ class RunLock:
 @contextmanager
 def alone_in(folder: str) -> Iterator[None]:
     """Keep other runs of this program out of a folder, without writing to it."""
-    if not os.path.isdir(folder):
-        os.makedirs(folder)
-        # cargo does this for a target folder that it creates: the file tells cargo and other tools that it is not a source folder.
-        Path(folder, "CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n")
+    make_cache_folder(Path(folder))
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if not _try_for_a_moment(descriptor):

@@ -57,6 +57,14 @@ def discard_unfinished() -> None:
         temporary.unlink(missing_ok=True)
 
 
+def make_cache_folder(folder: Path) -> None:
+    """Make a folder of things that can be made again, if it is missing, as cargo makes its target folder: the file in it tells cargo,
+    backups and other tools that it is not a source folder (https://bford.info/cachedir/)."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n")
+
+
 def write_whole(target: Path, content: bytes, *, program: bool = False) -> None:
     """Write a file of mode 0666, or 0777 for a program, less the umask."""
     with beside(target, program=program) as temporary:
