@@ -12,12 +12,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from cache_servers import Proxy, Servers, spoiler
-from conftest import DODO, Outcome, Site, at_work, copy_sample, environment, git
+from conftest import DODO, QEMU, Outcome, Site, at_work, copy_sample, environment, git, makefile_with_a_variable
 from packages import OLD, TASK, WATCH_DATA, Environment, Package, replaced
 
 from coconut_tasks.cache.archive import BadArchive, pack, unpack
@@ -746,6 +747,33 @@ def test_an_archive_that_leads_out_of_its_folder_is_refused(tmp_path: Path, kind
     with pytest.raises((BadArchive, OSError)):
         unpack(archive, tmp_path / "target", 1, 0o022)
     assert list(outside.iterdir()) == []
+
+
+def test_what_make_makes_is_cached_too(site: Site, tmp_path: Path) -> None:
+    makefile_with_a_variable(site)
+    content = deepcopy(QEMU)
+    content["kernel"]["tdx-stage1"] = {"type": "make", "output_file": "bin/stage1-trampoline", "objcopy": "binary"}
+    task, recipe = "kernel:tdx-stage1", site.recipe(content)
+
+    def again(**more: str) -> tuple[bool, bytes]:
+        for made in (site.bin, site.tree / "bin"):
+            shutil.rmtree(made, ignore_errors=True)
+        outcome = site.build(task, recipe, env={"COCONUT_CACHE": str(tmp_path / "cache"), **more})
+        (program,) = site.bin.glob(".coconut/parts/tdx-stage1-*/tdx-stage1")
+        assert site.build(task, recipe, env={**more}).built == set()
+        return task in outcome.cached, program.read_bytes()
+
+    was_cached, first = again()
+    assert not was_cached
+    assert again() == (True, first)
+    assert again(FLAVOUR="1")[0] is False
+    assert again(FLAVOUR="1")[0] is True
+    source = site.tree / "stage1" / "stage1.S"
+    text = source.read_text()
+    source.write_text(f"{text}\n/* another */\n")
+    assert again()[0] is False
+    source.write_text(text)
+    assert again() == (True, first)
 
 
 @pytest.mark.long
