@@ -233,7 +233,8 @@ class Cached:
 
 
 @pytest.fixture
-def cached(site: Site, home: Path, tmp_path: Path) -> Cached:
+def cached(site: Site, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cached:
+    monkeypatch.setenv("CARGO_INCREMENTAL", "0")  # what is compiled on top of an earlier state is not shared
     return Cached(site, home, tmp_path)
 
 

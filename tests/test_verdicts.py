@@ -655,7 +655,7 @@ def chain(
 
 def test_the_words_that_the_json_of_a_plan_has_do_not_change() -> None:
     assert [fate.value for fate in Fate] == [
-        *("runs", "is restored", "may run", "is up to date", "is ignored (doit ignore)")
+        *("runs", "comes from the cache", "is restored", "may run", "is up to date", "is ignored (doit ignore)")
     ]
 
 

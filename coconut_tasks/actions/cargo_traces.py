@@ -56,6 +56,10 @@ def reading(name: str, action: CargoItem, built: Built, started_ns: int, workspa
     made = {path for path in paths & built.made.keys() if files.digest(path) == built.made[path]}
     # The tree's own script writes it again with the same version, but perhaps with other comments, so it may not be known as the script's.
     made |= {workspace.path(VERSION_FILE)} & paths
+    for path in made:
+        files.digest(
+            path
+        )  # now: as soon as this item's cargo is done, that of another one may let its script write the file again
     scripts = frozenset().union(*built.build.scripts.values())
     native = any(run.link for run, _ in built.build.runs)
     untold = _untold(built.build) if workspace.run_state.cache is not None else frozenset()
