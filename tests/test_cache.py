@@ -262,6 +262,34 @@ def test_new_files_and_removed_ones_count(clones: Clones) -> None:
     assert clones.again().built == {TASK}
 
 
+LOCKS = """
+import sys
+import coconut_tasks.actions.cached_units as units
+real = units._cargo_lock
+def lock(profile):
+    print("locked", profile.parent.name, flush=True)
+    return real(profile)
+units._cargo_lock = lock
+from doit.doit_cmd import DoitMain
+sys.exit(DoitMain().run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("seed", ["0", "1", "2", "3"])
+def test_the_folders_of_a_target_folder_are_locked_as_cargo_locks_them(clones: Clones, seed: str) -> None:
+    """The host's before a target's: else each may wait for what the other has. Python's order of a set is another one in each run."""
+    site = clones.site
+    env: Environment = {"COCONUT_CACHE": str(clones.cache), "PYTHONHASHSEED": seed}
+    clones.build()
+    clones.package.say("TWO")
+    clones.clean()
+    argv = site.argv(TASK, site.recipe(clones.package.recipe))
+    argv[1:3] = ["-c", LOCKS]
+    outcome = site.run(argv, env)
+    locked = [line.split()[1] for line in outcome.text.splitlines() if line.startswith("locked ")]
+    assert len(locked) == 2 and locked[0] == site.target.name, outcome.text
+
+
 def test_a_build_script_that_asks_git_is_known_by_the_commit(clones: Clones) -> None:
     """Else a clone of another commit would have this one's version in its program."""
     tree = clones.site.tree

@@ -107,7 +107,8 @@ class CachedUnits:
         fetched = self._cache.fetch_some(archives)
         now_ns = time.time_ns()
         with ExitStack() as held:
-            for profile in {unit.profile for unit in wanted}:
+            # As cargo does it, the host's first: else two could wait for each other.
+            for profile in sorted({unit.profile for unit in wanted}, key=lambda name: (name.count("/"), name)):
                 held.enter_context(_cargo_lock(Path(self._target, profile)))
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 there = list(
