@@ -262,6 +262,37 @@ def test_new_files_and_removed_ones_count(clones: Clones) -> None:
     assert clones.again().built == {TASK}
 
 
+EDITED = """
+import sys, time
+from pathlib import Path
+import coconut_tasks.actions.cached as cached
+path, text, sys.argv = Path(sys.argv[1]), sys.argv[2], ["doit", *sys.argv[3:]]
+real = cached.take
+def take(*args):
+    path.write_text(text)
+    time.sleep(0.1)
+    return real(*args)
+cached.take = take
+from doit.doit_cmd import DoitMain
+sys.exit(DoitMain().run(sys.argv[1:]))
+"""
+
+
+def test_an_edit_right_before_a_result_is_taken_is_not_lost(clones: Clones) -> None:
+    """The run looked at the file when it decided, perhaps minutes ago, and what it takes is of that state."""
+    clones.build()
+    clones.package.write_data(a="2")
+    clones.build()
+    clones.package.write_data(a="1")
+    site = clones.site
+    argv = site.argv(TASK, site.recipe(clones.package.recipe))
+    argv[1:3] = ["-c", EDITED, str(clones.package.data / "a"), "3"]
+    outcome = site.run(argv, {"COCONUT_CACHE": str(clones.cache)})
+    assert outcome.status == 0, outcome.text
+    clones.build()
+    assert clones.package.programs == clones.package.made_from_nothing()
+
+
 LOCKS = """
 import sys
 import coconut_tasks.actions.cached_units as units

@@ -143,7 +143,8 @@ def take(step: Step, workspace: Workspace, log: Path) -> Reading | None:
     paths = inputs.paths(workspace.walker)
     made = {workspace.path(VERSION_FILE)} & paths
     made |= {path for path in paths if listing.made.get(workspace.named(path), "-") == workspace.files.digest(path)}
-    return Reading(inputs, started_ns, made=made)
+    # What counts are the stats by which the key was found, perhaps from the start of the run: a later edit is for the next run to notice.
+    return Reading(inputs, started_ns, looked=input_files(step, inputs, workspace), made=made)
 
 
 def keep(step: Step, reading: Reading, started_ns: int, states: Mapping[str, FileState], workspace: Workspace) -> None:
