@@ -464,6 +464,49 @@ def test_a_restored_script_runs_again_if_its_source_is_replaced_by_an_older_one(
     assert clones.package.programs == clones.package.made_from_nothing()
 
 
+def member(package: Package, name: str, manifest: str = "", **files: str) -> None:
+    """Another package of the workspace, in a folder of the lone one."""
+    folder = package.folder / name
+    (folder / "src").mkdir(parents=True)
+    (folder / "Cargo.toml").write_text(f'[package]\nname = "{name}"\nversion = "0.1.0"\nedition = "2024"\n{manifest}')
+    for file, text in files.items():
+        (folder / file.replace("__", "/").replace("_rs", ".rs")).write_text(text)
+
+
+def test_what_was_made_with_another_state_of_a_crate_is_not_taken_with_the_present_one(clones: Clones) -> None:
+    """Another item has compiled the crate anew, and cargo compares times: what is restored afterwards must not look newer."""
+    package = clones.package
+    asks = '[build-dependencies]\nhelper = { path = "PATH" }\n'
+    member(package, "helper", src__lib_rs='pub const TEXT: &str = "one";\n')
+    member(
+        package,
+        "other",
+        asks.replace("PATH", "../helper"),
+        build_rs='fn main() { println!("cargo:rustc-env=TEXT={}", helper::TEXT); }\n',
+        src__main_rs='fn main() { println!("{}", env!("TEXT")); }\n',
+    )
+    manifest = package.folder / "Cargo.toml"
+    replaced(manifest, "[workspace]\n", asks.replace("PATH", "helper") + '[workspace]\nmembers = ["helper", "other"]\n')
+    script = package.folder / "build.rs"
+    replaced(script, "let mut text = String::new();", "let mut text = String::from(helper::TEXT);")
+    package.recipe["fs"]["modules"]["other"] = {"path": "/other", "manifest": "user/tst/other/Cargo.toml"}
+    tasks = ("module:other", TASK)
+
+    def both() -> set[str]:
+        env: Environment = {"COCONUT_CACHE": str(clones.cache)}
+        recipe = clones.site.recipe(package.recipe)
+        return {name for task in tasks for name in clones.site.build(task, recipe, env=env).built} & set(tasks)
+
+    both()  # cargo may rewrite the lock file
+    clones.clean()
+    shutil.rmtree(clones.cache)
+    assert both() == set(tasks)
+    (package.folder / "helper" / "src" / "lib.rs").write_text('pub const TEXT: &str = "two";\n')
+    clones.clean()
+    assert both() == set(tasks)
+    assert package.programs == package.made_from_nothing()
+
+
 def test_what_scripts_write_into_the_source_is_no_reason_to_miss(clones: Clones) -> None:
     made = clones.package.folder / "src" / "made.rs"
     clones.package.write_script(f'{WATCH_DATA} fs::write("src/made.rs", "pub const N: u8 = 1;\\n").unwrap();')

@@ -105,15 +105,15 @@ class CachedUnits:
         wanted = [unit for unit in read_list(listed.read_bytes()) if self._is_wanted(unit)]
         archives = {unit.blob: folder / unit.blob.sha256 for unit in wanted}
         fetched = self._cache.fetch_some(archives)
-        now_ns = time.time_ns()
         with ExitStack() as held:
             # As cargo does it, the host's first: else two could wait for each other.
             for profile in sorted({unit.profile for unit in wanted}, key=lambda name: (name.count("/"), name)):
                 held.enter_context(_cargo_lock(Path(self._target, profile)))
+            time_ns = self._time_ns(notes)
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 there = list(
                     pool.map(
-                        lambda unit: unit.blob in fetched and self._place(unit, archives[unit.blob], now_ns), wanted
+                        lambda unit: unit.blob in fetched and self._place(unit, archives[unit.blob], time_ns), wanted
                     )
                 )
         placed = [unit for unit, is_there in zip(wanted, there, strict=True) if is_there]
@@ -124,6 +124,17 @@ class CachedUnits:
                 self._vouch(unit, notes, fingerprints)
         if all(there):
             notes.note_list(self._keys[0], result.files[0].blob.sha256)
+
+    def _time_ns(self, notes: UnitNotes) -> int:
+        """The time of all restored files: before that of everything else that cargo made, or will make, in the target folder.
+
+        cargo then makes a restored unit again if it needs one that was made here, perhaps from other sources than those it was made with.
+        """
+        time_ns = notes.restored_ns()
+        if time_ns is None:
+            time_ns = min(time.time_ns() - CLOCK_LAG_NS, *(ns - 1 for ns in _made_ns(self._target)))
+            notes.note_restored_ns(time_ns)
+        return time_ns
 
     def undo(self) -> bool:
         """Have cargo make what was restored: a build failed, perhaps since a script wrote something that was not. False if nothing was."""
@@ -147,11 +158,11 @@ class CachedUnits:
     def _values(self, names: Iterable[str]) -> Mapping[str, str | None]:
         return asked_environment(build_environment(self._action, self._workspace), names)
 
-    def _place(self, unit: CachedUnit, archive: Path, now_ns: int) -> bool:
+    def _place(self, unit: CachedUnit, archive: Path, time_ns: int) -> bool:
         profile = Path(self._target, unit.profile)
         part = archive.with_name(f"{archive.name}.{os.path.basename(unit.stem)}")
         try:
-            unpack(archive, part, now_ns, self._workspace.shared("umask", umask))
+            unpack(archive, part, time_ns, self._workspace.shared("umask", umask))
             for name in _names(part / "deps"):
                 if f"-{unit.stem[-16:]}" not in name:
                     raise BadArchive(name)
@@ -334,6 +345,14 @@ def target_folder_of(action: CargoItem | None, workspace: Workspace) -> str:
 def _incremental(target: str) -> set[str]:
     """The folders in which rustc keeps what it knows of a crate, to compile it faster the next time."""
     return {str(place) for part in ("*", "*/*") for place in Path(target).glob(f"{part}/incremental/*")}
+
+
+def _made_ns(target: str) -> Iterator[int]:
+    """When cargo began with, or ended, each unit that is in a target folder; a time far ahead if there is none."""
+    yield 1 << 62
+    for part in ("*", "*/*"):
+        for path in Path(target).glob(f"{part}/.fingerprint/*/*"):
+            yield path.stat().st_mtime_ns
 
 
 def _crate_of(folder: str) -> str:

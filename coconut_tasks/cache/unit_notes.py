@@ -67,6 +67,15 @@ class UnitNotes:
         """Note that a list was taken or kept."""
         self._connection.execute("insert or replace into lists values (?, ?)", (key, digest))
 
+    def restored_ns(self) -> int | None:
+        """The modification time of all files that were restored into this folder; None if none were yet."""
+        row = self._connection.execute("select max(time) from restored").fetchone()
+        return None if row[0] is None else int(row[0])
+
+    def note_restored_ns(self, time_ns: int) -> None:
+        """Note that time."""
+        self._connection.execute("insert into restored values (?)", (time_ns,))
+
     def __enter__(self) -> UnitNotes:
         return self
 
@@ -82,4 +91,5 @@ def _open(path: Path) -> sqlite3.Connection:
     for table in ("made (identity text primary key, tools text)", "lists (key text primary key, list text)"):
         connection.execute(f"create table if not exists {table}")
     connection.execute("create table if not exists archives (identity text primary key, sha256 text, size integer)")
+    connection.execute("create table if not exists restored (time integer)")
     return connection
