@@ -244,6 +244,56 @@ def test_a_program_that_the_build_script_names_counts(clones: Clones) -> None:
     assert clones.again(env=one).built == {TASK}
 
 
+BY_PATH = {
+    "variable of cargo": ("RUSTC_WRAPPER", ""),
+    "variable of a compiler": ("CC", ""),
+    "configuration": ("", '[target.odd]\nlinker = "TOOL"\n'),
+}
+
+
+@pytest.mark.parametrize("kind", BY_PATH)
+def test_a_program_that_is_named_by_its_path_counts(clones: Clones, kind: str) -> None:
+    """In PATH it is not."""
+    tool = script(clones.package.folder.parent / "tools" / "odd", 'exec "$@"')
+    name, configured = BY_PATH[kind]
+    configuration = clones.package.configuration
+    old = configuration.read_text()
+    configuration.write_text(old + configured.replace("TOOL", str(tool)))
+    env: Environment = {name: str(tool)} if name else {}
+    try:
+        clones.build(env=env)
+        assert clones.again(env=env).cached == {TASK}
+        script(tool, 'exec "$@" # another')
+        assert clones.again(env=env).built == {TASK}
+        assert clones.again(env=env).cached == {TASK}
+    finally:
+        configuration.write_text(old)
+        shutil.rmtree(tool.parent)
+
+
+def test_a_program_that_comes_later_counts(clones: Clones) -> None:
+    """A build script may do without it."""
+    line = 'let _ = std::process::Command::new("odd-tool").status();'
+    replaced(clones.package.folder / "build.rs", "fn main() {", f"fn main() {{ {line}")
+    clones.build()
+    assert clones.again().cached == {TASK}
+    assert clones.again(env=first_in_path(clones, "odd-tool", "exit 0")).built == {TASK}
+
+
+@pytest.mark.parametrize("name", ["CC", "TARGET_CXX", "CARGO_TARGET_X86_64_UNKNOWN_NONE_LINKER"])
+def test_headers_of_a_compiler_that_a_variable_names_count(tmp_path: Path, name: str) -> None:
+    header = tmp_path / "headers" / "odd.h"
+    header.parent.mkdir()
+    said = f"#include <...> search starts here:\\n {header.parent}\\nEnd of search list.\\n"
+    script(tmp_path / "programs" / "odd-cc", f"printf '{said}' >&2")
+    env = {**os.environ, name: str(tmp_path / "programs" / "odd-cc")}
+    found = []
+    for text in ("1", "2", "1"):
+        header.write_text(text)
+        found.append(Toolset(env, tmp_path / "memory.json").others())
+    assert found[0] != found[1] and found[0] == found[2]
+
+
 def test_a_variable_that_only_the_build_script_knows_counts(clones: Clones) -> None:
     replaced(clones.package.folder / "build.rs", "fn main() {", 'fn main() { let _ = env::var("ODD_ONE");')
     clones.build(env={"ODD_ONE": "1"})

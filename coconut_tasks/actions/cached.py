@@ -166,8 +166,10 @@ def keep(step: Step, reading: Reading, started_ns: int, states: Mapping[str, Fil
     def make() -> tuple[dict[str, Result], Mapping[Blob, Path | bytes]] | None:
         # What was replaced during the build may have been used or not.
         now = Toolset(workspace.environment, toolset.memory, toolset.without)
-        if (now.others(), *map(now.rust, _toolchains(step, workspace))) != (
+        programs = {name: now.program(workspace.located(name)) for name in around["programs"]}
+        if (now.others(), programs, *map(now.rust, _toolchains(step, workspace))) != (
             around["tools"],
+            around["programs"],
             around["rust"],
         ):
             return None

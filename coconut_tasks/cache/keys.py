@@ -37,6 +37,7 @@ _READ_BY_CONFIGURE = re.compile(
 )
 """Variables that scripts such as OpenSSL's ``Configure``, makefiles, cmake and bindgen read when a build script starts them. The build
 script neither names them nor tells cargo."""
+_PATH = re.compile(r"(?<![\w.$)}])/[\w./+-]+")
 _SYSTEM = ("/usr/", "/lib", "/etc/", "/opt/", "/nix/", "/gnu/", "/bin/", "/sbin/")
 """Where a path says nothing about who built."""
 
@@ -50,7 +51,7 @@ class Listing:
     made: Mapping[str, str]
     """Files that build scripts wrote into the source, with their digests: they do not count as long as they have these."""
     programs: tuple[str, ...]
-    """Programs in PATH that build scripts or makefiles may start."""
+    """Programs that build scripts or makefiles may start: in PATH, or with names instead of paths."""
 
     def text(self) -> bytes:
         """As JSON."""
@@ -74,10 +75,12 @@ def surroundings(step: Step, workspace: Workspace, toolset: Toolset) -> dict[str
     variables: dict[str, str | None] = {**asked_environment(environment, names), **workspace.cargo_variables}
     plain = workspace.reproducible is None
     toolchain = workspace.toolchain(step.action.toolchain if isinstance(step.action, CargoItem) else None)
+    by_path = programs_by_path(variables.values())
     if not plain:
         variables = {name: workspace.neutral(value) for name, value in variables.items() if name != "CARGO_HOME"}
     return {
         "environment": variables,
+        "programs": {workspace.named(path): toolset.program(path) for path in by_path},
         "umask": 0o022 if not plain else workspace.shared("umask", umask),
         "rust": workspace.shared(("tools of rust", toolchain), lambda: toolset.rust(toolchain)),
         "tools": workspace.shared("tools of c", toolset.others),
@@ -86,6 +89,12 @@ def surroundings(step: Step, workspace: Workspace, toolset: Toolset) -> dict[str
         if plain
         else [],
     }
+
+
+def programs_by_path(texts: Iterable[str | None]) -> list[str]:
+    """The programs that texts name by their absolute paths, sorted: in PATH they need not be."""
+    found = {path for text in texts if text and "/" in text for path in _PATH.findall(text)}
+    return sorted(path for path in found if os.path.isfile(path) and os.access(path, os.X_OK))
 
 
 def first_key(step: Step, around: Mapping[str, Any], workspace: Workspace) -> str:
@@ -130,7 +139,7 @@ def second_key(
         contents,
         {name: workspace.neutral(value) for name, value in variables.items()},
         {workspace.named(folder): _folders_in(folder, workspace) for folder in found.folders},
-        {name: toolset.program(name) for name in listing.programs},
+        {name: toolset.program(workspace.located(name) if "/" in name else name) for name in listing.programs},
         _commit(workspace) if "git" in listing.programs else None,
     ]
     return hashlib.sha256(_json(facts)).hexdigest()
@@ -153,13 +162,22 @@ def listing_of(
 
     ``made`` are the files that scripts wrote, by absolute path; ``texts`` are texts that may name programs.
     """
+    texts = list(texts)
     told = (*texts, *(value or "" for value in workspace.cargo_variables.values()))
+    by_path = map(workspace.named, programs_by_path(texts))
     named = Listing(
         _renamed(inputs, workspace.named),
         {workspace.named(path): content for path, content in made.items()},
-        tuple(sorted(toolset.programs_in(told))),
+        tuple(sorted({*toolset.programs_in(told), *by_path})),
     )
-    names = (*named.inputs.roots, *named.inputs.folders, *named.inputs.configured, *named.inputs.files, *named.made)
+    names = (
+        *named.programs,
+        *named.inputs.roots,
+        *named.inputs.folders,
+        *named.inputs.configured,
+        *named.inputs.files,
+        *named.made,
+    )
     return named if all(not os.path.isabs(name) or name.startswith(_SYSTEM) for name in names) else None
 
 

@@ -22,6 +22,8 @@ from coconut_tasks.inputs.files import RACY_NS
 from coconut_tasks.inputs.toolchain import Toolchain
 
 _DRIVERS = ("cc", "gcc", "c++", "g++", "cpp", "clang", "clang++")
+_COMPILERS = re.compile(r"((HOST|TARGET)_)?(CC|CXX)(_\w+)?|CARGO_TARGET_\w+_LINKER")
+"""Variables that name further ones, with options or with a program before them, as in ``ccache clang-19 -m64``."""
 _PROGRAMS = (
     *("as", "ld", "ld.bfd", "ld.gold", "ld.lld", "lld", "rust-lld", "mold", "ar", "ranlib", "nm", "objcopy", "strip"),
     *("make", "gmake", "cmake", "ninja", "pkg-config", "perl", "python3", "sh", "bash", "sed", "awk", "grep", "m4"),
@@ -39,6 +41,8 @@ _LINKED = re.compile(r".*\.(a|o)|lib[^/]*\.so")
 _SCRIPT_SIZE = 1 << 16
 """The most bytes of a ``.so`` that may be a linker script."""
 _WORD = re.compile(r"[A-Za-z_][\w.+-]*")
+_STARTED = re.compile(r'Command::new\(\s*"([A-Za-z_][\w.+-]*)"')
+"""A program that a script starts, or tries to start: it may come later."""
 _KEPT = 400
 READ_BY_COMPILERS = (
     *("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX"),
@@ -84,7 +88,7 @@ class Toolset:
         folders: list[str] = []
         headers: dict[str, None] = {}
         libraries: dict[str, None] = {}
-        for name in _DRIVERS:
+        for name in (*_DRIVERS, *self._named_compilers()):
             if (driver := self._find(name)) is not None:
                 answer = self._asked(driver)
                 named |= {f"{name}/": driver, **{f"{name}/{one}": path for one, path in answer["programs"].items()}}
@@ -117,9 +121,14 @@ class Toolset:
         return self._programs[name]
 
     def programs_in(self, texts: Iterable[str]) -> set[str]:
-        """The words of texts that are programs in PATH."""
-        words = {word for text in texts for word in _WORD.findall(text)}
-        return words & self._all_names
+        """The words of texts that are programs in PATH, and the programs that scripts start, whether they are there or not."""
+        every = list(texts)
+        words = {word for text in every for word in _WORD.findall(text)}
+        return (words & self._all_names).union(*map(_STARTED.findall, every))
+
+    def _named_compilers(self) -> list[str]:
+        values = (value for name, value in self._environment.items() if _COMPILERS.fullmatch(name))
+        return sorted({word for value in values for word in value.split() if word not in _DRIVERS and word[0] != "-"})
 
     @property
     def _all_names(self) -> set[str]:
