@@ -294,6 +294,14 @@ def test_headers_of_a_compiler_that_a_variable_names_count(tmp_path: Path, name:
     assert found[0] != found[1] and found[0] == found[2]
 
 
+def test_who_builds_counts_if_a_build_script_names_it(clones: Clones) -> None:
+    """In a checkout it is always the same."""
+    replaced(clones.package.folder / "build.rs", "fn main() {", 'fn main() { let _ = env::var("USER");')
+    clones.build(env={"USER": "one"})
+    assert clones.again(env={"USER": "one"}).cached == {TASK}
+    assert clones.again(env={"USER": "two"}).built == {TASK}
+
+
 def test_a_variable_that_only_the_build_script_knows_counts(clones: Clones) -> None:
     replaced(clones.package.folder / "build.rs", "fn main() {", 'fn main() { let _ = env::var("ODD_ONE");')
     clones.build(env={"ODD_ONE": "1"})

@@ -19,7 +19,7 @@ from coconut_tasks.inputs.discovered import Reading
 from coconut_tasks.inputs.files import latest_ns
 from coconut_tasks.inputs.fingerprints import Findings, Fingerprints, Written
 from coconut_tasks.inputs.messages import Program, programs, target_folder, written_ns
-from coconut_tasks.inputs.scripts import untold_variables
+from coconut_tasks.inputs.scripts import named_persons, untold_variables
 from coconut_tasks.layout import VERSION_FILE
 from coconut_tasks.steps.action import CargoItem
 from coconut_tasks.workspace.workspace import Workspace
@@ -67,8 +67,11 @@ def reading(name: str, action: CargoItem, built: Built, started_ns: int, workspa
 
 
 def _untold(build: CargoBuild) -> frozenset[str]:
-    runs = [run for run, _ in build.runs if run.package not in build.own]
-    return frozenset(name for run in runs for name in untold_variables(run, build.sources_of_fetched(run.package)))
+    found = named_persons(set().union(*build.scripts.values()))
+    for run in (run for run, _ in build.runs if run.package not in build.own):
+        sources = build.sources_of_fetched(run.package)
+        found |= untold_variables(run, sources) | named_persons(sources)
+    return frozenset(found)
 
 
 def take(action: CargoItem, messages: list[dict[str, Any]], workspace: Workspace, log: Path) -> Program:

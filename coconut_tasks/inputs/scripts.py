@@ -23,6 +23,7 @@ _WATCHED = re.compile(r"CARGO|RUST")
 _OF_CARGO = frozenset({"OUT_DIR", "TARGET", "HOST", "NUM_JOBS", "OPT_LEVEL", "DEBUG", "PROFILE"})
 """Variables that cargo sets for a build script, whatever their values in the environment."""
 _QUOTED = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
+_PERSON = frozenset({"USER", "LOGNAME", "SHELL"})
 _OF_MANIFEST = re.compile(r"CARGO_(PKG_(?!NAME|VERSION)\w+|MANIFEST_LINKS)")
 """Variables that cargo takes from the manifest; a change does not make a script run again (observed with cargo 1.95)."""
 _VARIABLE = re.compile(r'(?<!\.env\()(?<!\.env_remove\()"([A-Z][A-Z0-9_]+)"')
@@ -57,6 +58,11 @@ def secret_variables(
     names = set(given).union(OF_MAKE if makefiles else (), *(make_references(read_text(path)) for path in makefiles))
     names.update(*(_VARIABLE.findall(read_text(source)) for source in sources))
     return {name for name in names - told - AMBIENT - _OF_CARGO if not _WATCHED.match(name)}
+
+
+def named_persons(sources: Iterable[str]) -> set[str]:
+    """Variables about who builds that a build script names in its sources. In a checkout they do not change."""
+    return {name for source in sources for name in _VARIABLE.findall(read_text(source))} & _PERSON
 
 
 def untold_variables(run: ScriptRun, sources: Iterable[str]) -> set[str]:
