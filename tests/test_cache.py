@@ -408,6 +408,57 @@ def test_what_was_made_before_with_other_tools_is_not_shared(clones: Clones) -> 
     assert clones.again().built == {TASK}
 
 
+def test_what_make_kept_of_other_tools_is_not_shared(site: Site, tmp_path: Path) -> None:
+    """make compares times, so it does not make the first part again."""
+    text = "out/x: out/a out/b\n\t$(LD) -r -o $@ out/a out/b\n"
+    for name in ("a", "b"):
+        text += f"out/{name}: {name}.s\n\tmkdir -p out\n\t$(CC) -c -o $@ {name}.s\n"
+        (site.tree / f"{name}.s").write_text(f'.globl {name}\n{name}: .ascii "1"\n')
+    (site.tree / "Makefile").write_text(text)
+    item = {"type": "make", "output_file": "out/x", "objcopy": "elf64-x86-64"}
+    recipe = site.recipe({"igvm": {}, "kernel": {"svsm": {}, "tdx-stage1": item}})
+    task = "kernel:tdx-stage1"
+    clones = Clones(Package(site, {}), tmp_path / "cache")
+    env: Environment = {"COCONUT_CACHE": str(clones.cache)}
+    other = {**env, **another("cc")(clones)}
+
+    def again() -> Outcome:
+        shutil.rmtree(site.bin)
+        shutil.rmtree(site.tree / "out", ignore_errors=True)
+        return site.build(task, recipe, env=other)
+
+    site.build(task, recipe, env=env)
+    (site.tree / "b.s").write_text('.globl b\nb: .ascii "2"\n')
+    assert task in site.build(task, recipe, env=other).built
+    assert task in again().built
+    assert again().cached == {task}
+
+
+def test_what_cargo_kept_of_other_tools_is_not_shared_by_a_make_rule_that_calls_it(clones: Clones) -> None:
+    site, task = clones.site, "kernel:tdx-stage1"
+    host = f"{os.uname().machine}-unknown-linux-gnu"
+    made = f"$(CARGO_TARGET_DIR)/{host}/debug/tst"
+    build = f"cargo build --manifest-path user/tst/Cargo.toml --target {host}"
+    (site.tree / "Makefile").write_text(
+        f".PHONY: FORCE\nFORCE:\nout/x: FORCE\n\tmkdir -p out\n\t{build}\n\tcp {made} $@\n"
+    )
+    item = {"type": "make", "output_file": "out/x", "objcopy": "elf64-x86-64"}
+    recipe = site.recipe({"igvm": {}, "kernel": {"svsm": {}, "tdx-stage1": item}})
+    env: Environment = {"COCONUT_CACHE": str(clones.cache)}
+    other = {**env, **another("cc")(clones)}
+
+    def again() -> Outcome:
+        clones.clean()
+        shutil.rmtree(site.tree / "out")
+        return site.build(task, recipe, env=other)
+
+    site.build(task, recipe, env=env)
+    clones.package.say("TWO")
+    assert task in site.build(task, recipe, env=other).built
+    assert task in again().built
+    assert again().cached == {task}
+
+
 def test_what_was_made_before_there_was_a_cache_is_not_shared(clones: Clones) -> None:
     clones.package.build()
     shutil.rmtree(clones.site.bin)

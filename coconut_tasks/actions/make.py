@@ -17,16 +17,16 @@ from coconut_tasks.effects.place import read_object, write_whole
 from coconut_tasks.effects.process import warn
 from coconut_tasks.errors import Fault, StepError
 from coconut_tasks.inputs.cargo import behind_links, cargo_inputs, read_build
-from coconut_tasks.inputs.discovered import Inputs
+from coconut_tasks.inputs.discovered import Inputs, Reading
 from coconut_tasks.inputs.environment import asked_environment
 from coconut_tasks.inputs.make import Knowledge, make_knowledge
-from coconut_tasks.inputs.messages import parse_messages, programs, target_folder
+from coconut_tasks.inputs.messages import parse_messages, programs, script_runs, target_folder, written_ns
 from coconut_tasks.steps.action import MakeItem
 from coconut_tasks.wording import shown
 from coconut_tasks.workspace.workspace import Workspace
 
 
-def build_make_item(action: MakeItem, key: str, workspace: Workspace, log: Path) -> Inputs:
+def build_make_item(action: MakeItem, key: str, workspace: Workspace, log: Path) -> Reading:
     """Run make and copy the result with objcopy; returns what was read.
 
     make compares times only. Existing files may come from another variant (for example with RELEASE=1), other variables, a source that
@@ -41,7 +41,9 @@ def build_make_item(action: MakeItem, key: str, workspace: Workspace, log: Path)
     argv = action.build.argv
     recorder = Recorder(workspace.state / "recorder", workspace)
     with workspace.alone_with_cargo():  # a rule may call cargo, and two items may share intermediate files
-        if not _may_continue(read_object(note), key, workspace) and not _begins(action, workspace):
+        known, tools = read_object(note), _tools(workspace)
+        old = _may_continue(known, key, workspace)
+        if not old and not _begins(action, workspace):
             argv = (argv[0], "--always-make", *argv[1:])
         note.unlink(missing_ok=True)  # first: files of a run that fails or is killed must not be trusted
         started_ns = time.time_ns()
@@ -56,15 +58,43 @@ def build_make_item(action: MakeItem, key: str, workspace: Workspace, log: Path)
         _tell_of_variables(action, knowledge, workspace)
         if not knowledge.calls_cargo:  # cargo must run whenever make runs
             write_whole(
-                note, json.dumps(_note(knowledge, key, workspace, started_ns), indent=1, sort_keys=True).encode()
+                note,
+                json.dumps(
+                    _note(knowledge, key, workspace, started_ns) | {"tools": tools}, indent=1, sort_keys=True
+                ).encode(),
             )
     inputs, unknown = knowledge.inputs, knowledge.unknown
+    # What was there may have been made with other tools. What cargo has is not looked at here.
+    tainted = old and known.get("tools") != tools
     if knowledge.calls_cargo and not unknown:
-        inputs, unknown = _with_cargo(inputs, recorder.calls(), workspace)
+        calls = list(recorder.calls())
+        inputs, unknown = _with_cargo(inputs, calls, workspace)
+        tainted = tainted or not all(_is_made_now(call, started_ns) for call in calls)
     if unknown:
         text = f"the inputs of {action.made} cannot be determined, so make runs every time: {unknown}"
         warn("inputs-not-known", text, log)
-    return inputs
+    return Reading(inputs, tainted=tainted)
+
+
+def _tools(workspace: Workspace) -> str | None:
+    """The C tools that a cache tells apart; None without a cache."""
+    if workspace.run_state.cache is None:
+        return None
+    from coconut_tasks.actions.cached import toolset_of
+
+    return workspace.shared("tools of c", toolset_of(workspace).others)
+
+
+def _is_made_now(call: Call, started_ns: int) -> bool:
+    """Whether cargo made all of it in this run, and nothing on top of what it had."""
+    messages = parse_messages(call.printed or "")
+    if any(message["reason"] == "compiler-artifact" and message["fresh"] for message in messages):
+        return False
+    if any(written_ns(run.output) < started_ns for run in script_runs(messages)):
+        return False
+    target = target_folder(messages, call.triple)
+    states = [path for part in ("*", "*/*") for path in Path(target or "").glob(f"{part}/incremental/*/s-*")]
+    return target is not None and all(path.stat().st_mtime_ns >= started_ns for path in states)
 
 
 def _tell_of_variables(action: MakeItem, knowledge: Knowledge, workspace: Workspace) -> None:

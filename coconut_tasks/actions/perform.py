@@ -79,7 +79,7 @@ def _work(step: Step, workspace: Workspace, log: Path, *, first: bool) -> Readin
         case MakeItem() as action:
             from coconut_tasks.actions.make import build_make_item
 
-            return Reading(build_make_item(action, step.key, workspace, log))
+            return build_make_item(action, step.key, workspace, log)
         case FsImage() as action:
             from coconut_tasks.actions.fs import pack_fs
 
