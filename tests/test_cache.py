@@ -616,6 +616,13 @@ def test_what_was_made_with_another_state_of_a_crate_is_not_taken_with_the_prese
     assert package.programs == package.made_from_nothing()
 
 
+def test_a_cache_in_a_folder_whose_name_is_not_utf8(clones: Clones) -> None:
+    odd = clones.cache.with_name(os.fsdecode(b"caf\xe9"))
+    found = Clones(clones.package, odd)
+    assert found.build().built == {TASK}
+    assert found.again().cached == {TASK}
+
+
 def test_what_scripts_write_into_the_source_is_no_reason_to_miss(clones: Clones) -> None:
     made = clones.package.folder / "src" / "made.rs"
     clones.package.write_script(f'{WATCH_DATA} fs::write("src/made.rs", "pub const N: u8 = 1;\\n").unwrap();')

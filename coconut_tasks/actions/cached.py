@@ -137,7 +137,9 @@ def take(step: Step, workspace: Workspace, log: Path) -> Reading | None:
     workspace.run_state.cached[step.name] = FromCache(key, result.builder, cache.shown)
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text(
-        f"taken from the cache {cache.shown}\n  action: {key}\n  built by: {result.builder}\n", encoding="utf-8"
+        f"taken from the cache {cache.shown}\n  action: {key}\n  built by: {result.builder}\n",
+        encoding="utf-8",
+        errors="surrogateescape",
     )
     inputs = located(listing.inputs, workspace)
     paths = inputs.paths(workspace.walker)
