@@ -616,6 +616,25 @@ def test_what_was_made_with_another_state_of_a_crate_is_not_taken_with_the_prese
     assert package.programs == package.made_from_nothing()
 
 
+def test_the_branch_counts_if_a_build_script_asks_for_it(clones: Clones) -> None:
+    tree = clones.site.tree
+    clones.package.build()  # cargo may rewrite the lock file
+    (tree / ".gitignore").write_text("git_version.rs\n")
+    try:
+        git(clones.site, "init", "-q", "-b", "main")
+        line = 'let _ = std::process::Command::new("git").args(["rev-parse", "--abbrev-ref", "HEAD"]).status();'
+        replaced(clones.package.folder / "build.rs", "fn main() {", f"fn main() {{ {line}")
+        git(clones.site, "add", "-A")
+        git(clones.site, "commit", "-q", "-m", "one")
+        clones.build()
+        assert clones.again().cached == {TASK}
+        git(clones.site, "checkout", "-q", "-b", "other")
+        assert clones.again().built == {TASK}
+    finally:
+        shutil.rmtree(tree / ".git")
+        (tree / ".gitignore").unlink()
+
+
 def test_a_cache_in_a_folder_whose_name_is_not_utf8(clones: Clones) -> None:
     odd = clones.cache.with_name(os.fsdecode(b"caf\xe9"))
     found = Clones(clones.package, odd)

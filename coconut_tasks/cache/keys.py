@@ -37,6 +37,9 @@ _READ_BY_CONFIGURE = re.compile(
 )
 """Variables that scripts such as OpenSSL's ``Configure``, makefiles, cmake and bindgen read when a build script starts them. The build
 script neither names them nor tells cargo."""
+_ASKS_FOR_BRANCH = re.compile(r"--abbrev-ref|symbolic-ref|--show-current|\"(branch|name-rev)\"")
+_BRANCH = "git symbolic-ref"
+"""Stands for the branch among the programs of a list. Two clones of one commit may be on different ones."""
 _PATH = re.compile(r"(?<![\w.$)}])/[\w./+-]+")
 _SYSTEM = ("/usr/", "/lib", "/etc/", "/opt/", "/nix/", "/gnu/", "/bin/", "/sbin/")
 """Where a path says nothing about who built."""
@@ -141,6 +144,7 @@ def second_key(
         {workspace.named(folder): _folders_in(folder, workspace) for folder in found.folders},
         {name: toolset.program(workspace.located(name) if "/" in name else name) for name in listing.programs},
         _commit(workspace) if "git" in listing.programs else None,
+        _branch(workspace) if _BRANCH in listing.programs else None,
     ]
     return hashlib.sha256(_json(facts)).hexdigest()
 
@@ -164,7 +168,9 @@ def listing_of(
     """
     texts = list(texts)
     told = (*texts, *(value or "" for value in workspace.cargo_variables.values()))
-    by_path = map(workspace.named, programs_by_path(texts))
+    by_path = list(map(workspace.named, programs_by_path(texts)))
+    if any(map(_ASKS_FOR_BRANCH.search, texts)):
+        by_path.append(_BRANCH)
     named = Listing(
         _renamed(inputs, workspace.named),
         {workspace.named(path): content for path, content in made.items()},
@@ -210,6 +216,12 @@ def _commit(workspace: Workspace) -> list[str]:
         return [workspace.version, git_text(["rev-parse", "HEAD"], workspace.tree, workspace.environment)]
 
     return workspace.shared("commit", ask)
+
+
+def _branch(workspace: Workspace) -> str:
+    return workspace.shared(
+        "branch", lambda: git_text(["symbolic-ref", "-q", "HEAD"], workspace.tree, workspace.environment)
+    )
 
 
 class _Spelling:
