@@ -22,7 +22,9 @@ from conftest import DODO, QEMU, Outcome, Site, at_work, copy_sample, environmen
 from packages import OLD, TASK, WATCH_DATA, Environment, Package, replaced
 
 from coconut_tasks.cache.archive import BadArchive, pack, unpack
+from coconut_tasks.cache.settings import find_settings
 from coconut_tasks.cache.toolset import Toolset
+from coconut_tasks.options import Options
 
 COUNT = (
     'use std::io::Write; writeln!(fs::OpenOptions::new().create(true).append(true).open("{}").unwrap(), "x").unwrap();'
@@ -101,6 +103,24 @@ def test_a_line_in_the_users_configuration_turns_it_on(clones: Clones, tmp_path:
     clones.build(env=env)
     assert clones.again(env=env).cached == {TASK}
     assert clones.again("CACHE=0", env=env).built == {TASK}
+
+
+def test_a_relative_path_in_the_configuration_starts_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "coconut-tasks" / "config.toml"
+    file.parent.mkdir()
+    file.write_text('cache = "shared"\ncache-ca = "ca.pem"\ncache-key = "/k.pem"\ncache-certificate = "~/c.pem"\n')
+    environment = {"XDG_CONFIG_HOME": str(tmp_path), "HOME": "/home/me"}
+    for workdir in ("/", str(tmp_path)):
+        found = find_settings(Options(environment=environment, workdir=workdir))
+        assert found is not None
+        assert (found.address, found.ca) == (str(file.parent / "shared"), str(file.parent / "ca.pem"))
+        assert found.key == "/k.pem"
+    for word, address in (("1", "/home/me/.cache/coconut-tasks/cache"), ("http://h/x", "http://h/x")):
+        file.write_text(f'cache = "{word}"\n')
+        found = find_settings(Options(environment=environment))
+        assert found is not None and found.address == address
+    file.write_text('cache = "off"\n')
+    assert find_settings(Options(environment=environment)) is None
 
 
 def test_one_in_the_users_own_folder_is_shared_by_all_checkouts(clones: Clones, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class FolderStore:
         try:
             with path.open("rb") as file:
                 text = file.read(_MOST)
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):  # another user's umask may allow the folder and not the file
             return None
         except OSError as error:
             raise self._fault("read", error) from error
@@ -96,7 +96,7 @@ class FolderStore:
                 with source.open("rb") as file, Receiver(blob, path) as receiver:
                     while data := file.read(CHUNK):
                         receiver.write(data)
-            except FileNotFoundError as error:
+            except (FileNotFoundError, PermissionError) as error:
                 raise BlobMissing(f"blob {blob.sha256} is missing") from error
             except BlobCorrupt:
                 with suppress(OSError):

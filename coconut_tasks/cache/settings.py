@@ -14,6 +14,7 @@ from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import UsageError
 from coconut_tasks.options import CACHE_VARIABLES, Options, configuration_file, parse_switch, user_folder
 
+_OFF, _ON = ("", "0", "no", "off", "false"), ("1", "yes", "on", "true")
 _SCHEMES = ("http", "https", "grpc", "grpcs")
 _NAMES = {
     "COCONUT_CACHE": "cache",
@@ -90,10 +91,14 @@ def find_settings(options: Options) -> Settings | None:
     )
 
 
+def _is_path(text: str) -> bool:
+    return "://" not in text and text.lower() not in (*_OFF, *_ON)
+
+
 def _address(text: str, options: Options) -> str | None:
-    if text.lower() in ("", "0", "no", "off", "false"):
+    if text.lower() in _OFF:
         return None
-    if text.lower() in ("1", "yes", "on", "true"):
+    if text.lower() in _ON:
         return os.path.join(cache_folder(options.environment), "cache")
     scheme, separator, _ = text.partition("://")
     if not separator:
@@ -139,4 +144,8 @@ def _configured(file: str) -> dict[str, Any]:
         raise UsageError("not-a-configuration", f"{file}: {names}: expected {', '.join(_NAMES.values())}")
     if found.get("cache") is True:
         found["cache"] = "1"
+    # A relative path starts beside the file: the working folder would be another one each time.
+    for name in ("cache", "cache-ca", "cache-certificate", "cache-key"):
+        if isinstance(path := found.get(name), str) and (name != "cache" or _is_path(path)) and path[:1] != "~":
+            found[name] = os.path.join(os.path.dirname(file), path)
     return found
