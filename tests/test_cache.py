@@ -646,7 +646,7 @@ def test_the_branch_counts_if_a_build_script_asks_for_it(clones: Clones) -> None
         replaced(clones.package.folder / "build.rs", "fn main() {", f"fn main() {{ {line}")
         git(clones.site, "add", "-A")
         git(clones.site, "commit", "-q", "-m", "one")
-        clones.build()
+        clones.again()
         assert clones.again().cached == {TASK}
         git(clones.site, "checkout", "-q", "-b", "other")
         assert clones.again().built == {TASK}
