@@ -32,6 +32,7 @@ from coconut_tasks.cache.units import (
     UnitPlace,
     is_as_noted,
     list_text,
+    names_in,
     note_of,
     place_of,
     read_list,
@@ -163,7 +164,7 @@ class CachedUnits:
         part = archive.with_name(f"{archive.name}.{os.path.basename(unit.stem)}")
         try:
             unpack(archive, part, time_ns, self._workspace.shared("umask", umask))
-            for name in _names(part / "deps"):
+            for name in names_in(part / "deps"):
                 if f"-{unit.stem[-16:]}" not in name:
                     raise BadArchive(name)
                 (profile / "deps").mkdir(parents=True, exist_ok=True)
@@ -373,14 +374,14 @@ def _took_long(unit: Unit | ScriptRun) -> bool:
 
 def _is_new(place: UnitPlace, began_ns: int) -> bool:
     folder = place.profile / place.files[-1]
-    return any((folder / name).stat().st_mtime_ns >= began_ns - CLOCK_LAG_NS for name in _names(folder))
+    return any((folder / name).stat().st_mtime_ns >= began_ns - CLOCK_LAG_NS for name in names_in(folder))
 
 
 def _files(place: UnitPlace) -> Iterator[str]:
     """The files of a unit that can be its artifact."""
     for name in place.files[:-1]:
         yield name
-        for inner in _names(place.profile / name):
+        for inner in names_in(place.profile / name):
             yield f"{name}/{inner}"
 
 
@@ -391,10 +392,3 @@ def _cargo_lock(profile: Path) -> Iterator[None]:
     with (profile / ".cargo-lock").open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except OSError:
-        return []

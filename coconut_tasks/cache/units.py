@@ -82,7 +82,7 @@ def place_of(unit: Unit | ScriptRun) -> UnitPlace | None:
         return _place(profile, stem, (f"build/{stem}",))
     # The crate's files carry the hash, but the crate's name.
     number = stem[-16:]
-    names = [f"deps/{name}" for name in _names(profile / "deps") if f"-{number}" in name]
+    names = [f"deps/{name}" for name in names_in(profile / "deps") if f"-{number}" in name]
     return _place(profile, stem, tuple(names)) if names else None
 
 
@@ -144,7 +144,8 @@ def is_as_noted(sources: Sources, digest: Callable[[str], str | None], values: M
     return note_of({name: digest(name) for name in sources.files}, values) == sources.note
 
 
-def _names(folder: Path) -> list[str]:
+def names_in(folder: Path) -> list[str]:
+    """The names in a folder, sorted; none if it cannot be read."""
     try:
         return sorted(os.listdir(folder))
     except OSError:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from coconut_tasks.cache.cache import Cache
 from coconut_tasks.called import called
 from coconut_tasks.effects.stopwatch import Stopwatch
 from coconut_tasks.options import process_words
@@ -17,6 +17,9 @@ from coconut_tasks.steps.action import FsImage
 from coconut_tasks.steps.step import direct_needs
 from coconut_tasks.tasks.node import GOOD, Node, StepResult
 from coconut_tasks.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from coconut_tasks.cache.cache import Cache  # a run without a cache loads nothing of it
 
 _RESULTS = {
     StepResult.BUILT: "built",
