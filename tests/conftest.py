@@ -237,6 +237,7 @@ class Firsts:
         key = (words, tuple(sorted(variables.items())), recipes)
         place = self.kept / str(list(self.outcomes).index(key)) if key in self.outcomes else None
         if (outcome := self.outcomes.get(key)) is not None and place is not None:
+            remove_what_was_made(site.tree)
             shutil.copytree(place, site.folder, symlinks=True, dirs_exist_ok=True)
             return outcome
         outcome = replace(site, firsts=None).build(*words, env=env)
@@ -247,7 +248,8 @@ class Firsts:
             for name, found in _look(site.folder).items():
                 if (path := site.folder / name).is_dir() and not path.is_symlink():
                     (place / name).mkdir(parents=True, exist_ok=True)
-                elif self.untouched.get(name) != found:
+                elif self.untouched.get(name) != found or any(map(path.match, MADE)):
+                    # What a build script made is often there before the build; when it is copied, a test's other source may have made it.
                     shutil.copy2(path, place / name, follow_symlinks=False)
         return outcome
 

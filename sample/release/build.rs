@@ -17,6 +17,7 @@ fn main() -> std::io::Result<()> {
     let version = git(&["describe", "--always", "--dirty=+"]).unwrap_or_default();
     let version = version.strip_prefix('v').unwrap_or(&version);
     let mut file = File::create("src/git_version.rs")?;
-    writeln!(file, "// Generated from `git describe` by the build; changes here are overwritten.\n//\n")?;
+    // As in SVSM's own tree, coconut-tasks begins this file with other words, so the first build changes it.
+    writeln!(file, "// Written by release/build.rs whenever cargo runs it\n//\n")?;
     writeln!(file, "pub const GIT_VERSION: &str = {version:?};")
 }
