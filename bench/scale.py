@@ -17,7 +17,8 @@ from pathlib import Path
 from contenders import ninja_program
 from measure import DODO, DOIT, environment, ratio, timed
 
-from coconut_tasks.igvm.snp import launch_digest
+from coconut_tasks.igvm.launch import MeasureOptions
+from coconut_tasks.igvm.measure import measure
 
 CARGO = """#!{python}
 import json, os, sys
@@ -58,7 +59,7 @@ IMAGE = Path(__file__).parent.parent / "tests" / "igvm" / "1-1706.igvm"
 def make_tree(folder: Path, modules: int, files: int) -> None:
     """Create a tree of the given size; the files are old, as in a checkout from yesterday."""
     tree, bin = folder / "tree", folder / "path"
-    digest = launch_digest(IMAGE.read_bytes(), check_kvm=False, native_zero=False).hex()
+    digest = measure(IMAGE.read_bytes(), MeasureOptions()).digest.hex()
     bin.mkdir(parents=True)
     for name, text in (
         ("cargo", CARGO.format(python=sys.executable, tool=TOOL.format(image=IMAGE, digest=digest))),

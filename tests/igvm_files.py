@@ -7,7 +7,8 @@ import zlib
 from pathlib import Path
 
 from coconut_tasks.igvm.error import IgvmError
-from coconut_tasks.igvm.snp import MeasureOptions, measure
+from coconut_tasks.igvm.launch import MeasureOptions
+from coconut_tasks.igvm.measure import measure
 
 SNP, TDX, VSM = 1, 2, 4
 """Compatibility masks."""

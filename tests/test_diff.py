@@ -28,8 +28,9 @@ from coconut_tasks.errors import UsageError
 from coconut_tasks.evidence import statement as papers
 from coconut_tasks.evidence.link import Link
 from coconut_tasks.igvm.error import IgvmError
+from coconut_tasks.igvm.launch import MeasuredPage, MeasureOptions
+from coconut_tasks.igvm.measure import measure, measured_pages
 from coconut_tasks.igvm.parse import parse
-from coconut_tasks.igvm.snp import MeasuredPage, MeasureOptions, measure, measured_pages
 from coconut_tasks.igvm.values import PageData, ParameterInsert
 from coconut_tasks.inputs.git import SourceRevision
 from coconut_tasks.options import from_words

@@ -30,7 +30,8 @@ from coconut_tasks.evidence.digests import (
 )
 from coconut_tasks.evidence.expected import BuiltImage, Expectation, expected_of
 from coconut_tasks.evidence.reference_values import corim, trustee
-from coconut_tasks.igvm.snp import MeasureOptions, measure
+from coconut_tasks.igvm.launch import MeasureOptions
+from coconut_tasks.igvm.measure import measure
 
 RAW = bytes(range(7, 247, 5))
 DIGEST = RAW.hex()

@@ -38,19 +38,11 @@ from igvm_files import (
 
 from coconut_tasks.errors import CoconutError, sentence
 from coconut_tasks.igvm.error import IgvmError
+from coconut_tasks.igvm.launch import MOST_PARAMETER_PAGES, Measured, MeasureOptions, page_hash
+from coconut_tasks.igvm.measure import measure, measure_pages, measured_pages
 from coconut_tasks.igvm.parse import parse
-from coconut_tasks.igvm.snp import (
-    MOST_PARAMETER_PAGES,
-    PAGE_KINDS,
-    Measured,
-    MeasureOptions,
-    chained,
-    launch_digest,
-    measure,
-    measure_pages,
-    measured_pages,
-    page_hash,
-)
+from coconut_tasks.igvm.platforms import SNP as SNP_PLATFORM
+from coconut_tasks.igvm.snp import PAGE_KINDS, chained
 from coconut_tasks.igvm.values import FixedHeader, PageData
 from coconut_tasks.reports.inspect import as_json, as_text
 
@@ -188,7 +180,7 @@ def test_an_area_counts_as_each_of_its_pages() -> None:
 def test_each_byte_of_a_measured_page_of_the_sample_changes_the_digest(site: Site) -> None:
     outcome = site.build(site.recipe())
     data = (site.bin / "q.igvm").read_bytes()
-    plain = launch_digest(data, check_kvm=True, native_zero=False)
+    plain = measure(data, MeasureOptions(check_kvm=True)).digest
     assert plain.hex() == outcome.digests["q.igvm"]
     pages = [one for one in parse(data).headers() if isinstance(one, PageData) and one.compatibility_mask & 2]
     places = {one.file_offset for one in pages if one.file_offset and not one.flags and not one.data_type}
@@ -198,7 +190,7 @@ def test_each_byte_of_a_measured_page_of_the_sample_changes_the_digest(site: Sit
         for at in (0, chance.randrange(4096), 4095):
             changed = bytearray(data)
             changed[place + at] ^= 1
-            assert launch_digest(changed, check_kvm=True, native_zero=False) != plain
+            assert measure(changed, MeasureOptions(check_kvm=True)).digest != plain
 
 
 def every_page() -> tuple[bytes, bytes, bytes]:
@@ -305,7 +297,7 @@ def test_parameter_areas_of_a_file_have_their_bound_together_and_end_where_memor
     assert full.pages == MOST_PARAMETER_PAGES
     with pytest.raises(IgvmError) as raised:
         digest(igvm(platform(), *both, insert(1, 0), area(2, 4096), insert(2, 0)))
-    assert raised.value.id == "too-large" and has(str(raised.value), f" {MOST_PARAMETER_PAGES + 1} pages; … 262144")
+    assert raised.value.id == "too-large" and has(str(raised.value), f" {MOST_PARAMETER_PAGES + 1} pages … 262144")
     with pytest.raises(IgvmError) as raised:
         digest(igvm(platform(), area(0, 8192), insert(0, (1 << 64) - 4096)))
     assert raised.value.id == "igvm-field" and has(str(raised.value), ": 0x2000 … 0xfffffffffffff000 …2^64")
@@ -316,13 +308,15 @@ def test_the_id_block_of_sev_snp_must_have_the_digest_of_the_file() -> None:
         return header(0x30B, struct.pack("<I4x48s36xI", mask, ld, 7).ljust(696, b"\0"))
 
     own = measure(igvm(*PLAIN), MeasureOptions())
-    assert measure(igvm(*PLAIN, block(own.digest)), MeasureOptions()) == Measured(own.digest, 2, own.digest, 7)
+    assert measure(igvm(*PLAIN, block(own.digest)), MeasureOptions()) == Measured(
+        SNP_PLATFORM, own.digest, 2, own.digest, 7
+    )
     wrong = igvm(*PLAIN, block(b"x" * 48))
     with pytest.raises(IgvmError, match=f"{'78' * 48}; .* {own.digest.hex()}$") as raised:
         measure(wrong, MeasureOptions())
     assert raised.value.id == "id-block-differs"
     assert raised.value.offset == data_at(*PLAIN)
-    assert measure(wrong, MeasureOptions(check_id_block=False)) == Measured(own.digest, 2, b"x" * 48, 7)
+    assert measure(wrong, MeasureOptions(check_id_block=False)) == Measured(SNP_PLATFORM, own.digest, 2, b"x" * 48, 7)
     assert measure(igvm(platform(TDX, 3), *PLAIN, block(b"x" * 48, TDX)), MeasureOptions()).id_block is None
 
 
@@ -354,7 +348,7 @@ REFUSED = [
     (igvm(platform(), page(0x1000, data_type=4)), 0x30, "igvm-field"),
     (igvm(platform(), page(0x200000, flags=1)), 0x30, "not-measurable"),
     (igvm(page(0)), 0x18, "igvm-platform"),
-    (igvm(platform(TDX, 3), page(0)), 0x18, "no-snp"),
+    (igvm(platform(TDX, 3), page(0)), 0x18, "no-platform"),
     (igvm(platform(), platform(TDX)), 0x30, "igvm-platform"),
     (igvm(platform(3)), 0x18, "igvm-platform"),
     (igvm(platform(vtl=1)), 0x18, "igvm-platform"),
@@ -389,16 +383,14 @@ def test_a_wrong_file_is_told_with_place_what_is_there_and_what_could_be(data: b
 def test_what_the_format_allows_and_igvmmeasure_does_not_read_can_be_tolerated() -> None:
     more = (header(0x107, b"1.0"), header(0x80000999, b"x"), *PLAIN[1:])
     data = igvm(platform(), *more, data=b"")
-    tolerant = launch_digest(data, check_kvm=False, native_zero=False, tolerant=True)
+    tolerant = measure(data, MeasureOptions(tolerant=True)).digest
     assert tolerant.hex() == digest(igvm(*PLAIN))
     with pytest.raises(IgvmError) as raised:
-        launch_digest(data, check_kvm=False, native_zero=False)
+        measure(data, MeasureOptions())
     assert (raised.value.id, raised.value.offset) == ("igvm-not-read", 0x10)
     # But never one that could be measured.
     with pytest.raises(IgvmError, match=" 0x80000302; ") as raised:
-        launch_digest(
-            igvm(platform(), header(0x80000302, bytes(24))), check_kvm=False, native_zero=False, tolerant=True
-        )
+        measure(igvm(platform(), header(0x80000302, bytes(24))), MeasureOptions(tolerant=True))
     assert (raised.value.id, raised.value.offset) == ("igvm-not-read", 0x30)
 
 
@@ -764,8 +756,8 @@ TOGETHER = [
     (igvm(platform(mask=1 << 31)), "", ""),
     (igvm(platform(version=0)), "igvm-platform", "at 0x18: platform SEV-SNP: version … 0; … 1"),
     (second(1, 4096, platform()), "igvm-platform", "at 0x20: platform SEV-SNP … AArch64; … x64"),
-    (second(1, 4096, platform(kind=6)), "no-snp", "at 0x20:… SEV-SNP platform"),
-    (second(1, 4096, platform(kind=1)), "no-snp", "at 0x20:… SEV-SNP platform"),
+    (second(1, 4096, platform(kind=6)), "no-platform", "at 0x20:… SEV-SNP platform"),
+    (second(1, 4096, platform(kind=1)), "no-platform", "at 0x20:… SEV-SNP platform"),
     (second(1, 8192, platform()), "igvm-not-read", "at 0x1c:… page size … 8192 bytes; … 4096"),
     (
         igvm(platform(), platform(TDX, 3), vp_context(0, 104, mask=TDX)),
@@ -777,7 +769,7 @@ TOGETHER = [
     (igvm(platform(), NATIVE, vp_context(0x1800, 104, mask=2)), "", ""),
     (igvm(platform(), cca(1)), "igvm-platform", "at 0x30:… CCA policy … x64; … AArch64"),
     (igvm(platform(), cca(0)), "", ""),
-    (second(1, 4096, platform(4, 6), cca(4)), "no-snp", "at 0x20:… SEV-SNP platform"),
+    (second(1, 4096, platform(4, 6), cca(4)), "no-platform", "at 0x20:… SEV-SNP platform"),
     (second(1, 4096, platform(4, 6), cca(6)), "igvm-platform", "at 0x38:… CCA policy: mask … 0x2; … platform CCA"),
     (second(1, 4096, platform(1 << 31, 1), cca(1 << 31)), "igvm-platform", "at 0x38:… CCA policy: mask … 0x80000000; … platform CCA"),
     (igvm(platform(), area(3, 4096), parameter(3), insert(3, 0)), "", ""),
@@ -830,7 +822,7 @@ def test_a_vsm_context_has_just_the_registers_that_the_crate_takes(architecture:
             digest(data)
         except IgvmError as error:
             # AArch64 has no SEV-SNP.
-            if error.id != "no-snp":
+            if error.id != "no-platform":
                 assert error.id == "igvm-context" and has(error.wrong, f"VSM context … register {register:#x}")
                 refused.add(register)
     assert every - refused == REGISTERS[architecture]
@@ -857,7 +849,7 @@ def test_behind_the_registers_of_other_contexts_are_zeroes_too(
     data = second(architecture, 4096, platform(kind=kind, vtl=0), context, data=bytes(content))
     with pytest.raises(IgvmError) as raised:
         digest(data)
-    assert raised.value.id == ("no-snp" if good else "igvm-context")
+    assert raised.value.id == ("no-platform" if good else "igvm-context")
     assert good or " registers" in raised.value.wrong
 
 

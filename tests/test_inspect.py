@@ -22,9 +22,10 @@ from coconut_tasks.commands.candidates import CommandLine, Known, candidates
 from coconut_tasks.commands.inspect import InspectCommand
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.fields import all_fields
+from coconut_tasks.igvm.launch import MeasureOptions
+from coconut_tasks.igvm.measure import measure as measured
 from coconut_tasks.igvm.parse import parse
 from coconut_tasks.igvm.read import read_igvm, read_igvm_or_start
-from coconut_tasks.igvm.snp import launch_digest
 from coconut_tasks.options import from_words
 from coconut_tasks.reports.inspect import as_text
 
@@ -150,7 +151,7 @@ def test_both_computations_agree_on_all_targets_and_options_of_the_sample(firmwa
         theirs = subprocess.run([tool, *flags, site.bin / name, "measure"], capture_output=True, text=True)
         printed = re.search(r"Launch Digest: ([0-9A-F]{96})", theirs.stdout)
         try:
-            ours = launch_digest((site.bin / name).read_bytes(), check_kvm=check_kvm, native_zero=native_zero).hex()
+            ours = measured((site.bin / name).read_bytes(), MeasureOptions(check_kvm, native_zero)).digest.hex()
         except IgvmError:
             ours = ""
         assert ours == (printed[1].lower() if printed else ""), (name, flags)
@@ -165,7 +166,7 @@ def test_a_file_without_snp_is_shown_and_cannot_be_measured(tmp_path: Path) -> N
     assert "launch digest" not in shown.out
     assert json.loads(inspect(tmp_path, "--json", "tdx.igvm").out)["files"][0]["launch_digest"] is None
     asked = measure(tmp_path, "tdx.igvm")
-    assert (asked.status, asked.ids) == (1, {"no-snp"})
+    assert (asked.status, asked.ids) == (1, {"no-platform"})
     assert asked.err.startswith("error: tdx.igvm: at 0x18: ")
 
 

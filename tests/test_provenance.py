@@ -27,7 +27,9 @@ from coconut_tasks.actions.measure import measure, pages_of
 from coconut_tasks.evidence.link import Link, link_text, read_link
 from coconut_tasks.evidence.pages import blocks_of, page_texts
 from coconut_tasks.evidence.statement import ImageBuild, Tool, files_text, materials_of, statement
-from coconut_tasks.igvm.snp import PAGE_KINDS, MeasuredPage, MeasureOptions, measure_pages
+from coconut_tasks.igvm.launch import MeasuredPage, MeasureOptions
+from coconut_tasks.igvm.measure import measure_pages
+from coconut_tasks.igvm.snp import PAGE_KINDS
 from coconut_tasks.inputs import commit as asking
 from coconut_tasks.inputs.commit import find_source
 from coconut_tasks.inputs.environment import reproducible_environment

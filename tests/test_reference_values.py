@@ -17,7 +17,8 @@ from igvm_files import SNP, header, igvm, page, platform
 
 from coconut_tasks.actions.measure import measure as write_measurement
 from coconut_tasks.evidence.reference_values import PROFILE, PROFILE_TAG_ID, corim, trustee
-from coconut_tasks.igvm.snp import MeasureOptions, measure
+from coconut_tasks.igvm.launch import MeasureOptions
+from coconut_tasks.igvm.measure import measure
 from coconut_tasks.layout import CORIM, DIGEST_HEX, REFERENCE_VALUES
 from coconut_tasks.steps.action import Measurement
 from coconut_tasks.steps.command import Command

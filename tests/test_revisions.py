@@ -20,7 +20,8 @@ import pytest
 from conftest import DODO, QEMU, Outcome, Site
 from igvm_files import igvm, page, platform
 
-from coconut_tasks.igvm.snp import MeasureOptions, measure
+from coconut_tasks.igvm.launch import MeasureOptions
+from coconut_tasks.igvm.measure import measure
 from coconut_tasks.plan.items import TOOLS
 from coconut_tasks.steps import action
 from coconut_tasks.steps.action import Action

@@ -20,7 +20,8 @@ from coconut_tasks.commands.verify import read_expectation
 from coconut_tasks.errors import UsageError
 from coconut_tasks.evidence.digests import FORMS, REPORT_SIZE, LaunchDigest
 from coconut_tasks.evidence.expected import Expectation
-from coconut_tasks.igvm.snp import MeasureOptions, measure
+from coconut_tasks.igvm.launch import MeasureOptions
+from coconut_tasks.igvm.measure import measure
 from coconut_tasks.layout import SIDECARS
 
 DIGEST = "0123456789ab" * 8

@@ -19,7 +19,7 @@ from coconut_tasks.tools.igvmmeasure import printed_digest
 from coconut_tasks.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
-    from coconut_tasks.igvm.snp import Measured, MeasuredPage
+    from coconut_tasks.igvm.launch import Measured, MeasuredPage
 
 FORMAT = 1
 """Version of the JSON file's format; a change of meaning raises it."""
@@ -79,13 +79,14 @@ def measurement(action: Measurement, digest: str, workspace: Workspace) -> dict[
 def _ours(action: Measurement, workspace: Workspace) -> tuple[Measured, Sequence[MeasuredPage]] | str:
     """Our own measurement and its pages, or why there is none."""
     # Imported here: a run that measures nothing does not need them.
-    from coconut_tasks.igvm import snp
     from coconut_tasks.igvm.error import IgvmError
+    from coconut_tasks.igvm.launch import MeasureOptions
+    from coconut_tasks.igvm.measure import measure_pages
 
     # The tree's igvmmeasure decides: headers that only a newer version reads are not errors.
-    options = snp.MeasureOptions(action.check_kvm, action.native_zero, tolerant=True)
+    options = MeasureOptions(action.check_kvm, action.native_zero, tolerant=True)
     try:
-        return snp.measure_pages(Path(workspace.path(action.igvm)).read_bytes(), options)
+        return measure_pages(Path(workspace.path(action.igvm)).read_bytes(), options)
     except IgvmError as error:
         return f"none: {error}"
 
@@ -116,7 +117,8 @@ def _agreed(
 
 def pages_of(igvm: str, native_zero: bool, workspace: Workspace) -> Sequence[MeasuredPage]:
     """The pages of a file that was measured in this run or an earlier one."""
-    from coconut_tasks.igvm.snp import MeasureOptions, measured_pages  # as above
+    from coconut_tasks.igvm.launch import MeasureOptions  # as above
+    from coconut_tasks.igvm.measure import measured_pages
 
     options = MeasureOptions(native_zero=native_zero, check_id_block=False, tolerant=True)
     file = Path(workspace.path(igvm))

@@ -109,7 +109,8 @@ def _for_snp(file: IgvmFile) -> bool:
 
 def _digests(file: IgvmFile) -> Digests:
     from coconut_tasks.igvm.error import IgvmError
-    from coconut_tasks.igvm.snp import MeasureOptions, measure
+    from coconut_tasks.igvm.launch import MeasureOptions
+    from coconut_tasks.igvm.measure import measure
     from coconut_tasks.reports.inspect import Digests
 
     try:

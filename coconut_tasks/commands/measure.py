@@ -12,8 +12,9 @@ from coconut_tasks import __version__
 from coconut_tasks.commands.arguments import Arguments
 from coconut_tasks.errors import EXIT_FAILED, EXIT_USAGE, UsageError, tell
 from coconut_tasks.igvm.error import IgvmError
+from coconut_tasks.igvm.launch import Measured, MeasureOptions
+from coconut_tasks.igvm.measure import measure
 from coconut_tasks.igvm.read import read_igvm
-from coconut_tasks.igvm.snp import Measured, MeasureOptions, measure
 
 FORMAT = 1
 """Version of the output of ``--json``; a change of meaning raises it."""

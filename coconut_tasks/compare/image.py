@@ -10,8 +10,10 @@ from coconut_tasks.compare.side import Given, Page, Side, digest_of
 from coconut_tasks.errors import UsageError
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.fields import FORMAT, all_fields
+from coconut_tasks.igvm.launch import MOST_PARAMETER_PAGES, MeasureOptions
+from coconut_tasks.igvm.measure import measured_pages
 from coconut_tasks.igvm.parse import parse
-from coconut_tasks.igvm.snp import MOST_PARAMETER_PAGES, MeasureOptions, kind_of_page, measured_pages
+from coconut_tasks.igvm.snp import kind_of_page
 from coconut_tasks.igvm.values import IS_2MB_PAGE, NORMAL, PAGE_DATA_TYPES, PAGE_SIZE, SEV_SNP
 
 MOST_HEADERS = 1 << 18

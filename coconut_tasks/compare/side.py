@@ -8,7 +8,8 @@ from typing import Any
 
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import UsageError
-from coconut_tasks.igvm.snp import MeasuredPage, chained
+from coconut_tasks.igvm.launch import MeasuredPage
+from coconut_tasks.igvm.snp import chained
 from coconut_tasks.igvm.values import PAGE_SIZE
 from coconut_tasks.inputs.git import SourceRevision
 from coconut_tasks.wording import shown

@@ -168,7 +168,8 @@ def _of_image(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
     """An IGVM file. It does not say how its pages without data are measured, but an ID block has the digest that the firmware checks."""
     from coconut_tasks.igvm import MAGIC
     from coconut_tasks.igvm.error import IgvmError
-    from coconut_tasks.igvm.snp import MeasureOptions, measure
+    from coconut_tasks.igvm.launch import MeasureOptions
+    from coconut_tasks.igvm.measure import measure
 
     if data[: len(MAGIC)] != MAGIC:
         return None

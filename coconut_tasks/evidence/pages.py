@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from coconut_tasks.igvm.snp import PAGE_KINDS, MeasuredPage, page_hash
+from coconut_tasks.igvm.launch import MeasuredPage, page_hash
+from coconut_tasks.igvm.snp import PAGE_KINDS
 from coconut_tasks.igvm.values import PAGE_SIZE
 
 _PAGE = r"0x([0-9a-f]{1,16}) ([a-z]+) ([0-9a-f]{96}|-)(?: (\S.*)\+0x([0-9a-f]{1,16}))?"

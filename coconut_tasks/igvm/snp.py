@@ -20,83 +20,36 @@ So an unmeasured page counts with its address and type, but not with its content
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
-from functools import lru_cache
+from collections.abc import Iterable
 from hashlib import sha384
-from typing import NamedTuple
+from typing import Any
 
-from coconut_tasks.dataclass import dataclass
+from coconut_tasks.igvm import kvm
 from coconut_tasks.igvm.error import IgvmError
-from coconut_tasks.igvm.parse import IgvmFile, parse
+from coconut_tasks.igvm.launch import Launch, MeasuredPage, page_hash
+from coconut_tasks.igvm.platforms import SNP
 from coconut_tasks.igvm.rules import Rules
 from coconut_tasks.igvm.values import (
     CPUID_DATA,
     CPUID_XF,
-    IS_2MB_PAGE,
     PAGE_SIZE,
     SECRETS,
-    SEV_SNP,
     SHARED,
     UNMEASURED,
     Header,
     PageData,
-    ParameterArea,
     ParameterInsert,
     SnpIdBlock,
-    SupportedPlatform,
     VpContext,
 )
 
-DIGEST_SIZE = 48
-"""Bytes."""
-MOST_PARAMETER_PAGES = 1 << 18
-"""Limit on the pages of all inserted parameter areas (1 GiB): a header of a few bytes can ask for any number."""
 _TAIL = struct.Struct("<HB5xQ")
 """PAGE_INFO from offset 0x60 on."""
 _PAGE_INFO_SIZE = 0x70
-_NO_CONTENT = bytes(DIGEST_SIZE)
+_NO_CONTENT = bytes(SNP.size)
 _ZEROES = sha384(bytes(PAGE_SIZE)).digest()
-_KVM_VMSA_GPA = 0xFFFF_FFFF_F000
-"""Where KVM puts each VMSA, whatever the file says."""
-_KVM_CR0 = (0x30, 0x31)
-"""The values with which KVM starts a guest: in real mode and in protected mode. SVSM's igvmmeasure accepts both since commit abfb2783."""
-_CR0 = slice(0x158, 0x160)
-"""Position of CR0 in a VMSA (AMD64 Architecture Programmer's Manual, volume 2, table "VMSA layout, SEV-ES")."""
-_Watcher = Callable[[str, int, bytes, int], None]
-"""Called with one of ``PAGE_KINDS``, address, SHA-384 of the content (``_NO_CONTENT`` if it is not measured) and its file offset."""
-_ADDRESS_LIMIT = 1 << 64
 _MOST_HASHES = 1 << 16
 """Limit on the cached hashes of page contents."""
-
-
-@dataclass(frozen=True, slots=True)
-class MeasureOptions:
-    """How to measure; the first two are igvmmeasure's."""
-
-    check_kvm: bool = False
-    """Refuse a file that KVM would measure differently."""
-    native_zero: bool = False
-    """Pages without data are of type zero, as QEMU's IGVM loader marks them; otherwise they are normal pages full of zeroes."""
-    check_id_block: bool = True
-    """Refuse a file whose ID block has a different digest."""
-    tolerant: bool = False
-    """Accept headers that the format allows and igvmmeasure does not read; see ``rules.Rules``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A launch digest."""
-
-    digest: bytes
-    """48 bytes."""
-    pages: int
-    """How many pages went into it, VMSAs included."""
-    id_block: bytes | None
-    """The digest that the file's ID block expects; None without an ID block for SEV-SNP."""
-    guest_svn: int | None
-    """The ID block's security version number of the guest; None without an ID block."""
-
-
 PAGE_KINDS = {"normal": 1, "vmsa": 2, "zero": 3, "unmeasured": 4, "secrets": 5, "cpuid": 6}
 """PAGE_TYPE of the firmware ABI, command SNP_LAUNCH_UPDATE, in words."""
 
@@ -115,228 +68,121 @@ def kind_of_page(flags: int, data_type: int) -> str:
     return "unmeasured" if flags & UNMEASURED else "normal"
 
 
-class MeasuredPage(NamedTuple):
-    """One page that went into a launch digest."""
-
-    gpa: int
-    """Guest physical address."""
-    kind: str
-    """One of ``PAGE_KINDS``."""
-    content: str
-    """SHA-384 of its 4096 bytes as hex text; empty if they are not measured."""
-    file_offset: int
-    """Where its bytes are in the file; 0 if they are not there, or not measured."""
-
-
-def measured_pages(data: bytes | bytearray | memoryview, options: MeasureOptions) -> list[MeasuredPage]:
-    """Every page that goes into the launch digest, in order.
-
-    Raises:
-        IgvmError: as ``launch_digest``.
-    """
-    return measure_pages(data, options)[1]
-
-
-def measure_pages(data: bytes | bytearray | memoryview, options: MeasureOptions) -> tuple[Measured, list[MeasuredPage]]:
-    """The digest, and the pages that it is computed from.
-
-    Raises:
-        IgvmError: as ``launch_digest``.
-    """
-    found: list[MeasuredPage] = []
-
-    def see(kind: str, gpa: int, content: bytes, file_offset: int) -> None:
-        hashed = "" if content is _NO_CONTENT else content.hex()
-        found.append(MeasuredPage(gpa, kind, hashed, file_offset))
-
-    return measure(data, options, see), found
-
-
 def chained(pages: Iterable[MeasuredPage]) -> str:
     """The launch digest of pages, as hex text, to check whether a list of pages matches a digest."""
-    digest = bytes(DIGEST_SIZE)
+    digest = bytes(SNP.size)
     for page in pages:
-        content = bytes.fromhex(page.content) or _NO_CONTENT
-        digest = sha384(digest + content + _TAIL.pack(_PAGE_INFO_SIZE, PAGE_KINDS[page.kind], page.gpa)).digest()
+        digest = _next(digest, page.kind, page.gpa, bytes.fromhex(page.content) or _NO_CONTENT)
     return digest.hex()
 
 
-def launch_digest(
-    data: bytes | bytearray | memoryview, *, check_kvm: bool, native_zero: bool, tolerant: bool = False
-) -> bytes:
-    """The launch digest that ``igvmmeasure [--check-kvm] [--native-zero] FILE measure`` prints, as 48 bytes.
-
-    Raises:
-        IgvmError: igvmmeasure refuses the file too, except for three things that only this function refuses: variable headers that do not
-            begin at a multiple of 8, more than ``MOST_PARAMETER_PAGES`` of parameters, and parameters that reach past the end of memory.
-    """
-    return measure(data, MeasureOptions(check_kvm, native_zero, tolerant=tolerant)).digest
+def extended_by_vmsa(digest: bytes, vmsa: bytes) -> bytes:
+    """The digest after KVM has measured a VMSA."""
+    return _next(digest, "vmsa", kvm.VMSA_GPA, page_hash(vmsa))
 
 
-def measure(data: bytes | bytearray | memoryview, options: MeasureOptions, see: _Watcher | None = None) -> Measured:
-    """The launch digest with all that goes with it; ``see`` is called for each page.
-
-    Raises:
-        IgvmError: as ``launch_digest``.
-    """
-    file = parse(data)
-    rules = Rules(file, tolerant=options.tolerant)
-    launch = _Launch(file, options, see)
-    for header in file.headers():
-        if type(header) is PageData:  # nearly all are; no rule concerns several of them
-            if header.compatibility_mask & launch.mask:
-                launch.add_page(header)
-            continue
-        rules.see(header)
-        launch.see(header, rules)
-    rules.end()
-    if not launch.mask:
-        raise IgvmError(
-            "no-snp", file.fixed.variable_header_offset, "the file has no SEV-SNP platform", "a launch digest needs one"
-        )
-    wanted = launch.id_block
-    if wanted is not None and options.check_id_block and wanted.ld != launch.digest:
-        raise IgvmError(
-            "id-block-differs",
-            wanted.offset,
-            f"the ID block expects launch digest {wanted.ld.hex()}",
-            f"the file has {launch.digest.hex()}",
-        )
-    if wanted is None:
-        return Measured(launch.digest, launch.pages, None, None)
-    return Measured(launch.digest, launch.pages, wanted.ld, wanted.guest_svn)
-
-
-@lru_cache(maxsize=4096)  # 16 MiB; the images of a run mostly share their parts
-def page_hash(page: bytes) -> bytes:
-    """SHA-384 of a page's 4096 bytes."""
-    # In pieces: above 2047 bytes, hashlib releases the GIL, and getting it back costs more than hashing a page.
-    content = memoryview(page)
-    found = sha384(content[:2047])
-    found.update(content[2047:4094])
-    found.update(content[4094:])
-    return found.digest()
-
-
-class _Launch:
+class SnpLaunch(Launch):
     """The digest, page by page."""
 
-    __slots__ = (
-        "_file",
-        "_hashes",
-        "_options",
-        "_parameter_pages",
-        "_see",
-        "_vmsa_seen",
-        "areas",
-        "digest",
-        "id_block",
-        "mask",
-        "pages",
-    )
+    platform = SNP
 
-    def __init__(self, file: IgvmFile, options: MeasureOptions, see: _Watcher | None) -> None:
-        self._file = file
-        self._see = see
-        self._options = options
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         self._hashes = {0: _ZEROES}
         """File offset → SHA-384 of the page there; igvmbuilder stores equal pages once."""
-        self._parameter_pages = 0
+        self._checks_kvm = self.options.check_kvm or self.options.processors > 1
         self._vmsa_seen = False
-        self.digest = bytes(DIGEST_SIZE)
-        self.pages = 0
-        self.mask = 0
-        """Compatibility mask of SEV-SNP."""
-        self.areas: dict[int, int] = {}
-        """Index of each parameter area → its bytes."""
-        self.id_block: SnpIdBlock | None = None
+        self.vmsas: list[VpContext] = []
+        """Those in the file."""
+        self.digest = bytes(SNP.size)
 
     def see(self, header: Header, rules: Rules) -> None:
-        """Take a header that is not a page. Raises IgvmError if it cannot be measured."""
         match header:
-            case ParameterArea():
-                self.areas[header.parameter_area_index] = header.number_of_bytes
-            case SupportedPlatform() if header.platform_type == SEV_SNP:
-                self.mask = header.compatibility_mask
-            case ParameterInsert() if header.compatibility_mask & self.mask:
-                self.insert(header)
-            case VpContext() if header.compatibility_mask & self.mask and rules.is_vmsa(header):
-                self.add_vmsa(header)
-            case SnpIdBlock() if header.compatibility_mask & self.mask:
-                self.id_block = header
+            case VpContext() if rules.is_vmsa(header):
+                self._take_vmsa(header)
+            case SnpIdBlock():
+                self.expected, self.expected_at, self.guest_svn = header.ld, header.offset, header.guest_svn
             case _:
                 pass
 
-    def add_page(self, page: PageData) -> None:
-        """Raises IgvmError for a page that cannot be measured."""
+    def page(self, page: PageData) -> None:
         self._before_vmsa(page)
-        kind = kind_of_page(page.flags, page.data_type)
-        if not kind:
-            return
-        if page.flags & IS_2MB_PAGE:
-            raise IgvmError(
-                "not-measurable",
-                page.offset,
-                f"page of 2 MiB at {page.gpa:#x}",
-                "only pages of 4 KiB are measured",
-            )
-        if kind == "normal" and not page.file_offset and self._options.native_zero:
-            kind = "zero"
-        if kind == "normal":
-            self._extend(kind, page.gpa, self._hash(page.file_offset), page.file_offset)
-        else:
-            self._extend(kind, page.gpa)
+        super().page(page)
 
-    def insert(self, insert: ParameterInsert) -> None:
-        """Add all pages of a parameter area. Raises IgvmError if there are too many."""
+    def insert(self, insert: ParameterInsert, size: int) -> None:
         self._before_vmsa(insert)
-        size = self.areas.pop(insert.parameter_area_index)
-        self._parameter_pages += size // PAGE_SIZE
-        if self._parameter_pages > MOST_PARAMETER_PAGES:
-            raise IgvmError(
-                "too-large",
-                insert.offset,
-                f"parameter areas have {self._parameter_pages} pages",
-                f"expected at most {MOST_PARAMETER_PAGES}",
-            )
-        if insert.gpa + size > _ADDRESS_LIMIT:
-            raise IgvmError(
-                "igvm-field", insert.offset, f"{size:#x} bytes of parameters at {insert.gpa:#x} end beyond 2^64"
-            )
-        for gpa in range(insert.gpa, insert.gpa + size, PAGE_SIZE):
-            self._extend("unmeasured", gpa)
+        super().insert(insert, size)
 
-    def add_vmsa(self, context: VpContext) -> None:
-        """Raises IgvmError if KVM would measure it differently and that is checked."""
-        vmsa = self._file.content(context.offset, context.file_offset, PAGE_SIZE, "VMSA")
-        if self._options.check_kvm:
-            cr0 = int.from_bytes(vmsa[_CR0], "little")
-            if self._vmsa_seen:
+    def kind_of(self, page: PageData) -> str:
+        kind = kind_of_page(page.flags, page.data_type)
+        return "zero" if kind == "normal" and not page.file_offset and self.options.native_zero else kind
+
+    def add(self, kind: str, gpa: int, file_offset: int = 0) -> None:
+        if kind == "normal":
+            self._extend(kind, gpa, self._hash(file_offset), file_offset)
+        else:
+            self._extend(kind, gpa)
+
+    def end(self) -> bytes:
+        if self.options.qemu_order:
+            for vmsa in self.vmsas:
+                self._add_vmsa(vmsa, kvm.VMSA_GPA)
+        if self.options.processors > 1:
+            if len(self.vmsas) != 1:
                 raise IgvmError(
-                    "kvm-differs",
-                    context.offset,
-                    "KVM check: there is a second VMSA",
-                    "expected one, since KVM makes the others itself",
+                    "not-measurable",
+                    self.file.fixed.variable_header_offset,
+                    f"the file has {len(self.vmsas)} VMSAs for SEV-SNP",
+                    "expected one, since KVM makes those of the other processors itself",
                 )
-            if context.gpa != _KVM_VMSA_GPA:
-                raise IgvmError(
-                    "kvm-differs",
-                    context.offset,
-                    f"KVM check: the VMSA is at {context.gpa:#x}",
-                    f"expected {_KVM_VMSA_GPA:#x}, where KVM puts it",
-                )
-            if cr0 not in _KVM_CR0:
-                raise IgvmError(
-                    "kvm-differs",
-                    context.offset,
-                    f"KVM check: CR0 in the VMSA is {cr0:#x}",
-                    f"expected {' or '.join(map(hex, _KVM_CR0))}, with which KVM starts a guest",
-                )
+            other = page_hash(kvm.reset_vmsa(self.vmsa_of(self.vmsas[0]), self.options.signature))
+            for _ in range(1, self.options.processors):
+                self._extend("vmsa", kvm.VMSA_GPA, other)
+        return self.digest
+
+    def vmsa_of(self, context: VpContext) -> bytes:
+        """The 4096 bytes of a VMSA in the file."""
+        return bytes(self.file.content(context.offset, context.file_offset, PAGE_SIZE, "VMSA"))
+
+    def _take_vmsa(self, context: VpContext) -> None:
+        if self._checks_kvm:
+            self._check_kvm(context)
         self._vmsa_seen = True
-        self._extend("vmsa", context.gpa, page_hash(bytes(vmsa)), context.file_offset)
+        self.vmsas.append(context)
+        if not self.options.qemu_order:
+            self._end_run()
+            self._add_vmsa(context, context.gpa)
+
+    def _add_vmsa(self, context: VpContext, gpa: int) -> None:
+        self._extend("vmsa", gpa, page_hash(self.vmsa_of(context)), context.file_offset)
+
+    def _check_kvm(self, context: VpContext) -> None:
+        """Raises IgvmError if KVM would measure it differently."""
+        cr0 = int.from_bytes(self.vmsa_of(context)[kvm.CR0_AT], "little")
+        if self._vmsa_seen:
+            raise IgvmError(
+                "kvm-differs",
+                context.offset,
+                "KVM check: there is a second VMSA",
+                "expected one, since KVM makes the others itself",
+            )
+        if context.gpa != kvm.VMSA_GPA:
+            raise IgvmError(
+                "kvm-differs",
+                context.offset,
+                f"KVM check: the VMSA is at {context.gpa:#x}",
+                f"expected {kvm.VMSA_GPA:#x}, where KVM puts it",
+            )
+        if cr0 not in kvm.CR0:
+            raise IgvmError(
+                "kvm-differs",
+                context.offset,
+                f"KVM check: CR0 in the VMSA is {cr0:#x}",
+                f"expected {' or '.join(map(hex, kvm.CR0))}, with which KVM starts a guest",
+            )
 
     def _before_vmsa(self, header: PageData | ParameterInsert) -> None:
-        if self._vmsa_seen and self._options.check_kvm:
+        if self._vmsa_seen and self._checks_kvm:
             raise IgvmError(
                 "kvm-differs",
                 header.offset,
@@ -347,13 +193,25 @@ class _Launch:
     def _hash(self, file_offset: int) -> bytes:
         known = self._hashes.get(file_offset)
         if known is None:
-            known = page_hash(bytes(self._file.data[file_offset : file_offset + PAGE_SIZE]))
+            known = page_hash(bytes(self.content(file_offset)))
             if len(self._hashes) < _MOST_HASHES:
                 self._hashes[file_offset] = known
         return known
 
     def _extend(self, kind: str, gpa: int, content: bytes = _NO_CONTENT, file_offset: int = 0) -> None:
-        self.digest = sha384(self.digest + content + _TAIL.pack(_PAGE_INFO_SIZE, PAGE_KINDS[kind], gpa)).digest()
-        self.pages += 1
-        if self._see is not None:
-            self._see(kind, gpa, content, file_offset)
+        self.digest = _next(self.digest, kind, gpa, content)
+        self.seen(kind, gpa, b"" if content is _NO_CONTENT else content, file_offset)
+
+
+def differs(offset: int, expected: bytes, found: bytes, *, with_native_zero: bool | None) -> IgvmError:
+    """Another digest than that in the file's ID block. ``with_native_zero`` is the value of that option with which it has the expected one,
+    None if neither gives it."""
+    remedy = f"the file has {found.hex()}"
+    if with_native_zero is not None:
+        way = "with --native-zero" if with_native_zero else "without --native-zero"
+        remedy += f"; {way} (in a recipe: measure-native-zeroes) it has the expected one"
+    return IgvmError("id-block-differs", offset, f"the ID block expects launch digest {expected.hex()}", remedy)
+
+
+def _next(digest: bytes, kind: str, gpa: int, content: bytes) -> bytes:
+    return sha384(digest + content + _TAIL.pack(_PAGE_INFO_SIZE, PAGE_KINDS[kind], gpa)).digest()

@@ -8,7 +8,8 @@ from typing import Any
 
 from coconut_tasks.evidence.expected import Expectation
 from coconut_tasks.igvm.error import IgvmError
-from coconut_tasks.igvm.snp import launch_digest
+from coconut_tasks.igvm.launch import MeasureOptions
+from coconut_tasks.igvm.measure import measure
 from coconut_tasks.terminal import Rules, Style
 
 WORDS: Rules = (
@@ -25,7 +26,7 @@ def other_settings(data: bytes, native_zero: bool, wanted: Collection[str]) -> s
     if sha384(data).hexdigest() in wanted:
         return "the expected digest is the SHA-384 of the whole file; for its launch digest, use igvmmeasure or coconut-measure"
     try:
-        other = launch_digest(data, check_kvm=False, native_zero=not native_zero, tolerant=True).hex()
+        other = measure(data, MeasureOptions(native_zero=not native_zero, tolerant=True)).digest.hex()
     except IgvmError:
         return ""
     if other not in wanted:
