@@ -162,8 +162,9 @@ def shell(step: Step) -> Iterator[str]:
             yield f"mkdir -p {os.path.dirname(action.output)}"
             yield str(action.build)
         case Measurement():
-            yield f"mkdir -p {os.path.dirname(action.hex)}"
-            yield f"{action.measure} > {action.hex}"
+            ((_, hex), *_) = action.hexes
+            yield f"mkdir -p {os.path.dirname(hex)}"
+            yield f"{action.measure} > {hex}"
 
 
 def ninja(plan: Plan) -> str:

@@ -25,14 +25,17 @@ REPRODUCIBLE = "reproducible"
 REPRODUCE = "reproduce"
 """In the state folder: where ``doit reproduce`` builds."""
 FS_IMAGE = "svsm-fs.bin"
-DIGEST_HEX = ".launch-digest.hex"
+HEX = {"snp": ".launch-digest.hex", "tdp": ".mrtd.hex", "vsm": ".boot-digest.hex"}
+"""The suffix of the file with a platform's measurement as text, by the recipe's word for each platform that measures."""
 DIGEST_JSON = ".launch-digest.json"
 REFERENCE_VALUES = ".reference-values.json"
 CORIM = ".corim"
 PROVENANCE = ".provenance.json"
 SIDECARS = {
-    DIGEST_HEX: "the launch digest",
-    DIGEST_JSON: "the launch digest",
+    HEX["snp"]: "the launch digest",
+    HEX["tdp"]: "the MRTD",
+    HEX["vsm"]: "the VBS boot digest",
+    DIGEST_JSON: "the launch measurements",
     REFERENCE_VALUES: "the reference values",
     CORIM: "the CoRIM",
     PROVENANCE: "the provenance",

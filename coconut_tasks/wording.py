@@ -37,6 +37,10 @@ def short_digest(digest: str) -> str:
     return f"{digest[:16]}…"
 
 
+MEASUREMENTS = {"snp": "launch digest", "tdp": "MRTD", "vsm": "VBS boot digest"}
+"""What the launch measurement of each platform is called, by the recipe's word for the platform."""
+
+
 def printable(text: str) -> str:
     """Text with its control characters, which could move a terminal's cursor, as escapes, for example ``\\n``."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -91,13 +91,15 @@ def statement(data: bytes, *, native: bool = False, **measurement: Any) -> Any:
             builder={"coconut-tasks": "1"},
             tools=[papers.Tool("rustc", rustc, rustc)],
             source=SourceRevision("1" * 40),
-            measurement={"digest": digest, **settings},
+            measurement={"digest": digest, **settings, "measurements": [{"platform": "snp", "digest": digest}]},
             measurement_sha256="2" * 64,
-            pages=[
-                f"{one.gpa:#x} {one.kind} {one.content or '-'}"
-                + (f" kernel:svsm+{i * 4096:#x}" if one.file_offset else "")
-                for i, one in enumerate(pages)
-            ],
+            pages={
+                "snp": [
+                    f"{one.gpa:#x} {one.kind} {one.content or '-'}"
+                    + (f" kernel:svsm+{i * 4096:#x}" if one.file_offset else "")
+                    for i, one in enumerate(pages)
+                ]
+            },
         )
     )
     found = json.loads(written)

@@ -28,10 +28,11 @@ from coconut_tasks.evidence.digests import (
     looks_like_digest,
     near_miss,
 )
-from coconut_tasks.evidence.expected import BuiltImage, Expectation, expected_of
+from coconut_tasks.evidence.expected import BuiltImage, Expectation, Expected, expected_of
 from coconut_tasks.evidence.reference_values import corim, trustee
-from coconut_tasks.igvm.launch import MeasureOptions
+from coconut_tasks.igvm.launch import Measured, MeasureOptions
 from coconut_tasks.igvm.measure import measure
+from coconut_tasks.igvm.platforms import MEASURED
 
 RAW = bytes(range(7, 247, 5))
 DIGEST = RAW.hex()
@@ -68,11 +69,32 @@ def wrapped(text: str, width: int) -> str:
     return "".join(f"{text[at : at + width]}\n" for at in range(0, len(text), width))
 
 
-def one(digest: str = DIGEST, image: str = "", native_zero: str = "") -> tuple[LaunchDigest, ...]:
-    return (LaunchDigest(digest, image, native_zero),)
+def one(digest: str = DIGEST, image: str = "", native_zero: str = "", platform: str = "") -> tuple[LaunchDigest, ...]:
+    return (LaunchDigest(digest, image, native_zero, platform),)
 
 
-TWO = (LaunchDigest(DIGEST, "q.igvm"), LaunchDigest(OTHER, "old/h.igvm"))
+def snp(digest: str = DIGEST, image: str = "", native_zero: str = "") -> tuple[LaunchDigest, ...]:
+    """Of SEV-SNP, as its form says."""
+    return one(digest, image, native_zero, "snp")
+
+
+TWO = (*one(image="q.igvm"), *one(OTHER, "old/h.igvm"))
+TWO_SNP = (*snp(image="q.igvm"), *snp(OTHER, "old/h.igvm"))
+EACH = (*snp(image="a.igvm"), *one(OTHER, "a.igvm", platform="tdp"), *one(SHA256, "a.igvm", platform="vsm"))
+"""Of one image."""
+
+
+def of(platform: str, digest: bytes = RAW, svn: int | None = None) -> Measured:
+    return Measured(MEASURED[platform], digest, 1, None, svn)
+
+
+def quote(version: int, size: int = 5000) -> bytes:
+    header = version.to_bytes(2, "little") + (2).to_bytes(2, "little") + (0x81).to_bytes(4, "little") + bytes(40)
+    body = bytes(136) + RAW + bytes(584 - 136 - 48)
+    return (header + (b"\x02\0\x48\x02\0\0" if version == 5 else b"") + body).ljust(size, b"\xa5")
+
+
+TD_REPORT = b"\x81\0\0\0" + bytes(0x20C) + RAW + bytes(1024 - 0x210 - 48)
 
 
 def statement(*subjects: dict[str, Any]) -> str:
@@ -105,45 +127,45 @@ def test_a_digest_is_known_in_each_way_that_people_write_it(word: str) -> None:
 
 FILES: dict[str, tuple[bytes | str, tuple[LaunchDigest, ...]]] = {
     "raw bytes": (RAW, one()),
-    "a report": (REPORT, one()),
-    "a report as snpguest shows it": (SNPGUEST, one()),
-    "a CoRIM": (corim(RAW, None), one()),
-    "a CoRIM with a profile": (corim(RAW, 3), one()),
-    "reference values": (trustee(RAW), one()),
-    "one reference value": (json.dumps({"snp_launch_measurement": DIGEST}), one()),
+    "a report": (REPORT, snp()),
+    "a report as snpguest shows it": (SNPGUEST, snp()),
+    "a CoRIM": (corim([of("snp")]), snp()),
+    "a CoRIM with a profile": (corim([of("snp", svn=3)]), snp()),
+    "reference values": (trustee([of("snp")]), snp()),
+    "one reference value": (json.dumps({"snp_launch_measurement": DIGEST}), snp()),
     "reference values of two images": (
         json.dumps({"snp_launch_measurement": [DIGEST, OTHER]}),
-        (*one(), *one(OTHER)),
+        (*snp(), *snp(OTHER)),
     ),
-    "a statement": (statement({"name": "a.igvm", "digest": {"sevSnpLaunchDigest": DIGEST}}), one(image="a.igvm")),
+    "a statement": (statement({"name": "a.igvm", "digest": {"sevSnpLaunchDigest": DIGEST}}), snp(image="a.igvm")),
     "a statement about more": (
         statement(
             {"name": "a.igvm", "digest": {"sevSnpLaunchDigest": DIGEST}}, {"name": "b", "digest": {"sha256": SHA256}}
         ),
-        one(image="a.igvm"),
+        snp(image="a.igvm"),
     ),
-    "a measurement": (json.dumps({"digest": DIGEST, "igvm": {"file": "a.igvm"}}), one(image="a.igvm")),
+    "a measurement": (json.dumps({"digest": DIGEST, "igvm": {"file": "a.igvm"}}), snp(image="a.igvm")),
     "a measurement of a report's size": (
         json.dumps({"digest": DIGEST, "igvm": {"file": "a.igvm"}}).ljust(REPORT_SIZE),
-        one(image="a.igvm"),
+        snp(image="a.igvm"),
     ),
-    "a measurement of a pipe": (json.dumps({"digest": DIGEST, "igvm": {"file": "/dev/fd/63"}}), one()),
+    "a measurement of a pipe": (json.dumps({"digest": DIGEST, "igvm": {"file": "/dev/fd/63"}}), snp()),
     "what jq prints": (json.dumps(DIGEST), one()),
     "a list": (json.dumps([DIGEST, OTHER]), (*one(), *one(OTHER))),
     "measurements by jq -s": (
         json.dumps([{"digest": DIGEST, "igvm": {"file": "q.igvm"}}, {"digest": OTHER, "igvm": {"file": "old/h.igvm"}}]),
-        TWO,
+        TWO_SNP,
     ),
-    "igvmmeasure": (IGVMMEASURE, one(image="bin/q.igvm")),
+    "igvmmeasure": (IGVMMEASURE, snp(image="bin/q.igvm")),
     "igvmmeasure of two images": (
         IGVMMEASURE.replace("bin/", "") + IGVMMEASURE.replace("bin/q", "old/h").replace(DIGEST.upper(), OTHER),
-        TWO,
+        TWO_SNP,
     ),
-    "igvmmeasure by grep": (f"Launch Digest: {DIGEST.upper()}\n", one()),
-    "igvmmeasure --verbose": (f"gpa 0x1000 len 0x1000 (Zero page)\n{IGVMMEASURE}", one(image="bin/q.igvm")),
-    "a log": (f"$ target/igvmmeasure --check-kvm bin/q.igvm measure\n{IGVMMEASURE}", one(image="bin/q.igvm")),
-    "the end of a run": (f"built: 3 steps\nbin/q.igvm: 4.1 MiB, launch digest {DIGEST}\n", one(image="bin/q.igvm")),
-    "diff": (f"q.igvm:     launch digest {DIGEST}\nold/h.igvm: launch digest {OTHER}\ndifferent\n", TWO),
+    "igvmmeasure by grep": (f"Launch Digest: {DIGEST.upper()}\n", snp()),
+    "igvmmeasure --verbose": (f"gpa 0x1000 len 0x1000 (Zero page)\n{IGVMMEASURE}", snp(image="bin/q.igvm")),
+    "a log": (f"$ target/igvmmeasure --check-kvm bin/q.igvm measure\n{IGVMMEASURE}", snp(image="bin/q.igvm")),
+    "the end of a run": (f"built: 3 steps\nbin/q.igvm: 4.1 MiB, launch digest {DIGEST}\n", snp(image="bin/q.igvm")),
+    "diff": (f"q.igvm:     launch digest {DIGEST}\nold/h.igvm: launch digest {OTHER}\ndifferent\n", TWO_SNP),
     "xxd -p": (wrapped(DIGEST, 60), one()),
     "od": (wrapped(" " + RAW.hex(" "), 48), one()),
     "colons": (RAW.hex(":"), one()),
@@ -158,7 +180,38 @@ FILES: dict[str, tuple[bytes | str, tuple[LaunchDigest, ...]]] = {
     "line ends of Windows": (f"{DIGEST}\r\n{OTHER}\r\n", (*one(), *one(OTHER))),
     "a byte order mark": (f"\ufeff{DIGEST}\n", one()),
     "UTF-16": (f"{DIGEST}\n".encode("utf-16"), one()),
-    "an image": (IMAGE, one(PLAIN, native_zero=NATIVE)),
+    "an image": (IMAGE, snp(PLAIN, native_zero=NATIVE)),
+    "a TD report": (TD_REPORT, one(platform="tdp")),
+    "a quote of version 4": (quote(4), one(platform="tdp")),
+    "a quote of version 5": (quote(5), one(platform="tdp")),
+    "a quote of a report's size": (quote(4, REPORT_SIZE), one(platform="tdp")),
+    "a CoRIM of each platform": (
+        corim([of("snp"), of("tdp", RAW[::-1]), of("vsm", bytes.fromhex(SHA256))]),
+        (*snp(), *one(OTHER, platform="tdp"), *one(SHA256, platform="vsm")),
+    ),
+    "reference values of two platforms": (trustee([of("snp"), of("tdp", RAW[::-1])]), (*snp(), *one(OTHER, platform="tdp"))),
+    "an MRTD for Trustee": (json.dumps({"mr_td": OTHER}), one(OTHER, platform="tdp")),
+    "a statement of each platform": (
+        statement({"name": "a.igvm", "digest": {"sevSnpLaunchDigest": DIGEST, "tdxMrtd": OTHER, "vbsBootDigest": SHA256}}),
+        EACH,
+    ),
+    "measurements": (
+        json.dumps({"measurements": [{"platform": one.platform, "digest": one.digest} for one in EACH], "igvm": {"file": "a.igvm"}}),
+        EACH,
+    ),
+    "the end of a run for each platform": (
+        f"a.igvm: 4.1 MiB, debug, launch digest {DIGEST}\na.igvm: MRTD {OTHER}\na.igvm: VBS boot digest {SHA256}\n",
+        EACH,
+    ),
+    "coconut-measure with several processors": (
+        f"a.igvm: SEV-SNP launch digest {DIGEST} (4 processors of type EPYC-Milan)\n",
+        snp(image="a.igvm"),
+    ),
+    "another tool for TDX": (f"MRTD: {OTHER.upper()}\nRTMR0: {DIGEST}\n", one(OTHER, platform="tdp")),
+    "a VBS boot digest": (SHA256, one(SHA256, platform="vsm")),
+    "a VBS boot digest in both cases": (SHA256[:32] + SHA256[32:].upper(), one(SHA256, platform="vsm")),
+    "sha256sum": (f"{SHA256}  q.igvm", one(SHA256, "q.igvm", platform="vsm")),
+    "sha256:": (f"sha256:{SHA256}", one(SHA256, platform="vsm")),
 }  # fmt: skip
 
 
@@ -179,18 +232,18 @@ def test_what_our_own_commands_print_is_read(tmp_path: Path, capsys: pytest.Capt
         assert coconut_measure.main([*words, str(file)]) == 0
         return capsys.readouterr().out.encode()
 
-    assert digests_in(printed()) == digests_in(printed("--json")) == one(PLAIN, str(file))
-    assert digests_in(printed("--native-zero")) == one(NATIVE, str(file))
+    assert digests_in(printed()) == digests_in(printed("--json")) == snp(PLAIN, str(file))
+    assert digests_in(printed("--native-zero")) == snp(NATIVE, str(file))
     assert digests_in(printed("--bare")) == one(PLAIN)
     for as_json in (False, True):
         InspectCommand().execute({"json": as_json, "all": False}, [str(file), str(file)])
-        assert digests_in(capsys.readouterr().out.encode()) == one(PLAIN, str(file), NATIVE)
+        assert digests_in(capsys.readouterr().out.encode()) == snp(PLAIN, str(file), NATIVE)
 
 
 def test_the_id_block_says_how_an_image_is_measured() -> None:
     """The firmware starts a guest only with the digest in its ID block."""
     for digest in (PLAIN, NATIVE):
-        assert digests_in(igvm(*PAGES, id_block(1, SNP, bytes.fromhex(digest)))) == one(digest)
+        assert digests_in(igvm(*PAGES, id_block(1, SNP, bytes.fromhex(digest)))) == snp(digest)
     with pytest.raises(NotADigest, match=f"{DIGEST}.*{PLAIN}"):
         digests_in(igvm(*PAGES, id_block(1, SNP, RAW)))
 
@@ -204,7 +257,10 @@ def test_files_that_are_broken_at_random_have_a_digest_or_are_refused() -> None:
                 at = chance.randrange(len(data))
                 data[at : at + chance.randrange(3)] = chance.randbytes(chance.randrange(3))
             with suppress(NotADigest):
-                assert all(re.fullmatch("[0-9a-f]{96}", one.digest) for one in digests_in(data))
+                assert all(
+                    re.fullmatch("[0-9a-f]{64}" if one.platform == "vsm" else "[0-9a-f]{96}", one.digest)
+                    for one in digests_in(data)
+                )
 
 
 # Near misses
@@ -217,10 +273,8 @@ MISSES: dict[str, tuple[bytes | str, str]] = {
     "a digit short in igvmmeasure's output": (IGVMMEASURE.replace(DIGEST.upper(), DIGEST[1:]), "Launch Digest:…95 hex digits"),
     "igvmmeasure that did not end": ("igvmmeasure 'q.igvm'\nLaunch Digest: ", "Launch Digest:"),
     "igvmmeasure for SEV": (f"igvmmeasure 'q.igvm'\nLaunch Digest: {SHA256.upper()}\n", "64 hex digits…a SHA-256…expected 96"),
-    "a SHA-256": (SHA256, "64 hex digits…a SHA-256…expected 96"),
-    "a SHA-256 in both cases": (SHA256[:32] + SHA256[32:].upper(), "64 hex digits…a SHA-256"),
-    "sha256sum": (f"{SHA256}  q.igvm", "64 hex digits…a SHA-256"),
-    "sha256:": (f"sha256:{SHA256}", "a SHA-256…a SHA-384"),
+    "a SHA-256, a digit short": (SHA256[1:], "63 hex digits; expected 96"),
+    "sha256: and base64": (f"sha256:{BASE64[:43]}=", "a SHA-256…a SHA-384"),
     "a SHA-512": (SHA256 * 2, "128 hex digits…a SHA-512"),
     "a letter": (f"{DIGEST[:6]}g{DIGEST[7:]}", "'g' at position 7 "),
     "a letter O": (f"sha384:O{DIGEST[1:]}", "'O' at position 1 "),
@@ -245,6 +299,10 @@ MISSES: dict[str, tuple[bytes | str, str]] = {
     "an empty list": ("[]", "JSON without"),
     "a measurement of nothing": ('{"digest": 1, "igvm": {"file": "a"}}', "a launch measurement without"),
     "a measurement of 95 digits": (json.dumps({"digest": DIGEST[1:], "igvm": {"file": "a"}}), "95 hex digits"),
+    "an MRTD as VBS boot digest": (
+        json.dumps({"measurements": [{"platform": "vsm", "digest": DIGEST}], "igvm": {"file": "a"}}),
+        "96 hex digits; expected 64",
+    ),
     "a measurement of no file": (json.dumps({"digest": DIGEST, "igvm": 5}), "a launch measurement without"),
     "no reference values": ('{"snp_launch_measurement": []}', "reference values without"),
     "a wrong reference value": (json.dumps({"snp_launch_measurement": [DIGEST, "no digest"]}), "'no digest'"),
@@ -255,8 +313,11 @@ MISSES: dict[str, tuple[bytes | str, str]] = {
     "a report with more": (f"Measurement: {RAW.hex(' ')} 00\n", "'Measurement:' without 96 hex digits"),
     "a text without an end": ("yes\n" * (2 << 20), "4 MiB"),
     "a CoRIM of something else": (cbor2.dumps(cbor2.CBORTag(501, {0: "x", 1: []})), "a CoRIM without"),
-    "a broken CoRIM": (corim(RAW, None)[:-9], "a CoRIM without"),
-    "an image without SEV-SNP": (igvm(platform(TDX, 3), page(0, mask=TDX)), "an IGVM file without…SEV-SNP"),
+    "a broken CoRIM": (corim([of("snp")])[:-9], "a CoRIM without"),
+    "a TD report that was cut off": (TD_REPORT[:-1], "1023 raw bytes…1024"),
+    "1024 other bytes": (bytes(1024), "1024 raw bytes…TD report…0x81"),
+    "an image that nothing measures": (igvm(platform(TDX, 0), page(0, mask=TDX)), "an IGVM file without…no platform that measures"),
+    "an image that cannot be measured": (igvm(platform(TDX, 3), page(0, flags=1, mask=TDX)), "an IGVM file without…2 MiB"),
 }  # fmt: skip
 
 
@@ -276,7 +337,7 @@ def test_names_of_tasks_and_files_do_not_look_like_digests(word: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", [DIGEST[:-1], f"{DIGEST[:6]}g{DIGEST[7:]}", SHA256, f"sha256:{SHA256}", BASE64[:-1], "0x1234"]
+    "word", [DIGEST[:-1], f"{DIGEST[:6]}g{DIGEST[7:]}", SHA256[:-1], SHA256, f"sha256:{SHA256}", BASE64[:-1], "0x1234"]
 )
 def test_what_was_meant_as_a_digest_looks_like_one(word: str) -> None:
     assert digest_in(word) is None and looks_like_digest(word)
@@ -320,7 +381,33 @@ CHOICES: dict[str, tuple[Expectation, list[BuiltImage], dict[str, tuple[str, ...
 def test_a_digest_is_compared_with_its_own_image(
     expectation: Expectation, images: list[BuiltImage], found: dict[str, tuple[str, ...]]
 ) -> None:
-    assert expected_of(expectation, images) == found
+    expected = {name: [one.digests for one in each] for name, each in expected_of(expectation, images).items()}
+    assert expected == {name: [digests] for name, digests in found.items()}
+
+
+ALL = BuiltImage("a.igvm", "measure:a", False, ("snp", "tdp", "vsm"))
+TDP_ONLY = BuiltImage("t.igvm", "measure:t", False, ("tdp",))
+
+
+def test_each_platform_is_compared_with_what_is_expected_of_it() -> None:
+    assert expected_of(expecting(*EACH), [ALL]) == {
+        "a.igvm": (
+            Expected(("snp",), (DIGEST,)),
+            Expected(("tdp",), (OTHER,)),
+            Expected(("vsm",), (SHA256,)),
+        )
+    }
+    # Both are 48 bytes, and a digest alone does not say which it is.
+    assert expected_of(expecting(about(), about(digest=OTHER)), [ALL]) == {
+        "a.igvm": (Expected(("snp", "tdp"), (DIGEST, OTHER)),)
+    }
+    assert expected_of(expecting(about()), [TDP_ONLY]) == {"t.igvm": (Expected(("tdp",), (DIGEST,)),)}
+    # A quote is about the only image for TDX.
+    assert expected_of(expecting(*one(platform="tdp")), [Q, TDP_ONLY]) == {"t.igvm": (Expected(("tdp",), (DIGEST,)),)}
+    # What the image is not for is left out if something else can be compared.
+    assert expected_of(expecting(*one(platform="snp"), *one(OTHER, platform="tdp")), [Q]) == {
+        "q.igvm": (Expected(("snp",), (DIGEST,)),)
+    }
 
 
 REFUSED: dict[str, tuple[Expectation, list[BuiltImage], str, str]] = {
@@ -330,6 +417,8 @@ REFUSED: dict[str, tuple[Expectation, list[BuiltImage], str, str]] = {
     "a name of two": (expecting(about("old/q.igvm")), [SUB, BuiltImage("two/q.igvm", "m", False)], "several-measured", ""),
     "another image": (expecting(about("x.igvm")), [Q], "expected-of-another", f" x.igvm…q.igvm…EXPECT={DIGEST}"),
     "other images": (expecting(about("x.igvm"), about("y.igvm")), [Q, H], "expected-of-another", "x.igvm, y.igvm…q.igvm, h.igvm"),
+    "another platform": (expecting(*one(platform="tdp")), [Q], "expected-of-another", "an MRTD…launch digest (snp)"),
+    "a SHA-256": (expecting(*one(SHA256, platform="vsm")), [Q, TDP_ONLY], "expected-of-another", "a VBS boot digest…MRTD (tdp)"),
     "a name that only ends alike": (expecting(about("xq.igvm")), [Q], "expected-of-another", "xq.igvm"),
 }  # fmt: skip
 

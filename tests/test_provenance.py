@@ -693,16 +693,16 @@ def test_the_pages_that_were_measured_are_told_without_another_look(native_zero:
         "0x30000",
         False,
         native_zero,
-        "hex",
+        (("snp", "hex"),),
         "json",
         "values",
         "corim",
     )
     measure(action, workspace, tmp_path / "log")
     file.unlink()
-    assert pages_of("a.igvm", native_zero, workspace) == pages
+    assert pages_of("a.igvm", "snp", native_zero, workspace) == pages
     with pytest.raises(FileNotFoundError):
-        pages_of("a.igvm", not native_zero, workspace)
+        pages_of("a.igvm", "snp", not native_zero, workspace)
 
 
 def test_of_equal_blocks_the_one_that_goes_on_is_meant() -> None:

@@ -16,15 +16,24 @@ from conftest import Site
 from igvm_files import SNP, header, igvm, page, platform
 
 from coconut_tasks.actions.measure import measure as write_measurement
-from coconut_tasks.evidence.reference_values import PROFILE, PROFILE_TAG_ID, corim, trustee
-from coconut_tasks.igvm.launch import MeasureOptions
+from coconut_tasks.evidence.reference_values import PROFILE, PROFILES, corim, digests_of_corim, trustee
+from coconut_tasks.igvm.launch import Measured, MeasureOptions
 from coconut_tasks.igvm.measure import measure
-from coconut_tasks.layout import CORIM, DIGEST_HEX, REFERENCE_VALUES
+from coconut_tasks.igvm.platforms import MEASURED
+from coconut_tasks.layout import CORIM, HEX, REFERENCE_VALUES
 from coconut_tasks.steps.action import Measurement
 from coconut_tasks.steps.command import Command
 from coconut_tasks.workspace.workspace import open_workspace
 
 DIGEST = bytes(range(48))
+DIGEST_HEX = HEX["snp"]
+PROFILE_TAG_ID = PROFILES["snp"].tag_id
+
+
+def of(platform: str, digest: bytes = DIGEST, svn: int | None = None) -> Measured:
+    return Measured(MEASURED[platform], digest, 1, None, svn)
+
+
 # Made by crate corim 0.1.4 on 2026-11-24: ComidBuilder with add_reference_triple_for, for the second one also
 # add_conditional_endorsement_series_for, as igvm 0.5's corim/launch_measurement/builder.rs calls them; then CorimBuilder's build_bytes.
 # Its decode_and_validate accepts both.
@@ -41,7 +50,7 @@ WITH_SVN_3 = bytes.fromhex(
 
 
 def test_trustee_gets_the_digest_in_both_of_its_spellings() -> None:
-    (name, values) = json.loads(trustee(DIGEST)).popitem()
+    (name, values) = json.loads(trustee([of("snp", DIGEST)])).popitem()
     assert name == "snp_launch_measurement"
     assert values[0] == DIGEST.hex() == values[0].lower()
     assert b64decode(values[1], validate=True) == DIGEST
@@ -49,13 +58,13 @@ def test_trustee_gets_the_digest_in_both_of_its_spellings() -> None:
 
 
 def test_a_corim_is_the_one_that_another_implementation_makes() -> None:
-    assert corim(DIGEST, None) == WITHOUT_SVN
-    assert corim(DIGEST, 3) == WITH_SVN_3
+    assert corim([of("snp", DIGEST, None)]) == WITHOUT_SVN
+    assert corim([of("snp", DIGEST, 3)]) == WITH_SVN_3
 
 
 @pytest.mark.parametrize("svn", [None, 0, 24, 2**32 - 1])
 def test_a_corim_is_deterministic_cbor_that_is_read_back(svn: int | None) -> None:
-    found = corim(DIGEST, svn)
+    found = corim([of("snp", DIGEST, svn)])
     document = cbor2.loads(found)
     assert document.tag == 501
     assert cbor2.dumps(document, canonical=True) == found
@@ -66,21 +75,55 @@ def test_a_corim_is_deterministic_cbor_that_is_read_back(svn: int | None) -> Non
 
 
 def test_only_a_corim_with_a_version_number_claims_the_profile_that_demands_one() -> None:
-    plain, profiled = cbor2.loads(corim(DIGEST, None)).value, cbor2.loads(corim(DIGEST, 0)).value
+    plain, profiled = (
+        cbor2.loads(corim([of("snp", DIGEST, None)])).value,
+        cbor2.loads(corim([of("snp", DIGEST, 0)])).value,
+    )
     assert 3 not in plain
     assert profiled[3] == PROFILE
     assert cbor2.loads(plain[1][0].value)[4].keys() == {0}
     assert cbor2.loads(profiled[1][0].value)[4].keys() == {0, 8}
 
 
-def test_the_profiles_name_is_made_as_the_profile_says() -> None:
-    assert str(uuid5(UUID("85f3f1c2-22a8-441e-a1b9-bccfb63ed5f7"), "AMD/SEV-SNP")) == PROFILE_TAG_ID
+def test_the_profiles_names_are_made_as_the_profile_says() -> None:
+    for profile in PROFILES.values():
+        name = f"{profile.vendor}/{profile.model}"
+        assert str(uuid5(UUID("85f3f1c2-22a8-441e-a1b9-bccfb63ed5f7"), name)) == profile.tag_id
 
 
 def test_corims_of_two_digests_without_a_profile_have_names_of_their_own() -> None:
-    one, other = (cbor2.loads(corim(digest, None)).value for digest in (DIGEST, DIGEST[::-1]))
+    one, other = (cbor2.loads(corim([of("snp", digest, None)])).value for digest in (DIGEST, DIGEST[::-1]))
     assert one[0] != other[0]
     assert cbor2.loads(one[1][0].value)[1] != cbor2.loads(other[1][0].value)[1]
+
+
+VBS = DIGEST[:32]
+EACH = [of("snp", svn=3), of("tdp", DIGEST[::-1]), of("vsm", VBS)]
+
+
+def test_trustee_gets_the_mrtd_under_its_own_name_and_nothing_of_vbs() -> None:
+    values = json.loads(trustee(EACH))
+    assert values.keys() == {"snp_launch_measurement", "mr_td"}
+    assert values["mr_td"] == [DIGEST[::-1].hex()]
+    assert json.loads(trustee([of("vsm", VBS)])) == {}
+
+
+def test_a_corim_of_several_platforms_has_a_comid_for_each_and_no_profile() -> None:
+    data = corim(EACH)
+    document = cbor2.loads(data).value
+    assert document[0] == f"AMD/SEV-SNP/MEASUREMENT/{DIGEST.hex()}" and 3 not in document
+    comids = [cbor2.loads(tag.value) for tag in document[1]]
+    assert [tag.tag for tag in document[1]] == [506] * 3
+    assert [comid[4][0][0][0] for comid in comids] == [
+        {0: {1: "AMD", 2: "SEV-SNP"}},
+        {0: {1: "Intel", 2: "TDX"}},
+        {0: {1: "Microsoft", 2: "VBS"}},
+    ]
+    assert [comid[4][0][0][1][0][1][2] for comid in comids] == [[[7, DIGEST]], [[7, DIGEST[::-1]]], [[1, VBS]]]
+    assert [comid[4][0][0][1][0][0] for comid in comids] == ["MEASUREMENT", "MRTD", "MEASUREMENT"]
+    assert [8 in comid[4] for comid in comids] == [True, False, False]
+    assert len({comid[1][0] for comid in comids}) == 3
+    assert digests_of_corim(data) == [("snp", DIGEST), ("tdp", DIGEST[::-1]), ("vsm", VBS)]
 
 
 def id_block(svn: int, mask: int, digest: bytes = bytes(48)) -> bytes:
@@ -111,14 +154,14 @@ def test_a_measurement_of_an_image_with_an_id_block_leaves_a_corim_with_its_vers
         policy="0x30000",
         check_kvm=False,
         native_zero=False,
-        hex="x.hex",
+        hexes=(("snp", "x.hex"),),
         json="x.json",
         reference_values="x.values",
         corim="x.corim",
     )
     write_measurement(action, open_workspace(str(tmp_path), str(tmp_path / "bin"), dict(os.environ)), tmp_path / "log")
-    assert (tmp_path / "x.corim").read_bytes() == corim(digest, 7)
-    assert (tmp_path / "x.values").read_bytes() == trustee(digest)
+    assert (tmp_path / "x.corim").read_bytes() == corim([of("snp", digest, 7)])
+    assert (tmp_path / "x.values").read_bytes() == trustee([of("snp", digest)])
 
 
 def test_a_measurement_leaves_reference_values_of_its_digest_beside_the_image(site: Site) -> None:
@@ -126,8 +169,10 @@ def test_a_measurement_leaves_reference_values_of_its_digest_beside_the_image(si
     beside = {end: Path(f"{site.bin}/q.igvm{end}") for end in (DIGEST_HEX, REFERENCE_VALUES, CORIM)}
     assert beside[DIGEST_HEX].read_text() == f"{digest.hex()}\n"
     values = json.loads(beside[REFERENCE_VALUES].read_text())
-    assert values == {"snp_launch_measurement": [digest.hex(), b64encode(digest).decode()]}
-    assert beside[CORIM].read_bytes() == corim(digest, None)
+    mrtd = bytes.fromhex((site.bin / f"q.igvm{HEX['tdp']}").read_text().strip())
+    assert mrtd == measure((site.bin / "q.igvm").read_bytes(), MeasureOptions(), MEASURED["tdp"]).digest
+    assert values == {"snp_launch_measurement": [digest.hex(), b64encode(digest).decode()], "mr_td": [mrtd.hex()]}
+    assert beside[CORIM].read_bytes() == corim([of("snp", digest), of("tdp", mrtd)])
 
 
 # The page on the way from a recipe to a verifier

@@ -752,11 +752,16 @@ def test_paths_are_read_to_their_end() -> None:
     ]
 
 
-RESULT = Reproduction(3, (), (("q.igvm", "ab"),), (("one", Path("/b/one")), ("two", Path("/b/two"))))
+RESULT = Reproduction(
+    3, (), (("q.igvm", "snp", "ab"), ("q.igvm", "tdp", "cd")), (("one", Path("/b/one")), ("two", Path("/b/two")))
+)
 
 
 def test_what_is_told_of_two_builds(tmp_path: Path) -> None:
-    assert reproduced_text(RESULT, 2.04) == "q.igvm: launch digest ab\nreproducible: all 3 files are the same, in 2.0 s"
+    assert (
+        reproduced_text(RESULT, 2.04)
+        == "q.igvm: launch digest ab\nq.igvm: MRTD cd\nreproducible: all 3 files are the same, in 2.0 s"
+    )
     (tmp_path / "x").write_text("")
     missing = Different("module:x", (tmp_path / "x", tmp_path / "y"), ())
     lines = reproduced_text(replace(RESULT, differences=(missing,)), 1, tmp_path / "report.txt").splitlines()

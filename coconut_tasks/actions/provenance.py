@@ -64,7 +64,7 @@ def write_provenance(action: Provenance, workspace: Workspace) -> Inputs:
             source=source,
             measurement=measurement,
             measurement_sha256=workspace.sha256(action.measurement) if action.measurement else "",
-            pages=_pages(action, measurement, workspace) if measurement else (),
+            pages=_pages(action, measurement, workspace) if measurement else {},
         ),
         files,
     )
@@ -202,9 +202,13 @@ def _recipe_name(action: Provenance, workspace: Workspace) -> str:
     return os.path.basename(name) if os.path.isabs(name) else name
 
 
-def _pages(action: Provenance, measurement: Mapping[str, Any], workspace: Workspace) -> list[str]:
-    pages = pages_of(action.igvm, measurement["measure_native_zeroes"], workspace)
-    return list(page_texts(pages, _blocks(action, workspace)))
+def _pages(action: Provenance, measurement: Mapping[str, Any], workspace: Workspace) -> dict[str, list[str]]:
+    blocks, native_zero = _blocks(action, workspace), measurement["measure_native_zeroes"]
+    platforms = [one["platform"] for one in measurement["measurements"]]
+    return {
+        platform: list(page_texts(pages_of(action.igvm, platform, native_zero, workspace), blocks))
+        for platform in platforms
+    }
 
 
 def _blocks(action: Provenance, workspace: Workspace) -> Blocks:

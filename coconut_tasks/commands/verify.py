@@ -17,7 +17,7 @@ from coconut_tasks.variables import VERIFY
 
 if TYPE_CHECKING:
     from coconut_tasks.compare.changes import Changes
-    from coconut_tasks.evidence.expected import Expectation
+    from coconut_tasks.evidence.expected import Expectation, Expected
     from coconut_tasks.steps.action import Measurement
     from coconut_tasks.tasks.node import Node
     from coconut_tasks.workspace.session import Session
@@ -30,13 +30,13 @@ class VerifyCommand(RunCommand):
 
     name = VERIFY
     expects = True
-    doc_purpose = "build and compare the launch digest with the expected one"
+    doc_purpose = "build and compare the launch measurement with the expected one"
     doc_usage = "[TASK ...] EXPECT=value [VARIABLE=value ...]"
     doc_description = """
-        First builds what is stale. EXPECT is a launch digest in hex or base64, a file that contains one, or - for standard input. The file
-        can be an .igvm file, a file that a build wrote beside one, output of igvmmeasure, coconut-measure or 'doit log measure:qemu', lines
-        like those of sha384sum, or an SEV-SNP attestation report, whose signature is not checked. If the digests differ, it shows what
-        changed, like 'doit diff'.
+        First builds what is stale. EXPECT is a launch digest or MRTD in hex or base64, a VBS boot digest in hex, a file that contains one,
+        or - for standard input. The file can be an .igvm file, a file that a build wrote beside one, output of igvmmeasure, coconut-measure
+        or 'doit log measure:qemu', lines like those of sha384sum, an SEV-SNP attestation report, or a TD report or quote; signatures are
+        not checked. If the digests differ, it tries the other ways in which loaders measure, and shows what changed, like 'doit diff'.
 
         Exit status: 0 as expected, 1 not as expected or a step failed, 2 wrong usage.
     """
@@ -123,24 +123,31 @@ class VerifyCommand(RunCommand):
         expected = _expected(steps, expectation)
         compared = []
         for name, (node, action) in _measurements(steps).items():
-            measured = node.digest()
+            measured = node.measured()
             assert measured is not None
-            image, digest = measured
-            shown, wanted = from_here(image), expected.get(name)
-            hint, changes = "", None
-            if wanted is None:
-                lines = [not_compared_text(shown, expectation)]
-            elif digest in wanted:
-                lines = [verified_text(shown, digest, wanted, expectation)]
-            else:
-                status = EXIT_FAILED
-                data = Path(node.workspace.path(action.igvm)).read_bytes()
-                hint = other_settings(data, action.native_zero, wanted)
-                lines = mismatch_text(shown, digest, wanted, expectation, hint)
-                changes = _changes(expectation, node, steps, data)
-            compared.append(verified_json(image, digest, wanted or (), expectation, hint, _changes_json(changes)))
-            sys.stdout.write(marked("".join(f"{line}\n" for line in lines), terminal, WORDS))
-            sys.stdout.writelines(f"{line}\n" for line in _changes_lines(changes))
+            image, digests = measured[0], dict(measured[1])
+            shown, wanted = from_here(image), expected.get(name, ())
+            if not wanted:
+                platform, digest = next(iter(digests.items()))
+                compared.append(verified_json(image, platform, digest, None, expectation))
+                sys.stdout.write(marked(f"{not_compared_text(shown, expectation)}\n", terminal, WORDS))
+            told: Changes | None = None
+            for one in wanted:
+                # A digest whose form does not say its platform is any of them.
+                platform = next((other for other in one.platforms if digests[other] in one.digests), one.platforms[0])
+                digest = digests[platform]
+                hint, changes = "", None
+                if digest in one.digests:
+                    lines = [verified_text(shown, digest, replace(one, platforms=(platform,)), expectation)]
+                else:
+                    status = EXIT_FAILED
+                    data = Path(node.workspace.path(action.igvm)).read_bytes()
+                    hint = other_settings(data, action.native_zero, one)
+                    lines = mismatch_text(shown, digests, one, expectation, hint)
+                    changes = told = _changes(expectation, node, steps, data)
+                compared.append(verified_json(image, platform, digest, one, expectation, hint, _changes_json(changes)))
+                sys.stdout.write(marked("".join(f"{line}\n" for line in lines), terminal, WORDS))
+            sys.stdout.writelines(f"{line}\n" for line in _changes_lines(told))
         self.verified = compared
         return status
 
@@ -171,8 +178,8 @@ def _measurements(steps: Sequence[Node]) -> Mapping[str, tuple[Node, Measurement
     return {action.shown: (node, action) for node in steps if isinstance(action := node.step.action, Measurement)}
 
 
-def _expected(steps: Sequence[Node], expectation: Expectation) -> Mapping[str, Sequence[str]]:
-    """Image → expected digests, from ``expected_of``.
+def _expected(steps: Sequence[Node], expectation: Expectation) -> Mapping[str, Sequence[Expected]]:
+    """Image → what is expected of it, from ``expected_of``.
 
     Raises:
         UsageError: no image is measured, or it is ambiguous which one is meant.
@@ -180,12 +187,14 @@ def _expected(steps: Sequence[Node], expectation: Expectation) -> Mapping[str, S
     from coconut_tasks.evidence.expected import BuiltImage, expected_of
 
     images = [
-        BuiltImage(name, node.step.name, action.native_zero) for name, (node, action) in _measurements(steps).items()
+        BuiltImage(name, node.step.name, action.native_zero, tuple(platform for platform, _ in action.hexes))
+        for name, (node, action) in _measurements(steps).items()
     ]
     if not images:
         raise UsageError(
             "nothing-measured",
-            "verify: nothing to compare, since no image is measured; use a recipe with platform snp, or name a step such as measure:qemu",
+            "verify: nothing to compare, since no image is measured; use a recipe with platform snp, tdp or vsm, or name a step such as "
+            "measure:qemu",
         )
     return expected_of(expectation, images)
 

@@ -16,13 +16,13 @@ from coconut_tasks.called import called
 from coconut_tasks.errors import UsageError
 from coconut_tasks.inputs.files import VERSION_CONTROL, Files
 from coconut_tasks.inputs.git import ask_git, find_repository, git_text
-from coconut_tasks.layout import DIGEST_HEX, RECORDS, STATE_FOLDER
+from coconut_tasks.layout import HEX, RECORDS, STATE_FOLDER
 from coconut_tasks.options import process_words
 from coconut_tasks.records.store import recorded_inputs
 from coconut_tasks.tasks.interrupt import Terminated, listen
 from coconut_tasks.tasks.standing import from_here, stand
 from coconut_tasks.tasks.task_command import ReportCommand
-from coconut_tasks.wording import short_digest
+from coconut_tasks.wording import MEASUREMENTS, short_digest
 from coconut_tasks.workspace.workspace import Workspace
 
 _QUIET_MS = 100
@@ -65,10 +65,10 @@ class WatchCommand(ReportCommand):
                 status = _build()
                 if status > 128:
                     return status  # a signal ended it, which it has reported
-                for name, digest in _digests(workspace.bin).items():
-                    if digests.get(name) not in (None, digest):
-                        self._say(f"{name}: launch digest {short_digest(digests[name])} → {short_digest(digest)}")
-                    digests[name] = digest
+                for what, digest in _digests(workspace.bin).items():
+                    if digests.get(what) not in (None, digest):
+                        self._say(f"{what} {short_digest(digests[what])} → {short_digest(digest)}")
+                    digests[what] = digest
                 after = _last_run(workspace.state)
                 if after != last_run:  # reading all records takes as long as a small build
                     last_run, recorded = after, recorded_inputs(workspace.state / RECORDS)
@@ -221,14 +221,16 @@ def _run_command() -> list[str]:
 
 
 def _digests(bin: str) -> dict[str, str]:
-    """The launch digest of each measured file in the output folder."""
+    """The launch measurements in the output folder by what they are of, for example ``bin/q.igvm: MRTD``."""
     found = {}
     for folder, names, files in os.walk(bin):
         names[:] = [name for name in names if name != STATE_FOLDER]
         for file in files:
-            if file.endswith(DIGEST_HEX):
-                path = os.path.join(folder, file)
-                found[from_here(path).removesuffix(DIGEST_HEX)] = Path(path).read_text().strip()
+            for platform, end in HEX.items():
+                if file.endswith(end):
+                    path = os.path.join(folder, file)
+                    what = f"{from_here(path).removesuffix(end)}: {MEASUREMENTS[platform]}"
+                    found[what] = Path(path).read_text().strip()
     return found
 
 

@@ -13,7 +13,7 @@ from coconut_tasks.compare.image import of_igvm
 from coconut_tasks.compare.side import NATIVE_ZERO, BuildStep, Given, Page, Side, digest_of
 from coconut_tasks.errors import CoconutError, UsageError
 from coconut_tasks.evidence.pages import read_page
-from coconut_tasks.evidence.statement import BUILD_TYPE, LAUNCH_DIGEST, PREDICATE
+from coconut_tasks.evidence.statement import BUILD_TYPE, LAUNCH_DIGESTS, PREDICATE
 from coconut_tasks.inputs.git import SourceRevision
 
 Beside = Callable[[str], bytes | bytearray | None]
@@ -57,7 +57,7 @@ def of_statement(name: str, given: Given, beside: Beside) -> Side:
         side = replace(side, doubts=(f"its build type is {built_by}, so options and commands are unknown",))
     side = _with_dependencies(side, definition.get("resolvedDependencies"))
     side = _with_products(side, given.get("predicate", "runDetails", "byproducts"))
-    told = subject.get("digest", LAUNCH_DIGEST).hex(96)
+    told = subject.get("digest", LAUNCH_DIGESTS["snp"]).hex(96)
     if told and side.digest and told != side.digest:
         side = _doubting(side, f"its subject has launch digest {told}, but its measurement has {side.digest}")
     side = replace(side, digest=told or side.digest)
@@ -144,7 +144,7 @@ def _with_products(side: Side, given: Given) -> Side:
                 if name in parts:
                     name = f"{name} {posixpath.basename(file)}"
                 parts[name] = _digest(one)
-            case "measurement":
+            case "measurement" if one.get("annotations", "platform").text() == "snp":
                 side = _with_measurement(side, one.get("annotations"))
             case _:
                 pass

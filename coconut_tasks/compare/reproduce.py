@@ -263,9 +263,10 @@ def _compare(first: Session, second: Session, copies: tuple[Copy, Copy]) -> Repr
         if not found and (difference := _difference(None, files, (first, second), copies)) is not None:
             found.append(difference)
     digests = [
-        (action.shown, Path(first.workspace.path(action.hex)).read_text().strip())
+        (action.shown, platform, Path(first.workspace.path(hex)).read_text().strip())
         for step in first.plan.steps
         if isinstance(action := step.action, Measurement)
+        for platform, hex in action.hexes
     ]
     return Reproduction(
         compared, tuple(found), tuple(digests), tuple((copy.conditions.name, copy.base) for copy in copies)

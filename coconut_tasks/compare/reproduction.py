@@ -29,7 +29,7 @@ class Reproduction:
     """How many files."""
     differences: tuple[Different, ...]
     """In build order: a cause comes before its effects."""
-    digests: tuple[tuple[str, str], ...]
-    """The name below the output folder and the launch digest of each measured file, by the first build."""
+    digests: tuple[tuple[str, str, str], ...]
+    """The name below the output folder, the platform and the digest of each launch measurement, by the first build."""
     copies: tuple[tuple[str, Path], ...]
     """The names of the two builds, and their folders."""

@@ -1,4 +1,4 @@
-"""Read a launch digest in all its forms. Only this module knows the forms: each is an entry of a table.
+"""Read a launch measurement in all its forms. Only this module knows the forms: each is an entry of a table.
 
 A word that is nearly a digest is an error that says what it is instead, since it was meant as one.
 """
@@ -9,7 +9,7 @@ import json
 import posixpath
 import re
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,14 +19,18 @@ from coconut_tasks.wording import printable, shown
 # Imports for single forms are local, since each command line is checked for digests before anything else.
 
 FORMS = (
-    "a launch digest in hex or base64, or a file that contains one: output of igvmmeasure or coconut-measure, an .igvm file, "
-    "a file that a build wrote beside it, or an SEV-SNP attestation report"
+    "a launch digest or MRTD in hex or base64, or a file that contains one: output of igvmmeasure or coconut-measure, an .igvm file, "
+    "a file that a build wrote beside it, an SEV-SNP attestation report, or a TD report or quote"
 )
-"""The forms of a launch digest for messages; ``docs/commands-build.md`` names all forms."""
+"""The forms of a launch measurement for messages; ``docs/commands-build.md`` names all forms."""
 REPORT_SIZE = 0x4A0
 """Size in bytes of an attestation report (SEV-SNP firmware ABI, structure ATTESTATION_REPORT)."""
+TD_REPORT_SIZE = 1024
+"""Size in bytes of a TD report (Intel TDX Module ABI specification, structure TDREPORT_STRUCT)."""
 DIGITS = 96
-"""Number of hex digits of a launch digest, which is a SHA-384."""
+"""Number of hex digits of a launch digest or MRTD, which is a SHA-384."""
+VBS_DIGITS = 64
+"""Number of hex digits of a VBS boot digest, which is a SHA-256."""
 _BYTES = DIGITS // 2
 _CHARACTERS = DIGITS * 4 // 6
 """Number of base64 characters; 48 bytes need no padding."""
@@ -36,13 +40,22 @@ _VERSIONS = range(1, 256)
 """Versions of a report, its first 4 bytes; 5 is the latest known. They distinguish a report from other files of 1184 bytes."""
 _MOST_TEXT = 4 << 20
 """Limit on the characters of a text that is not JSON: igvmmeasure prints a few hundred KiB if it shows each page."""
+_TD_REPORT_MRTD = 0x210
+"""Offset of MRTD in a TD report: TDINFO_STRUCT is at 0x200, and begins with ATTRIBUTES and XFAM, 8 bytes each."""
+_TDX = 0x81
+"""REPORTTYPE.TYPE of a TD report, and TEE type of a TD quote."""
+_QUOTE_MRTD = {4: 48 + 136, 5: 48 + 6 + 136}
+"""Offset of MRTD in a quote, by the quote's version (Intel TDX DCAP quoting library, quote format): a header of 48 bytes, in version 5
+the type and size of the body, then the body, where MRTD is behind TEE_TCB_SVN, two measurements of the TDX module, and four bit fields."""
+_QUOTE_BODY = 584
+"""Bytes of the shortest body of a quote."""
 _CORIM = b"\xd9\x01\xf5"
 """CBOR tag 501."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchDigest:
-    """A launch digest from a file or a command line."""
+    """A launch measurement from a file or a command line."""
 
     digest: str
     """In lower-case hex."""
@@ -50,6 +63,8 @@ class LaunchDigest:
     """The path of its IGVM file; empty if unknown."""
     native_zero: str = ""
     """The digest of the same image with pages without data measured as zero pages; empty if only one digest is known."""
+    platform: str = ""
+    """The recipe's word for the platform that it is of; empty if its form does not say."""
 
 
 class NotADigest(Exception):
@@ -89,7 +104,7 @@ def digests_in_text(text: str) -> tuple[LaunchDigest, ...]:
 
 
 def digest_in(word: str) -> str | None:
-    """A word that is a digest, in lower-case hex; None for any other word."""
+    """A word that is a launch digest or an MRTD, in lower-case hex; None for any other word."""
     for spelling in _SPELLINGS:
         if found := spelling.fullmatch(word):
             digits = found["digits"]
@@ -101,22 +116,31 @@ def digest_in(word: str) -> str | None:
     return None
 
 
+def boot_digest_in(word: str) -> str | None:
+    """A word that is a VBS boot digest, in lower-case hex; None for any other word. It may be a SHA-256 of something else."""
+    found = _BOOT.fullmatch(word)
+    return found["digits"].lower() if found else None
+
+
 def looks_like_digest(word: str) -> bool:
-    """Whether a word is, or is meant as, a launch digest: no name of a step or a command looks like one."""
-    return digest_in(word) is not None or near_miss(word) != ""
+    """Whether a word is, or is meant as, a launch measurement: no name of a step or a command looks like one."""
+    return (digest_in(word) or boot_digest_in(word)) is not None or near_miss(word) != ""
 
 
 def near_miss(word: str) -> str:
     """What is wrong with a word that is nearly a launch digest: ``95 hex digits; expected 96``; empty if it does not look like one."""
-    if digest_in(word) is not None:
-        return ""
+    return "" if (digest_in(word) or boot_digest_in(word)) is not None else _miss(word, DIGITS)
+
+
+def _miss(word: str, digits: int) -> str:
+    """What is wrong with a word that should have this number of hex digits; empty if it does not look like a digest."""
     if found := _OTHER_HASH.match(word):
         return f"a SHA-{found[1]}; a launch digest is a SHA-384"
     prefix = _PREFIX.match(word)
     rest = word[prefix.end() :] if prefix else word
     if _HEX.fullmatch(rest) and (prefix or len(rest) >= 32):
         what = f", the length of {_LENGTHS[len(rest)]}" if len(rest) in _LENGTHS else ""
-        return f"{len(rest)} hex digits{what}; expected {DIGITS}"
+        return f"{len(rest)} hex digits{what}; expected {digits}"
     if _CUT.fullmatch(rest):
         return "a digest that was shortened for display"
     if abs(len(rest) - DIGITS) <= 4:
@@ -141,6 +165,7 @@ _SPELLINGS = tuple(
         rf"(?:{_HASH})?(?P<digits>[0-9a-zA-Z+/]{{{_CHARACTERS}}}|[0-9a-zA-Z_-]{{{_CHARACTERS}}})",
     )
 )
+_BOOT = re.compile(rf"(?:0[xX]|(?i:sha-?256)[:=-])?(?P<digits>[0-9a-fA-F]{{{VBS_DIGITS}}})", re.ASCII)
 _URL_SAFE = str.maketrans("-_", "+/")
 _HEX = re.compile("[0-9a-fA-F]+")
 _LETTERS = re.compile(r"[0-9a-zA-Z+/_-]+")
@@ -154,39 +179,58 @@ def _is_mixed(word: str) -> bool:
     return all(any(test(char) for char in word) for test in (str.isupper, str.islower, str.isdigit))
 
 
-def _checked(word: Any, where: str = "") -> str:
-    """The digest in a word. Raises NotADigest."""
-    if digest := digest_in(word):
+def _checked(word: Any, where: str = "", platform: str = "") -> str:
+    """The digest in a word, of that platform if it is given. Raises NotADigest."""
+    if digest := boot_digest_in(word) if platform == "vsm" else digest_in(word):
         return digest
-    raise NotADigest(where + (near_miss(word) or f"{shown(word)} is not a launch digest"))
+    wrong = _miss(word, VBS_DIGITS if platform == "vsm" else DIGITS)
+    raise NotADigest(where + (wrong or f"{shown(word)} is not a launch digest"))
 
 
 # Binary files
 
 
 def _of_image(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
-    """An IGVM file. It does not say how its pages without data are measured, but an ID block has the digest that the firmware checks."""
+    """An IGVM file, with the digests of all its platforms."""
     from coconut_tasks.igvm import MAGIC
     from coconut_tasks.igvm.error import IgvmError
     from coconut_tasks.igvm.launch import MeasureOptions
-    from coconut_tasks.igvm.measure import measure
+    from coconut_tasks.igvm.measure import measure_all
 
     if data[: len(MAGIC)] != MAGIC:
         return None
     try:
         plain, native = (
-            measure(data, MeasureOptions(native_zero=native, check_id_block=False, tolerant=True))
+            measure_all(data, MeasureOptions(native_zero=native, check_id_block=False, tolerant=True))
             for native in (False, True)
         )
     except IgvmError as error:
         raise NotADigest(f"an IGVM file without a launch digest: {error}") from error
-    if plain.id_block is None:
-        return [LaunchDigest(plain.digest.hex(), native_zero=native.digest.hex())]
-    if plain.id_block not in (plain.digest, native.digest):
+    found = []
+    errors = []
+    for platform, one in plain.items():
+        other = native[platform]
+        if isinstance(one, IgvmError) or isinstance(other, IgvmError):
+            errors.append(one)
+        elif platform == "snp":
+            found.append(_of_snp(one.digest, other.digest, one.id_block))
+        else:
+            found.append(LaunchDigest(one.digest.hex(), platform=platform))
+    if not found:
+        why = errors[0] if errors else "it is for no platform that measures"
+        raise NotADigest(f"an IGVM file without a launch digest: {why}")
+    return found
+
+
+def _of_snp(plain: bytes, native: bytes, expected: bytes | None) -> LaunchDigest:
+    """An image does not say how its pages without data are measured, but an ID block has the digest that the firmware checks."""
+    if expected is None:
+        return LaunchDigest(plain.hex(), native_zero=native.hex(), platform="snp")
+    if expected not in (plain, native):
         raise NotADigest(
-            f"an IGVM file whose ID block expects launch digest {plain.id_block.hex()}, but its pages have {plain.digest.hex()}"
+            f"an IGVM file whose ID block expects launch digest {expected.hex()}, but its pages have {plain.hex()}"
         )
-    return [LaunchDigest(plain.id_block.hex())]
+    return LaunchDigest(expected.hex(), platform="snp")
 
 
 def _of_corim(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
@@ -195,9 +239,14 @@ def _of_corim(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
 
     if not data.startswith(_CORIM):
         return None
-    found = [LaunchDigest(digest.hex()) for digest in digests_of_corim(bytes(data)) if len(digest) == _BYTES]
+    sizes = {"vsm": VBS_DIGITS // 2}
+    found = [
+        LaunchDigest(digest.hex(), platform=platform)
+        for platform, digest in digests_of_corim(bytes(data))
+        if len(digest) == sizes.get(platform, _BYTES)
+    ]
     if not found:
-        raise NotADigest("a CoRIM without a launch digest for AMD SEV-SNP")
+        raise NotADigest("a CoRIM without a launch digest for AMD SEV-SNP, Intel TDX or Microsoft VBS")
     return found
 
 
@@ -205,7 +254,22 @@ def _of_report(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
     """An attestation report in the format that guests receive."""
     if len(data) != REPORT_SIZE or int.from_bytes(data[:4], "little") not in _VERSIONS:
         return None
-    return [LaunchDigest(data[_MEASUREMENT : _MEASUREMENT + _BYTES].hex())]
+    return [LaunchDigest(data[_MEASUREMENT : _MEASUREMENT + _BYTES].hex(), platform="snp")]
+
+
+def _of_td_report(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
+    """A TD report as the TDX module writes it."""
+    if len(data) != TD_REPORT_SIZE or data[0] != _TDX or data[1] or data[3]:
+        return None
+    return [LaunchDigest(data[_TD_REPORT_MRTD : _TD_REPORT_MRTD + _BYTES].hex(), platform="tdp")]
+
+
+def _of_quote(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
+    """A TD quote."""
+    at = _QUOTE_MRTD.get(int.from_bytes(data[:2], "little"), 0)
+    if not at or int.from_bytes(data[4:8], "little") != _TDX or len(data) < at - 136 + _QUOTE_BODY:
+        return None
+    return [LaunchDigest(data[at : at + _BYTES].hex(), platform="tdp")]
 
 
 def _of_raw(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
@@ -216,7 +280,9 @@ def _of_raw(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
 _BINARY: tuple[Callable[[bytes | bytearray], Iterable[LaunchDigest] | None], ...] = (
     _of_image,
     _of_corim,
+    _of_quote,
     _of_report,
+    _of_td_report,
     _of_raw,
 )
 """In this order: forms with known first bytes, then forms of a known size."""
@@ -228,6 +294,8 @@ def _raw_miss(size: int) -> str:
         return f"{size} raw bytes; expected {_BYTES}"
     if abs(size - REPORT_SIZE) <= 2 * _BYTES:
         return f"{size} raw bytes; an attestation report has {REPORT_SIZE}, and starts with its version"
+    if abs(size - TD_REPORT_SIZE) <= 2 * _BYTES:
+        return f"{size} raw bytes; a TD report has {TD_REPORT_SIZE}, and starts with byte {_TDX:#x}"
     return ""
 
 
@@ -259,14 +327,14 @@ def _of_json_text(text: str) -> Iterable[LaunchDigest] | None:
 
 def _of_json(found: Any) -> Iterator[LaunchDigest]:
     if isinstance(found, str):  # as printed by jq
-        yield LaunchDigest(_checked(found))
+        yield _of_word(found)
         return
     if isinstance(found, list) and found:
         for one in found:
             yield from _of_json(one)
         return
-    for what, name, read in _DOCUMENTS:
-        if isinstance(found, dict) and name in found:
+    for what, names, read in _DOCUMENTS:
+        if isinstance(found, dict) and any(name in found for name in names):
             try:
                 digests = list(read(found))
             except (AttributeError, KeyError, TypeError):
@@ -278,68 +346,111 @@ def _of_json(found: Any) -> Iterator[LaunchDigest]:
     raise NotADigest("JSON without a launch digest")
 
 
+def _of_word(word: str, where: str = "", image: str = "") -> LaunchDigest:
+    """A digest alone. 64 hex digits can only be a VBS boot digest. Raises NotADigest."""
+    if digest := boot_digest_in(word):
+        return LaunchDigest(digest, image, platform="vsm")
+    return LaunchDigest(_checked(word, where), image)
+
+
 def _of_statement(found: Any) -> Iterator[LaunchDigest]:
-    from coconut_tasks.evidence.statement import LAUNCH_DIGEST
+    from coconut_tasks.evidence.statement import LAUNCH_DIGESTS
 
     for subject in found["subject"]:
-        if LAUNCH_DIGEST in subject["digest"]:
-            yield LaunchDigest(_checked(subject["digest"][LAUNCH_DIGEST]), subject["name"])
+        for platform, name in LAUNCH_DIGESTS.items():
+            if name in subject["digest"]:
+                digest = _checked(subject["digest"][name], platform=platform)
+                yield LaunchDigest(digest, subject["name"], platform=platform)
 
 
 def _of_reference_values(found: Any) -> Iterator[LaunchDigest]:
-    values = found[_REFERENCE_VALUE]
-    return (LaunchDigest(_checked(value)) for value in ([values] if isinstance(values, str) else values))
+    from coconut_tasks.evidence.reference_values import TRUSTEE_NAMES
+
+    for name, platform in TRUSTEE_NAMES.items():
+        values = found.get(name, [])
+        for value in [values] if isinstance(values, str) else values:
+            yield LaunchDigest(_checked(value), platform=platform)
 
 
 def _of_inspect(found: Any) -> Iterator[LaunchDigest]:
     for file in found["files"]:
+        image = _named(file["file"])
         launch = file["launch_digest"] or {}
         if "digest" in launch:
             native = _checked(launch["native_zero_digest"])
-            yield LaunchDigest(_checked(launch["digest"]), _named(file["file"]), native)
+            yield LaunchDigest(_checked(launch["digest"]), image, native, "snp")
+        yield from _of_platforms([one for one in file.get("measurements", ()) if one["platform"] != "snp"], image)
 
 
 def _of_build(found: Any) -> Iterator[LaunchDigest]:
     for image in found["images"]:
-        if image["digest"] is not None:
-            yield LaunchDigest(_checked(image["digest"]), _named(image["path"]))
+        name = _named(image["path"])
+        if "measurements" in image:
+            yield from _of_platforms(image["measurements"], name)
+        elif image["digest"] is not None:
+            yield LaunchDigest(_checked(image["digest"]), name, platform="snp")
 
 
 def _of_measurement(found: Any) -> Iterator[LaunchDigest]:
-    image = found["igvm"]["file"] if "igvm" in found else ""
-    yield LaunchDigest(_checked(found["digest"]), _named(image))
+    image = _named(found["igvm"]["file"] if "igvm" in found else "")
+    if "measurements" in found:
+        yield from _of_platforms(found["measurements"], image)
+    else:  # format 1, or written by another tool
+        platform = found.get("platform", "snp")
+        yield LaunchDigest(_checked(found["digest"], platform=platform), image, platform=platform)
 
 
-_REFERENCE_VALUE = "snp_launch_measurement"
-_DOCUMENTS: tuple[tuple[str, str, Callable[[Any], Iterator[LaunchDigest]]], ...] = (
-    ("a provenance statement", "subject", _of_statement),
-    ("a file of reference values", _REFERENCE_VALUE, _of_reference_values),
-    ("the output of 'inspect --json'", "files", _of_inspect),
-    ("the output of 'run --json'", "images", _of_build),
-    ("a launch measurement", "digest", _of_measurement),  # .launch-digest.json, coconut-measure --json
+def _of_platforms(measurements: Any, image: str) -> Iterator[LaunchDigest]:
+    """Objects with ``platform`` and ``digest``."""
+    for one in measurements:
+        platform = one["platform"]
+        if not isinstance(platform, str):
+            raise TypeError(platform)
+        if one.get("digest") is not None:
+            yield LaunchDigest(_checked(one["digest"], platform=platform), image, platform=platform)
+
+
+_DOCUMENTS: tuple[tuple[str, Sequence[str], Callable[[Any], Iterator[LaunchDigest]]], ...] = (
+    ("a provenance statement", ("subject",), _of_statement),
+    ("a file of reference values", ("snp_launch_measurement", "mr_td"), _of_reference_values),
+    ("the output of 'inspect --json'", ("files",), _of_inspect),
+    ("the output of 'run --json'", ("images",), _of_build),
+    (
+        "a launch measurement",
+        ("digest", "measurements"),
+        _of_measurement,
+    ),  # .launch-digest.json, coconut-measure --json
 )
-"""JSON documents: name, the member that identifies it, and its reader."""
+"""JSON documents: name, the members that identify it, and its reader."""
 
 
 def _of_output(text: str) -> Iterable[LaunchDigest] | None:
     """The output of tools, with other lines in between. A line names the image, the digest, or both."""
     found: list[LaunchDigest] = []
     image = ""
+    told: set[str] = set()
     for line in map(str.strip, text.splitlines()):
         match = next((match for form in _LINES if (match := form.fullmatch(line))), None)
         if match is None:
             continue
         groups = match.groupdict()
-        image = groups.get("image", image)
-        if (digest := groups.get("digest")) is not None:
-            where = f"line '{printable(line.partition(digest)[0].strip() if digest else line)}': "
-            found.append(LaunchDigest(_checked(digest, where), _named(image)))
-            image = ""
-        elif "native" in groups and found:
+        if "image" in groups:
+            image, told = groups["image"], set()
+        for name, platform in _OF_PLATFORM.items():
+            if (digest := groups.get(name)) is not None:
+                image = "" if platform in told else image  # a second one is of another image, whose name is not known
+                told.add(platform)
+                where = f"line '{printable(line.partition(digest)[0].strip() if digest else line)}': "
+                found.append(LaunchDigest(_checked(digest, where, platform), _named(image), platform=platform))
+        if "native" in groups and found:
             found[-1] = replace(found[-1], native_zero=_checked(groups["native"], "with native zero pages: "))
     return found or None
 
 
+_OF_PLATFORM = {"digest": "snp", "mrtd": "tdp", "boot": "vsm"}
+"""The groups of ``_LINES`` with a digest."""
+_BUILT = r"(?P<image>.+?):\s+(?:\S+ [KM]?i?B, (?:.*, )?)?"
+"""The start of a line at the end of a run."""
 _LINES = tuple(
     re.compile(line)
     for line in (
@@ -350,8 +461,13 @@ _LINES = tuple(
         r"(?P<image>.+?): IGVM version \d.*",
         r"SEV-SNP launch digest:\s*(?P<digest>.*)",
         r"with native zero pages:\s*(?P<native>.*)",
+        r"VBS boot digest:\s*(?P<boot>.*)",
+        # doit inspect and tools for TDX
+        r"(?i:(?:TDX )?MR_?TD):\s*(?P<mrtd>.*)",
         # coconut-measure, doit diff, the end of a run
-        r"(?P<image>.+?):\s+(?:SEV-SNP |\S+ [KM]?i?B, (?:.*, )?)?launch digest (?P<digest>\S+)",
+        rf"{_BUILT}(?:SEV-SNP )?launch digest (?P<digest>\S+)(?: \(\d+ processors of type \S+\))?",
+        rf"{_BUILT}(?:TDX )?MRTD (?P<mrtd>\S+)",
+        rf"{_BUILT}VBS boot digest (?P<boot>\S+)",
     )
 )
 
@@ -360,7 +476,7 @@ def _of_report_text(text: str) -> Iterable[LaunchDigest] | None:
     """The output of snpguest and similar tools about an attestation report."""
     if not (labels := _LABEL.findall(text)):
         return None
-    found = [LaunchDigest(_joined(digits).lower()) for digits in _LABELLED.findall(text)]
+    found = [LaunchDigest(_joined(digits).lower(), platform="snp") for digits in _LABELLED.findall(text)]
     if len(found) != len(labels):
         raise NotADigest(f"'Measurement:' without {DIGITS} hex digits after it")
     return found
@@ -394,19 +510,19 @@ def _of_list(text: str) -> Iterable[LaunchDigest] | None:
     for number, line in lines:
         where = f"line {number}: " if len(lines) > 1 else ""
         if tagged := _TAGGED.fullmatch(line):
-            found.append(LaunchDigest(_checked(tagged["digest"], where), _named(tagged["image"])))
+            found.append(_of_word(tagged["digest"], where, _named(tagged["image"])))
             continue
         first, *others = line.split(maxsplit=1)
-        if others and all(map(digest_in, line.split())):
-            found += (LaunchDigest(_checked(word)) for word in line.split())
+        if others and all(digest_in(word) or boot_digest_in(word) for word in line.split()):
+            found += map(_of_word, line.split())
         elif looks_like_digest(first):
-            found.append(LaunchDigest(_checked(first, where), _named("".join(others).removeprefix("*"))))
+            found.append(_of_word(first, where, _named("".join(others).removeprefix("*"))))
         else:
             raise NotADigest(where and f"{where}{shown(line)} is not a launch digest")
     return found or None
 
 
-_TAGGED = re.compile(r"SHA(?:2-|-)?384 ?\((?P<image>.*)\) ?= ?(?P<digest>\S+)")
+_TAGGED = re.compile(r"SHA(?:2-|-)?(?:384|256) ?\((?P<image>.*)\) ?= ?(?P<digest>\S+)")
 _TEXT: tuple[Callable[[str], Iterable[LaunchDigest] | None], ...] = (
     _of_json_text,
     _of_output,

@@ -1,4 +1,4 @@
-"""The expected digests, and the images that they are about. The digest of one image never verifies another."""
+"""The expected measurements, and the images that they are about. The digest of one image never verifies another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import UsageError
 from coconut_tasks.evidence.digests import LaunchDigest
 from coconut_tasks.layout import SIDECARS
-from coconut_tasks.wording import either, printable
+from coconut_tasks.wording import MEASUREMENTS, either, printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,33 +38,51 @@ class BuiltImage:
     """The step that measures it."""
     native_zero: bool
     """Whether its pages without data are measured as zero pages."""
+    platforms: tuple[str, ...] = ("snp",)
+    """The platforms that it is measured for."""
 
 
-def expected_of(expectation: Expectation, images: Sequence[BuiltImage]) -> dict[str, tuple[str, ...]]:
-    """For each image that they are about, by name, the digests in lower-case hex; the image must have one of them.
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What is expected of an image: one of the digests."""
+
+    platforms: tuple[str, ...]
+    """The platform whose measurement that is, or those that it can be, if the form of the digest does not say."""
+    digests: tuple[str, ...]
+    """In lower-case hex."""
+
+
+def expected_of(expectation: Expectation, images: Sequence[BuiltImage]) -> dict[str, tuple[Expected, ...]]:
+    """What is expected of each image that the digests are about, by the image's name, in the order of its platforms.
 
     Raises:
-        UsageError: they are about other images, or it is ambiguous which image they are about.
+        UsageError: they are about other images or platforms, or it is ambiguous which image they are about.
     """
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[tuple[str, ...], list[str]]] = {}
     others = []
+    strange: LaunchDigest | None = None
     for one in expectation.digests:
         about = _about(one.image, images) if one.image else _about_any(expectation, images)
         if not about:
             others.append(one)
             continue
-        if len(about) > 1:
-            tasks = either([image.task for image in about])
+        meant = [image for image in about if _platforms(one, image)]
+        if not meant:
+            strange = one
+            continue
+        if len(meant) > 1:
+            tasks = either([image.task for image in meant])
             raise UsageError(
                 "several-measured",
                 f"{called().option('EXPECT')}: {expectation.told} does not say which image it is for; add the step {tasks}",
             )
-        (image,) = about
-        found.setdefault(image.name, []).append(
-            one.native_zero if image.native_zero and one.native_zero else one.digest
-        )
+        (image,) = meant
+        digest = one.native_zero if image.native_zero and one.native_zero else one.digest
+        found.setdefault(image.name, {}).setdefault(_platforms(one, image), []).append(digest)
+    if not found and strange is not None:
+        raise _other_platform(expectation, strange, images)
     if not found:
-        theirs = ", ".join(printable(one.image) for one in others)
+        theirs = ", ".join(printable(image) for image in dict.fromkeys(one.image for one in others))
         ours = ", ".join(image.name for image in images)
         anyway = (
             f"; to compare anyway: {called().setting('EXPECT', others[0].digest)}"
@@ -75,7 +93,31 @@ def expected_of(expectation: Expectation, images: Sequence[BuiltImage]) -> dict[
             "expected-of-another",
             f"{called().option('EXPECT')}: {expectation.told} is for {theirs}, but this run measures {ours}{anyway}",
         )
-    return {name: tuple(dict.fromkeys(digests)) for name, digests in found.items()}
+    order = list(MEASUREMENTS)
+    return {
+        name: tuple(
+            Expected(platforms, tuple(dict.fromkeys(digests)))
+            for platforms, digests in sorted(groups.items(), key=lambda item: order.index(item[0][0]))
+        )
+        for name, groups in found.items()
+    }
+
+
+def _platforms(one: LaunchDigest, image: BuiltImage) -> tuple[str, ...]:
+    """The platforms of the image whose measurement the digest can be."""
+    can = (one.platform,) if one.platform else ("snp", "tdp")
+    return tuple(platform for platform in can if platform in image.platforms)
+
+
+def _other_platform(expectation: Expectation, one: LaunchDigest, images: Sequence[BuiltImage]) -> UsageError:
+    has = {platform for image in images for platform in image.platforms}
+    ours = either([f"{MEASUREMENTS[platform]} ({platform})" for platform in MEASUREMENTS if platform in has])
+    what = MEASUREMENTS[one.platform] if one.platform else "launch digest or MRTD"
+    article = "an" if what[0] in "aeiouM" else "a"
+    return UsageError(
+        "expected-of-another",
+        f"{called().option('EXPECT')}: {expectation.told} has {article} {what}, but this run measures only the {ours}",
+    )
 
 
 def _about(name: str, images: Sequence[BuiltImage]) -> list[BuiltImage]:

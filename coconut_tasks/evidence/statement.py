@@ -12,6 +12,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import field
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -24,8 +25,8 @@ BUILD_TYPE = "urn:coconut-tasks:build:v1"
 BUILDER = "urn:coconut-tasks:builder"
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
-LAUNCH_DIGEST = "sevSnpLaunchDigest"
-"""Name of the subject's digest that SEV-SNP reports: of the measured pages, not of the file's bytes."""
+LAUNCH_DIGESTS = {"snp": "sevSnpLaunchDigest", "tdp": "tdxMrtd", "vsm": "vbsBootDigest"}
+"""Names of the subject's digests that platforms report: of the measured pages, not of the file's bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,10 @@ class ImageBuild:
     source: SourceRevision | None = None
     """None without git."""
     measurement: Mapping[str, Any] | None = None
-    """The content of ``.launch-digest.json``; None for a target without SEV-SNP."""
+    """The content of ``.launch-digest.json``; None for a target without a platform that measures."""
     measurement_sha256: str = ""
-    pages: Sequence[str] = ()
-    """By ``evidence.pages``."""
+    pages: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The measured pages of each platform, by ``evidence.pages``."""
 
 
 class Material(NamedTuple):
@@ -119,8 +120,8 @@ def statement(build: ImageBuild, files: bytes | None = None) -> bytes:
     if files is None:
         files = files_text(materials_of(build.links))
     digests = {"sha256": build.sha256}
-    if build.measurement is not None:
-        digests[LAUNCH_DIGEST] = build.measurement["digest"]
+    for one in _measurements(build):
+        digests[LAUNCH_DIGESTS[one["platform"]]] = one["digest"]
     asked = {
         "recipe": {"name": build.recipe, "content": build.content},
         "target": build.target,
@@ -199,11 +200,19 @@ def _byproducts(build: ImageBuild) -> Iterator[dict[str, Any]]:
         for name, digest in link.products.items():
             taken = {"cached": dict(link.cached)} if link.cached is not None else {}
             yield _file(link.step, digest, {"kind": kind, "file": name, **taken})
-    if build.measurement is not None:
-        names = ("digest", "platform", "policy", "check_kvm", "measure_native_zeroes")
+    for one in _measurements(build):
+        assert build.measurement is not None
+        platform = one["platform"]
+        names = ("policy", "check_kvm", "measure_native_zeroes") if platform == "snp" else ()
         settings = {name: build.measurement[name] for name in names}
-        notes = {"kind": "measurement", **settings, "pages": list(build.pages)}
+        notes = {"kind": "measurement", "digest": one["digest"], "platform": platform, **settings}
+        notes["pages"] = list(build.pages[platform])
         yield _file(f"{build.image}.launch-digest.json", f"sha256:{build.measurement_sha256}", notes)
+
+
+def _measurements(build: ImageBuild) -> Sequence[Mapping[str, Any]]:
+    found: Sequence[Mapping[str, Any]] = build.measurement["measurements"] if build.measurement is not None else ()
+    return found
 
 
 def _read(name: str, digest: str | None, steps: Sequence[str]) -> dict[str, Any]:

@@ -41,6 +41,8 @@ class MeasureOptions:
     to it, so after what is inserted in between; VMSAs last."""
     processors: int = 1
     """SEV-SNP: with more than 1, KVM measures a VMSA of its own for each further one; see ``kvm``."""
+    vmsas: bool = True
+    """SEV-SNP: whether the file's VMSAs are measured; see ``measure.snp_launch``."""
     signature: int = 0
     """SEV-SNP: the CPUID signature (function 1, EAX) of these processors; it is in their VMSAs."""
 

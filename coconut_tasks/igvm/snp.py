@@ -124,7 +124,7 @@ class SnpLaunch(Launch):
             self._extend(kind, gpa)
 
     def end(self) -> bytes:
-        if self.options.qemu_order:
+        if self.options.qemu_order and self.options.vmsas:
             for vmsa in self.vmsas:
                 self._add_vmsa(vmsa, kvm.VMSA_GPA)
         if self.options.processors > 1:
@@ -149,7 +149,7 @@ class SnpLaunch(Launch):
             self._check_kvm(context)
         self._vmsa_seen = True
         self.vmsas.append(context)
-        if not self.options.qemu_order:
+        if not self.options.qemu_order and self.options.vmsas:
             self._end_run()
             self._add_vmsa(context, context.gpa)
 

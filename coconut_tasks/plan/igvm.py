@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coconut_tasks.layout import CORIM, DIGEST_HEX, DIGEST_JSON, REFERENCE_VALUES, key_of
+from coconut_tasks.layout import CORIM, DIGEST_JSON, HEX, REFERENCE_VALUES, key_of
 from coconut_tasks.plan.context import PlanContext
 from coconut_tasks.recipe.model import Platform, Target
 from coconut_tasks.steps.action import IgvmImage, Measurement
@@ -24,30 +24,35 @@ def plan_igvm(target: Target, parts: Parts, igvmbuilder: str, context: PlanConte
 
 
 def plan_measurement(target: Target, igvm: Step, igvmmeasure: str, context: PlanContext) -> tuple[Step, ...]:
-    """The launch measurement of one target; nothing for a target without SEV-SNP, which has none."""
-    if Platform.SNP not in target.platforms:
+    """The launch measurements of one target; nothing for a target without a platform that measures."""
+    measured = [str(platform) for platform in target.platforms if platform in HEX]
+    if not measured:
         return ()
     file = igvm.outputs[0]
-    command = igvmmeasure_command(igvmmeasure, target, file)
-    key = key_of("measure", command.deciding, context.tree)
-    names = [target.output + end for end in (DIGEST_HEX, DIGEST_JSON, REFERENCE_VALUES, CORIM)]
+    is_snp = Platform.SNP in target.platforms
+    command = igvmmeasure_command(igvmmeasure, target, file) if is_snp else None
+    key = key_of("measure", command.deciding if command else (file, *measured), context.tree)
+    names = [
+        target.output + end for end in (*(HEX[platform] for platform in measured), DIGEST_JSON, REFERENCE_VALUES, CORIM)
+    ]
     outputs = tuple(context.layout.variant(f"measure-{target.name}", key, name) for name in names)
-    hex, json, reference_values, corim = outputs
+    *hexes, json, reference_values, corim = outputs
     action = Measurement(
         command,
         igvm=file,
-        tool=igvmmeasure,
+        tool=igvmmeasure if is_snp else None,
         shown=target.output,
         target=target.name,
         platforms=tuple(str(platform) for platform in target.platforms),
         policy=target.policy,
         check_kvm=target.check_kvm,
         native_zero=target.measure_native_zeroes,
-        hex=hex,
+        hexes=tuple(zip(measured, hexes, strict=True)),
         json=json,
         reference_values=reference_values,
         corim=corim,
     )
     published = tuple(zip(outputs, map(context.layout.published, names), strict=True))
-    doc = f"the SEV-SNP launch measurement of {target.output}"
-    return (Step("measure", target.name, key, doc, action, (igvmmeasure, file), outputs, published),)
+    doc = f"the launch measurement of {target.output} for {' and '.join(measured)}"
+    inputs = (igvmmeasure, file) if is_snp else (file,)
+    return (Step("measure", target.name, key, doc, action, inputs, outputs, published),)

@@ -54,7 +54,9 @@ def plan_recipe(recipe: Recipe, context: PlanContext) -> tuple[Step, ...]:
         builder, measurer = plan_tool("igvmbuilder", context), plan_tool("igvmmeasure", context)
         igvm = linked(plan_igvm(target, parts, builder.outputs[0], context), context)
         measured = [linked(step, context) for step in plan_measurement(target, igvm, measurer.outputs[0], context)]
-        steps += [builder, igvm, *((measurer, *measured) if measured else ())]
+        steps += [builder, igvm]
+        if measured:
+            steps += [*((measurer,) if measurer.outputs[0] in measured[0].inputs else ()), *measured]
         made.append((target, igvm, measured[0] if measured else None))
     each = tuple({step.record: linked(step, context) for step in steps}.values())
     return (*each, *(plan_provenance(target, igvm, measured, each, recipe, context) for target, igvm, measured in made))

@@ -51,7 +51,7 @@ def plan_provenance(
 def _concerns(step: Step, igvm: Step, measured: Step | None) -> bool:
     """Whether the file is made or measured with a step, which is not the case for those of other targets."""
     if step.component == "igvmmeasure" and step.stage == "tool":
-        return measured is not None
+        return measured is not None and step.outputs[0] in measured.inputs
     return not (step.action.is_image or step.action.is_about_an_image) or step in (igvm, measured)
 
 

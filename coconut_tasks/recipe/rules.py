@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from coconut_tasks.layout import BESIDE, FS_IMAGE, SIDECARS, STATE_FOLDER, image_path, output_name
+from coconut_tasks.layout import BESIDE, FS_IMAGE, HEX, SIDECARS, STATE_FOLDER, image_path, output_name
 from coconut_tasks.options import split_list
 from coconut_tasks.recipe.diagnostic import Diagnostic, Path
 from coconut_tasks.recipe.model import TARGETS
@@ -224,9 +224,9 @@ def _target(path: Path, target: dict[str, Any]) -> Iterator[Diagnostic]:
         # The schema's pattern accepts a line break at the end: '$' matches before it.
         yield from _characters(place, text)
     platforms = target.get("platforms")
-    if "measure" in target and isinstance(platforms, list) and platforms and "snp" not in platforms:
-        wrong = "measure has no effect without the platform snp"
-        remedy = "add snp to platforms, or remove measure"
+    if "measure" in target and isinstance(platforms, list) and platforms and not {*map(str, platforms)} & {*HEX}:
+        wrong = f"measure has no effect without the platform {either(list(HEX))}"
+        remedy = "add one to platforms, or remove measure"
         yield Diagnostic("nothing-to-measure", (*path, "measure"), wrong, remedy, at_key=True, warning=True)
 
 

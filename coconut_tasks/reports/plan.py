@@ -68,7 +68,8 @@ def step_lines(step: Step) -> list[str]:
         case FirmwareImage() as work:
             return [*commands, *([f"# {work.source} is copied to {work.output}"] if work.source else [])]
         case Measurement() as work:
-            return [*commands, f"# the digest is written to {work.hex} and {work.json}"]
+            files = [*(hex for _, hex in work.hexes), work.json]
+            return [*commands, f"# the digests are written to {' and '.join(files)}"]
         case Provenance() as work:
             return [f"# the in-toto statement is written to {work.output}"]
         case _:

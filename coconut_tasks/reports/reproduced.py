@@ -8,6 +8,7 @@ from pathlib import Path
 
 from coconut_tasks.compare.reproduction import Different, Reproduction
 from coconut_tasks.compare.spots import spot_text
+from coconut_tasks.wording import MEASUREMENTS
 
 _SPOTS = 3
 """How many spots of a file are shown with their bytes."""
@@ -19,7 +20,7 @@ def reproduced_text(result: Reproduction, seconds: float, report: Path | None = 
     """The whole report; ``report`` is the file that diffoscope wrote, and paths are relative to the folder ``stand``."""
     count = len(result.differences)
     if not count:
-        lines = [f"{name}: launch digest {digest}" for name, digest in result.digests]
+        lines = [f"{name}: {MEASUREMENTS[platform]} {digest}" for name, platform, digest in result.digests]
         return "\n".join([*lines, f"reproducible: all {result.compared} files are the same, in {seconds:.1f} s"])
     names = (result.copies[0][0], result.copies[1][0])
     lines = [line for different in result.differences for line in _told(different, names)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -54,6 +54,8 @@ class ImageOutcome:
     """One of ``TARGETS`` in ``recipe/model.py``."""
     variant: Mapping[str, Any]
     """The options that decide what is built, by their names in ``Options``."""
+    measurements: Sequence[Mapping[str, str]]
+    """Its launch measurement for each platform, with the members ``platform`` and ``digest``; empty if this run has not measured it."""
 
 
 def head(kind: str) -> dict[str, Any]:
@@ -73,7 +75,10 @@ def build_json(
     return {
         **head,
         "status": status,
-        "images": [{**asdict(image), "variant": dict(image.variant)} for image in images],
+        "images": [
+            {**asdict(image), "variant": dict(image.variant), "measurements": list(image.measurements)}
+            for image in images
+        ],
         "steps": [{**asdict(step), "reasons": list(step.reasons), "seconds": round(step.seconds, 3)} for step in steps],
     }
 

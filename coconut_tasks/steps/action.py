@@ -5,7 +5,7 @@ Every path is spelled as in the commands: relative to the source tree, which is 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.steps.command import Command
@@ -156,17 +156,27 @@ class IgvmImage(Action):
         return (self.build,)
 
 
+class PlatformDigest(NamedTuple):
+    """The measurement of an image for one platform."""
+
+    platform: str
+    """The recipe's word."""
+    digest: str
+    """In hex."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement(Action):
-    """Ask igvmmeasure for the launch digest and write it down."""
+    """Measure an IGVM file for each of its platforms that measures, and write that down."""
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     is_about_an_image: ClassVar[bool] = True
-    measure: Command
+    measure: Command | None
+    """The command of igvmmeasure; None without SEV-SNP, since it measures nothing else."""
     igvm: str
     """The file that is measured."""
-    tool: str
-    """The program that measures it."""
+    tool: str | None
+    """igvmmeasure, if it measures the file."""
     shown: str
     """The file's name below ``bin/``, as the measurement gives it."""
     target: str
@@ -174,14 +184,15 @@ class Measurement(Action):
     policy: str
     check_kvm: bool
     native_zero: bool
-    hex: str
+    hexes: tuple[tuple[str, str], ...]
+    """Each platform that measures, and the file for its digest as text."""
     json: str
     reference_values: str
     corim: str
 
     @property
     def commands(self) -> tuple[Command, ...]:
-        return (self.measure,)
+        return () if self.measure is None else (self.measure,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from coconut_tasks.freshness.staleness import Verdict, check_staleness, input_fi
 from coconut_tasks.inputs.discovered import Inputs
 from coconut_tasks.records.record import read_record
 from coconut_tasks.records.store import IGNORED, VALUES, Store
-from coconut_tasks.steps.action import Measurement, Provenance
+from coconut_tasks.steps.action import Measurement, PlatformDigest, Provenance
 from coconut_tasks.steps.step import Step
 from coconut_tasks.tasks.checker import Checker
 from coconut_tasks.workspace.run_state import FromCache
@@ -212,13 +212,15 @@ class Node:
         with suppress(UsageError):  # it would only save time
             store.write(self.step.name)
 
-    def digest(self) -> tuple[str, str] | None:
-        """For a measurement, the path of the measured file in ``bin/``, and its launch digest."""
+    def measured(self) -> tuple[str, tuple[PlatformDigest, ...]] | None:
+        """For a measurement, the path of the measured file in ``bin/``, and its digest for each platform."""
         action = self.step.action
         if not isinstance(action, Measurement):
             return None
         with open(self.workspace.path(action.json), encoding="utf-8") as file:
-            return os.path.join(self.workspace.bin, action.shown), json.load(file)["digest"]
+            found = json.load(file)["measurements"]
+        digests = tuple(PlatformDigest(one["platform"], one["digest"]) for one in found)
+        return os.path.join(self.workspace.bin, action.shown), digests
 
     def clean(self, say: Callable[[str], None], *, dry: bool) -> None:
         """Remove the step's outputs, or if ``dry`` only name them; see ``actions.clean``."""

@@ -48,9 +48,10 @@ def image_outcomes(run: Run) -> Iterator[ImageOutcome]:
             step.name,
             os.stat(workspace.path(image.output)).st_size,
             workspace.sha256(image.output),
-            image.digest,
+            next((one.digest for one in image.digests if one.platform == "snp"), None),
             step.component,
             _variant(run.session.options),
+            tuple(one._asdict() for one in image.digests),
         )
 
 

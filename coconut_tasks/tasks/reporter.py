@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import TaskFailed, UnmetDependency
@@ -195,24 +195,28 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
                     failed = f"failed ({', '.join(names[result])})"
                     said.append(f"{len(names[result])} {failed if result is StepResult.FAILED else what}")
             self.write(f"{', '.join(said)}, in {time.monotonic() - self._began:.1f} s\n")
-            for line in (*self._images(), *self._older_images()):
+            for line in (*self._images(short=False), *self._older_images()):
                 self.write(line)
         elif StepResult.FRESH in names and not self.run.quiet:
             source = "" if self.run.source_told else f"; {self.run.session.source_line}"
             count = len(names[StepResult.FRESH])
             what = f"all {count} steps" if count > 1 else names[StepResult.FRESH][0]
-            self.write(f"up to date: {what}{source}\n{_in_one_line(self._images())}")
+            self.write(f"up to date: {what}{source}\n{''.join(self._images(short=True))}")
 
-    def _images(self) -> list[str]:
-        """A line for each IGVM file that is up to date."""
-        from coconut_tasks.wording import human
+    def _images(self, *, short: bool) -> list[str]:
+        """A line for each measurement of each IGVM file that is up to date. If ``short``, several files are in one line, with their
+        digests shortened: their files have them in full."""
+        from coconut_tasks.wording import MEASUREMENTS, human, short_digest
 
-        return [
-            f"{from_here(image.path)}: {human(os.stat(image.node.workspace.path(image.output)).st_size)}, "
-            + f"{self.run.session.variant}, "
-            + (f"launch digest {image.digest}\n" if image.digest else "not measured in this run\n")
-            for image in images_of(self.run.steps)
-        ]
+        images, lines, parts = list(images_of(self.run.steps)), [], []
+        for image in images:
+            name = from_here(image.path)
+            size = human(os.stat(image.node.workspace.path(image.output)).st_size)
+            told = [(MEASUREMENTS[one.platform], one.digest) for one in image.digests]
+            first, *others = [" ".join(pair) for pair in told] or ["not measured in this run"]
+            lines += [f"{name}: {size}, {self.run.session.variant}, {first}\n", *(f"{name}: {one}\n" for one in others)]
+            parts.append(f"{name} {_brief([(kind, short_digest(digest)) for kind, digest in told]) or first}")
+        return [f"launch digests: {', '.join(parts)}\n"] if short and len(images) > 1 else lines
 
     def _older_images(self) -> list[str]:
         """A line for each existing IGVM file that this run should have rebuilt but did not."""
@@ -242,18 +246,13 @@ def _from_here(node: Node, place: str) -> str:
     return from_here(node.workspace.path(place))
 
 
-def _in_one_line(lines: list[str]) -> str:
-    """All digests in one line, shortened if there are several, since their files have them in full."""
-    if len(lines) < 2:
-        return "".join(lines)
-    from coconut_tasks.wording import short_digest
-
-    short = []
-    for line in lines:
-        name, _, rest = line.rstrip().partition(": ")
-        _, measured, digest = rest.partition("launch digest ")
-        short.append(f"{name} {short_digest(digest) if measured else rest.partition(', ')[2]}")
-    return f"launch digests: {', '.join(short)}\n"
+def _brief(told: Sequence[tuple[str, str]]) -> str:
+    """``79f9… (MRTD 12ab…)``: the launch digest needs no name."""
+    if not told:
+        return ""
+    named = [digest if kind == "launch digest" else f"{kind} {digest}" for kind, digest in told]
+    first, *others = named
+    return f"{first} ({', '.join(others)})" if others else first
 
 
 def _worth_saying(node: Node, *, everything: bool) -> str:

@@ -7,6 +7,7 @@ from dataclasses import field
 
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.records.store import Store
+from coconut_tasks.steps.action import PlatformDigest
 from coconut_tasks.tasks.node import GOOD, Node
 from coconut_tasks.workspace.session import Session
 
@@ -21,8 +22,8 @@ class Image:
     """The output as the step spells it."""
     place: str
     """Its path in ``bin/``, as the step spells it."""
-    digest: str | None
-    """Its launch digest in hex; None if this run has not measured it."""
+    digests: tuple[PlatformDigest, ...] = ()
+    """Its launch measurements; none if this run has not measured it."""
 
     @property
     def path(self) -> str:
@@ -33,11 +34,11 @@ class Image:
 def images_of(steps: Sequence[Node]) -> Iterator[Image]:
     """Each IGVM file of these steps that is up to date."""
     good = [node for node in steps if node.result in GOOD]
-    digests = dict(measured for node in good if (measured := node.digest()))
+    digests = dict(measured for node in good if (measured := node.measured()))
     for node in good:
         if node.step.action.is_image:
             for output, place in node.step.publish:
-                yield Image(node, output, place, digests.get(node.workspace.path(place)))
+                yield Image(node, output, place, digests.get(node.workspace.path(place), ()))
 
 
 @dataclass(slots=True)
