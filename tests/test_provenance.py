@@ -105,7 +105,11 @@ def test_a_statement_is_true_and_complete(repository: Site) -> None:
     assert found["subject"] == [
         {
             "name": "q.igvm",
-            "digest": {"sha256": sha256(site.bin / "q.igvm"), "sevSnpLaunchDigest": outcome.digests["q.igvm"]},
+            "digest": {
+                "sha256": sha256(site.bin / "q.igvm"),
+                "sevSnpLaunchDigest": outcome.digests["q.igvm"],
+                "tdxMrtd": (site.bin / "q.igvm.mrtd.hex").read_text().strip(),
+            },
         }
     ]
     asked = found["predicate"]["buildDefinition"]["externalParameters"]
@@ -163,7 +167,7 @@ def test_the_measurement_in_it_can_be_computed_from_its_pages(site: Site) -> Non
     content = deepcopy({**QEMU, **MODULES})
     content["igvm"]["qemu"]["measure-native-zeroes"] = True
     outcome = site.build(site.recipe(content))
-    (measured,) = byproducts(read(site), "measurement")
+    measured, for_tdx = byproducts(read(site), "measurement")
     notes = measured["annotations"]
     assert {name: notes[name] for name in ("platform", "policy", "check_kvm", "measure_native_zeroes")} == {
         "platform": "snp", "policy": "0x30000", "check_kvm": True, "measure_native_zeroes": True,
@@ -175,6 +179,13 @@ def test_the_measurement_in_it_can_be_computed_from_its_pages(site: Site) -> Non
         hashed = bytes(48) if content_hash == "-" else bytes.fromhex(content_hash)
         chain = hashlib.sha384(chain + hashed + struct.pack("<HB5xQ", 0x70, types[kind], int(gpa, 16))).digest()
     assert chain.hex() == notes["digest"] == outcome.digests["q.igvm"]
+    # TDX measures the same content, but no VMSA, and nothing that SEV-SNP fills in.
+    told = for_tdx["annotations"]
+    assert (told["platform"], told["digest"]) == ("tdp", (site.bin / "q.igvm.mrtd.hex").read_text().strip())
+    assert {text.split()[1] for text in told["pages"]} <= {"normal", "unmeasured"}
+    assert {text for text in told["pages"] if " kernel:svsm+" in text} == {
+        text for text in notes["pages"] if " kernel:svsm+" in text
+    }
     # Each part is found completely and in order, except for its zero pages.
     for step, file in (("kernel:svsm", "svsm"), ("kernel:bldr", "bldr"), ("fs:image", "svsm-fs.bin")):
         data = (site.bin / file).read_bytes()
@@ -588,9 +599,10 @@ def test_whatever_is_told_the_library_of_in_toto_takes_it() -> None:
         [],
     )
     measurement = {
-        "digest": "0" * 96, "platform": "snp", "policy": "0x30000", "check_kvm": False, "measure_native_zeroes": True,
+        "policy": "0x30000", "check_kvm": False, "measure_native_zeroes": True,
+        "measurements": [{"platform": "snp", "digest": "0" * 96}, {"platform": "vsm", "digest": "1" * 64}],
     }  # fmt: skip
-    pages = ["0x1000 zero -"]
+    pages = {"snp": ["0x1000 zero -"], "vsm": ["0x2000 error range -"]}
     source = SourceRevision("1" * 40, [odd, "plain"], "sha256:00")
     tools = [Tool("rustc", odd, odd), Tool("make", odd, odd, "ab")]
     for changes in (

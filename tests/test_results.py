@@ -18,6 +18,7 @@ from conftest import QEMU, Outcome, Site, at_work, environment
 from jsonschema import Draft202012Validator
 from test_safety import slow, wait_for
 
+from coconut_tasks.layout import HEX
 from coconut_tasks.package import data_path
 from coconut_tasks.recipe.load import load_recipe
 from coconut_tasks.reports.failure import failure_annotation
@@ -115,6 +116,10 @@ def test_a_build_names_each_image_and_each_step(site: Site) -> None:
         "digest": (site.bin / "q.igvm.launch-digest.hex").read_text().strip(),
         "target": "qemu",
         "variant": {"release": False, "features": [], "all_features": False, "reproducible": False},
+        "measurements": [
+            {"platform": platform, "digest": (site.bin / f"q.igvm{HEX[platform]}").read_text().strip()}
+            for platform in ("snp", "tdp")
+        ],
     }
     steps = by_name(found)
     assert list(steps)[-1] == "provenance:qemu" and steps["kernel:svsm"]["stage"] == "kernel"
@@ -337,13 +342,14 @@ def test_verify_tells_what_was_expected_and_what_changed(site: Site) -> None:
     (site.folder / "old.json").write_bytes((site.bin / "q.igvm.provenance.json").read_bytes())
     same = document(site.build("verify", "--json", recipe, f"EXPECT={digest}"), "verify")
     assert same["verified"] == [{
-        "image": str(site.bin / "q.igvm"), "digest": digest, "expected": [digest], "expected_by": "EXPECT",
+        "image": str(site.bin / "q.igvm"), "platform": "snp", "digest": digest, "expected": [digest], "expected_by": "EXPECT",
         "matches": True, "note": None, "changes": None,
     }]  # fmt: skip
     edit(site, "kernel/src/main.rs")
     outcome = site.doit("verify", "--json", recipe, "EXPECT=old.json")
     found = document(outcome, "verify")
-    (verified,) = found["verified"]
+    verified, for_tdx = found["verified"]
+    assert (for_tdx["platform"], for_tdx["matches"]) == ("tdp", False)
     assert (outcome.status, found["status"], verified["matches"], verified["expected"]) == (1, 1, False, [digest])
     assert verified["digest"] == found["images"][0]["digest"] != digest
     assert verified["changes"]["changes"]["files"][0]["subject"] == "kernel/src/main.rs"

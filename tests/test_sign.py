@@ -21,6 +21,7 @@ from coconut_tasks.layout import (
     BESIDE,
     CORIM,
     DIGEST_JSON,
+    HEX,
     PROVENANCE,
     REFERENCE_VALUES,
     SIDECARS,
@@ -68,7 +69,7 @@ def signatures(site: Site) -> set[str]:
 
 
 def test_all_papers_that_say_what_they_are_about_are_signed_and_their_signatures_go_with_the_image() -> None:
-    assert {*SIGNED} == {*SIDECARS} - {".launch-digest.hex"}
+    assert {*SIGNED} == {*SIDECARS} - {*HEX.values()}
     assert {*goes_with("bin/a.igvm", image=True)} == {f"bin/a.igvm{end}" for end in BESIDE}
     for paper in SIGNED:
         ends = goes_with(f"bin/a.igvm{paper}", image=False)

@@ -20,9 +20,12 @@ from coconut_tasks.commands.verify import read_expectation
 from coconut_tasks.errors import UsageError
 from coconut_tasks.evidence.digests import FORMS, REPORT_SIZE, LaunchDigest
 from coconut_tasks.evidence.expected import Expectation
-from coconut_tasks.igvm.launch import MeasureOptions
-from coconut_tasks.igvm.measure import measure
-from coconut_tasks.layout import SIDECARS
+from coconut_tasks.igvm.kvm import SIGNATURES
+from coconut_tasks.igvm.launch import Measured, MeasureOptions
+from coconut_tasks.igvm.measure import measure, measure_all
+from coconut_tasks.igvm.platforms import SNP as SNP_PLATFORM
+from coconut_tasks.igvm.platforms import TDP
+from coconut_tasks.layout import HEX, SIDECARS
 
 DIGEST = "0123456789ab" * 8
 BASE64 = base64.b64encode(bytes.fromhex(DIGEST)).decode()
@@ -49,7 +52,7 @@ def expected_in(folder: Path, value: str) -> Expectation:
         ("short", "short: 95 hex digits"),
         (DIGEST[1:], "95 hex digits"),
         (f"{DIGEST}\n{DIGEST}0", "line 2: 97 hex digits"),
-        (f"sha256:{DIGEST[:64]}", "a SHA-256"),
+        (f"sha256:{DIGEST[:63]}=", "a SHA-256"),
         ("not.igvm", "not.igvm: at 0x4: "),
     ],
 )
@@ -66,8 +69,10 @@ def test_what_is_neither_a_digest_nor_a_file_with_one_is_refused_with_what_it_is
 def test_a_value_is_the_digest_that_it_is_before_it_is_a_file(tmp_path: Path) -> None:
     """Otherwise a file in the folder would decide what is expected."""
     (tmp_path / DIGEST).write_text(DIGEST[::-1])
-    for value in (DIGEST, f"Launch Digest: {DIGEST.upper()}", BASE64, f"# ours\n{DIGEST}"):
+    for value in (DIGEST, BASE64, f"# ours\n{DIGEST}"):
         assert expected_in(tmp_path, value) == Expectation("EXPECT", (LaunchDigest(DIGEST),))
+    told = expected_in(tmp_path, f"Launch Digest: {DIGEST.upper()}")
+    assert told == Expectation("EXPECT", (LaunchDigest(DIGEST, platform="snp"),))
     # But a path of 64 letters is a path.
     value = f"Folder/{'x' * 57}"
     (tmp_path / "Folder").mkdir()
@@ -80,17 +85,18 @@ def test_an_image_is_expected_as_it_was_measured(tmp_path: Path) -> None:
     image, sidecar = tmp_path / "q.igvm", tmp_path / "q.igvm.launch-digest.json"
     image.write_bytes(igvm(platform(), page(0x1000)))
     plain, native = (measure(image.read_bytes(), MeasureOptions(native_zero=on)).digest.hex() for on in (False, True))
-    assert expected_in(tmp_path, "q.igvm").digests == (LaunchDigest(plain, native_zero=native),)
+    both = (LaunchDigest(plain, native_zero=native, platform="snp"),)
+    assert expected_in(tmp_path, "q.igvm").digests == both
     found = {
         "kind": "SEV-SNP launch digest",
         "igvm": {"file": "q.igvm", "sha256": sha256(image.read_bytes()).hexdigest()},
     }
     for on, digest in ((True, native), (False, plain)):
         sidecar.write_text(json.dumps({**found, "digest": digest, "measure_native_zeroes": on}))
-        assert expected_in(tmp_path, "q.igvm").digests == (LaunchDigest(digest),)
+        assert expected_in(tmp_path, "q.igvm").digests == (LaunchDigest(digest, platform="snp"),)
     for other in (json.dumps({**found, "igvm": {"sha256": "0" * 64}, "measure_native_zeroes": True}), "{", "[]"):
         sidecar.write_text(other)
-        assert expected_in(tmp_path, "q.igvm").digests == (LaunchDigest(plain, native_zero=native),)
+        assert expected_in(tmp_path, "q.igvm").digests == both
 
 
 # Builds
@@ -115,6 +121,13 @@ def piped(site: Site, words: list[str], text: str) -> Outcome:
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
+BOTH = {
+    "old.igvm", "inspect", "inspect.json", "run", "run.json", "measured", "measured.json", "bin/q.igvm",
+    *(f"bin/q.igvm{end}" for end in SIDECARS if not end.endswith(".hex")),
+}  # fmt: skip
+"""The files that have the digests of both platforms."""
+
+
 def verify(site: Site, *words: str) -> Outcome:
     return site.doit("verify", *words)
 
@@ -122,6 +135,7 @@ def verify(site: Site, *words: str) -> Outcome:
 def test_a_build_is_compared_in_every_form_that_digests_come_in(site: Site) -> None:
     recipe = site.recipe()
     digest = site.build(recipe).digests["q.igvm"]
+    mrtd = (site.bin / "q.igvm.mrtd.hex").read_text().strip()
     report = (2).to_bytes(4, "little") + bytes(0x8C) + bytes.fromhex(digest)
     (site.folder / "report.bin").write_bytes(report.ljust(REPORT_SIZE, b"\0"))
     (site.folder / "raw.bin").write_bytes(bytes.fromhex(digest))
@@ -142,11 +156,18 @@ def test_a_build_is_compared_in_every_form_that_digests_come_in(site: Site) -> N
     for name, text in printed.items():
         (site.folder / name).write_text(text)
     files = ("report.bin", "raw.bin", "old.igvm", *printed, "bin/q.igvm", *(f"bin/q.igvm{end}" for end in SIDECARS))
+    files = tuple(file for file in files if file != "bin/q.igvm.boot-digest.hex")  # the image is not for vsm
     words = (digest, f"0x{digest.upper()}", f"SHA384:{digest}", printed["log"])
     for word in (*words, *files):
         outcome = verify(site, recipe, f"EXPECT={word}")
         assert outcome.status == 0, outcome.text
-        (line,) = [line for line in outcome.out.splitlines() if line.startswith("verified: ")]
+        line, *others = [line for line in outcome.out.splitlines() if line.startswith("verified: ")]
+        # What says more than SEV-SNP's digest is compared whole.
+        assert all(has(other, f" bin/q.igvm … MRTD …: {mrtd}") for other in others)
+        assert len(others) == (word in BOTH)
+        if word == "bin/q.igvm.mrtd.hex":
+            assert has(line, f": {mrtd}")
+            continue
         assert has(line, f" bin/q.igvm …{f' {word}' if word in files else ' expected'}…: {digest}")
     outcome = verify(site, recipe, f"EXPECT={DIGEST}\n{digest}\n")
     assert outcome.status == 0 and has(outcome.out, f"verified: bin/q.igvm … 2 …: {digest}")
@@ -253,6 +274,51 @@ def test_another_way_to_measure_is_recognised(site: Site) -> None:
     plain = site.build(site.recipe(with_zeroes(False))).digests["q.igvm"]
     outcome = verify(site, site.recipe(with_zeroes(True)), f"EXPECT={plain}")
     assert "the same file has the expected digest without 'measure-native-zeroes'" in outcome.out
+
+
+def test_each_platform_is_compared_with_its_own_report_and_the_ways_of_loaders_are_tried(site: Site) -> None:
+    content = deepcopy(QEMU)
+    content["igvm"] = {"hyper-v": {"output": "h.igvm", "platforms": ["snp", "tdp", "vsm"]}}
+    recipe = site.recipe(content)
+    built = site.build(recipe)
+    image = (site.bin / "h.igvm").read_bytes()
+    found = {platform: (site.bin / f"h.igvm{end}").read_text().strip() for platform, end in HEX.items()}
+    assert found == {
+        word: one.digest.hex()
+        for word, one in measure_all(image, MeasureOptions()).items()
+        if isinstance(one, Measured)
+    }
+    assert re.findall(
+        r"^bin/h\.igvm: (?:.*, )?(launch digest|MRTD|VBS boot digest) (.*)$", built.out, re.MULTILINE
+    ) == [*zip(("launch digest", "MRTD", "VBS boot digest"), found.values(), strict=True)]
+    td_report = bytearray(1024)
+    td_report[0], td_report[0x210:0x240] = 0x81, bytes.fromhex(found["tdp"])
+    (site.folder / "td-report.bin").write_bytes(td_report)
+    outcome = verify(site, recipe, "EXPECT=td-report.bin")
+    assert (outcome.status, outcome.out.count("verified: ")) == (0, 1)
+    assert has(outcome.out, f"verified: bin/h.igvm … MRTD … td-report.bin: {found['tdp']}")
+    outcome = verify(site, recipe, f"EXPECT={found['vsm']}")
+    assert outcome.status == 0 and has(outcome.out, f"verified: bin/h.igvm … VBS boot digest: {found['vsm']}")
+    td_report[0x210] ^= 1
+    (site.folder / "td-report.bin").write_bytes(td_report)
+    outcome = verify(site, recipe, "EXPECT=td-report.bin")
+    assert outcome.status == 1 and has(outcome.out, f"not verified: … MRTD …\n  built:    {found['tdp']}\n")
+    for of, options, told in (
+        (TDP, MeasureOptions(two_pass=True), "--two-pass"),
+        (SNP_PLATFORM, MeasureOptions(native_zero=True, qemu_order=True), "--qemu-order --native-zero"),
+    ):
+        other = measure(image, options, of).digest.hex()
+        assert other != found[of.word]
+        outcome = verify(site, recipe, f"EXPECT={other}")
+        assert outcome.status == 1 and has(
+            outcome.out, f"the same file has the expected digest if …(coconut-measure {told})"
+        )
+    # As KVM measures several processors: VMSAs last, where KVM puts them.
+    several = MeasureOptions(processors=3, signature=SIGNATURES["EPYC-Milan"])
+    outcome = verify(site, recipe, f"EXPECT={measure(image, several).digest.hex()}")
+    assert outcome.status == 1 and has(
+        outcome.out, "3 processors, of type EPYC-Milan (coconut-measure --vcpus=3 --vcpu-type=EPYC-Milan)"
+    )
 
 
 def test_of_several_images_the_right_one_is_compared_or_asked_for(site: Site) -> None:

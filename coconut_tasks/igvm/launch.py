@@ -40,7 +40,7 @@ class MeasureOptions:
     """Pages are added in the order of QEMU's IGVM loader: a run of pages, see ``Launch.page``, only when a page comes that does not belong
     to it, so after what is inserted in between; VMSAs last."""
     processors: int = 1
-    """SEV-SNP: with more than 1, KVM measures a VMSA of its own for each further one; see ``kvm``."""
+    """SEV-SNP: with more than 1, KVM measures a VMSA of its own for each further one, all of them last; see ``kvm``."""
     vmsas: bool = True
     """SEV-SNP: whether the file's VMSAs are measured; see ``measure.snp_launch``."""
     signature: int = 0

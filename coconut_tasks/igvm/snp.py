@@ -90,7 +90,8 @@ class SnpLaunch(Launch):
         super().__init__(*args)
         self._hashes = {0: _ZEROES}
         """File offset → SHA-384 of the page there; igvmbuilder stores equal pages once."""
-        self._checks_kvm = self.options.check_kvm or self.options.processors > 1
+        self._vmsas_last = self.options.qemu_order or self.options.processors > 1
+        """As KVM measures them."""
         self._vmsa_seen = False
         self.vmsas: list[VpContext] = []
         """Those in the file."""
@@ -124,7 +125,7 @@ class SnpLaunch(Launch):
             self._extend(kind, gpa)
 
     def end(self) -> bytes:
-        if self.options.qemu_order and self.options.vmsas:
+        if self._vmsas_last and self.options.vmsas:
             for vmsa in self.vmsas:
                 self._add_vmsa(vmsa, kvm.VMSA_GPA)
         if self.options.processors > 1:
@@ -145,11 +146,11 @@ class SnpLaunch(Launch):
         return bytes(self.file.content(context.offset, context.file_offset, PAGE_SIZE, "VMSA"))
 
     def _take_vmsa(self, context: VpContext) -> None:
-        if self._checks_kvm:
+        if self.options.check_kvm:
             self._check_kvm(context)
         self._vmsa_seen = True
         self.vmsas.append(context)
-        if not self.options.qemu_order and self.options.vmsas:
+        if not self._vmsas_last and self.options.vmsas:
             self._end_run()
             self._add_vmsa(context, context.gpa)
 
@@ -182,7 +183,7 @@ class SnpLaunch(Launch):
             )
 
     def _before_vmsa(self, header: PageData | ParameterInsert) -> None:
-        if self._vmsa_seen and self._checks_kvm:
+        if self._vmsa_seen and self.options.check_kvm:
             raise IgvmError(
                 "kvm-differs",
                 header.offset,
