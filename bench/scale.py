@@ -79,7 +79,7 @@ def make_tree(folder: Path, modules: int, files: int) -> None:
     (tree / "Cargo.toml").write_text("[workspace]\n[workspace.metadata.coconut-tasks]\nsample = true\n")
     (folder / "dodo.py").write_text(DODO)
     recipe = {
-        "igvm": {"qemu": {"output": "q.igvm"}},
+        "igvm": {"qemu": {"output": "q.igvm", "platforms": ["snp"]}},
         "kernel": {"svsm": {}},
         "fs": {"modules": {name: {} for name in packages if name.startswith("m")}},
     }

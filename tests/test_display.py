@@ -102,10 +102,11 @@ def test_a_terminal_has_one_line_that_lives_and_what_is_done_stays_above_it(site
     # At the end only finished steps and the summary.
     lines = [line for line in Screen(sent).text.splitlines() if line]
     assert lines[0].startswith(f"source: {site.tree}")
-    assert re.fullmatch(r"8 built, in \d+\.\d s", lines[-2])
-    assert re.fullmatch(r"bin/q\.igvm: [\d.]+ KiB, debug, launch digest [0-9a-f]{96}", lines[-1])
-    done = [line for line in lines[1:-2] if re.fullmatch(r"\S+: done in \d+\.\d s", line)]
-    assert len(done) == 8 and len(lines) == 11
+    assert re.fullmatch(r"8 built, in \d+\.\d s", lines[-3])
+    assert re.fullmatch(r"bin/q\.igvm: [\d.]+ KiB, debug, launch digest [0-9a-f]{96}", lines[-2])
+    assert re.fullmatch(r"bin/q\.igvm: MRTD [0-9a-f]{96}", lines[-1])
+    done = [line for line in lines[1:-3] if re.fullmatch(r"\S+: done in \d+\.\d s", line)]
+    assert len(done) == 8 and len(lines) == 12
 
 
 def test_the_live_line_tells_how_long_it_takes_by_the_last_run(site: Site) -> None:
@@ -204,12 +205,13 @@ def test_colours_can_be_asked_for_where_there_is_no_terminal(site: Site) -> None
     assert re.search(r"\x1b\[[\d;]*mwarning", outcome.out)
 
 
-def test_nothing_to_do_is_two_lines_on_a_terminal_too(site: Site) -> None:
+def test_nothing_to_do_is_a_line_and_the_digests_on_a_terminal_too(site: Site) -> None:
     recipe = site.recipe()
     site.build(recipe)
     status, sent = on_a_terminal(site, recipe)
     assert status == 0
-    assert len(sent.splitlines()) == 2 and "\x1b" not in sent
+    # The second line is about SEV-SNP, the third about TDX.
+    assert len(sent.splitlines()) == 3 and "\x1b" not in sent
     assert sent.startswith(f"up to date: all 8 steps; source: {site.tree} (SVSM)")
     assert sent.splitlines()[0].endswith("; r.json; debug")
     assert site.build("run", "--quiet", recipe).text.strip() == ""

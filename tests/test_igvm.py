@@ -348,7 +348,7 @@ REFUSED = [
     (igvm(platform(), page(0x1000, data_type=4)), 0x30, "igvm-field"),
     (igvm(platform(), page(0x200000, flags=1)), 0x30, "not-measurable"),
     (igvm(page(0)), 0x18, "igvm-platform"),
-    (igvm(platform(TDX, 3), page(0)), 0x18, "no-platform"),
+    (igvm(platform(TDX, 3), page(0)), 0x18, "no-snp"),
     (igvm(platform(), platform(TDX)), 0x30, "igvm-platform"),
     (igvm(platform(3)), 0x18, "igvm-platform"),
     (igvm(platform(vtl=1)), 0x18, "igvm-platform"),
@@ -756,8 +756,8 @@ TOGETHER = [
     (igvm(platform(mask=1 << 31)), "", ""),
     (igvm(platform(version=0)), "igvm-platform", "at 0x18: platform SEV-SNP: version … 0; … 1"),
     (second(1, 4096, platform()), "igvm-platform", "at 0x20: platform SEV-SNP … AArch64; … x64"),
-    (second(1, 4096, platform(kind=6)), "no-platform", "at 0x20:… SEV-SNP platform"),
-    (second(1, 4096, platform(kind=1)), "no-platform", "at 0x20:… SEV-SNP platform"),
+    (second(1, 4096, platform(kind=6)), "no-snp", "at 0x20:… SEV-SNP platform"),
+    (second(1, 4096, platform(kind=1)), "no-snp", "at 0x20:… SEV-SNP platform"),
     (second(1, 8192, platform()), "igvm-not-read", "at 0x1c:… page size … 8192 bytes; … 4096"),
     (
         igvm(platform(), platform(TDX, 3), vp_context(0, 104, mask=TDX)),
@@ -769,7 +769,7 @@ TOGETHER = [
     (igvm(platform(), NATIVE, vp_context(0x1800, 104, mask=2)), "", ""),
     (igvm(platform(), cca(1)), "igvm-platform", "at 0x30:… CCA policy … x64; … AArch64"),
     (igvm(platform(), cca(0)), "", ""),
-    (second(1, 4096, platform(4, 6), cca(4)), "no-platform", "at 0x20:… SEV-SNP platform"),
+    (second(1, 4096, platform(4, 6), cca(4)), "no-snp", "at 0x20:… SEV-SNP platform"),
     (second(1, 4096, platform(4, 6), cca(6)), "igvm-platform", "at 0x38:… CCA policy: mask … 0x2; … platform CCA"),
     (second(1, 4096, platform(1 << 31, 1), cca(1 << 31)), "igvm-platform", "at 0x38:… CCA policy: mask … 0x80000000; … platform CCA"),
     (igvm(platform(), area(3, 4096), parameter(3), insert(3, 0)), "", ""),
@@ -822,7 +822,7 @@ def test_a_vsm_context_has_just_the_registers_that_the_crate_takes(architecture:
             digest(data)
         except IgvmError as error:
             # AArch64 has no SEV-SNP.
-            if error.id != "no-platform":
+            if error.id != "no-snp":
                 assert error.id == "igvm-context" and has(error.wrong, f"VSM context … register {register:#x}")
                 refused.add(register)
     assert every - refused == REGISTERS[architecture]
@@ -849,7 +849,7 @@ def test_behind_the_registers_of_other_contexts_are_zeroes_too(
     data = second(architecture, 4096, platform(kind=kind, vtl=0), context, data=bytes(content))
     with pytest.raises(IgvmError) as raised:
         digest(data)
-    assert raised.value.id == ("no-platform" if good else "igvm-context")
+    assert raised.value.id == ("no-snp" if good else "igvm-context")
     assert good or " registers" in raised.value.wrong
 
 

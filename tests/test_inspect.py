@@ -166,7 +166,7 @@ def test_a_file_without_snp_is_shown_and_cannot_be_measured(tmp_path: Path) -> N
     assert "launch digest" not in shown.out
     assert json.loads(inspect(tmp_path, "--json", "tdx.igvm").out)["files"][0]["launch_digest"] is None
     asked = measure(tmp_path, "tdx.igvm")
-    assert (asked.status, asked.ids) == (1, {"no-platform"})
+    assert (asked.status, asked.ids) == (1, {"no-snp"})
     assert asked.err.startswith("error: tdx.igvm: at 0x18: ")
 
 

@@ -17,7 +17,7 @@ import pytest
 from conftest import DODO, QEMU, Outcome, Site, copy_sample, has, host_triple
 
 from coconut_tasks import __version__
-from coconut_tasks.layout import SIDECARS
+from coconut_tasks.layout import CORIM, DIGEST_JSON, HEX, REFERENCE_VALUES, SIDECARS
 from coconut_tasks.options import from_words
 from coconut_tasks.package import data_path
 from coconut_tasks.workspace.session import open_session
@@ -62,7 +62,8 @@ def test_a_recipe_becomes_images_and_measurements_and_a_second_run_builds_nothin
     first = site.build(recipe)
     assert first.built == ALL_STEPS
     parts = "svsm bldr tdx-stage1 svsm-fs.bin q.igvm coconut-hyper-v.igvm"
-    beside = [name + end for name in ("q.igvm", "coconut-hyper-v.igvm") for end in SIDECARS]
+    beside = [f"q.igvm{end}" for end in SIDECARS if end != HEX["vsm"]]
+    beside += [f"coconut-hyper-v.igvm{end}" for end in SIDECARS if end != HEX["tdp"]]
     assert set(site.contents()) == {*parts.split(), *beside}
     assert set(first.digests) == {"q.igvm", "coconut-hyper-v.igvm"}
 
@@ -72,7 +73,9 @@ def test_a_recipe_becomes_images_and_measurements_and_a_second_run_builds_nothin
     line, images = second.out.splitlines()
     assert line.startswith(f"up to date: all 17 steps; source: {site.tree} (SVSM)")
     short = {name: digest[:16] for name, digest in first.digests.items()}
-    q, hyper_v = (f"bin/{name} {short[name]}…" for name in ("q.igvm", "coconut-hyper-v.igvm"))
+    mrtd, boot = (before[name].decode()[:16] for name in ("q.igvm.mrtd.hex", "coconut-hyper-v.igvm.boot-digest.hex"))
+    q = f"bin/q.igvm {short['q.igvm']}… (MRTD {mrtd}…)"
+    hyper_v = f"bin/coconut-hyper-v.igvm {short['coconut-hyper-v.igvm']}… (VBS boot digest {boot}…)"
     assert images == f"launch digests: {hyper_v}, {q}"
     assert second.err == ""
     assert site.contents() == before
@@ -86,9 +89,10 @@ def test_the_measurement_is_on_disk_with_all_that_it_depends_on(site: Site) -> N
     digest = (site.bin / "q.igvm.launch-digest.hex").read_text()
     assert digest == outcome.digests["q.igvm"] + "\n"
     found = json.loads((site.bin / "q.igvm.launch-digest.json").read_text())
-    tool = found.pop("tool")
+    tool, ours = found.pop("tool"), {"name": "coconut-tasks", "version": __version__}
+    mrtd = (site.bin / "q.igvm.mrtd.hex").read_text()
     assert found == {
-        "format": 1,
+        "format": 2,
         "digest": digest.strip(),
         "algorithm": "sha384",
         "kind": "SEV-SNP launch digest",
@@ -99,13 +103,23 @@ def test_the_measurement_is_on_disk_with_all_that_it_depends_on(site: Site) -> N
         "check_kvm": True,
         "measure_native_zeroes": True,
         "reproducible": False,
-        "checked_by": {"name": "coconut-tasks", "version": __version__},
+        "checked_by": ours,
+        "measurements": [
+            {
+                "platform": "snp", "digest": digest.strip(), "algorithm": "sha384", "kind": "SEV-SNP launch digest",
+                "computed_by": [tool, ours],
+            },
+            {
+                "platform": "tdp", "digest": mrtd.strip(), "algorithm": "sha384", "kind": "TDX MRTD",
+                "computed_by": [ours], "two_pass": False,
+            },
+        ],
         "igvm": {
             "file": "q.igvm",
             "size": igvm.stat().st_size,
             "sha256": hashlib.sha256(igvm.read_bytes()).hexdigest(),
         },
-    }
+    }  # fmt: skip
     program = site.tree / tool["command"][0]
     assert (tool["name"], tool["sha256"]) == ("igvmmeasure", hashlib.sha256(program.read_bytes()).hexdigest())
     # The command run by hand prints the same digest.
@@ -474,11 +488,16 @@ def test_clean_leaves_a_file_that_make_has_no_rule_for(site: Site) -> None:
 
 
 @pytest.mark.parametrize("platforms", [["native"], ["vsm"], ["tdp"], ["native", "tdp", "vsm"]])
-def test_a_target_without_snp_gets_no_policy_and_no_measurement(platforms: list[str], site: Site) -> None:
+def test_a_target_without_snp_gets_no_policy_and_is_measured_for_what_it_is_for(
+    platforms: list[str], site: Site
+) -> None:
     outcome = site.build(site.recipe(changed("igvm", "qemu", "platforms", value=platforms)))
     assert "igvm:qemu" in outcome.built
-    assert not outcome.digests
-    assert set(site.contents()) == {"svsm", "bldr", "q.igvm", "q.igvm.provenance.json"}
+    assert not outcome.digests and "tool:igvmmeasure" not in outcome.built
+    measured = [*(HEX[platform] for platform in platforms if platform in HEX), DIGEST_JSON, REFERENCE_VALUES, CORIM]
+    beside = {f"q.igvm{end}" for end in measured if platforms != ["native"]}
+    assert set(site.contents()) == {"svsm", "bldr", "q.igvm", "q.igvm.provenance.json", *beside}
+    assert site.build(site.recipe(changed("igvm", "qemu", "platforms", value=platforms))).built == set()
 
 
 def test_a_recipe_without_targets_builds_its_parts(site: Site) -> None:
@@ -683,7 +702,8 @@ def test_images_of_clean_builds_are_identical(
         clone = Site(tmp_path, tmp_path / "target")
         clone.build("RECIPE=config/all-targets.json")
         images.append({name: content for name, content in clone.contents().items() if ".igvm" in name})
-    assert len(images[0]) == 3 + 3 * len(SIDECARS)
+    # All three are for snp and tdp, and one for vsm.
+    assert len(images[0]) == 3 + 3 * (len(SIDECARS) - 1) + 1
     assert all(image == images[0] for image in images)
 
 

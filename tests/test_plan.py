@@ -20,7 +20,7 @@ from coconut_tasks.plan.firmware import unset_variable
 from coconut_tasks.plan.plan import Plan, plan_recipes
 from coconut_tasks.recipe.load import load_recipe
 from coconut_tasks.recipe.model import BuildType, Component, Firmware, Recipe, Target
-from coconut_tasks.steps.action import CargoItem, FirmwareImage, FsImage, IgvmImage, Provenance
+from coconut_tasks.steps.action import CargoItem, FirmwareImage, FsImage, IgvmImage, Measurement, Provenance
 from coconut_tasks.steps.command import Command
 from coconut_tasks.steps.step import Step, direct_needs
 from coconut_tasks.tools.cargo import cargo_command
@@ -174,17 +174,28 @@ def test_a_module_at_another_path_is_the_same_build() -> None:
     assert changed(old, new) == {"fs:image", "igvm:qemu", "measure:qemu", "provenance:qemu"}
 
 
-def test_a_target_without_snp_has_no_measurement() -> None:
-    found = plan(recipe(igvm={"hyper-v": {"platforms": ["vsm", "native"]}}))
+def test_a_target_without_a_platform_that_measures_has_no_measurement() -> None:
+    found = plan(recipe(igvm={"hyper-v": {"platforms": ["native"]}}))
     assert {"tool:igvmbuilder", "igvm:hyper-v"} <= keys(found).keys()
     assert not {"tool:igvmmeasure", "measure:hyper-v"} & keys(found).keys()
+
+
+def test_a_target_without_snp_is_measured_without_igvmmeasure() -> None:
+    found = plan(recipe(igvm={"hyper-v": {"platforms": ["vsm", "native", "tdp"]}}))
+    assert "tool:igvmmeasure" not in keys(found)
+    measured = step(found, "measure:hyper-v")
+    assert isinstance(measured.action, Measurement) and not measured.action.commands
+    assert [platform for platform, _ in measured.action.hexes] == ["tdp", "vsm"]
+    assert measured.inputs == step(found, "igvm:hyper-v").outputs[:1]
+    ends = [".mrtd.hex", ".boot-digest.hex", ".launch-digest.json", ".reference-values.json", ".corim"]
+    assert [place for _, place in measured.publish] == [f"bin/coconut-hyper-v.igvm{end}" for end in ends]
     action = step(found, "igvm:hyper-v").action
     assert isinstance(action, IgvmImage)
     assert "--policy" not in action.build.argv
 
 
 def test_a_provenance_is_of_the_steps_that_its_own_image_is_made_by() -> None:
-    found = plan(recipe(igvm={"qemu": {}, "hyper-v": {"platforms": ["vsm"]}}, fs={"modules": {"init": {}}}))
+    found = plan(recipe(igvm={"qemu": {}, "hyper-v": {"platforms": ["native"]}}, fs={"modules": {"init": {}}}))
     made = {name: step(found, f"provenance:{name}").action for name in ("qemu", "hyper-v")}
     links = {step.link: step.name for step in found.steps if step.link}
     both = {"kernel:svsm", "kernel:bldr", "tool:packit", "module:init", "fs:image", "tool:igvmbuilder"}
@@ -456,7 +467,7 @@ def test_each_step_says_what_it_makes() -> None:
         "fs:image": "the file-system image of 2 modules",
         "firmware:guest": "the guest firmware from fw.fd",
         "igvm:qemu": "the IGVM file a.igvm for qemu",
-        "measure:qemu": "the SEV-SNP launch measurement of a.igvm",
+        "measure:qemu": "the launch measurement of a.igvm for snp, tdp and vsm",
         "provenance:qemu": "what a.igvm was made of, as an in-toto statement",
     }
     single = plan(recipe(fs={"modules": {"init": {}}}, kernel={"svsm": {"type": "test"}}))
@@ -572,12 +583,13 @@ def test_what_a_cargo_item_is_beside_its_commands() -> None:
 
 
 def test_a_provenance_has_the_links_of_what_makes_and_measures_its_image_alone() -> None:
-    found = plan(recipe(igvm={"qemu": {}, "hyper-v": {"platforms": ["vsm"]}}))
+    found = plan(recipe(igvm={"qemu": {}, "hyper-v": {"platforms": ["vsm"]}, "vanadium": {"platforms": ["native"]}}))
     links = {one.link: one.name for one in found.steps if one.link}
     own = {one.component: one.action.own_links for one in found.steps if isinstance(one.action, Provenance)}
     assert {name: [links[link] for link in mine] for name, mine in own.items()} == {
         "qemu": ["igvm:qemu", "measure:qemu"],
-        "hyper-v": ["igvm:hyper-v"],
+        "hyper-v": ["igvm:hyper-v", "measure:hyper-v"],
+        "vanadium": ["igvm:vanadium"],
     }
 
 
@@ -587,12 +599,13 @@ def test_a_provenance_reads_the_image_its_measurement_the_recipe_all_links_and_t
         step(found, "provenance:qemu"),
         (step(found, f"{stage}:qemu") for stage in ("igvm", "measure")),
     )
+    assert isinstance(measured.action, Measurement)
     links = [one.link for one in found.steps if one.link]
     assert len(links) == len(found.steps) - 2  # none of the version file, and none of the provenance itself
     assert isinstance(paper.action, Provenance) and [*paper.action.links] == links
     parts = [one.outputs[0] for one in found.steps if one.outputs and one.outputs[0] in igvm.inputs[1:]]
     assert [path for _, path in paper.action.parts] == parts
-    assert list(paper.inputs) == [igvm.outputs[0], measured.outputs[1], "a.json", *links, *parts]
+    assert list(paper.inputs) == [igvm.outputs[0], measured.action.json, "a.json", *links, *parts]
     assert dict(paper.action.options) == {"ALL_FEATURES": "1"}
 
 

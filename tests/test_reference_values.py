@@ -178,11 +178,16 @@ def test_a_measurement_leaves_reference_values_of_its_digest_beside_the_image(si
 # The page on the way from a recipe to a verifier
 
 
-def lines_for_a_report() -> str:
-    """The commands of docs/measurement.md that compare a report."""
+def blocks_of_the_page() -> list[str]:
+    """The commands in docs/measurement.md."""
     page = (Path(__file__).parent.parent / "docs" / "measurement.md").read_text(encoding="utf-8")
-    (block,) = (block for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "same digest" in block)
-    return str(block)
+    return re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+
+
+def lines_for_a_report() -> str:
+    """Those that compare a report."""
+    (block,) = (block for block in blocks_of_the_page() if "same digest" in block)
+    return block
 
 
 def attestation_report(measurement: bytes, policy: int) -> bytes:
@@ -214,3 +219,30 @@ def test_the_pages_lines_compare_a_report(
     Path(f"{image}.launch-digest.json").write_text(json.dumps({"format": 1, "policy": asked, "x": 0}, indent=2) + "\n")
     done = subprocess.run(["sh", "-c", lines_for_a_report()], cwd=tmp_path, capture_output=True, text=True)
     assert [line for line in done.stdout.splitlines() if line.startswith("same")] == said
+
+
+def quote(version: int, mrtd: bytes, attributes: int) -> bytes:
+    """The start of a TD quote (Intel TDX DCAP quoting library, quote format); the rest is noise."""
+    header = version.to_bytes(2, "little") + b"\2\0\x81\0\0\0" + bytes(40) + (bytes(6) if version == 5 else b"")
+    body = b"\xa5" * 120 + attributes.to_bytes(8, "little") + b"\xa5" * 8 + mrtd
+    return header + body + b"\xa5" * 5000
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (quote(4, DIGEST, 1 << 28), ["same MRTD", "no debugging"]),
+        (quote(5, DIGEST, 1 << 28), ["same MRTD", "no debugging"]),
+        (quote(4, DIGEST, 1), ["same MRTD"]),
+        (quote(5, DIGEST[::-1], 0), ["no debugging"]),
+        (quote(3, DIGEST, 0), ["no quote of version 4 or 5"]),
+    ],
+    ids=["version 4", "version 5", "debugging allowed", "another digest", "another version"],
+)
+def test_the_pages_lines_compare_a_quote(data: bytes, said: list[str], tmp_path: Path) -> None:
+    (tmp_path / "quote.bin").write_bytes(data)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / f"coconut-qemu.igvm{HEX['tdp']}").write_text(f"{DIGEST.hex()}\n")
+    (lines,) = (block for block in blocks_of_the_page() if "same MRTD" in block)
+    done = subprocess.run(["sh", "-c", lines], cwd=tmp_path, capture_output=True, text=True)
+    assert [line for line in done.stdout.splitlines() if line.startswith(("same", "no "))][: len(said)] == said

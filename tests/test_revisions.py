@@ -32,7 +32,7 @@ MADE = {
     "FsImage": (1, "42761b55e590f957"),
     "FirmwareImage": (1, "4f094613819026db"),
     "IgvmImage": (1, "77249cb818687919"),
-    "Measurement": (1, "c7b9a43c612633db"),
+    "Measurement": (2, "a6cd3fecc85e83b8"),
     "Provenance": (2, "acffc86971f67041"),
     "VersionFile": (1, "be57cc7bd4593e22"),
 }

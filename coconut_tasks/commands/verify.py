@@ -193,7 +193,7 @@ def _expected(steps: Sequence[Node], expectation: Expectation) -> Mapping[str, S
     if not images:
         raise UsageError(
             "nothing-measured",
-            "verify: nothing to compare, since no image is measured; use a recipe with platform snp, tdp or vsm, or name a step such as "
+            "verify: nothing to compare, since no image is measured; use a recipe with a platform that measures, or name a step such as "
             "measure:qemu",
         )
     return expected_of(expectation, images)

@@ -33,12 +33,10 @@ def measure(
     file = parse(data)
     for launch in _walk(file, options, {platform.word}, see, {}):
         return _checked(file, options, launch)
-    raise IgvmError(
-        "no-platform",
-        file.fixed.variable_header_offset,
-        f"the file has no {platform.title} platform",
-        f"{'an' if platform is SNP else 'a'} {platform.kind} needs one",
-    )
+    at, missing = file.fixed.variable_header_offset, f"the file has no {platform.title} platform"
+    if platform is SNP:
+        raise IgvmError("no-snp", at, missing, "a launch digest needs one")
+    raise IgvmError("no-platform", at, missing, f"a {platform.kind} needs one")
 
 
 def measure_all(data: Data, options: MeasureOptions) -> dict[str, Measured | IgvmError]:

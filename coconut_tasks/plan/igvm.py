@@ -53,6 +53,7 @@ def plan_measurement(target: Target, igvm: Step, igvmmeasure: str, context: Plan
         corim=corim,
     )
     published = tuple(zip(outputs, map(context.layout.published, names), strict=True))
-    doc = f"the launch measurement of {target.output} for {' and '.join(measured)}"
+    listed = " and ".join([", ".join(measured[:-1]), measured[-1]] if len(measured) > 1 else measured)
+    doc = f"the launch measurement of {target.output} for {listed}"
     inputs = (igvmmeasure, file) if is_snp else (file,)
     return (Step("measure", target.name, key, doc, action, inputs, outputs, published),)

@@ -225,8 +225,8 @@ def _target(path: Path, target: dict[str, Any]) -> Iterator[Diagnostic]:
         yield from _characters(place, text)
     platforms = target.get("platforms")
     if "measure" in target and isinstance(platforms, list) and platforms and not {*map(str, platforms)} & {*HEX}:
-        wrong = f"measure has no effect without the platform {either(list(HEX))}"
-        remedy = "add one to platforms, or remove measure"
+        wrong = "measure has no effect without a platform that measures"
+        remedy = f"add {either(list(HEX))} to platforms, or remove measure"
         yield Diagnostic("nothing-to-measure", (*path, "measure"), wrong, remedy, at_key=True, warning=True)
 
 

@@ -29,7 +29,7 @@ PLUGINS = {
 }
 MEASURE = "measure"
 """The command of ``coconut`` that is also a separate program. It cannot be a command of doit, where a group of tasks has this name."""
-MEASURE_PURPOSE = "print the launch digest of an IGVM file"
+MEASURE_PURPOSE = "print the launch measurements of an IGVM file"
 COCONUT = {
     "build": _class("commands.build", "Build"),
     MEASURE: "",
