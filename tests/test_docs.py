@@ -443,12 +443,22 @@ def svsm(checkout: Checkout) -> Path:
 
 PUBLISHED = {
     "igvm",
-    *(f"igvm.{end}" for end in ("launch-digest.hex", "launch-digest.json", "provenance.json")),
+    *(f"igvm.{end}" for end in ("launch-digest.hex", "mrtd.hex", "launch-digest.json", "provenance.json")),
     *(f"igvm.{end}" for end in ("reference-values.json", "corim")),
 }
 HAS_SSH_KEYGEN = shutil.which("ssh-keygen") is not None
-SIGNATURES = {f"{name}.sig" for name in PUBLISHED - {"igvm", "igvm.launch-digest.hex"} if HAS_SSH_KEYGEN}
+SIGNATURES = {
+    f"{name}.sig" for name in PUBLISHED - {"igvm", "igvm.launch-digest.hex", "igvm.mrtd.hex"} if HAS_SSH_KEYGEN
+}
 """Without ssh-keygen, the job without a key is tested."""
+
+
+def digests_of(tree: Path) -> list[tuple[str, str]]:
+    """The launch measurements of the only image, by the names of their files."""
+    return [
+        (f"coconut-qemu.igvm.{end}", (tree / "bin" / f"coconut-qemu.igvm.{end}.hex").read_text().strip())
+        for end in ("launch-digest", "mrtd")
+    ]
 
 
 def published(tree: Path, patterns: list[str]) -> set[str]:
@@ -505,8 +515,7 @@ def test_the_github_file_builds_the_sample(checkout: Checkout, svsm: Path) -> No
     )
     assert published(svsm, uploaded) == PUBLISHED | SIGNATURES
     assert json.loads((svsm / "recipes.sarif").read_text())["runs"][0]["results"] == []
-    (digest,) = svsm.glob("bin/*.launch-digest.hex")
-    assert summary.read_text().splitlines()[2:] == [f"| coconut-qemu.igvm | `{digest.read_text().strip()}` |"]
+    assert summary.read_text().splitlines()[2:] == [f"| {name} | `{digest}` |" for name, digest in digests_of(svsm)]
     git = ["git", "describe", "--always", "--dirty=+"]
     assert not subprocess.run(git, cwd=svsm, capture_output=True, text=True).stdout.strip().endswith("+")
 
@@ -536,8 +545,8 @@ def test_the_gitlab_file_builds_the_sample(checkout: Checkout, svsm: Path) -> No
     for line in job["script"]:
         status, printed, _ = checkout.sh(line, svsm, **given)
         assert status == 0, printed
-    (digest,) = svsm.glob("bin/*.launch-digest.hex")
-    assert (svsm / "launch-digests.txt").read_text() == f"coconut-qemu.igvm {digest.read_text()}"
+    listed = (svsm / "launch-digests.txt").read_text().splitlines()
+    assert listed == [f"{name} {digest}" for name, digest in digests_of(svsm)]
     assert published(svsm, job["artifacts"]["paths"]) == PUBLISHED | {"sarif", "txt"}
     (sign,) = (line for line in job["script"] if "coconut sign" in line)
     status, printed, _ = checkout.sh(
