@@ -404,9 +404,10 @@ def test_each_platform_is_compared_with_what_is_expected_of_it() -> None:
     assert expected_of(expecting(about()), [TDP_ONLY]) == {"t.igvm": (Expected(("tdp",), (DIGEST,)),)}
     # A quote is about the only image for TDX.
     assert expected_of(expecting(*one(platform="tdp")), [Q, TDP_ONLY]) == {"t.igvm": (Expected(("tdp",), (DIGEST,)),)}
-    # What the image is not for is left out if something else can be compared.
-    assert expected_of(expecting(*one(platform="snp"), *one(OTHER, platform="tdp")), [Q]) == {
-        "q.igvm": (Expected(("snp",), (DIGEST,)),)
+    # An image that is not for a platform any more does not have what is expected of it.
+    both = (*one(image="q.igvm", platform="snp"), *one(OTHER, "q.igvm", platform="tdp"))
+    assert expected_of(expecting(*both), [Q]) == {
+        "q.igvm": (Expected(("snp",), (DIGEST,)), Expected(("tdp",), (OTHER,)))
     }
 
 

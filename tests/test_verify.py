@@ -321,6 +321,16 @@ def test_each_platform_is_compared_with_its_own_report_and_the_ways_of_loaders_a
     )
 
 
+def test_an_image_that_is_for_a_platform_no_more_is_not_verified(site: Site) -> None:
+    site.build(site.recipe())
+    (site.folder / "good.json").write_bytes((site.bin / "q.igvm.provenance.json").read_bytes())
+    content = deepcopy(QEMU)
+    content["igvm"]["qemu"]["platforms"] = ["snp"]
+    outcome = verify(site, site.recipe(content), "EXPECT=good.json")
+    assert outcome.status == 1
+    assert has(outcome.out, "not verified: bin/q.igvm … MRTD, … good.json")
+
+
 def test_of_several_images_the_right_one_is_compared_or_asked_for(site: Site) -> None:
     content = deepcopy(QEMU)
     content["igvm"]["hyper-v"] = {"output": "h.igvm", "platforms": ["snp"]}

@@ -102,6 +102,7 @@ class VerifyCommand(RunCommand):
         from coconut_tasks.reports.verified import (
             WORDS,
             mismatch_text,
+            no_measurement_text,
             not_compared_text,
             other_settings,
             verified_json,
@@ -133,6 +134,10 @@ class VerifyCommand(RunCommand):
                 sys.stdout.write(marked(f"{not_compared_text(shown, expectation)}\n", terminal, WORDS))
             told: Changes | None = None
             for one in wanted:
+                if not digests.keys() & {*one.platforms}:
+                    status = EXIT_FAILED
+                    sys.stdout.write(marked(f"{no_measurement_text(shown, one, expectation)}\n", terminal, WORDS))
+                    continue
                 # A digest whose form does not say its platform is any of them.
                 platform = next((other for other in one.platforms if digests[other] in one.digests), one.platforms[0])
                 digest = digests[platform]

@@ -47,7 +47,8 @@ class Expected:
     """What is expected of an image: one of the digests."""
 
     platforms: tuple[str, ...]
-    """The platform whose measurement that is, or those that it can be, if the form of the digest does not say."""
+    """The platform whose measurement that is, or those that it can be, if the form of the digest does not say. An image that is not for its
+    platform does not have what is expected."""
     digests: tuple[str, ...]
     """In lower-case hex."""
 
@@ -61,6 +62,7 @@ def expected_of(expectation: Expectation, images: Sequence[BuiltImage]) -> dict[
     found: dict[str, dict[tuple[str, ...], list[str]]] = {}
     others = []
     strange: LaunchDigest | None = None
+    missing: dict[str, dict[tuple[str, ...], list[str]]] = {}
     for one in expectation.digests:
         about = _about(one.image, images) if one.image else _about_any(expectation, images)
         if not about:
@@ -69,6 +71,8 @@ def expected_of(expectation: Expectation, images: Sequence[BuiltImage]) -> dict[
         meant = [image for image in about if _platforms(one, image)]
         if not meant:
             strange = one
+            if len(about) == 1:
+                missing.setdefault(about[0].name, {}).setdefault((one.platform,), []).append(one.digest)
             continue
         if len(meant) > 1:
             tasks = either([image.task for image in meant])
@@ -97,7 +101,9 @@ def expected_of(expectation: Expectation, images: Sequence[BuiltImage]) -> dict[
     return {
         name: tuple(
             Expected(platforms, tuple(dict.fromkeys(digests)))
-            for platforms, digests in sorted(groups.items(), key=lambda item: order.index(item[0][0]))
+            for platforms, digests in sorted(
+                (groups | missing.get(name, {})).items(), key=lambda item: order.index(item[0][0])
+            )
         )
         for name, groups in found.items()
     }

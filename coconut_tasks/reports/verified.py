@@ -101,6 +101,11 @@ def _terms(expected: Expected) -> str:
     return either([MEASUREMENTS[platform] for platform in expected.platforms])
 
 
+def no_measurement_text(image: str, expected: Expected, expectation: Expectation) -> str:
+    """The line for an image that is not for the platform that something is expected of."""
+    return f"not verified: {image} has no {_terms(expected)}, which {expectation.told} expects"
+
+
 def not_compared_text(image: str, expectation: Expectation) -> str:
     """The line for an image without an expected digest."""
     return f"not compared: {image}: {expectation.told} has no launch digest for it"
