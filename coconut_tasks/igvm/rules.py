@@ -76,6 +76,8 @@ _REGISTERS = {
 }
 """The registers (names of the Hyper-V TLFS) that the crate accepts in a VSM context."""
 _WITH_CONTENT = (0x301, 0x302, 0x303, 0x304)
+WITH_VMSA = (SEV_SNP, SEV_ES)
+"""Platforms that keep the state of a processor in a VMSA."""
 
 
 class Rules:
@@ -181,7 +183,11 @@ class Rules:
 
     def is_vmsa(self, context: VpContext) -> bool:
         """Whether its platform keeps the processor state in a VMSA."""
-        return self._platforms.get(context.compatibility_mask) in (SEV_SNP, SEV_ES)
+        return self._platforms.get(context.compatibility_mask) in WITH_VMSA
+
+    def is_vsm(self, context: VpContext) -> bool:
+        """Whether it holds registers of VSM isolation; only then are they checked."""
+        return self._platforms.get(context.compatibility_mask) == VSM_ISOLATION
 
     def _declare(self, header: ParameterArea) -> None:
         if header.parameter_area_index in self._areas:
@@ -213,12 +219,9 @@ class Rules:
             )
         if header.highest_vtl not in (0, 2):
             raise IgvmError("igvm-platform", at, f"platform: highest VTL is {header.highest_vtl}", "expected 0 or 2")
-        if kind not in PLATFORMS:
-            known = either([f"{one} ({name})" for one, name in PLATFORMS.items()])
-            raise IgvmError("igvm-platform", at, f"platform type is {kind}", f"expected {known}")
+        if (newer := unknown_platform(header)) is not None:
+            raise newer
         name = PLATFORMS[kind]
-        if header.platform_version != 1:
-            raise IgvmError("igvm-platform", at, f"platform {name}: version is {header.platform_version}", "expected 1")
         if kind in (NATIVE, VSM_ISOLATION) and header.shared_gpa_boundary:
             wrong = f"platform {name}: shared GPA boundary is {header.shared_gpa_boundary:#x}"
             raise IgvmError("igvm-platform", at, wrong, "expected 0")
@@ -321,7 +324,7 @@ class Rules:
                 "expected the mask of one platform, but not of TDX",
             )
         page = self._file.content(header.offset, header.file_offset, PAGE_SIZE, "VP context")
-        if kind in (SEV_SNP, SEV_ES):
+        if kind in WITH_VMSA:
             if header.gpa % PAGE_SIZE:
                 raise IgvmError(
                     "igvm-context",
@@ -366,3 +369,15 @@ class Rules:
         if vtl > 2:
             raise IgvmError("igvm-context", at, f"VSM context: VTL is {vtl}", "expected 0, 1 or 2")
         self._contexts[vtl] = self._contexts.get(vtl, 0) | header.compatibility_mask
+
+
+def unknown_platform(header: SupportedPlatform) -> IgvmError | None:
+    """What is not understood of a platform: its type or its version."""
+    kind = header.platform_type
+    if kind not in PLATFORMS:
+        known = either([f"{one} ({name})" for one, name in PLATFORMS.items()])
+        return IgvmError("igvm-platform", header.offset, f"platform type is {kind}", f"expected {known}")
+    if header.platform_version != 1:
+        wrong = f"platform {PLATFORMS[kind]}: version is {header.platform_version}"
+        return IgvmError("igvm-platform", header.offset, wrong, "expected 1")
+    return None

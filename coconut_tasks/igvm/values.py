@@ -85,6 +85,11 @@ class FixedHeader:
     """Bytes."""
 
     @property
+    def is_known(self) -> bool:
+        """Whether architecture and page size are what the file says; of another version only the first 24 bytes are known."""
+        return self.format_version in (1, 2)
+
+    @property
     def file_data_offset(self) -> int:
         """Where the variable headers end and file data begins."""
         return self.variable_header_offset + self.variable_header_size
@@ -308,6 +313,16 @@ class OptionalHeader:
     """Bytes of content."""
 
 
+@dataclass(frozen=True, slots=True)
+class UnknownHeader:
+    """A header that this program does not understand: of an unknown type, or of another length than its structure has."""
+
+    offset: int
+    header_type: int
+    length: int
+    """Bytes of content."""
+
+
 Platform = SupportedPlatform
 Initialization = GuestPolicy | RelocatableRegion | PageTableRelocation | CorimData | CcaPolicy | VersionString
 Directive = (
@@ -321,4 +336,4 @@ Directive = (
     | SnpIdBlock
     | VbsMeasurement
 )
-Header = Platform | Initialization | Directive | OptionalHeader
+Header = Platform | Initialization | Directive | OptionalHeader | UnknownHeader
