@@ -18,7 +18,7 @@ ROOMS: dict[str, str] = {
     "variables": "",
     "called": "",
     "layout | options": "",
-    "igvm": "__init__ error values platforms parse rules launch kvm snp | tdx | vbs measure ways read fields",
+    "igvm": "__init__ error values platforms parse rules kvm launch snp | tdx | vbs measure ways declared notes read fields",
     "steps": "__init__ command command_diff action step",
     "recipe": "__init__ model diagnostic positions schema rules load reference starter",
     "tools": "__init__ cargo | make | objcopy | packit | igvmbuilder | igvmmeasure | ssh_keygen | cosign",

@@ -1,4 +1,4 @@
-"""IGVM files: what they contain, and what SEV-SNP measures of it. Bytes → values; nothing here knows processes or the build."""
+"""IGVM files: what they contain, and what each platform measures of it. Bytes → values; nothing here knows processes or the build."""
 
 MAGIC = b"IGVM"
 """The first four bytes of an IGVM file (IGVM specification, fixed header)."""

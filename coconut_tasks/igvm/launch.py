@@ -134,7 +134,7 @@ class Launch:
         """Add a page of the file."""
         kind = self.kind_of(page)
         if kind:
-            self.refuse_2mb(page)
+            self.check(page)
             self.add(kind, page.gpa, page.file_offset)
 
     def add(self, kind: str, gpa: int, file_offset: int = 0) -> None:
@@ -153,10 +153,29 @@ class Launch:
     # Common to platforms.
 
     def kind_of(self, page: PageData) -> str:
-        """How a page is measured; empty for a shared page, which is not."""
+        """How a page is measured with these options; empty for a shared page, which is not."""
+        return self.page_kind(page)
+
+    @classmethod
+    def page_kind(cls, page: PageData) -> str:
+        """How a page is measured by default."""
         if page.flags & SHARED:
             return ""
         return "unmeasured" if page.flags & UNMEASURED else "normal"
+
+    @classmethod
+    def check(cls, page: PageData) -> None:
+        """Raises IgvmError for a page that the platform does not measure and that is not shared."""
+        if page.flags & IS_2MB_PAGE:
+            raise IgvmError(
+                "not-measurable", page.offset, f"page of 2 MiB at {page.gpa:#x}", "only pages of 4 KiB are measured"
+            )
+
+    @classmethod
+    def other_kind(cls, header: Header, owner: int | None) -> str:
+        """How all that is no page of the file is measured; empty if it is not. ``owner`` is the type of the platform to which a context's
+        mask belongs."""
+        return "unmeasured" if isinstance(header, ParameterInsert) else ""
 
     def content(self, file_offset: int) -> bytes | memoryview:
         """The 4096 bytes of a page; the parser has checked that they are in the file."""
@@ -187,20 +206,6 @@ class Launch:
         """Count a page whose content is measured by another hash than SHA-384 of the page."""
         hashed = b"" if self._see is None or kind != "normal" else page_hash(bytes(self.content(file_offset)))
         self.seen(kind, gpa, hashed, file_offset if kind == "normal" else 0)
-
-    def refuse_2mb(self, page: PageData) -> None:
-        if page.flags & IS_2MB_PAGE:
-            raise IgvmError(
-                "not-measurable", page.offset, f"page of 2 MiB at {page.gpa:#x}", "only pages of 4 KiB are measured"
-            )
-
-    def refuse_type(self, page: PageData, name: str) -> None:
-        raise IgvmError(
-            "not-measurable",
-            page.offset,
-            f"page of type {name} at {page.gpa:#x} for {self.platform.title}",
-            "expected normal pages only",
-        )
 
     def _end_run(self) -> None:
         if self._run:

@@ -15,7 +15,8 @@ from coconut_tasks.igvm.tdx import TdxLaunch
 from coconut_tasks.igvm.values import Header, PageData, ParameterArea, ParameterInsert, SupportedPlatform
 
 Data = bytes | bytearray | memoryview
-_LAUNCHES: Mapping[str, type[Launch]] = {one.platform.word: one for one in (snp.SnpLaunch, TdxLaunch, vbs.VbsLaunch)}
+LAUNCHES: Mapping[str, type[Launch]] = {one.platform.word: one for one in (snp.SnpLaunch, TdxLaunch, vbs.VbsLaunch)}
+"""By the recipe's word for the platform."""
 
 
 def measure(
@@ -49,14 +50,14 @@ def measure_all(data: Data, options: MeasureOptions) -> dict[str, Measured | Igv
     file = parse(data)
     found: dict[str, Measured | IgvmError] = {}
     failed: dict[str, IgvmError] = {}
-    launches = _walk(file, options, set(_LAUNCHES), None, failed)
+    launches = _walk(file, options, set(LAUNCHES), None, failed)
     for launch in launches:
         try:
             found[launch.platform.word] = _checked(file, options, launch)
         except IgvmError as error:
             failed[launch.platform.word] = error
     found |= failed
-    return {word: found[word] for word in _LAUNCHES if word in found}
+    return {word: found[word] for word in LAUNCHES if word in found}
 
 
 def measured_pages(data: Data, options: MeasureOptions, platform: MeasuredPlatform = SNP) -> list[MeasuredPage]:
@@ -113,7 +114,7 @@ def _walk(
             if isinstance(header, SupportedPlatform):
                 platform = BY_NUMBER.get(header.platform_type)
                 if platform is not None and platform.word in words:
-                    launches.append(_LAUNCHES[platform.word](file, options, given, see))
+                    launches.append(LAUNCHES[platform.word](file, options, given, see))
                 continue
             if isinstance(header, ParameterArea):
                 areas[header.parameter_area_index] = header.number_of_bytes

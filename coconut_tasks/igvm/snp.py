@@ -28,7 +28,7 @@ from coconut_tasks.igvm import kvm
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.launch import Launch, MeasuredPage, page_hash
 from coconut_tasks.igvm.platforms import SNP
-from coconut_tasks.igvm.rules import Rules
+from coconut_tasks.igvm.rules import WITH_VMSA, Rules
 from coconut_tasks.igvm.values import (
     CPUID_DATA,
     CPUID_XF,
@@ -117,6 +117,16 @@ class SnpLaunch(Launch):
     def kind_of(self, page: PageData) -> str:
         kind = kind_of_page(page.flags, page.data_type)
         return "zero" if kind == "normal" and not page.file_offset and self.options.native_zero else kind
+
+    @classmethod
+    def page_kind(cls, page: PageData) -> str:
+        return kind_of_page(page.flags, page.data_type)
+
+    @classmethod
+    def other_kind(cls, header: Header, owner: int | None) -> str:
+        if isinstance(header, VpContext):
+            return "vmsa" if owner in WITH_VMSA else ""
+        return super().other_kind(header, owner)
 
     def add(self, kind: str, gpa: int, file_offset: int = 0) -> None:
         if kind == "normal":

@@ -55,7 +55,7 @@ class TdxLaunch(Launch):
             super().add_run(run)
             return
         for page in run:
-            self.refuse_2mb(page)
+            self.check(page)
             self._hash.update(_BLOCK.pack(_ADD, page.gpa))
         for page in run:
             self._extend(page.gpa, page.file_offset)

@@ -55,10 +55,26 @@ class VbsLaunch(Launch):
         self._digest = bytes(VSM.size)
         self._contexts: list[VpContext] = []
 
-    def add_page(self, page: PageData) -> None:
-        if page.data_type != NORMAL and self.kind_of(page):
-            self.refuse_type(page, PAGE_DATA_TYPES[page.data_type])
-        super().add_page(page)
+    @classmethod
+    def check(cls, page: PageData) -> None:
+        if page.data_type != NORMAL:
+            raise IgvmError(
+                "not-measurable",
+                page.offset,
+                f"page of type {PAGE_DATA_TYPES[page.data_type]} at {page.gpa:#x} for {VSM.title}",
+                "expected normal pages only",
+            )
+        super().check(page)
+
+    @classmethod
+    def other_kind(cls, header: Header, owner: int | None) -> str:
+        match header:
+            case ErrorRange():
+                return "error range"
+            case VpContext():
+                return "registers" if owner == VSM.number else ""
+            case _:
+                return super().other_kind(header, owner)
 
     def add(self, kind: str, gpa: int, file_offset: int = 0) -> None:
         content = self.content(file_offset) if kind == "normal" else ZERO_PAGE
@@ -76,7 +92,7 @@ class VbsLaunch(Launch):
                 start = header.gpa // PAGE_SIZE * PAGE_SIZE
                 size = -(-header.size_bytes // PAGE_SIZE) * PAGE_SIZE
                 self.add_without_content(header, start, size, "error range", "an error range")
-            case VpContext():
+            case VpContext() if rules.is_vsm(header):
                 self._contexts.append(header)
             case VbsMeasurement():
                 self.expected, self.expected_at = header.boot_measurement_digest[: VSM.size], header.offset
