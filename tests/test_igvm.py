@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import resource
 import struct
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,12 +40,14 @@ from igvm_files import (
 
 from coconut_tasks.errors import CoconutError, sentence
 from coconut_tasks.igvm.error import IgvmError
+from coconut_tasks.igvm.fields import all_fields
 from coconut_tasks.igvm.launch import MOST_PARAMETER_PAGES, Measured, MeasureOptions, page_hash
-from coconut_tasks.igvm.measure import measure, measure_pages, measured_pages
+from coconut_tasks.igvm.measure import measure, measure_all, measure_pages, measured_pages
+from coconut_tasks.igvm.notes import MOST_NOTES, notes_of
 from coconut_tasks.igvm.parse import parse
 from coconut_tasks.igvm.platforms import SNP as SNP_PLATFORM
 from coconut_tasks.igvm.snp import PAGE_KINDS, chained
-from coconut_tasks.igvm.values import FixedHeader, PageData
+from coconut_tasks.igvm.values import FixedHeader, Header, PageData
 from coconut_tasks.reports.inspect import as_json, as_text
 
 GOLDEN_ANSWERS = {name: rest for name, *rest in map(str.split, (GOLDEN / "answers.txt").read_text().splitlines())}
@@ -934,8 +938,38 @@ def test_any_bytes_end_in_a_digest_or_an_igvm_error(data: bytes) -> None:
         list(file.headers())
     except IgvmError:
         return
-    list(as_text("x", file, None))
-    list(as_json("x", file, None))
+    list(as_text("x", file))
+    list(as_json("x", file))
+
+
+@settings(max_examples=700, deadline=2000)
+@given(hostile() | st.binary(max_size=200).map(lambda more: igvm(platform(), more)))
+def test_any_bytes_are_shown_or_end_in_an_igvm_error(data: bytes) -> None:
+    """In the lenient way, which accepts all that the strict one does, and of which no digest is told if there is a doubt."""
+    try:
+        file = parse(data, lenient=True)
+    except IgvmError as error:
+        assert error.offset <= 32
+        return
+    lines, wrong = list[str](), False
+    try:
+        lines.extend(as_text("x", file))
+        json.loads("".join(as_json("x", file)))
+    except IgvmError as error:
+        assert 0 <= error.offset <= max(len(data), 28)
+        wrong = True
+    assert lines[0].startswith("x: IGVM version ") if lines else wrong
+    headers, doubts = list[Header](), [*file.doubts]
+    with suppress(IgvmError):
+        headers.extend(file.headers(doubts.append))
+    try:
+        strict = list(parse(data).headers())
+    except IgvmError:
+        assert doubts or wrong
+        with pytest.raises(IgvmError):
+            measure_all(data, MeasureOptions(tolerant=True))
+    else:
+        assert (headers, doubts, wrong) == (strict, [], False)
 
 
 def bounded(data: bytes, seconds: float, bytes_per_byte: float | None = None) -> str:
@@ -979,6 +1013,34 @@ def test_many_relocations_and_contexts_that_share_their_data_take_bounded_time()
     headers[-2000:] = [vp_context(0, first, mask=VSM)] * 2000
     data = struct.pack("<I", registers) + registers * struct.pack("<BI11x16x", 2, 0x40000)
     assert has(bounded(igvm(*headers, data=data), 20, 20), " 1060000 registers; … 1048576")
+
+
+def shown_bounded(data: bytes, seconds: float) -> int:
+    """How many bytes are shown of a file, in the lenient way, within so many seconds of CPU time."""
+    started = time.process_time()
+    file = parse(data, lenient=True)
+    length = sum(map(len, as_text("x", file))) + sum(map(len, as_json("x", file)))
+    assert time.process_time() - started < seconds
+    return length
+
+
+@pytest.mark.parametrize("first", [0x314, 0x80000314])
+def test_very_many_unknown_headers_are_shown_in_bounded_time_and_with_few_notes(first: int) -> None:
+    count = 20_000
+    headers = [struct.pack("<II", first + at % 236, 0) for at in range(count)]
+    assert shown_bounded(igvm(platform(), *headers), 15) < count * 400
+    assert len(notes_of(parse(igvm(platform(), *headers), lenient=True))) <= MOST_NOTES + 2
+
+
+def test_very_large_pages_are_not_hashed() -> None:
+    """A header of 32 bytes could have gigabytes hashed."""
+    pages = [page(at << 31) for at in range(1000)]
+    for lenient in (False, True):
+        fields = list(all_fields(parse(second(1, 1 << 31, platform(kind=6), *pages), lenient=lenient)))
+        assert {one.get("sha384") for one in fields} == {None}
+    assert shown_bounded(second(1, 1 << 31, platform(kind=6), *pages), 5)
+    (_, one) = all_fields(parse(second(1, 1 << 16, platform(kind=6), page(0))))
+    assert one["sha384"] == hashlib.sha384(bytes(1 << 16)).hexdigest()
 
 
 def test_the_largest_parameter_area_takes_bounded_time() -> None:

@@ -8,6 +8,7 @@ import re
 import struct
 import subprocess
 import sys
+from contextlib import nullcontext
 from copy import deepcopy
 from hashlib import sha384
 from itertools import product
@@ -15,19 +16,40 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import QEMU, Outcome, Site, environment
-from igvm_files import GOLDEN, TDX, area, data_at, header, igvm, insert, page, platform, vp_context
+from conftest import QEMU, Outcome, Site, environment, has
+from igvm_files import (
+    GOLDEN,
+    MODES,
+    SNP,
+    TDX,
+    VSM,
+    area,
+    data_at,
+    header,
+    igvm,
+    insert,
+    page,
+    platform,
+    vp_context,
+    with_checksum,
+)
+from test_results import document
 
 from coconut_tasks.commands.candidates import CommandLine, Known, candidates
 from coconut_tasks.commands.inspect import InspectCommand
+from coconut_tasks.igvm.declared import DeclaredPlatforms
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.fields import all_fields
 from coconut_tasks.igvm.launch import MeasureOptions
 from coconut_tasks.igvm.measure import measure as measured
+from coconut_tasks.igvm.measure import measure_all, measured_pages
+from coconut_tasks.igvm.notes import MOST_NOTES, notes_of
 from coconut_tasks.igvm.parse import parse
+from coconut_tasks.igvm.platforms import MEASURED
 from coconut_tasks.igvm.read import read_igvm, read_igvm_or_start
+from coconut_tasks.igvm.values import ErrorRange, ParameterArea, ParameterInsert, UnknownHeader
 from coconut_tasks.options import from_words
-from coconut_tasks.reports.inspect import as_text
+from coconut_tasks.reports.inspect import as_json, as_text
 
 NAMES = sorted(path.name for path in GOLDEN.glob("*.igvm"))
 
@@ -72,22 +94,22 @@ def test_pages_of_one_kind_that_follow_each_other_are_one_line() -> None:
         page(0xB000, flags=2, mask=3),
     ]
     file = parse(igvm(platform(), *pages))
-    lines = list(as_text("x", file, None))
+    lines = list(as_text("x", file))
     assert [line.strip() for line in lines[3:]] == [
         "directives:",
-        "page data  0x1000 16.0 KiB  4 pages  zeroes  mask 0x1",
-        "page data  0x9000 4.0 KiB  zeroes  mask 0x1",
-        "page data  0xa000 4.0 KiB  zeroes  unmeasured  mask 0x1",
-        "page data  0xb000 4.0 KiB  zeroes  unmeasured  mask 0x3",
+        "page data  0x1000 16.0 KiB  4 pages  zeroes  mask 0x1  counts as normal",
+        "page data  0x9000 4.0 KiB  zeroes  mask 0x1  counts as normal",
+        "page data  0xa000 4.0 KiB  zeroes  unmeasured  mask 0x1  counts as unmeasured",
+        "page data  0xb000 4.0 KiB  zeroes  unmeasured  mask 0x3  counts as unmeasured",
     ]
-    assert len(list(as_text("x", file, None, every=True))) == len(lines) + 3
+    assert len(list(as_text("x", file, every=True))) == len(lines) + 3
 
 
 def test_the_hash_of_a_run_is_of_all_that_it_holds() -> None:
     first = data_at(platform(), page(0), page(0))
     content = bytes(range(256)) * 32
     file = parse(igvm(platform(), page(0x1000, first), page(0x2000, first + 4096), data=content))
-    assert f"sha384 {sha384(content).hexdigest()[:16]}…" in list(as_text("x", file, None))[-1]
+    assert f"sha384 {sha384(content).hexdigest()[:16]}…" in list(as_text("x", file))[-1]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -264,13 +286,14 @@ def test_addresses_and_bits_are_hexadecimal_text_and_all_else_is_numbers_and_wor
         | {"attributes_required_ones": "0x1", "hash_algorithm": 3, "lfa_policy": 4},
         {"type": "version string", "text": "1.0"},
         {"type": "parameter area", "number_of_bytes": 8192, "parameter_area_index": 20, "file_offset": "0x0"},
-        {"type": "parameter insert", "gpa": "0x1000", "compatibility_mask": "0x1", "parameter_area_index": 20},
+        {"type": "parameter insert", "gpa": "0x1000", "compatibility_mask": "0x1", "parameter_area_index": 20}
+        | {"measured": {"snp": "unmeasured"}},
         {"type": "VP count", "header_type": "0x307", "parameter_area_index": 20, "byte_offset": 12},
         {"type": "required memory", "gpa": "0x1000", "compatibility_mask": "0x1", "number_of_bytes": 0x2000, "flags": "0x1"},
         {"type": "SNP ID block", "compatibility_mask": "0x1", "author_key_enabled": 1, "ld": "6c" * 48}
         | {"family_id": "66" * 16, "image_id": "69" * 16, "version": 2, "guest_svn": 3}
         | {"id_key_algorithm": 4, "author_key_algorithm": 6},
-        {"type": "error range", "gpa": "0x1000", "compatibility_mask": "0x1", "size_bytes": 12},
+        {"type": "error range", "gpa": "0x1000", "compatibility_mask": "0x1", "size_bytes": 12, "measured": {"snp": "none"}},
         {"type": "VBS measurement", "compatibility_mask": "0x1", "version": 6, "product_id": 7, "module_id": 8}
         | {"security_version": 9, "policy_flags": "0xa", "boot_digest_algo": 11, "signing_algo": 12}
         | {"boot_measurement_digest": "62" * 64},
@@ -322,6 +345,348 @@ def test_of_a_context_the_platform_is_told_and_of_a_vmsa_the_hash(kind: int, nam
     assert shown(first, vp_context(0x1000, at, mask=2), data=content)[1]["platform"] is None
 
 
+# Each platform's measurement
+
+EVERY = (platform(), platform(TDX, 3), platform(VSM, 1))
+"""The platforms that measure."""
+ALL = SNP | TDX | VSM
+
+
+def error_range(gpa: int, size: int, mask: int) -> bytes:
+    return header(0x30D, struct.pack("<QII", gpa, mask, size))
+
+
+def with_vmsa(*headers: bytes) -> bytes:
+    """A file for all platforms that ends with a VMSA for SEV-SNP and a VSM context of one register."""
+    first = data_at(*EVERY, *headers, vp_context(0, 0), vp_context(0, 0))
+    contexts = (vp_context(0x8000, first), vp_context(0, first + 4096, mask=VSM))
+    return igvm(*EVERY, *headers, *contexts, data=bytes(4096) + struct.pack("<IBI27x", 1, 2, 0x40000))
+
+
+WAYS: list[tuple[bytes, dict[str, str], str]] = [
+    (page(0, mask=ALL), {"snp": "normal", "tdp": "normal", "vsm": "normal"}, "counts as normal"),
+    (page(0, flags=2, mask=ALL), dict.fromkeys(("snp", "tdp", "vsm"), "unmeasured"), "counts as unmeasured"),
+    (page(0, flags=4, mask=ALL), dict.fromkeys(("snp", "tdp", "vsm"), "none"), "not measured"),
+    (page(0, flags=5, mask=ALL), dict.fromkeys(("snp", "tdp", "vsm"), "none"), "not measured"),
+    (page(0, flags=1, mask=ALL), dict.fromkeys(("snp", "tdp", "vsm"), "refused"), "cannot be measured"),
+    (page(0, mask=SNP | VSM), {"snp": "normal", "vsm": "normal"}, "snp normal, vsm normal"),
+    (page(0, mask=TDX), {"tdp": "normal"}, "tdp normal"),
+    (
+        page(0, data_type=1, mask=ALL),
+        {"snp": "secrets", "tdp": "normal", "vsm": "refused"},
+        "snp secrets, tdp normal, vsm refused",
+    ),
+    (page(0, data_type=1, flags=2, mask=SNP | TDX), {"snp": "secrets", "tdp": "unmeasured"}, "snp secrets, tdp unmeasured"),
+    (page(0, data_type=2, mask=SNP), {"snp": "cpuid"}, "snp cpuid"),
+    (page(0, data_type=3, flags=2, mask=SNP), {"snp": "cpuid"}, "snp cpuid"),
+    (page(0, mask=8), {}, ""),
+    (insert(0, 0x1000, ALL), dict.fromkeys(("snp", "tdp", "vsm"), "unmeasured"), "counts as unmeasured"),
+    (error_range(0, 5000, ALL), {"snp": "none", "tdp": "none", "vsm": "error range"}, "snp none, tdp none, vsm error range"),
+    (error_range(0, 5000, TDX), {"tdp": "none"}, "tdp none"),
+    (vp_context(0, 0), {"snp": "vmsa"}, "snp vmsa"),
+    (vp_context(0, 0, mask=VSM), {"vsm": "registers"}, "vsm registers"),
+    (vp_context(0, 0, mask=8), {}, ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "words", "text"), WAYS)
+def test_of_each_header_it_is_told_how_each_platform_measures_it(one: bytes, words: dict[str, str], text: str) -> None:
+    file = parse(igvm(*EVERY, area(0, 4096), one))
+    assert [*all_fields(file)][-1].get("measured", {}) == words
+    line = [*as_text("x", file)][-1]
+    assert line.endswith(f"  {text}") if text else ("counts" not in line and "measured" not in line)
+
+
+def test_what_is_told_of_headers_is_what_goes_into_the_measurement() -> None:
+    headers = [one for one, words, _ in WAYS if "refused" not in words.values() and one[0] != 0x04]
+    files = [with_vmsa(area(0, 8192), *headers)]
+    files += [data for name in NAMES if (data := (GOLDEN / name).read_bytes()) and b"IGVM" in data[:4]]
+    compared = 0
+    for data in files:
+        try:
+            outcomes = measure_all(data, MeasureOptions(check_id_block=False))
+        except IgvmError:
+            continue
+        for word, outcome in outcomes.items():
+            declared, areas, told = DeclaredPlatforms(), dict[int, int](), list[str]()
+            for one in parse(data).headers():
+                declared.see(one)
+                if isinstance(one, ParameterArea):
+                    areas[one.parameter_area_index] = one.number_of_bytes
+                size = areas[one.parameter_area_index] if isinstance(one, ParameterInsert) else 4096
+                count = -(-one.size_bytes // 4096) if isinstance(one, ErrorRange) else size // 4096
+                told += count * [declared.measured(one).get(word, "none")]
+            if isinstance(outcome, IgvmError):
+                assert "refused" in told
+                continue
+            pages = measured_pages(data, MeasureOptions(check_id_block=False), MEASURED[word])
+            assert [kind for kind in told if kind not in ("none", "registers")] == [one.kind for one in pages]
+            compared += 1
+    assert compared >= 10
+
+
+def test_a_vmsa_is_of_the_platform_that_is_declared_last_for_its_mask() -> None:
+    for kind, words in ((5, {"snp": "vmsa"}), (0, {"snp": "none"}), (1, {"snp": "none", "vsm": "registers"})):
+        file = parse(igvm(platform(), platform(SNP, kind), vp_context(0, 0)))
+        assert [*all_fields(file)][-1]["measured"] == words
+    both = [platform(SNP, 1), platform(), vp_context(0, 0)]
+    both[2] = vp_context(0, data_at(*both))
+    data = igvm(*both, data=struct.pack("<I", 2).ljust(4096, b"\0"))
+    assert [*all_fields(parse(data))][-1]["measured"] == {"snp": "vmsa", "vsm": "none"}
+    # Its bytes are no registers, whatever they look like.
+    assert measured(data, MeasureOptions(), MEASURED["vsm"]).digest == bytes(32)
+
+
+def test_the_measurement_of_each_platform_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.igvm").write_bytes(data := with_vmsa(page(0x1000, mask=ALL), page(0x2000, mask=ALL)))
+    (tmp_path / "b.igvm").write_bytes(one := igvm(platform(TDX, 3), page(0x1000, mask=TDX)))
+    wrong = igvm(*EVERY, page(0x1000, mask=SNP), page(0x200000, flags=1, mask=TDX), page(0x3000, 0, 0, 1, mask=VSM))
+    (tmp_path / "c.igvm").write_bytes(wrong)
+
+    def told(data: bytes, word: str, **options: bool) -> str:
+        return measured(data, MeasureOptions(check_id_block=False, **options), MEASURED[word]).digest.hex()
+
+    shown = inspect(tmp_path, "a.igvm", "b.igvm", "c.igvm")
+    assert (shown.status, shown.err) == (0, "")
+    ends = [text.partition("counts as")[2].splitlines() for text in shown.out.split(": IGVM version 1")[1:]]
+    found = [[line for line in lines if re.match(r"(no )?(SEV|TDX|VBS)|  with", line)] for lines in ends]
+    assert found[0] == [
+        f"SEV-SNP launch digest: {told(data, 'snp')}",
+        f"  with native zero pages: {told(data, 'snp', native_zero=True)}",
+        f"TDX MRTD: {told(data, 'tdp')}",
+        f"  with all pages added first: {told(data, 'tdp', two_pass=True)}",
+        f"VBS boot digest: {told(data, 'vsm')}",
+    ]
+    assert found[1] == [f"TDX MRTD: {told(one, 'tdp')}"], "of one page both ways are the same"
+    assert re.search(r"^SEV-SNP launch digest: [0-9a-f]{96}\n", shown.out, re.MULTILINE)
+    assert re.search(r"^no TDX MRTD: at 0x80: .* 2 MiB .* 0x200000; ", shown.out, re.MULTILINE)
+    assert re.search(r"^no VBS boot digest: at 0xa0: .* secrets .* 0x3000 ", shown.out, re.MULTILINE)
+    files = document(inspect(tmp_path, "--json", "a.igvm", "b.igvm", "c.igvm"), "inspect")["files"]
+    snp = {"platform": "snp", "kind": "SEV-SNP launch digest", "algorithm": "sha384", "digest": told(data, "snp")}
+    assert files[0]["measurements"] == [
+        snp,
+        {"platform": "tdp", "kind": "TDX MRTD", "algorithm": "sha384", "digest": told(data, "tdp")}
+        | {"two_pass_digest": told(data, "tdp", two_pass=True)},
+        {"platform": "vsm", "kind": "VBS boot digest", "algorithm": "sha256", "digest": told(data, "vsm")},
+    ]
+    assert files[0]["launch_digest"]["digest"] == snp["digest"]
+    assert [one["platform"] for one in files[1]["measurements"]] == ["tdp"]
+    assert files[1]["measurements"][0]["two_pass_digest"] == files[1]["measurements"][0]["digest"]
+    assert [sorted(one) for one in files[2]["measurements"]] == [
+        ["algorithm", "digest", "kind", "platform"],
+        *(["error", "kind", "platform"] for _ in range(2)),
+    ]
+    assert files[0]["notes"] == files[2]["notes"] == []
+
+
+def test_the_content_of_a_secrets_page_that_tdx_measures_is_hashed() -> None:
+    headers = [platform(), platform(TDX, 3), page(0x1000, 1, data_type=1, mask=TDX), page(0x2000, 1, data_type=1)]
+    first, content = data_at(*headers), bytes(range(256)) * 16
+    headers[2:] = [page(0x1000, first, data_type=1, mask=TDX), page(0x2000, first, data_type=1)]
+    found = [*all_fields(parse(igvm(*headers, data=content)))]
+    assert [one.get("sha384") for one in found[2:]] == [sha384(content).hexdigest(), None]
+
+
+# Files that are newer than this program, and broken ones
+
+
+def changed(data: bytes, at: int, value: int, *, checksum: bool = True) -> bytes:
+    """The file with another number of 4 bytes."""
+    content = bytearray(data)
+    struct.pack_into("<I", content, at, value)
+    return with_checksum(content) if checksum else bytes(content)
+
+
+PLAIN = igvm(platform(), page(0x1000))
+SECOND = igvm(platform(), page(0x1000), offset=32, version=2)
+NEWER: dict[str, tuple[bytes, list[str], str]] = {
+    "a platform header": (
+        igvm(platform(), header(0x50, b"abcd"), page(0x1000)),
+        ["at 0x30: …0x50"],
+        "  unknown header 0x50  4 bytes  sha384 1165b3406ff0b52a…\n",
+    ),
+    "an initialization header": (
+        igvm(platform(), header(0x120, b""), header(0x101, struct.pack("<QII", 1, SNP, 0)), page(0x1000)),
+        ["at 0x30: …0x120"],
+        "initialization headers:\n  unknown header 0x120  0 bytes  sha384 ",
+    ),
+    "directives": (
+        igvm(platform(), header(0x3FF, b"a"), page(0x1000), header(0x3FF, b"b"), header(0x306, b"")),
+        ["at 0x30: …0x3ff (2 headers)", "at 0x70: …0x306"],
+        "directives:\n  unknown header 0x3ff  1 bytes",
+    ),
+    "a header of no range": (
+        igvm(platform(), page(0x1000), header(0x250, b"")),
+        ["at 0x50: …0x250"],
+        "\n  unknown header 0x250 ",
+    ),
+    "a longer header": (
+        igvm(platform(), header(0x302, bytes(32)), page(0x1000)),
+        ["at 0x34: page data … 32 bytes; … 24"],
+        "\n  unknown page data  32 bytes  sha384 ",
+    ),
+    "a reserved field": (
+        igvm(platform(), header(0x101, struct.pack("<QII", 1, SNP, 7)), page(0x1000)),
+        ["at 0x30: guest policy: … 0x7; … 0"],
+        "\n  guest policy  0x1  mask 0x1\n",
+    ),
+    "a page data type": (
+        igvm(platform(), page(0x1000, data_type=4), page(0x2000)),
+        ["at 0x30: page data: … 4; … 0 to 3"],
+        "\n  page data  0x1000 4.0 KiB  type 4  mask 0x1  counts as unknown\n",
+    ),
+    "a platform": (
+        igvm(platform(), platform(8, 9), page(0x1000)),
+        ["at 0x30: … 9; … 0 (native), "],
+        "\n  supported platform  type 9  version 1 ",
+    ),
+    "a platform's version": (
+        igvm(platform(version=2), page(0x1000)),
+        ["at 0x18: … SEV-SNP: … 2; … 1"],
+        "\n  supported platform  SEV-SNP  version 2 ",
+    ),
+    "an architecture": (
+        changed(SECOND, 24, 7),
+        ["at 0x18: architecture … 7; … 0 (x64) … 1 (AArch64)"],
+        ": IGVM version 2, architecture 7, pages of 4.0 KiB, 4184 bytes, 56 of them headers, ",
+    ),
+    "a version": (
+        changed(SECOND, 4, 3, checksum=False),
+        ["at 0x4: … version … 3; … 1 or 2"],
+        ": IGVM version 3, 4184 bytes, 56 of them headers, ",
+    ),
+    "no checksum": (
+        changed(PLAIN, 20, 0, checksum=False),
+        ["at 0x14: … checksum; … 0x"],
+        "checksum 0x00000000\n",
+    ),
+    "a wrong checksum": (
+        changed(PLAIN, 20, 0x1234, checksum=False),
+        ["at 0x14: checksum … 0x00001234; … 0x"],
+        "checksum 0x00001234\n",
+    ),
+}
+"""A file each, what is in its notes, and what is shown of it."""
+
+
+@pytest.mark.parametrize("what", NEWER)
+def test_a_newer_file_is_shown_with_notes_and_has_no_digest(what: str) -> None:
+    data, notes, part = NEWER[what]
+    file = parse(data, lenient=True)
+    lines = [*as_text("x", file)]
+    assert part in "\n".join(lines) + "\n"
+    assert any(line.startswith("  page data  0x") for line in lines)
+    found = notes_of(file)
+    assert lines[-len(found) - 1 :] == ["notes:", *(f"  {one}" for one in found)]
+    assert len(found) == len(notes) + 1
+    assert all(map(has, found[:-1], notes))
+    newer = "" if "checksum" in what else "; a newer version of this program may know more"
+    assert found[-1] == f"so this program tells no digest of the file{newer}"
+    shown = json.loads("".join(as_json("x", file)))
+    assert (shown["notes"], shown["launch_digest"], shown["measurements"]) == (found, None, [])
+    for options in (*MODES, MeasureOptions(tolerant=True, check_id_block=False)):
+        for one in MEASURED.values():
+            with pytest.raises(IgvmError):
+                measured(data, options, one)
+
+
+def test_that_a_file_is_newer_is_no_failure(tmp_path: Path) -> None:
+    names = []
+    for number, (data, _, _) in enumerate(NEWER.values()):
+        names.append(f"{number}.igvm")
+        (tmp_path / names[-1]).write_bytes(data)
+    shown, written = inspect(tmp_path, *names), inspect(tmp_path, "--json", *names)
+    assert (shown.status, shown.err, written.status, written.err) == (0, "", 0, "")
+    assert shown.out.count("\nno SEV-SNP launch digest: at 0x") == shown.out.count("\nnotes:\n") == len(names)
+    files = document(written, "inspect")["files"]
+    assert [one["file"] for one in files] == names
+    for one in files:
+        assert one["launch_digest"].keys() == {"error"} and one["notes"]
+    version = files[[*NEWER].index("a version")]["header"]
+    assert (version["format_version"], version["architecture"], version["page_size"]) == (3, None, None)
+    (unknown,) = files[0]["platforms"][1:]
+    assert unknown == {"type": "unknown header 0x50", "offset": "0x30", "header_type": "0x50", "length": 4} | {
+        "sha384": sha384(b"abcd").hexdigest()
+    }
+
+
+def test_a_broken_file_is_shown_up_to_the_place_and_is_a_failure(tmp_path: Path) -> None:
+    names = []
+    for number, (data, _, _) in enumerate(BROKEN):
+        names.append(f"{number}.igvm")
+        (tmp_path / names[-1]).write_bytes(data)
+    shown, written = inspect(tmp_path, *names), inspect(tmp_path, "--json", *names)
+    assert (shown.status, written.status, written.err) == (1, 1, shown.err)
+    assert json.loads(written.out)["files"] == []
+    errors = [line.partition(": ")[2] for line in shown.err.splitlines()]
+    parts = [f"{part}\n" for part in re.split(r"\n(?=\d\.igvm: )", shown.out.rstrip())]
+    for name, error, part, (_, said, end) in zip(names, errors, parts, BROKEN, strict=True):
+        assert error.startswith(f"{name}: at {said}")
+        assert part.startswith(f"{name}: IGVM version 1, x64, ")
+        assert part.endswith(end)
+
+
+LAST_PAGE = "  page data  0x1000 4.0 KiB  zeroes  mask 0x1  counts as normal\n"
+BROKEN = [
+    (PLAIN[:-7], "0x10: ", LAST_PAGE),
+    (igvm(platform(), page(0x1000), page(0x2001)), "0x50: ", LAST_PAGE),
+    (igvm(platform(), page(0x1000), struct.pack("<II", 0x3FF, 100)), "0x54: ", LAST_PAGE),
+    (igvm(page(0x1000), offset=28), "0x8: ", ", 32 of them headers, checksum 0x61423479\n"),
+    (
+        igvm(platform(), header(0x3FF, b""), page(0x1000))[:-7],
+        "0x10: ",
+        f"{LAST_PAGE}notes:\n  at 0x30: unknown header type 0x3ff\n"
+        "  so this program tells no digest of the file; a newer version of this program may know more\n",
+    ),
+]
+"""Files that no version could read, the place of the error, and the end of what is shown."""
+
+
+@pytest.mark.parametrize("size", [25, 40, 48, 60, 80, 81, 4176])
+def test_of_a_file_that_is_cut_off_the_headers_that_it_has_are_shown(size: int) -> None:
+    first = data_at(platform(), page(0))
+    data = igvm(platform(), page(0x1000, first), data=bytes(range(256)) * 16)
+    file = parse(data[:size], lenient=True)
+    lines: list[str] = []
+    with pytest.raises(IgvmError, match=rf" 4176 bytes; .*\b{size}$") if size < 4176 else nullcontext():
+        lines.extend(as_text("x", file))
+    found = [line.split()[0] for line in lines if line.startswith("  ")]
+    assert found == [*(["supported"] if size >= 48 else []), *(["page"] if size >= 80 else [])]
+    assert ("sha384" in "".join(lines)) == (size == 4176)
+    # A digest only of what is there.
+    assert [*all_fields(parse(data, lenient=True))][-1]["sha384"] == sha384(bytes(range(256)) * 16).hexdigest()
+
+
+def test_an_unknown_header_keeps_its_place_in_the_order() -> None:
+    for headers in ((platform(), page(0), header(0x50, b"")), (header(0x120, b""), platform())):
+        with pytest.raises(IgvmError, match=r" header \((type 0x50|supported platform)\) after ") as raised:
+            list(parse(igvm(*headers), lenient=True).headers())
+        assert raised.value.id == "igvm-header"
+    found = list(parse(igvm(header(0x250, b""), platform(), header(0x210, b"x")), lenient=True).headers())
+    assert found[0] == UnknownHeader(24, 0x250, 0) and found[2] == UnknownHeader(24 + 8 + 24, 0x210, 1)
+
+
+def test_a_header_that_loaders_may_skip_is_noted_and_says_nothing_of_digests() -> None:
+    file = parse(igvm(platform(), header(0x80000999, b"x"), header(0x80000302, b"x"), page(0)), lenient=True)
+    assert notes_of(file) == ["at 0x30: unknown header type 0x80000999, which loaders may skip"]
+
+
+def test_notes_on_a_file_are_few() -> None:
+    kinds = [header(0x314 + at, b"") for at in range(MOST_NOTES + 5)]
+    found = notes_of(parse(igvm(platform(), *kinds, kinds[0]), lenient=True))
+    assert (len(found), found[0]) == (MOST_NOTES + 2, "at 0x30: unknown header type 0x314 (2 headers)")
+    assert found[-2] == "5 more of that kind"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_lenient_way_gives_what_the_strict_one_does(name: str) -> None:
+    data = (GOLDEN / name).read_bytes()
+    file = parse(data, lenient=True)
+    assert list(file.headers()) == list(parse(data).headers())
+    assert [*as_text("x", file)] == [*as_text("x", parse(data))]
+    assert not [one for one in notes_of(file) if "digest" in one]
+
+
 @pytest.mark.parametrize("more", [0, 1, 5000])
 def test_of_a_file_no_more_is_read_than_it_says_and_one_byte(more: int, tmp_path: Path) -> None:
     """A file that is too long is noticed, and an endless one does no harm."""
@@ -352,6 +717,13 @@ def test_of_another_file_no_more_is_read_than_asked_for_beyond_its_start(most: i
     with pytest.raises(IgvmError, match=r" 0; ") as error:
         read_igvm_or_start(tmp_path / "x", most)
     assert (error.value.id, error.value.offset) == ("igvm-version", 4)
+    # In the lenient way, what it says of its size holds whatever the version.
+    (tmp_path / "x").write_bytes(struct.pack("<4s5I", b"IGVM", 9, 24, 0, 50, 0) + bytes(90))
+    lenient = (
+        read_igvm(tmp_path / "x", lenient=True),
+        read_igvm_or_start(tmp_path / "x", most, lenient=True),
+    )
+    assert [len(one) for one in lenient] == [51, 51]
 
 
 def test_a_file_of_version_2_is_read_by_its_longer_header(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from coconut_tasks.compare.image import address, snp_mask
 from coconut_tasks.compare.side import Side
 from coconut_tasks.compare.values import ONLY_NEW, ONLY_OLD, Change
 
-_PLACES = {"offset", "file_offset"}
-"""Positions in the file, which say nothing about the content."""
+_PLACES = {"offset", "file_offset", "measured"}
+"""Positions in the file, which say nothing about the content, and what follows from other fields."""
 _NAMES = ("gpa", "parameter_area_index", "byte_offset")
 """What identifies a header besides its type."""
 _PAGES = ("page data", "parameter insert", "VP context")

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from hashlib import sha384
 from typing import Any
 
 from coconut_tasks.dataclass import dataclass
+from coconut_tasks.igvm.declared import DeclaredPlatforms
+from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.fields import (
+    architecture_name,
     content_of,
     fields_of,
+    fixed_fields,
     flag_names,
     header_name,
-    is_measured,
     page_size,
+    page_type_name,
+    unknown_digest,
     vmsa_digest,
 )
-from coconut_tasks.igvm.parse import IgvmFile
+from coconut_tasks.igvm.notes import Notes, notes_of
+from coconut_tasks.igvm.parse import IgvmFile, section_of
+from coconut_tasks.igvm.platforms import SNP, TDP, MeasuredPlatform
 from coconut_tasks.igvm.values import (
-    ARCHITECTURES,
     NORMAL,
-    PAGE_DATA_TYPES,
     PLATFORMS,
     CcaPolicy,
     CorimData,
-    Directive,
     ErrorRange,
     GuestPolicy,
     Header,
@@ -40,6 +43,7 @@ from coconut_tasks.igvm.values import (
     RequiredMemory,
     SnpIdBlock,
     SupportedPlatform,
+    UnknownHeader,
     VbsMeasurement,
     VersionString,
     VpContext,
@@ -51,51 +55,64 @@ _SECTIONS = ("platforms", "initialization headers", "directives")
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """The SEV-SNP launch digests of a file in hex, or why it has none."""
+    """What a platform measures of a file, or why it measures nothing."""
 
     plain: str = ""
-    native_zero: str = ""
+    """In hex; empty if there is none."""
+    other: str = ""
+    """With native zero pages for SEV-SNP, with all pages added first for TDX; empty for other platforms."""
     wrong: str = ""
+    platform: MeasuredPlatform = SNP
 
 
-def as_text(name: str, file: IgvmFile, digests: Digests | None, *, every: bool = False) -> Iterator[str]:
-    """Lines. ``every``: one for each page. ``digests``: None if the file is not for SEV-SNP.
+_OTHER_WAYS = {SNP.word: "with native zero pages", TDP.word: "with all pages added first"}
+
+
+def as_text(name: str, file: IgvmFile, *, every: bool = False) -> Iterator[str]:
+    """Lines, up to the notes on what is not understood. ``every``: one for each page.
 
     Raises:
         IgvmError: a header is invalid; the lines before it are correct.
     """
     fixed = file.fixed
+    pages_of = f"{architecture_name(fixed)}, pages of {human(fixed.page_size)}, " if fixed.is_known else ""
     yield (
-        f"{name}: IGVM version {fixed.format_version}, {ARCHITECTURES[fixed.architecture]}, pages of {human(fixed.page_size)}, "
-        f"{fixed.total_file_size} bytes, {fixed.variable_header_size} of them headers, checksum {fixed.checksum:#010x}"
+        f"{name}: IGVM version {fixed.format_version}, {pages_of}{fixed.total_file_size} bytes, "
+        f"{fixed.variable_header_size} of them headers, checksum {fixed.checksum:#010x}"
     )
-    section = ""
-    kinds: dict[int, int] = {}
-    for header, pages, content in _runs(file, every):
+    section, declared, notes, wrong = "", DeclaredPlatforms(), Notes(file), list[IgvmError]()
+    for header, pages, content in _runs(file, declared, notes, wrong, every):
         now = _section(header) or section
         if now != section:
             section = now
             yield f"{section}:"
-        if isinstance(header, SupportedPlatform):
-            kinds[header.compatibility_mask] = header.platform_type
-        yield "  " + _line(file, header, pages, content, kinds)
-    if digests is not None:
-        if digests.wrong:
-            yield f"no SEV-SNP launch digest: {digests.wrong}"
-        else:
-            yield f"SEV-SNP launch digest: {digests.plain}"
-            yield f"  with native zero pages: {digests.native_zero}"
+        yield "  " + _line(file, header, pages, content, declared)
+    if found := notes.texts():
+        yield "notes:"
+        yield from (f"  {note}" for note in found)
+    for error in wrong:
+        raise error
 
 
-def as_json(name: str, file: IgvmFile, digests: Digests | None) -> Iterator[str]:
-    """Pieces of one JSON object, to limit memory for files with very many headers.
+def digest_lines(digests: Iterable[Digests]) -> Iterator[str]:
+    """Lines on what each platform measures."""
+    for one in digests:
+        if one.wrong:
+            yield f"no {one.platform.kind}: {one.wrong}"
+            continue
+        yield f"{one.platform.kind}: {one.plain}"
+        if one.other and (one.platform is SNP or one.other != one.plain):
+            yield f"  {_OTHER_WAYS[one.platform.word]}: {one.other}"
+
+
+def as_json(name: str, file: IgvmFile, *digests: Digests) -> Iterator[str]:
+    """Pieces of one JSON object, to limit memory for files with very many headers. ``digests`` are of the platforms that the file is for.
 
     Raises:
         IgvmError: a header is invalid; check the whole file first.
     """
-    header = asdict(file.fixed) | {"architecture": ARCHITECTURES[file.fixed.architecture]}
-    yield f'{{"file": {json.dumps(name)}, "header": {json.dumps(header)}'
-    section, kinds, missing = "", dict[int, int](), dict.fromkeys(_SECTIONS)
+    yield f'{{"file": {json.dumps(name)}, "header": {json.dumps(fixed_fields(file.fixed))}'
+    section, declared, missing = "", DeclaredPlatforms(), dict.fromkeys(_SECTIONS)
     for one in file.headers():
         now = _section(one) or section or "platforms"
         if now == section:
@@ -104,45 +121,76 @@ def as_json(name: str, file: IgvmFile, digests: Digests | None) -> Iterator[str]
             missing.pop(now)
             yield f"{']' if section else ''}, {json.dumps(now.replace(' ', '_'))}: ["
         section = now
-        if isinstance(one, SupportedPlatform):
-            kinds[one.compatibility_mask] = one.platform_type
-        yield json.dumps(fields_of(file, one, kinds))
+        declared.see(one)
+        yield json.dumps(fields_of(file, one, declared))
     yield "]" if section else ""
     yield "".join(f", {json.dumps(one.replace(' ', '_'))}: []" for one in missing)
-    digest = None
-    if digests is not None:
-        shown = {"algorithm": "sha384", "digest": digests.plain, "native_zero_digest": digests.native_zero}
-        digest = {"error": digests.wrong} if digests.wrong else shown
-    yield f', "launch_digest": {json.dumps(digest)}}}'
+    yield f', "launch_digest": {json.dumps(_launch_digest(digests))}'
+    yield f', "measurements": {json.dumps([_measurement(one) for one in digests])}'
+    yield f', "notes": {json.dumps(notes_of(file))}}}'
+
+
+def _launch_digest(digests: Iterable[Digests]) -> dict[str, str] | None:
+    """What SEV-SNP measures, as ``inspect`` has told it before it knew other platforms."""
+    for one in digests:
+        if one.platform is SNP:
+            shown = {"algorithm": SNP.algorithm, "digest": one.plain, "native_zero_digest": one.other}
+            return {"error": one.wrong} if one.wrong else shown
+    return None
+
+
+def _measurement(digests: Digests) -> dict[str, str]:
+    platform = digests.platform
+    found = {"platform": platform.word, "kind": platform.kind}
+    if digests.wrong:
+        return found | {"error": digests.wrong}
+    found |= {"algorithm": platform.algorithm, "digest": digests.plain}
+    return found | ({"two_pass_digest": digests.other} if platform is TDP else {})
 
 
 def _section(header: Header) -> str:
-    if isinstance(header, SupportedPlatform):
-        return "platforms"
-    if isinstance(header, Directive):
-        return "directives"
+    section = section_of(header.header_type)
     # An optional header can be anywhere.
-    return "" if isinstance(header, OptionalHeader) else "initialization headers"
+    return "" if section is None else _SECTIONS[section]
 
 
-def _runs(file: IgvmFile, every: bool) -> Iterator[tuple[Header, int, Any]]:
-    """Each header; but of consecutive pages of one kind only the first, with their number and, if they are measured, the SHA-384 of their
-    content."""
+def _valid(file: IgvmFile, notes: Notes, wrong: list[IgvmError]) -> Iterator[Header]:
+    """The headers up to one that is not valid; the error goes to ``wrong``."""
+    try:
+        yield from file.headers(notes.add)
+    except IgvmError as error:
+        wrong.append(error)
+
+
+def _runs(
+    file: IgvmFile, declared: DeclaredPlatforms, notes: Notes, wrong: list[IgvmError], every: bool
+) -> Iterator[tuple[Header, int, Any]]:
+    """Each valid header; but of consecutive pages of one kind only the first, with their number and, if they are measured and have data,
+    the SHA-384 of it. ``declared`` and ``notes`` see the headers; an error goes to ``wrong``."""
     first: PageData | None = None
     pages, content, following = 0, None, 0
-    for header in file.headers():
+    for header in _valid(file, notes, wrong):
         if isinstance(header, PageData):
-            if first and not every and header.gpa == following and _kind(header) == _kind(first):
+            data = content_of(file, header, declared) if header.file_offset else None
+            if (
+                first
+                and not every
+                and header.gpa == following
+                and _kind(header) == _kind(first)
+                and (data is None) == (content is None)
+            ):
                 pages += 1
                 following += page_size(file, header)
-                if content:
-                    content.update(content_of(file, header))
+                if content is not None and data is not None:
+                    content.update(data)
                 continue
             if first:
                 yield first, pages, content
             first, pages, following = header, 1, header.gpa + page_size(file, header)
-            content = sha384(content_of(file, header)) if is_measured(header) else None
+            content = None if data is None else sha384(data)
             continue
+        declared.see(header)
+        notes.see(header)
         if first:
             yield first, pages, content
             first = None
@@ -155,34 +203,47 @@ def _kind(page: PageData) -> tuple[int, int, int, bool]:
     return page.compatibility_mask, page.flags, page.data_type, bool(page.file_offset)
 
 
-def _line(file: IgvmFile, header: Header, pages: int, content: Any, kinds: dict[int, int]) -> str:
+def _line(file: IgvmFile, header: Header, pages: int, content: Any, declared: DeclaredPlatforms) -> str:
     match header:
         case PageData():
             words = _page_words(header, pages, page_size(file, header))
         case VpContext():
-            words = _context_words(header, kinds, vmsa_digest(file, header, kinds))
+            kind = declared.type_of(header.compatibility_mask)
+            words = _context_words(header, kind, vmsa_digest(file, header, declared))
+        case UnknownHeader():
+            words = (f"{header.length} bytes", f"sha384 {short_digest(unknown_digest(file, header))}")
         case _:
             words = _WORDS[type(header)](header)
     mask = getattr(header, "compatibility_mask", None)
     shown = [header_name(header), *words, *(() if mask is None else (f"mask {mask:#x}",))]
-    if content is not None and (not isinstance(header, PageData) or header.file_offset):
+    if content is not None:
         shown.append(f"sha384 {short_digest(content.hexdigest())}")
-    return "  ".join(shown)
+    return "  ".join([*shown, *_measured_words(declared.measured(header), declared.words)])
+
+
+def _measured_words(measured: Mapping[str, str], every: Set[str]) -> Iterable[str]:
+    """How a header is measured: said once if all platforms of the file do it alike, else for each that it is for."""
+    kinds = set(measured.values())
+    if len(kinds) == 1 and measured.keys() == every:
+        return (_ALL_ALIKE.get(kind, f"counts as {kind}") for kind in kinds)
+    return (", ".join(f"{word} {kind}" for word, kind in measured.items()),) if measured else ()
+
+
+_ALL_ALIKE = {"none": "not measured", "refused": "cannot be measured"}
 
 
 def _page_words(page: PageData, pages: int, size: int) -> Iterable[str]:
-    kind = PAGE_DATA_TYPES[page.data_type]
+    kind = page_type_name(page.data_type)
     what = kind if page.data_type != NORMAL else "data" if page.file_offset else "zeroes"
     count = (f"{pages} pages",) if pages > 1 else ()
     return (f"{page.gpa:#x} {human(pages * size)}", *count, what, *flag_names(page.flags))
 
 
-def _context_words(context: VpContext, kinds: dict[int, int], digest: str) -> Iterable[str]:
-    kind = PLATFORMS.get(kinds.get(context.compatibility_mask, -1), "unknown platform")
+def _context_words(context: VpContext, kind: int | None, digest: str) -> Iterable[str]:
     return (
         f"{context.gpa:#x}",
         f"processor {context.vp_index}",
-        kind,
+        "unknown platform" if kind is None else PLATFORMS.get(kind, f"type {kind}"),
         *((f"sha384 {short_digest(digest)}",) if digest else ()),
     )
 
