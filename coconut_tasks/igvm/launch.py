@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import sha384
 from typing import ClassVar, NamedTuple
@@ -17,8 +18,6 @@ from coconut_tasks.igvm.values import IS_2MB_PAGE, PAGE_SIZE, SHARED, UNMEASURED
 MOST_PARAMETER_PAGES = 1 << 18
 """Limit on the pages without content that a platform adds (1 GiB): a header of a few bytes can ask for any number."""
 _ADDRESS_LIMIT = 1 << 64
-_PAGE_HEADER = 32
-"""Bytes of a page data header with its type and length."""
 ZERO_PAGE = bytes(PAGE_SIZE)
 
 
@@ -97,22 +96,31 @@ class Launch:
         self._see = see
         self._without_content = 0
         self._grouped = options.qemu_order or options.two_pass
-        self._run: list[PageData] = []
+        self._first: PageData | None = None
+        """The first page of the run that is not yet added."""
+        self._file_offsets = array("I")
+        """Where the bytes of its pages are; a run may have a million."""
+        self._next = 0
+        """The place of the directive that may go on with it."""
 
     # What the walk calls. All raise IgvmError for what cannot be measured.
 
-    def page(self, page: PageData) -> None:
-        """Take a page that is for the platform.
+    def page(self, page: PageData, place: int) -> None:
+        """Take a page that is for the platform; ``place`` counts the file's headers, except for those of no platform.
 
         Where the loader matters, pages are taken in runs, as QEMU's ``qigvm_process_mem_page`` joins them: directives directly after
-        each other, with addresses directly after each other, and the same mask, flags, type, and with or without data.
+        each other, with addresses directly after each other, and the same mask, flags, type, and with or without data. Headers of no
+        platform do not count, since crate ``igvm``, with which QEMU reads a file, drops them.
         """
         if not self._grouped:
             self.add_page(page)
             return
-        if self._run and not _follows(self._run[-1], page):
+        if self._first is not None and not (place == self._next and self._goes_on(self._first, page)):
             self._end_run()
-        self._run.append(page)
+        if self._first is None:
+            self._first = page
+        self._file_offsets.append(page.file_offset)
+        self._next = place + 1
 
     def insert(self, insert: ParameterInsert, size: int) -> None:
         """Take all pages of a parameter area of this many bytes."""
@@ -141,10 +149,13 @@ class Launch:
         """Add one page of 4 KiB."""
         raise NotImplementedError
 
-    def add_run(self, run: list[PageData]) -> None:
-        """Add the pages of a run."""
-        for page in run:
-            self.add_page(page)
+    def add_run(self, first: PageData, file_offsets: Sequence[int]) -> None:
+        """Add the pages of a run, which are like the first, with their bytes in the file."""
+        kind = self.kind_of(first)
+        if kind:
+            self.check(first)
+            for number, file_offset in enumerate(file_offsets):
+                self.add(kind, first.gpa + number * PAGE_SIZE, file_offset)
 
     def end(self) -> bytes:
         """The digest."""
@@ -208,19 +219,18 @@ class Launch:
         self.seen(kind, gpa, hashed, file_offset if kind == "normal" else 0)
 
     def _end_run(self) -> None:
-        if self._run:
-            run, self._run = self._run, []
-            self.add_run(run)
+        if self._first is not None:
+            first, file_offsets = self._first, self._file_offsets
+            self._first, self._file_offsets = None, array("I")
+            self.add_run(first, file_offsets)
 
-
-def _follows(page: PageData, following: PageData) -> bool:
-    return (
-        following.offset == page.offset + _PAGE_HEADER
-        and following.gpa == page.gpa + PAGE_SIZE
-        and (following.compatibility_mask, following.flags, following.data_type)
-        == (page.compatibility_mask, page.flags, page.data_type)
-        and bool(following.file_offset) == bool(page.file_offset)
-    )
+    def _goes_on(self, first: PageData, page: PageData) -> bool:
+        return (
+            page.gpa == first.gpa + len(self._file_offsets) * PAGE_SIZE
+            and (page.compatibility_mask, page.flags, page.data_type)
+            == (first.compatibility_mask, first.flags, first.data_type)
+            and bool(page.file_offset) == bool(first.file_offset)
+        )
 
 
 @lru_cache(maxsize=4096)  # 16 MiB; the images of a run mostly share their parts

@@ -105,12 +105,13 @@ def _walk(
     rules = Rules(file, tolerant=options.tolerant)
     launches: list[Launch] = []
     areas: dict[int, int] = {}
+    place = 0
     for header in file.headers():
         if type(header) is PageData:  # nearly all are; no rule concerns several of them
             given = header.compatibility_mask
         else:
             rules.see(header)
-            given = getattr(header, "compatibility_mask", 0)
+            given = getattr(header, "compatibility_mask", -1)
             if isinstance(header, SupportedPlatform):
                 platform = BY_NUMBER.get(header.platform_type)
                 if platform is not None and platform.word in words:
@@ -118,11 +119,15 @@ def _walk(
                 continue
             if isinstance(header, ParameterArea):
                 areas[header.parameter_area_index] = header.number_of_bytes
-                continue
+        if not given:
+            continue
+        place += 1
+        if given < 0:
+            continue
         for launch in launches:
             if given & launch.mask:
                 try:
-                    _give(launch, header, areas, rules)
+                    _give(launch, header, place, areas, rules)
                 except IgvmError as error:
                     if len(words) == 1:
                         raise
@@ -132,10 +137,10 @@ def _walk(
     return launches
 
 
-def _give(launch: Launch, header: Header, areas: Mapping[int, int], rules: Rules) -> None:
+def _give(launch: Launch, header: Header, place: int, areas: Mapping[int, int], rules: Rules) -> None:
     match header:
         case PageData():
-            launch.page(header)
+            launch.page(header, place)
         case ParameterInsert():
             launch.insert(header, areas[header.parameter_area_index])
         case _:

@@ -189,6 +189,10 @@ class Rules:
         """Whether it holds registers of VSM isolation; only then are they checked."""
         return self._platforms.get(context.compatibility_mask) == VSM_ISOLATION
 
+    def is_vsm(self, context: VpContext) -> bool:
+        """Whether it has registers of VSM isolation. The last platform with a mask decides, so it need not be the one that is measured."""
+        return self._platforms.get(context.compatibility_mask) == VSM_ISOLATION
+
     def _declare(self, header: ParameterArea) -> None:
         if header.parameter_area_index in self._areas:
             raise IgvmError(

@@ -106,9 +106,9 @@ class SnpLaunch(Launch):
             case _:
                 pass
 
-    def page(self, page: PageData) -> None:
+    def page(self, page: PageData, place: int) -> None:
         self._before_vmsa(page)
-        super().page(page)
+        super().page(page, place)
 
     def insert(self, insert: ParameterInsert, size: int) -> None:
         self._before_vmsa(insert)

@@ -20,6 +20,7 @@ Intel's early TDX packages adds all pages of a region, then extends all: ``Measu
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from hashlib import sha384
 from typing import Any
 
@@ -49,17 +50,17 @@ class TdxLaunch(Launch):
             self._extend(gpa, file_offset)
         self.seen_content(kind, gpa, file_offset)
 
-    def add_run(self, run: list[PageData]) -> None:
-        kind = self.kind_of(run[0])
+    def add_run(self, first: PageData, file_offsets: Sequence[int]) -> None:
+        kind, start = self.kind_of(first), first.gpa
         if not self.options.two_pass or kind != "normal":
-            super().add_run(run)
+            super().add_run(first, file_offsets)
             return
-        for page in run:
-            self.check(page)
-            self._hash.update(_BLOCK.pack(_ADD, page.gpa))
-        for page in run:
-            self._extend(page.gpa, page.file_offset)
-            self.seen_content(kind, page.gpa, page.file_offset)
+        self.check(first)
+        for gpa in range(start, start + len(file_offsets) * PAGE_SIZE, PAGE_SIZE):
+            self._hash.update(_BLOCK.pack(_ADD, gpa))
+        for number, file_offset in enumerate(file_offsets):
+            self._extend(start + number * PAGE_SIZE, file_offset)
+            self.seen_content(kind, start + number * PAGE_SIZE, file_offset)
 
     def end(self) -> bytes:
         return self._hash.digest()
