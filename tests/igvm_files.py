@@ -9,6 +9,8 @@ from pathlib import Path
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.launch import MeasureOptions
 from coconut_tasks.igvm.measure import measure
+from coconut_tasks.igvm.platforms import SNP as SNP_PLATFORM
+from coconut_tasks.igvm.platforms import MeasuredPlatform
 
 SNP, TDX, VSM = 1, 2, 4
 """Compatibility masks."""
@@ -22,9 +24,9 @@ def answers(data: bytes) -> list[str]:
     return [answer(data, mode) for mode in MODES]
 
 
-def answer(data: bytes, options: MeasureOptions) -> str:
+def answer(data: bytes, options: MeasureOptions, platform: MeasuredPlatform = SNP_PLATFORM) -> str:
     try:
-        return measure(data, options).digest.hex()
+        return measure(data, options, platform).digest.hex()
     except IgvmError:
         return "refused"
 

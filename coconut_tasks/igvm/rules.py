@@ -186,10 +186,6 @@ class Rules:
         return self._platforms.get(context.compatibility_mask) in WITH_VMSA
 
     def is_vsm(self, context: VpContext) -> bool:
-        """Whether it holds registers of VSM isolation; only then are they checked."""
-        return self._platforms.get(context.compatibility_mask) == VSM_ISOLATION
-
-    def is_vsm(self, context: VpContext) -> bool:
         """Whether it has registers of VSM isolation. The last platform with a mask decides, so it need not be the one that is measured."""
         return self._platforms.get(context.compatibility_mask) == VSM_ISOLATION
 

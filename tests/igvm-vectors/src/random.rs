@@ -3,6 +3,7 @@
 //! Random IGVM files with every header that the igvm crate can write.
 
 use crate::digest::{self, Options};
+use crate::second;
 use igvm::hv_defs::Vtl;
 use igvm::registers::{AArch64Register, SegmentRegister, TableRegister, X86Register};
 use igvm::snp_defs::SevVmsa;
@@ -42,6 +43,13 @@ impl Random {
         let mut bytes = [0; N];
         self.fill(&mut bytes);
         bytes
+    }
+
+    /// Of a page: its first bytes, at least one.
+    fn content(&mut self) -> Vec<u8> {
+        let mut data = vec![0; 1 + self.below(PAGE) as usize];
+        self.fill(&mut data);
+        data
     }
 
     fn gpa(&mut self) -> u64 {
@@ -99,15 +107,24 @@ fn attempt_at(seed: u64) -> Option<Vec<u8>> {
     if !builder.random.one_in(4) {
         return Some(bytes);
     }
-    // An ID block: sometimes with the right digest.
-    let mode = builder.random.below(8);
-    let options = Options { check_kvm: false, native_zero: mode & 1 != 0, check_id_block: false };
-    let measure =
-        || IgvmFile::new_from_binary(&bytes, None).ok().and_then(|file| digest::measure(&file, &options).ok());
-    let right = catch_unwind(AssertUnwindSafe(measure)).ok().flatten();
-    let ld = if mode < 6 { right.unwrap_or([7; 48]) } else { builder.random.array() };
-    let block = builder.id_block(ld);
-    builder.directives.push(block);
+    // An ID block, or a VBS measurement: often with the right digest.
+    let file = catch_unwind(|| IgvmFile::new_from_binary(&bytes, None).ok()).ok().flatten();
+    let mode = builder.random.below(16);
+    if mode & 1 == 0 {
+        let options = Options { check_kvm: false, native_zero: mode & 2 != 0, check_id_block: false };
+        let measure = || digest::measure(file.as_ref()?, &options).ok();
+        let right = catch_unwind(AssertUnwindSafe(measure)).ok().flatten();
+        let ld = if mode < 12 { right.unwrap_or([7; 48]) } else { builder.random.array() };
+        let block = builder.id_block(ld);
+        builder.directives.push(block);
+    } else {
+        let mut boot_digest = builder.random.array();
+        if let (Some(right), true) = (file.as_ref().and_then(second::vsm), mode < 12) {
+            boot_digest[..32].copy_from_slice(&right);
+        }
+        let measurement = builder.vbs_measurement(boot_digest);
+        builder.directives.push(measurement);
+    }
     build(&builder.directives)
 }
 
@@ -126,13 +143,21 @@ impl Builder {
         };
         let mut headers = Vec::new();
         for kind in kinds {
-            // SEV-SNP is what the files are for.
-            let wanted = *kind == IgvmPlatformType::SEV_SNP && !self.random.one_in(15) || self.random.one_in(3);
-            if !wanted {
+            // The platforms that measure are what the files are for.
+            let rare = match *kind {
+                IgvmPlatformType::SEV_SNP => self.random.one_in(15),
+                IgvmPlatformType::VSM_ISOLATION | IgvmPlatformType::TDX => self.random.one_in(4),
+                _ => !self.random.one_in(4),
+            };
+            if rare {
                 continue;
             }
-            let bits = if self.random.one_in(2) { 4 } else { 32 };
-            let compatibility_mask = 1 << self.random.below(bits);
+            let bits = if self.random.one_in(2) { 8 } else { 32 };
+            let mut compatibility_mask = 1 << self.random.below(bits);
+            // Platforms may share a mask.
+            while self.platforms.iter().any(|(mask, _)| *mask == compatibility_mask) && !self.random.one_in(8) {
+                compatibility_mask = 1 << self.random.below(bits);
+            }
             let shared_gpa_boundary = match *kind {
                 IgvmPlatformType::NATIVE | IgvmPlatformType::VSM_ISOLATION => 0,
                 _ => 1 << self.random.below(64),
@@ -166,7 +191,7 @@ impl Builder {
 
     fn initializations(&mut self) -> Vec<IgvmInitializationHeader> {
         let mut headers = Vec::new();
-        if self.random.one_in(2) {
+        if !self.random.one_in(4) {
             let policy = self.random.next();
             headers.push(IgvmInitializationHeader::GuestPolicy { policy, compatibility_mask: self.mask() });
         }
@@ -246,24 +271,81 @@ impl Builder {
     }
 
     fn page(&mut self) -> IgvmDirectiveHeader {
-        let compatibility_mask = self.mask();
+        let mut compatibility_mask = self.mask();
+        let vsm = self.mask_of(&[IgvmPlatformType::VSM_ISOLATION]).unwrap_or_default();
         let random = &mut self.random;
         let flags = IgvmPageDataFlags::new()
             .with_unmeasured(random.one_in(5))
             .with_shared(random.one_in(8))
-            .with_is_2mb_page(random.one_in(60))
+            .with_is_2mb_page(random.one_in(150))
             .with_reserved(if random.one_in(40) { random.next() as u32 >> 3 } else { 0 });
         let data_type = IgvmPageDataType(if random.one_in(3) { random.below(4) as u16 } else { 0 });
+        if data_type != IgvmPageDataType::NORMAL && !random.one_in(40) {
+            compatibility_mask &= !vsm; // It has normal pages only.
+        }
         let data = match random.below(5) {
             0 | 1 => Vec::new(),
             2 => vec![random.below(3) as u8; PAGE as usize],
-            _ => {
-                let mut data = vec![0; 1 + random.below(PAGE) as usize];
-                random.fill(&mut data);
-                data
-            }
+            _ => random.content(),
         };
         IgvmDirectiveHeader::PageData { gpa: random.gpa(), compatibility_mask, flags, data_type, data }
+    }
+
+    /// Pages after each other, as QEMU's loader adds them together; sometimes one is different.
+    fn run(&mut self) {
+        let mut page = self.page();
+        for _ in 0..2 + self.random.below(5) {
+            self.directives.push(page.clone());
+            if self.random.one_in(12) {
+                // Not all of it is for the platforms of the pages.
+                let header = self.no_page();
+                self.directives.push(header);
+            }
+            let mask = self.mask();
+            let random = &mut self.random;
+            let IgvmDirectiveHeader::PageData { gpa, compatibility_mask, flags, data_type, data } = &mut page else {
+                unreachable!()
+            };
+            *gpa = gpa.wrapping_add(PAGE);
+            if !data.is_empty() {
+                *data = random.content();
+            }
+            match random.below(40) {
+                0 => *gpa = gpa.wrapping_add(PAGE),
+                1 => *gpa = gpa.wrapping_sub(2 * PAGE),
+                2 => *flags = flags.with_unmeasured(!flags.unmeasured()),
+                3 => *flags = flags.with_shared(!flags.shared()),
+                4 => *flags = flags.with_reserved(flags.reserved() ^ 1 << random.below(29)),
+                5 => *compatibility_mask = if data_type.0 == 0 { mask } else { *compatibility_mask & mask },
+                6 => *data_type = IgvmPageDataType::NORMAL,
+                7 if data.is_empty() => *data = random.content(),
+                7 => data.clear(),
+                _ => {}
+            }
+        }
+        self.directives.push(page);
+    }
+
+    /// A header that adds no page, except to a platform with error ranges.
+    fn no_page(&mut self) -> IgvmDirectiveHeader {
+        let compatibility_mask = self.mask();
+        let random = &mut self.random;
+        if random.one_in(2) {
+            return IgvmDirectiveHeader::RequiredMemory {
+                gpa: random.gpa(),
+                compatibility_mask,
+                number_of_bytes: random.next() as u32 & !0xfff,
+                vtl2_protectable: random.one_in(2),
+            };
+        }
+        let size_bytes = match random.below(20) {
+            0 => random.next() as u32 | 1 << 30,
+            1 => random.below(64 * PAGE) as u32,
+            2 => 0,
+            3..10 => (random.below(5) * PAGE) as u32,
+            _ => random.below(4 * PAGE) as u32,
+        };
+        IgvmDirectiveHeader::ErrorRange { gpa: random.gpa(), compatibility_mask, size_bytes }
     }
 
     fn area(&mut self) {
@@ -285,7 +367,8 @@ impl Builder {
     fn directive(&mut self) {
         let compatibility_mask = self.mask();
         let header = match self.random.below(20) {
-            0..=8 => self.page(),
+            0..=5 => self.page(),
+            6..=8 => return self.run(),
             9 | 10 => return self.area(),
             11 | 12 if !self.areas.is_empty() => {
                 let index = self.random.below(self.areas.len() as u64) as usize;
@@ -303,34 +386,15 @@ impl Builder {
                     parameter_area_index: self.areas.swap_remove(index),
                 })
             }
-            15 => IgvmDirectiveHeader::RequiredMemory {
-                gpa: self.random.gpa(),
-                compatibility_mask,
-                number_of_bytes: self.random.next() as u32 & !0xfff,
-                vtl2_protectable: self.random.one_in(2),
-            },
-            16 => IgvmDirectiveHeader::ErrorRange {
-                gpa: self.random.gpa(),
-                compatibility_mask,
-                size_bytes: self.random.next() as u32,
-            },
+            15 | 16 => self.no_page(),
             17 if self.random.one_in(3) => {
                 let ld = self.random.array();
                 self.id_block(ld)
             }
-            18 => IgvmDirectiveHeader::VbsMeasurement {
-                compatibility_mask,
-                version: self.random.next() as u32,
-                product_id: self.random.next() as u32,
-                module_id: self.random.next() as u32,
-                security_version: self.random.next() as u32,
-                policy_flags: self.random.next() as u32,
-                boot_digest_algo: self.random.next() as u32,
-                signing_algo: self.random.next() as u32,
-                boot_measurement_digest: Box::new(self.random.array()),
-                signature: Box::new(self.random.array()),
-                public_key: Box::new(self.random.array()),
-            },
+            18 if self.random.one_in(8) => {
+                let boot_digest = self.random.array();
+                self.vbs_measurement(boot_digest)
+            }
             19 => return self.context(),
             _ => self.page(),
         };
@@ -415,6 +479,24 @@ impl Builder {
             author_key_signature,
             author_public_key,
             compatibility_mask: self.mask(),
+        }
+    }
+
+    fn vbs_measurement(&mut self, boot_digest: [u8; 64]) -> IgvmDirectiveHeader {
+        let compatibility_mask = self.mask();
+        let random = &mut self.random;
+        IgvmDirectiveHeader::VbsMeasurement {
+            compatibility_mask,
+            version: random.next() as u32,
+            product_id: random.next() as u32,
+            module_id: random.next() as u32,
+            security_version: random.next() as u32,
+            policy_flags: random.next() as u32,
+            boot_digest_algo: random.next() as u32,
+            signing_algo: random.next() as u32,
+            boot_measurement_digest: Box::new(boot_digest),
+            signature: Box::new(random.array()),
+            public_key: Box::new(random.array()),
         }
     }
 }
