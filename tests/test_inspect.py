@@ -38,6 +38,7 @@ from coconut_tasks.commands.inspect import InspectCommand
 from coconut_tasks.igvm.declared import DeclaredPlatforms
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.fields import all_fields
+from coconut_tasks.igvm.kvm import SIGNATURES
 from coconut_tasks.igvm.launch import MeasureOptions
 from coconut_tasks.igvm.measure import measure as measured
 from coconut_tasks.igvm.measure import measure_all, measured_pages
@@ -143,20 +144,25 @@ def test_the_sample_is_shown_and_measured(site: Site) -> None:
     assert found["launch_digest"]["digest"] == digest
     bare = measure(site.folder, "--check-kvm", "--bare", "bin/q.igvm")
     assert (bare.status, bare.out, bare.err) == (0, f"{digest}\n", "")
-    assert measure(site.folder, "bin/q.igvm").out == f"bin/q.igvm: SEV-SNP launch digest {digest}\n"
+    mrtd = (site.bin / "q.igvm.mrtd.hex").read_text()
+    assert measure(site.folder, "bin/q.igvm").out == (
+        f"bin/q.igvm: SEV-SNP launch digest {digest}\nbin/q.igvm: TDX MRTD {mrtd}"
+    )
+    assert measure(site.folder, "--platform=tdp", "--bare", "bin/q.igvm").out == mrtd
     told = json.loads(measure(site.folder, "--json", "--native-zero", "bin/q.igvm").out)
     written = json.loads((site.bin / "q.igvm.launch-digest.json").read_text())
     assert told["digest"] == found["launch_digest"]["native_zero_digest"] != digest
     assert told["igvm"] | {"file": "q.igvm"} == written["igvm"]
 
 
-def test_a_file_without_snp_is_shown_and_cannot_be_measured(tmp_path: Path) -> None:
+def test_a_file_without_snp_is_shown_and_has_no_launch_digest(tmp_path: Path) -> None:
     (tmp_path / "tdx.igvm").write_bytes(igvm(platform(TDX, 3), page(0x1000, mask=TDX)))
     shown = inspect(tmp_path, "tdx.igvm")
     assert shown.status == 0
     assert "launch digest" not in shown.out
     assert json.loads(inspect(tmp_path, "--json", "tdx.igvm").out)["files"][0]["launch_digest"] is None
-    asked = measure(tmp_path, "tdx.igvm")
+    assert has(measure(tmp_path, "tdx.igvm").out, "tdx.igvm: TDX MRTD ")
+    asked = measure(tmp_path, "--platform=snp", "tdx.igvm")
     assert (asked.status, asked.ids) == (1, {"no-snp"})
     assert asked.err.startswith("error: tdx.igvm: at 0x18: ")
 
@@ -698,3 +704,53 @@ def test_of_another_file_no_more_is_read_than_asked_for_beyond_its_start(most: i
 def test_a_file_of_version_2_is_read_by_its_longer_header(tmp_path: Path) -> None:
     (tmp_path / "x.igvm").write_bytes(data := igvm(platform(), offset=32, version=2))
     assert read_igvm(tmp_path / "x.igvm") == data
+
+
+# coconut-measure
+
+
+def test_several_processors_have_a_digest_for_each_type_of_them(tmp_path: Path) -> None:
+    headers = (platform(), page(0x1000), vp_context(0xFFFF_FFFF_F000, data_at(platform()) + 64))
+    (tmp_path / "a.igvm").write_bytes(igvm(*headers))
+    told = measure(tmp_path, "--vcpus=4", "a.igvm").out.splitlines()
+    assert [line.partition(" (")[2] for line in told] == [f"4 processors of type {one})" for one in SIGNATURES]
+    assert len({line.split()[4] for line in told}) == len(SIGNATURES)
+    options = MeasureOptions(processors=4, signature=SIGNATURES["EPYC-Milan"])
+    digest = measured((tmp_path / "a.igvm").read_bytes(), options).digest.hex()
+    assert measure(tmp_path, "--vcpus=4", "--vcpu-type=EPYC-Milan", "--bare", "a.igvm").out == f"{digest}\n"
+    found = document(measure(tmp_path, "--vcpus=4", "--vcpu-type=EPYC-Milan", "--json", "a.igvm"), "measure")
+    assert (found["digest"], found["processors"]) == (digest, {"count": 4, "type": "EPYC-Milan"})
+
+
+@pytest.mark.parametrize(
+    ("words", "id"),
+    [
+        (["--vcpus=2", "--platform=tdp"], "options-together"),
+        (["--vcpu-type=EPYC"], "options-together"),
+        (["--vcpus=2", "--bare"], "options-together"),
+        (["--vcpus=2", "--json"], "options-together"),
+        (["--vcpus=0"], "option-and-value"),
+        (["--vcpus=4097"], "option-and-value"),
+        (["--vcpus=x"], "option-and-value"),
+        (["--platform=tdx"], "option-and-value"),
+    ],
+)
+def test_options_that_do_not_go_together_are_told(words: list[str], id: str, tmp_path: Path) -> None:
+    (tmp_path / "a.igvm").write_bytes(igvm(platform(), page(0x1000)))
+    outcome = measure(tmp_path, *words, "a.igvm")
+    assert (outcome.status, outcome.ids) == (2, {id})
+
+
+def test_of_several_platforms_a_bare_digest_is_snps_or_asked_for(tmp_path: Path) -> None:
+    both = (platform(TDX, 3), platform(VSM, 1, vtl=0))
+    (tmp_path / "a.igvm").write_bytes(igvm(*both, page(0x1000, mask=TDX | VSM)))
+    lines = measure(tmp_path, "a.igvm").out.splitlines()
+    assert [line.split(": ")[1].rpartition(" ")[0] for line in lines] == ["TDX MRTD", "VBS boot digest"]
+    outcome = measure(tmp_path, "--bare", "a.igvm")
+    assert (outcome.status, outcome.ids) == (1, {"no-snp"})
+    assert measure(tmp_path, "--bare", "--platform=vsm", "a.igvm").out.strip() == lines[1].split()[-1]
+    # One that cannot be measured does not take the other along.
+    (tmp_path / "b.igvm").write_bytes(igvm(*both, page(0x1000, mask=TDX | VSM), page(0x2000, data_type=1, mask=VSM)))
+    outcome = measure(tmp_path, "b.igvm")
+    assert (outcome.status, outcome.ids) == (1, {"not-measurable"})
+    assert outcome.out.count("TDX MRTD") == 1 and "VBS" not in outcome.out

@@ -19,6 +19,7 @@ from coconut_tasks.igvm.launch import Measured, MeasureOptions
 from coconut_tasks.igvm.measure import measure, measure_all
 from coconut_tasks.igvm.platforms import MEASURED, SNP
 from coconut_tasks.igvm.read import read_igvm
+from coconut_tasks.wording import shown
 
 FORMAT = 2
 """Version of the output of ``--json``; a change of meaning raises it. Version 1 was about SEV-SNP alone."""
@@ -212,10 +213,9 @@ def _parser(name: str) -> argparse.ArgumentParser:
 
 
 def _count(word: str) -> int:
-    count = int(word)
-    if not 1 <= count <= MOST_PROCESSORS:
-        raise argparse.ArgumentTypeError(f"{count} processors; expected 1 to {MOST_PROCESSORS}")
-    return count
+    if not word.isascii() or not word.isdigit() or not 1 <= int(word) <= MOST_PROCESSORS:
+        raise argparse.ArgumentTypeError(f"{shown(word)}; expected a number from 1 to {MOST_PROCESSORS}")
+    return int(word)
 
 
 if __name__ == "__main__":
