@@ -394,6 +394,14 @@ def test_images_without_sev_snp_are_compared_by_the_pages_of_all_platforms() -> 
     assert "\n  0x1000 … 0x1fff  1 page  normal mask 0x2 → normal shared mask 0x2\n" in text(old, flags)
 
 
+def test_how_a_header_is_measured_is_no_change_of_it() -> None:
+    """A platform more is one, and the headers that it takes as well are the same."""
+    range_of_both = header(0x30D, struct.pack("<QII", 0x1000, SNP | TDX, 12))
+    old, new = (igvm(*heads, range_of_both) for heads in ((platform(),), (platform(), platform(TDX, 3))))
+    for a, b in ((old, new), (inspected(old), inspected(new))):
+        assert "supported platform" in text(a, b) and "error range" not in text(a, b)
+
+
 def test_parameter_areas_and_processors_count_as_pages() -> None:
     def with_area(size: int, vmsa: bytes) -> bytes:
         heads = platform(), area(0, size), insert(0, 0x8000)

@@ -1034,11 +1034,9 @@ def test_very_many_unknown_headers_are_shown_in_bounded_time_and_with_few_notes(
 
 def test_very_large_pages_are_not_hashed() -> None:
     """A header of 32 bytes could have gigabytes hashed."""
-    pages = [page(at << 31) for at in range(1000)]
+    data = second(1, 1 << 28, platform(kind=6), page(1 << 28), page(2 << 28))
     for lenient in (False, True):
-        fields = list(all_fields(parse(second(1, 1 << 31, platform(kind=6), *pages), lenient=lenient)))
-        assert {one.get("sha384") for one in fields} == {None}
-    assert shown_bounded(second(1, 1 << 31, platform(kind=6), *pages), 5)
+        assert {one.get("sha384") for one in all_fields(parse(data, lenient=lenient))} == {None}
     (_, one) = all_fields(parse(second(1, 1 << 16, platform(kind=6), page(0))))
     assert one["sha384"] == hashlib.sha384(bytes(1 << 16)).hexdigest()
 

@@ -51,6 +51,9 @@ from coconut_tasks.options import from_words
 from coconut_tasks.reports.inspect import as_json, as_text
 
 NAMES = sorted(path.name for path in GOLDEN.glob("*.igvm"))
+EVERY = (platform(), platform(TDX, 3), platform(VSM, 1))
+"""The platforms that measure."""
+ALL = SNP | TDX | VSM
 
 
 def run(folder: Path, module: str, *words: str) -> Outcome:
@@ -187,6 +190,17 @@ def test_the_id_block_counts_unless_it_is_ignored(tmp_path: Path) -> None:
     assert (ignored.status, len(ignored.out)) == (0, 97)
 
 
+def test_digests_are_shown_whatever_the_file_itself_expects(tmp_path: Path) -> None:
+    wrong = (
+        header(0x30B, struct.pack("<I", ALL).ljust(696, b"x")),
+        header(0x311, struct.pack("<I", ALL).ljust(864, b"x")),
+    )
+    (tmp_path / "x.igvm").write_bytes(igvm(*EVERY, page(0, mask=ALL), page(0x1000, mask=ALL), *wrong))
+    shown = inspect(tmp_path, "x.igvm")
+    assert (shown.status, shown.err) == (0, "")
+    assert len(re.findall(r"^(?:\w.*|  with .*): (?:[0-9a-f]{32}){2,3}$", shown.out, re.MULTILINE)) == 5
+
+
 def test_statuses(tmp_path: Path) -> None:
     (tmp_path / "bad.igvm").write_bytes(b"MGVI" + bytes(100))
     (tmp_path / "good.igvm").write_bytes(igvm(platform(), page(0), area(0, 4096), insert(0, 0x1000)))
@@ -321,10 +335,6 @@ def test_of_a_context_the_platform_is_told_and_of_a_vmsa_the_hash(kind: int, nam
 
 
 # Each platform's measurement
-
-EVERY = (platform(), platform(TDX, 3), platform(VSM, 1))
-"""The platforms that measure."""
-ALL = SNP | TDX | VSM
 
 
 def error_range(gpa: int, size: int, mask: int) -> bytes:
@@ -630,6 +640,17 @@ def test_of_a_file_that_is_cut_off_the_headers_that_it_has_are_shown(size: int) 
     assert ("sha384" in "".join(lines)) == (size == 4176)
     # A digest only of what is there.
     assert [*all_fields(parse(data, lenient=True))][-1]["sha384"] == sha384(bytes(range(256)) * 16).hexdigest()
+
+
+def test_of_pages_that_are_cut_off_only_those_that_are_there_are_hashed() -> None:
+    headers = [platform(), page(0x1000, 1), page(0x2000, 1)]
+    first = data_at(*headers)
+    headers[1:] = [page(0x1000, first), page(0x2000, first + 4096)]
+    lines: list[str] = []
+    with pytest.raises(IgvmError):
+        lines.extend(as_text("x", parse(igvm(*headers, data=bytes(8192))[:-1], lenient=True)))
+    assert lines[-2].endswith(f"  data  mask 0x1  sha384 {sha384(bytes(4096)).hexdigest()[:16]}…  counts as normal")
+    assert lines[-1].endswith(" 0x2000 4.0 KiB  data  mask 0x1  counts as normal")
 
 
 def test_an_unknown_header_keeps_its_place_in_the_order() -> None:

@@ -41,7 +41,7 @@ class DeclaredPlatforms:
             self._types[mask] = kind
             platform = BY_NUMBER.get(kind)
             if platform is not None:
-                self._masks[platform.word] = self._masks.get(platform.word, 0) | mask
+                self._masks[platform.word] = mask
 
     def type_of(self, mask: int) -> int | None:
         """The platform type of a mask."""
