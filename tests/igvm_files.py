@@ -51,6 +51,10 @@ def insert(index: int, gpa: int, mask: int = SNP) -> bytes:
     return header(0x303, struct.pack("<QII", gpa, mask, index))
 
 
+def error_range(gpa: int, size: int, mask: int = VSM) -> bytes:
+    return header(0x30D, struct.pack("<QII", gpa, mask, size))
+
+
 def vp_context(gpa: int, file_offset: int, mask: int = SNP, vp_index: int = 0) -> bytes:
     return header(0x304, struct.pack("<QIIHH", gpa, mask, file_offset, vp_index, 0))
 

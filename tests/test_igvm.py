@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from conftest import Site, has
@@ -29,6 +30,7 @@ from igvm_files import (
     answers,
     area,
     data_at,
+    error_range,
     header,
     igvm,
     insert,
@@ -39,12 +41,14 @@ from igvm_files import (
 )
 
 from coconut_tasks.errors import CoconutError, sentence
+from coconut_tasks.igvm import launch
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.fields import all_fields
 from coconut_tasks.igvm.launch import MOST_PARAMETER_PAGES, Measured, MeasureOptions, page_hash
 from coconut_tasks.igvm.measure import measure, measure_all, measure_pages, measured_pages
 from coconut_tasks.igvm.notes import MOST_NOTES, notes_of
 from coconut_tasks.igvm.parse import parse
+from coconut_tasks.igvm.platforms import MEASURED, MeasuredPlatform
 from coconut_tasks.igvm.platforms import SNP as SNP_PLATFORM
 from coconut_tasks.igvm.snp import PAGE_KINDS, chained
 from coconut_tasks.igvm.values import FixedHeader, Header, PageData
@@ -900,9 +904,36 @@ def test_what_is_tolerated_beside_is_a_corim_and_nothing_that_breaks_a_rule() ->
 
 # Hostile files
 
+THREE = (platform(), platform(TDX, 3), platform(VSM, 1))
+
+
+def every_platform() -> bytes:
+    """What each of the platforms measures: runs of pages, parameters, an error range, a VMSA where KVM puts it, registers."""
+    every = SNP | TDX | VSM
+
+    def headers(at: int) -> list[bytes]:
+        return [
+            *(*THREE, area(0, 4096), area(1, 8192), vp_context(0, at + 4096, mask=VSM)),
+            *(page(gpa, at, mask=every) for gpa in (0x1000, 0x2000, 0x3000)),
+            *(insert(0, 0x8000, every), error_range(0x9000, 4097), page(0x4000, mask=every), insert(1, 0xA000, every)),
+            *(page(0x5000, flags=2, mask=every), vp_context(KVM_VMSA, at)),
+        ]
+
+    vmsa = bytearray(4096)
+    vmsa[0x158] = 0x31
+    registers = struct.pack("<IBI11x16sBI11x16s", 2, 2, 0x20005, b"p" * 16, 2, 0x70001, b"g" * 16)
+    return igvm(*headers(data_at(*headers(0))), data=bytes(vmsa) + registers)
+
+
 SEEDS = [path.read_bytes() for path in sorted(GOLDEN.glob("*.igvm"))] + [
     igvm(*PLAIN),
     igvm(*PLAIN, offset=32, version=2),
+    *[every_platform()] * 8,
+]
+WAYS = [
+    MeasureOptions(),
+    MeasureOptions(two_pass=True, check_id_block=False),
+    MeasureOptions(qemu_order=True, native_zero=True, processors=3),
 ]
 NUMBERS = st.sampled_from([0, 1, 7, 0xFFF, 0x1000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]) | st.integers(0, 0xFFFFFFFF)
 
@@ -921,10 +952,12 @@ def hostile(draw: st.DrawFn) -> bytes:
                 struct.pack_into("<I", data, 16, len(data))
             case 3:
                 at = 24 + 8 * draw(st.integers(0, min(len(data), 1500) // 8 - 4))
-                data[at : at + 8] = struct.pack("<II", draw(st.sampled_from([0x1, 0x101, 0x103, 0x301, 0x304])), 16)
+                kinds = [0x1, 0x101, 0x103, 0x301, 0x303, 0x304, 0x30D]
+                data[at : at + 8] = struct.pack("<II", draw(st.sampled_from(kinds)), 16)
     return with_checksum(data) if draw(st.booleans()) else bytes(data)
 
 
+@patch.object(launch, "MOST_PARAMETER_PAGES", 1 << 10)  # a test below has the time that more of them take
 @settings(max_examples=1500, deadline=2000)
 @given(hostile() | st.binary(max_size=200) | st.binary(max_size=300).map(lambda more: igvm(platform(), more)))
 def test_any_bytes_end_in_a_digest_or_an_igvm_error(data: bytes) -> None:
@@ -933,6 +966,17 @@ def test_any_bytes_end_in_a_digest_or_an_igvm_error(data: bytes) -> None:
             assert len(measure(data, options).digest) == 48
         except IgvmError as error:
             assert 0 <= error.offset <= max(len(data), 28)
+    for options in WAYS:
+        found: dict[str, Measured | IgvmError] = {}
+        try:
+            found = measure_all(data, options)
+        except IgvmError as error:
+            assert 0 <= error.offset <= max(len(data), 28)
+        for word, one in found.items():
+            if isinstance(one, IgvmError):
+                assert 0 <= one.offset <= len(data)
+            else:
+                assert len(one.digest) == MEASURED[word].size
     try:
         file = parse(data)
         list(file.headers())
@@ -942,6 +986,7 @@ def test_any_bytes_end_in_a_digest_or_an_igvm_error(data: bytes) -> None:
     list(as_json("x", file))
 
 
+@patch.object(launch, "MOST_PARAMETER_PAGES", 1 << 10)  # a test below has the time that more of them take
 @settings(max_examples=700, deadline=2000)
 @given(hostile() | st.binary(max_size=200).map(lambda more: igvm(platform(), more)))
 def test_any_bytes_are_shown_or_end_in_an_igvm_error(data: bytes) -> None:
@@ -972,13 +1017,19 @@ def test_any_bytes_are_shown_or_end_in_an_igvm_error(data: bytes) -> None:
         assert (headers, doubts, wrong) == (strict, [], False)
 
 
-def bounded(data: bytes, seconds: float, bytes_per_byte: float | None = None) -> str:
+def bounded(
+    data: bytes,
+    seconds: float,
+    bytes_per_byte: float | None = None,
+    options: MeasureOptions = WAYS[0],
+    platform: MeasuredPlatform = SNP_PLATFORM,
+) -> str:
     """How measuring ended, within so many seconds of CPU time and so much memory per byte of the file."""
     if bytes_per_byte:
         tracemalloc.start()
     started = time.process_time()
     try:
-        end = measure(data, MeasureOptions()).digest.hex()
+        end = measure(data, options, platform).digest.hex()
     except IgvmError as error:
         end = str(error)
     assert time.process_time() - started < seconds
@@ -1044,6 +1095,48 @@ def test_very_large_pages_are_not_hashed() -> None:
 def test_the_largest_parameter_area_takes_bounded_time() -> None:
     area_size = MOST_PARAMETER_PAGES * 4096
     assert len(bounded(igvm(platform(), area(0, area_size), insert(0, 0)), 20, 1)) == 96
+
+
+@pytest.mark.parametrize("options", [MeasureOptions(two_pass=True, qemu_order=True), MeasureOptions()])
+@pytest.mark.parametrize("word", MEASURED)
+def test_pages_in_one_run_and_in_many_take_bounded_time(word: str, options: MeasureOptions) -> None:
+    count, first = 10_000, data_at(*THREE) + 10_000 * 32
+    for gap in (12, 13):
+        pages = b"".join(page(at << gap, first + at % 64, mask=SNP | TDX | VSM) for at in range(count))
+        found = bounded(igvm(*THREE, pages, data=bytes(8192)), 4, options=options, platform=MEASURED[word])
+        assert len(found) == MEASURED[word].size * 2
+
+
+@pytest.mark.parametrize("word", MEASURED)
+def test_the_pages_of_a_run_are_not_kept(word: str) -> None:
+    count, options = 4000, MeasureOptions(two_pass=True, qemu_order=True)
+    data = igvm(*THREE, b"".join(page(at << 12, mask=SNP | TDX | VSM) for at in range(count)))
+    measure(data, options, MEASURED[word])
+    tracemalloc.start()
+    measure(data, options, MEASURED[word])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 32 * count
+
+
+@pytest.mark.parametrize(
+    ("headers", "end"),
+    [
+        ([error_range(0, 0xFFFFFFFF)] * 1000, " 1048576 pages without content"),
+        ([error_range(at << 16, 1 << 16) for at in range(1000)], ""),
+        ([error_range(0, 0)] * 10_000, ""),
+        ([one for at in range(1000) for one in (area(at, 1 << 15), insert(at, 0, VSM))], ""),
+    ],
+)
+def test_error_ranges_and_parameters_take_bounded_time(headers: list[bytes], end: str) -> None:
+    found = bounded(igvm(*THREE, *headers), 4, 8, MeasureOptions(qemu_order=True), MEASURED["vsm"])
+    assert has(found, end) if end else len(found) == 64
+
+
+def test_contexts_that_share_their_registers_are_measured_in_bounded_time() -> None:
+    context = vp_context(0, data_at(*THREE, vp_context(0, 0) * 500), mask=VSM)
+    registers = struct.pack("<I", 100) + 100 * struct.pack("<BI11x16x", 2, 0x40000)
+    assert len(bounded(igvm(*THREE, context * 500, data=registers), 4, 20, platform=MEASURED["vsm"])) == 64
 
 
 # Speed

@@ -20,7 +20,8 @@ from typing import NamedTuple
 import pytest
 from conftest import QEMU as THE_USUAL
 from conftest import Site, environment, host_triple
-from igvm_files import answer, answers, with_checksum
+from igvm_files import answer, answers, data_at, igvm, vp_context, with_checksum
+from igvm_files import platform as supported
 from test_igvm import FIELDS, TOGETHER
 
 from coconut_tasks.igvm.error import IgvmError
@@ -181,6 +182,19 @@ def test_files_that_were_made_by_hand_have_the_same_digest_or_refusal(program: P
     assert differences(told) == []
 
 
+def test_the_crate_measures_of_a_register_what_it_has_read(program: Path, tmp_path: Path) -> None:
+    """``clear_registers`` for each kind of register: one of 64 bits, a table, a segment."""
+    first = supported(4, VSM.number)
+    for name, same in ((0x20005, False), (0x70001, False), (0x60001, True)):
+        context = vp_context(0, data_at(first, vp_context(0, 0)), mask=4)
+        data = igvm(first, context, data=struct.pack("<IBI11x16s", 1, 2, name, bytes(range(1, 17))))
+        file = tmp_path / f"{name:x}.igvm"
+        file.write_bytes(data)
+        told = told_about(program, [file])
+        assert differences(told) == []
+        assert (told[file].second["vsm"] == answer(data, PLAIN, VSM)) is same
+
+
 @pytest.mark.parametrize("firmware", [False, True])
 def test_all_computations_agree_on_all_targets_and_options_of_the_sample(
     firmware: bool, site: Site, program: Path
@@ -219,7 +233,7 @@ def test_all_computations_agree_on_all_targets_and_options_of_the_sample(
 
 
 def is_digest(found: str) -> bool:
-    return len(found) in (64, 96)
+    return re.fullmatch("[0-9a-f]{64}|[0-9a-f]{96}", found) is not None
 
 
 def differences(told: dict[Path, Told]) -> list[tuple[str, str, str, str]]:
@@ -227,6 +241,8 @@ def differences(told: dict[Path, Told]) -> list[tuple[str, str, str, str]]:
     found = []
     for file, (_, second) in told.items():
         data = file.read_bytes()
+        if set(second.values()) == {"refused"} == {answer(data, PLAIN, platform) for platform in MEASURED.values()}:
+            continue  # no way measures more
         ours = {way: answer(data, options, MEASURED[way[:3]]) for way, options in SIMPLE.items()}
         ours["snp-debug-swap"] = swapped(data)
         for platform in MEASURED.values():

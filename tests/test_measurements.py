@@ -10,7 +10,21 @@ from typing import Any, NamedTuple
 
 import pytest
 from conftest import has
-from igvm_files import SNP, TDX, VSM, area, data_at, header, igvm, insert, page, platform, vp_context, with_checksum
+from igvm_files import (
+    SNP,
+    TDX,
+    VSM,
+    area,
+    data_at,
+    error_range,
+    header,
+    igvm,
+    insert,
+    page,
+    platform,
+    vp_context,
+    with_checksum,
+)
 
 from coconut_tasks.igvm import kvm
 from coconut_tasks.igvm.error import IgvmError
@@ -100,10 +114,6 @@ def boot_digest(chunks: Sequence[bytes]) -> bytes:
 
 
 # Files, and what of them is hashed
-
-
-def error_range(gpa: int, size: int, mask: int = VSM) -> bytes:
-    return header(0x30D, struct.pack("<QII", gpa, mask, size))
 
 
 def memory(gpa: int, mask: int = ALL) -> bytes:
@@ -207,8 +217,8 @@ CASES = {
         ],
     ),
     "a VMSA": Case(
-        lambda a: [vp_context(0x7000, a, SNP), page(0x8000, a + 4096)],
-        [info(2, 0x7000, A), info(1, 0x8000, B)],
+        lambda a: [page(0x6000, a), vp_context(0x7000, a, SNP), page(0x8000, a + 4096)],
+        [info(1, 0x6000, A), info(2, 0x7000, A), info(1, 0x8000, B)],
         [],
         [],
     ),
@@ -229,6 +239,9 @@ def test_what_is_hashed(name: str) -> None:
     at_once = measure_all(data, MeasureOptions())
     assert {word: one.digest for word, one in at_once.items() if isinstance(one, Measured)} == expected
     assert list(at_once) == list(MEASURED)
+    assert {word: found(data, word, two_pass=True) for word in ("snp", "vsm")} == {
+        word: expected[word] for word in ("snp", "vsm")
+    }
 
 
 def test_a_file_for_aarch64_has_a_boot_digest() -> None:
@@ -341,6 +354,14 @@ def test_only_the_platforms_of_a_file_are_measured() -> None:
     for word, said in (("snp", "an SEV-SNP launch digest"), ("tdp", "a TDX MRTD")):
         error = refused(data, word)
         assert error.id == "no-platform" and said in str(error)
+    # In one order, whatever the file's is, and whichever fail.
+    data = built(lambda a: [page(0x1000, data_type=1, mask=ALL)], platforms=PLATFORMS[::-1])
+    at_once = measure_all(data, MeasureOptions())
+    assert [(word, isinstance(one, Measured)) for word, one in at_once.items()] == [
+        ("snp", True),
+        ("tdp", True),
+        ("vsm", False),
+    ]
 
 
 def test_platforms_with_the_same_mask_have_the_same_pages_but_not_the_same_contexts() -> None:
@@ -433,7 +454,10 @@ RUNS: dict[str, tuple[Headers, list[list[int]]]] = {
     "no data, then data": (lambda a: [*THREE[:2], page(START + 0x2000, a, mask=ALL)], [[0, 1], [2]]),
     "another mask": (lambda a: [*THREE[:2], page(START + 0x2000, mask=TDX)], [[0, 1], [2]]),
     "another flag": (lambda a: [*THREE[:2], page(START + 0x2000, flags=8, mask=ALL)], [[0, 1], [2]]),
-    "another type": (lambda a: [*THREE[:2], page(START + 0x2000, data_type=1, mask=TDX)], [[0, 1], [2]]),
+    "another type": (
+        lambda a: [page(START + at * 0x1000, data_type=at // 2, mask=TDX) for at in range(3)],
+        [[0, 1], [2]],
+    ),
     "a page of others between": (lambda a: [THREE[0], page(0, mask=SNP), *THREE[1:]], [[0], [1, 2]]),
     "another header between": (lambda a: [THREE[0], memory(0, SNP), *THREE[1:]], [[0], [1, 2]]),
     "a header without a mask between": (lambda a: [THREE[0], area(0, 4096), *THREE[1:]], [[0], [1, 2]]),
@@ -465,8 +489,7 @@ def test_with_two_passes_tdx_extends_a_run_when_all_of_it_is_added(name: str) ->
     assert found(data, "tdp", two_pass=True) == mrtd(blocks)
     # Two passes are of TDX only, and without anything in between QEMU's order is that of the file.
     for word in ("snp", "vsm"):
-        if name != "another type" or word == "snp":
-            assert found(data, word, two_pass=True) == found(data, word)
+        assert found(data, word, two_pass=True) == found(data, word)
     assert found(data, "tdp", two_pass=True, qemu_order=True) == mrtd(blocks)
 
 

@@ -88,7 +88,7 @@ fn opinion(name: &str, file: &IgvmFile, mask: u32) -> Option<Vec<u8>> {
         }
         "snp-debug-swap" => {
             opinion("snp-qemu", file, mask)?;
-            let mut vmsa = only_vmsa(directives, mask)?.clone();
+            let mut vmsa = *only_vmsa(directives, mask)?;
             vmsa.sev_features = vmsa.sev_features.with_debug_swap(!vmsa.sev_features.debug_swap());
             Some(Hash::hash(vmsa.as_bytes()).to_vec())
         }
