@@ -144,7 +144,7 @@ def test_all_measurements_at_once_are_those_one_by_one(vectors: dict[Path, Told]
             try:
                 one_by_one[word] = measure(data, CHECKED, platform).digest.hex()
             except IgvmError as error:
-                if error.id != "no-platform":
+                if error.id not in ("no-platform", "no-snp"):
                     one_by_one[word] = str(error)
         # If a rule is broken behind what one platform cannot measure, that comes first for it.
         assert found == one_by_one or (found is None and not any(map(is_digest, one_by_one.values()))), file.name

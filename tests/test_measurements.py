@@ -351,9 +351,9 @@ def test_a_file_that_breaks_a_rule_has_no_measurement_at_all() -> None:
 def test_only_the_platforms_of_a_file_are_measured() -> None:
     data = built(lambda a: [page(0x1000, mask=ALL)], platforms=(PLATFORMS[2], platform(8, 0, vtl=0)))
     assert list(measure_all(data, MeasureOptions())) == ["vsm"]
-    for word, said in (("snp", "an SEV-SNP launch digest"), ("tdp", "a TDX MRTD")):
+    for word, id, said in (("snp", "no-snp", "a launch digest needs"), ("tdp", "no-platform", "a TDX MRTD needs")):
         error = refused(data, word)
-        assert error.id == "no-platform" and said in str(error)
+        assert error.id == id and said in str(error)
     # In one order, whatever the file's is, and whichever fail.
     data = built(lambda a: [page(0x1000, data_type=1, mask=ALL)], platforms=PLATFORMS[::-1])
     at_once = measure_all(data, MeasureOptions())
@@ -580,21 +580,34 @@ def test_kvm_measures_a_vmsa_for_each_processor() -> None:
     assert measured_pages(data, MeasureOptions(processors=2))[-1].kind == "vmsa"
 
 
-@pytest.mark.parametrize(
-    ("places", "more", "id", "said"),
-    [
-        ((), [], "not-measurable", "the file has 0 VMSAs"),
-        ((kvm.VMSA_GPA,) * 2, [], "kvm-differs", "a second VMSA"),
-        ((0x9000,), [], "kvm-differs", "at 0x9000"),
-        ((kvm.VMSA_GPA,), [page(0x8000)], "kvm-differs", "0x8000 comes after the VMSA"),
-        ((kvm.VMSA_GPA,), [area(0, 4096), insert(0, 0x8000)], "kvm-differs", "0x8000 comes after the VMSA"),
-    ],
-)
-def test_kvm_makes_further_vmsas_only_for_a_file_as_it_loads_it(
-    places: tuple[int, ...], more: list[bytes], id: str, said: str
-) -> None:
-    error = refused(with_vmsas(*places, more=more), "snp", processors=2)
-    assert error.id == id and said in str(error)
+@pytest.mark.parametrize(("gpa", "place"), [(kvm.VMSA_GPA, 4), (0x1000, 4), (0x1000, 1), (0x1000, 0)])
+def test_with_several_processors_the_vmsa_is_last_and_at_kvms_address(gpa: int, place: int) -> None:
+    def headers(at: int) -> list[bytes]:
+        pages = [page(0x7000, at), area(0, 4096), insert(0, 0x8000), page(0x9000)]
+        return [*pages[:place], vp_context(gpa, at + 4096), *pages[place:]]
+
+    assert found(built(headers), "snp", processors=2) == launch_digest(
+        [
+            *(info(1, 0x7000, A), info(4, 0x8000), info(1, 0x9000, NOTHING)),
+            *(info(2, kvm.VMSA_GPA, B), info(2, kvm.VMSA_GPA, kvm.reset_vmsa(B, 0))),
+        ]
+    )
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_kvm_makes_further_vmsas_only_beside_one(count: int) -> None:
+    error = refused(with_vmsas(*[kvm.VMSA_GPA] * count), "snp", processors=2)
+    assert error.id == "not-measurable" and f"the file has {count} VMSAs" in str(error)
+    assert found(with_vmsas(*[kvm.VMSA_GPA] * count), "snp")
+
+
+def test_the_kvm_check_is_of_the_file_with_several_processors_too() -> None:
+    for places, more, said in (
+        ((0x9000,), [], "at 0x9000"),
+        ((kvm.VMSA_GPA,), [page(0x8000)], "0x8000 comes after the VMSA"),
+    ):
+        error = refused(with_vmsas(*places, more=more), "snp", processors=2, check_kvm=True)
+        assert error.id == "kvm-differs" and said in str(error)
 
 
 def test_processors_are_a_matter_of_sev_snp() -> None:

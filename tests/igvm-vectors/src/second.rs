@@ -2,7 +2,6 @@
 
 //! Second opinions on measurements: those of crate igvm, and for what no crate measures, code that is as simple as possible.
 
-use crate::digest::{self, Options};
 use hmac_sha512::sha384::Hash;
 use igvm::measurement::{generate_snp_measurement, generate_tdx_measurement, generate_vbs_measurement};
 use igvm::snp_defs::{SevSelector, SevVmsa};
@@ -75,16 +74,14 @@ fn opinion(name: &str, file: &IgvmFile, mask: u32) -> Option<Vec<u8>> {
     let directives = file.directives();
     match name {
         "snp" => generate_snp_measurement(file.initializations(), directives, mask).ok().map(Vec::from),
-        "snp-qemu" => snp(&in_runs(directives, mask, true), directives, mask, true, 1),
+        "snp-qemu" => snp(&in_runs(directives, mask, Loader::Qemu), directives, true, None),
         "snp-kvm" => {
-            let options = Options { check_kvm: true, native_zero: false, check_id_block: false };
-            digest::measure(file, &options).ok()?;
-            snp(&in_runs(directives, mask, false), directives, mask, false, PROCESSORS)
+            let first = only_vmsa(directives, mask)?;
+            snp(&in_runs(directives, mask, Loader::Kvm), directives, false, Some(first))
         }
         "snp-kvm-qemu" => {
-            let options = Options { check_kvm: true, native_zero: true, check_id_block: false };
-            digest::measure(file, &options).ok()?;
-            snp(&in_runs(directives, mask, true), directives, mask, true, PROCESSORS)
+            let first = only_vmsa(directives, mask)?;
+            snp(&in_runs(directives, mask, Loader::Qemu), directives, true, Some(first))
         }
         "snp-debug-swap" => {
             opinion("snp-qemu", file, mask)?;
@@ -93,14 +90,15 @@ fn opinion(name: &str, file: &IgvmFile, mask: u32) -> Option<Vec<u8>> {
             Some(Hash::hash(vmsa.as_bytes()).to_vec())
         }
         "tdp" => generate_tdx_measurement(directives, mask).ok().map(Vec::from),
-        "tdp-plain" => tdx(&in_runs(directives, mask, false), directives, false),
-        "tdp-two-pass" => tdx(&in_runs(directives, mask, false), directives, true),
-        "tdp-qemu" => tdx(&in_runs(directives, mask, true), directives, false),
-        "tdp-qemu-two-pass" => tdx(&in_runs(directives, mask, true), directives, true),
+        "tdp-plain" => tdx(&in_runs(directives, mask, Loader::InOrder), directives, false),
+        "tdp-two-pass" => tdx(&in_runs(directives, mask, Loader::InOrder), directives, true),
+        "tdp-qemu" => tdx(&in_runs(directives, mask, Loader::Qemu), directives, false),
+        "tdp-qemu-two-pass" => tdx(&in_runs(directives, mask, Loader::Qemu), directives, true),
         "vsm" => generate_vbs_measurement(directives, mask).ok().map(Vec::from),
         "vsm-qemu" => {
             let areas = directives.iter().filter(|one| matches!(one, IgvmDirectiveHeader::ParameterArea { .. }));
-            let moved: Vec<_> = areas.chain(in_runs(directives, mask, true).into_iter().flatten()).cloned().collect();
+            let moved: Vec<_> =
+                areas.chain(in_runs(directives, mask, Loader::Qemu).into_iter().flatten()).cloned().collect();
             generate_vbs_measurement(&moved, mask).ok().map(Vec::from)
         }
         _ => {
@@ -152,13 +150,24 @@ fn bare_pages(file: &IgvmFile, mask: u32, kind: IgvmPlatformType) -> u64 {
     file.directives().iter().filter(|one| applies(one, mask)).map(pages).fold(0, u64::saturating_add)
 }
 
+/// What decides the order.
+#[derive(Clone, Copy, PartialEq)]
+enum Loader {
+    /// As in the file.
+    InOrder,
+    /// VMSAs after all else.
+    Kvm,
+    /// That, and a run of pages only when another one begins.
+    Qemu,
+}
+
 type Runs<'a> = Vec<Vec<&'a IgvmDirectiveHeader>>;
 
 /// The platform's directives in the order in which a loader takes them, pages in runs, anything else alone.
 ///
 /// A page belongs to the run before it if it is the next directive, at the next address, with the same mask, flags and type, and both or
-/// neither have data. QEMU takes a run only when another one begins or the file ends, and VMSAs after all.
-fn in_runs(directives: &[IgvmDirectiveHeader], mask: u32, qemu: bool) -> Runs<'_> {
+/// neither have data.
+fn in_runs(directives: &[IgvmDirectiveHeader], mask: u32, loader: Loader) -> Runs<'_> {
     use IgvmDirectiveHeader::{PageData, SnpVpContext};
     let (mut taken, mut run, mut last): (Runs, Vec<&IgvmDirectiveHeader>, Runs) = Default::default();
     let mut end_of_run = 0;
@@ -166,7 +175,7 @@ fn in_runs(directives: &[IgvmDirectiveHeader], mask: u32, qemu: bool) -> Runs<'_
         let page = matches!(directive, PageData { .. });
         let joins =
             page && index == end_of_run && run.last().is_some_and(|before| follow_each_other(before, directive));
-        if !joins && (page || !qemu) && !run.is_empty() {
+        if !joins && (page || loader != Loader::Qemu) && !run.is_empty() {
             taken.push(std::mem::take(&mut run));
         }
         match directive {
@@ -174,7 +183,7 @@ fn in_runs(directives: &[IgvmDirectiveHeader], mask: u32, qemu: bool) -> Runs<'_
                 run.push(directive);
                 end_of_run = index + 1;
             }
-            SnpVpContext { .. } if qemu => last.push(vec![directive]),
+            SnpVpContext { .. } if loader != Loader::InOrder => last.push(vec![directive]),
             _ => taken.push(vec![directive]),
         }
     }
@@ -258,9 +267,9 @@ fn tdx(runs: &Runs, directives: &[IgvmDirectiveHeader], two_pass: bool) -> Optio
     Some(hash.into_inner().finalize().to_vec())
 }
 
-/// SEV-SNP's launch digest; None for a page of 2 MiB. QEMU makes pages without data zero pages; KVM has an own address for VMSAs, and
-/// makes those of more processors.
-fn snp(runs: &Runs, directives: &[IgvmDirectiveHeader], mask: u32, qemu: bool, processors: u32) -> Option<Vec<u8>> {
+/// SEV-SNP's launch digest, with VMSAs at KVM's address and those that KVM makes itself for more processors than the first; None for a page
+/// of 2 MiB.
+fn snp(runs: &Runs, directives: &[IgvmDirectiveHeader], native_zero: bool, first: Option<&SevVmsa>) -> Option<Vec<u8>> {
     let mut digest = [0; 48];
     let mut extend = |page_type: u8, gpa: u64, content: Option<&[u8]>| {
         let mut info = [0; 0x70];
@@ -281,7 +290,7 @@ fn snp(runs: &Runs, directives: &[IgvmDirectiveHeader], mask: u32, qemu: bool, p
                 IgvmPageDataType::SECRETS => extend(5, *gpa, None),
                 IgvmPageDataType::CPUID_DATA | IgvmPageDataType::CPUID_XF => extend(6, *gpa, None),
                 _ if flags.unmeasured() => extend(4, *gpa, None),
-                _ if qemu && data.is_empty() => extend(3, *gpa, None),
+                _ if native_zero && data.is_empty() => extend(3, *gpa, None),
                 _ => extend(1, *gpa, Some(data)),
             },
             IgvmDirectiveHeader::ParameterInsert(insert) => {
@@ -289,15 +298,13 @@ fn snp(runs: &Runs, directives: &[IgvmDirectiveHeader], mask: u32, qemu: bool, p
                     extend(4, gpa, None);
                 }
             }
-            IgvmDirectiveHeader::SnpVpContext { gpa, vmsa, .. } => {
-                extend(2, if qemu { KVM_VMSA_GPA } else { *gpa }, Some(vmsa.as_bytes()));
-            }
+            IgvmDirectiveHeader::SnpVpContext { vmsa, .. } => extend(2, KVM_VMSA_GPA, Some(vmsa.as_bytes())),
             _ => {}
         }
     }
-    if processors > 1 {
-        let other = after_reset(only_vmsa(directives, mask)?, SIGNATURE);
-        for _ in 1..processors {
+    if let Some(first) = first {
+        let other = after_reset(first, SIGNATURE);
+        for _ in 1..PROCESSORS {
             extend(2, KVM_VMSA_GPA, Some(other.as_bytes()));
         }
     }
