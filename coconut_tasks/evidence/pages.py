@@ -9,8 +9,8 @@ from coconut_tasks.igvm.launch import MeasuredPage, page_hash
 from coconut_tasks.igvm.snp import PAGE_KINDS
 from coconut_tasks.igvm.values import PAGE_SIZE
 
-_PAGE = r"0x([0-9a-f]{1,16}) ([a-z]+) ([0-9a-f]{96}|-)(?: (\S.*)\+0x([0-9a-f]{1,16}))?"
-
+_PAGE = r"0x([0-9a-f]{1,16}) ([a-z]+|error range) ([0-9a-f]{96}|-)(?: (\S.*)\+0x([0-9a-f]{1,16}))?"
+_KINDS = {*PAGE_KINDS, "error range"}
 
 Blocks = Mapping[str, Sequence[tuple[str, int]]]
 """Where a page's bytes are found, as part and offset, by their SHA-384 as hex text."""
@@ -48,7 +48,7 @@ def read_page(text: str) -> tuple[MeasuredPage, str, int] | None:
     The text does not say where the bytes are in the image: ``file_offset`` is 0.
     """
     match = re.fullmatch(_PAGE, text)
-    if match is None or match[2] not in PAGE_KINDS:
+    if match is None or match[2] not in _KINDS:
         return None
     gpa, kind, content, part, offset = match.groups()
     return MeasuredPage(int(gpa, 16), kind, content.strip("-"), 0), part or "", int(offset or "0", 16)

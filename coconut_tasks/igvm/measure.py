@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from coconut_tasks.igvm import snp, vbs
 from coconut_tasks.igvm.error import IgvmError
@@ -32,7 +33,7 @@ def measure(
             Or the file is not for the platform, or has what the platform cannot measure.
     """
     file = parse(data)
-    for launch in _walk(file, options, {platform.word}, see, {}):
+    for launch in _walk(file, options, {platform.word}, {platform.word: see}, {}):
         return _checked(file, options, launch)
     at, missing = file.fixed.variable_header_offset, f"the file has no {platform.title} platform"
     if platform is SNP:
@@ -40,9 +41,11 @@ def measure(
     raise IgvmError("no-platform", at, missing, f"a {platform.kind} needs one")
 
 
-def measure_all(data: Data, options: MeasureOptions) -> dict[str, Measured | IgvmError]:
+def measure_all(
+    data: Data, options: MeasureOptions, watchers: Mapping[str, Watcher | None] = MappingProxyType({})
+) -> dict[str, Measured | IgvmError]:
     """The measurements of all platforms of a file that have one, by the recipe's word and in the order of ``MEASURED``, or why a platform
-    has none.
+    has none. A platform's watcher is called for each of its pages.
 
     Raises:
         IgvmError: the file breaks a rule, so it has no measurement at all.
@@ -50,7 +53,7 @@ def measure_all(data: Data, options: MeasureOptions) -> dict[str, Measured | Igv
     file = parse(data)
     found: dict[str, Measured | IgvmError] = {}
     failed: dict[str, IgvmError] = {}
-    launches = _walk(file, options, set(LAUNCHES), None, failed)
+    launches = _walk(file, options, set(LAUNCHES), watchers, failed)
     for launch in launches:
         try:
             found[launch.platform.word] = _checked(file, options, launch)
@@ -91,14 +94,18 @@ def snp_launch(data: Data, options: MeasureOptions) -> snp.SnpLaunch | None:
     Raises:
         IgvmError: as ``measure``.
     """
-    for launch in _walk(parse(data), replace(options, vmsas=False), {SNP.word}, None, {}):
+    for launch in _walk(parse(data), replace(options, vmsas=False), {SNP.word}, {}, {}):
         assert isinstance(launch, snp.SnpLaunch)
         return launch
     return None
 
 
 def _walk(
-    file: IgvmFile, options: MeasureOptions, words: set[str], see: Watcher | None, failed: dict[str, IgvmError]
+    file: IgvmFile,
+    options: MeasureOptions,
+    words: set[str],
+    watchers: Mapping[str, Watcher | None],
+    failed: dict[str, IgvmError],
 ) -> Sequence[Launch]:
     """The launches of the platforms in ``words`` that the file has. If several are asked for, one that fails is moved to ``failed``; if
     one is, its error is raised."""
@@ -115,6 +122,7 @@ def _walk(
             if isinstance(header, SupportedPlatform):
                 platform = BY_NUMBER.get(header.platform_type)
                 if platform is not None and platform.word in words:
+                    see = watchers.get(platform.word)
                     launches.append(LAUNCHES[platform.word](file, options, given, see))
                 continue
             if isinstance(header, ParameterArea):

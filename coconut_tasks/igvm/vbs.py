@@ -16,11 +16,13 @@ value of a register counts as its 16 bytes are in the file. VBS has normal pages
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.launch import ZERO_PAGE, Launch
+from coconut_tasks.igvm.parse import IgvmFile
 from coconut_tasks.igvm.platforms import VSM
 from coconut_tasks.igvm.rules import Rules
 from coconut_tasks.igvm.values import (
@@ -101,16 +103,17 @@ class VbsLaunch(Launch):
 
     def end(self) -> bytes:
         for context in self._contexts:
-            for vtl, name, value in _IN_FILE.iter_unpack(self._registers(context)):
+            for vtl, name, value in registers_at(self.file, context.offset, context.file_offset):
                 register = _REGISTER.pack(_REGISTER.size, _REGISTER_TYPE, vtl, name, value)
                 self._digest = sha256(self._digest + register).digest()
         return self._digest
 
-    def _registers(self, context: VpContext) -> memoryview:
-        """What the rules have checked."""
-        at, start = context.offset, context.file_offset
-        count = int.from_bytes(self.file.content(at, start, 4, "VSM context"), "little")
-        return self.file.content(at, start + 4, count * _IN_FILE.size, "VSM context")
+
+def registers_at(file: IgvmFile, offset: int, file_offset: int) -> Iterator[tuple[int, int, bytes]]:
+    """VTL, name and value of each register of a VSM context, of which both offsets are given; the rules have checked it."""
+    count = int.from_bytes(file.content(offset, file_offset, 4, "VSM context"), "little")
+    content = file.content(offset, file_offset + 4, count * _IN_FILE.size, "VSM context")
+    return _IN_FILE.iter_unpack(content)
 
 
 def differs(offset: int, expected: bytes, found: bytes) -> IgvmError:
