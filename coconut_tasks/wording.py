@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 
 def human(size: int) -> str:
@@ -44,6 +45,11 @@ MEASUREMENTS = {"snp": "launch digest", "tdp": "MRTD", "vsm": "VBS boot digest"}
 def printable(text: str) -> str:
     """Text with its control characters, which could move a terminal's cursor, as escapes, for example ``\\n``."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def both(words: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def either(words: list[str]) -> str:

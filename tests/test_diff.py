@@ -7,15 +7,31 @@ import random
 import struct
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
-from hashlib import sha256
+from dataclasses import replace
+from hashlib import sha256, sha384
 from pathlib import Path
 from typing import Any
 
 import forks
 import pytest
 from conftest import Outcome, Site, environment, has
-from igvm_files import GOLDEN, SNP, TDX, area, data_at, header, igvm, insert, page, platform, vp_context, with_checksum
+from igvm_files import (
+    GOLDEN,
+    SNP,
+    TDX,
+    VSM,
+    area,
+    data_at,
+    header,
+    igvm,
+    insert,
+    page,
+    platform,
+    vp_context,
+    with_checksum,
+)
 from test_igvm_vectors import broken
 
 from coconut_tasks.commands.candidates import CommandLine, Known, candidates
@@ -29,9 +45,10 @@ from coconut_tasks.evidence import statement as papers
 from coconut_tasks.evidence.link import Link
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.launch import MeasuredPage, MeasureOptions
-from coconut_tasks.igvm.measure import measure, measured_pages
+from coconut_tasks.igvm.measure import measure, measure_all, measured_pages
 from coconut_tasks.igvm.parse import parse
-from coconut_tasks.igvm.values import PageData, ParameterInsert
+from coconut_tasks.igvm.platforms import MEASURED
+from coconut_tasks.igvm.values import SEV_SNP, ErrorRange, PageData, ParameterInsert
 from coconut_tasks.inputs.git import SourceRevision
 from coconut_tasks.options import from_words
 from coconut_tasks.reports.changes import changes_json, changes_text
@@ -39,6 +56,24 @@ from coconut_tasks.reports.inspect import Digests, as_json
 
 MODE = MeasureOptions(check_id_block=False, tolerant=True)
 BYTES_A_PAGE = 3
+
+
+def pages_of(data: bytes, *, native: bool = False) -> dict[str, list[MeasuredPage]]:
+    """The pages that each platform measures, by the recipe's word."""
+    found = {}
+    for word, one in measure_all(data, MODE).items():
+        if not isinstance(one, IgvmError):
+            found[word] = measured_pages(data, replace(MODE, native_zero=native), MEASURED[word])
+    return found
+
+
+def measurements(data: bytes, *, native: bool = False) -> list[dict[str, str]]:
+    """As ``.launch-digest.json`` and ``inspect --json`` have them, without the platforms that cannot be measured."""
+    return [
+        {"platform": word, "kind": one.platform.kind, "algorithm": one.platform.algorithm, "digest": one.digest.hex()}
+        for word, one in measure_all(data, replace(MODE, native_zero=native)).items()
+        if not isinstance(one, IgvmError)
+    ]
 
 
 def measurable(data: bytes) -> bool:
@@ -61,13 +96,18 @@ def inspected(data: bytes) -> Any:
         digests = Digests(digest_of(data), digest_of(data, native=True))
     except IgvmError as error:
         digests = Digests(wrong=str(error))
-    return {"format": 1, "files": [json.loads("".join(as_json("x.igvm", parse(data), digests)))]}
+    file = json.loads("".join(as_json("x.igvm", parse(data), digests)))
+    if SEV_SNP not in [one["platform_type"] for one in file["platforms"]]:
+        file["launch_digest"] = None
+    for one in file["directives"]:  # TDX measures the content of pages of any type
+        if one["type"] == "page data" and one["flags"] == "0x0":
+            at = int(one["file_offset"], 16)
+            one["sha384"] = sha384(data[at : at + 4096] if at else bytes(4096)).hexdigest()
+    return {"format": 1, "files": [file | {"measurements": measurements(data)}]}
 
 
 def statement(data: bytes, *, native: bool = False, **measurement: Any) -> Any:
     """The provenance statement of an image, as a build writes it."""
-    pages = measured_pages(data, MeasureOptions(native_zero=native, check_id_block=False, tolerant=True))
-    digest = digest_of(data, native=native)
     settings = {"platform": "snp", "policy": "0x30000", "check_kvm": True, "measure_native_zeroes": native}
     svsm = "bin/.coconut/parts/svsm-fd6d0642e6cf/svsm"
     materials = {"src/main.rs": "sha256:ab", "src/lib.rs": "sha256:cd", "src/unknown.rs": None}
@@ -91,19 +131,22 @@ def statement(data: bytes, *, native: bool = False, **measurement: Any) -> Any:
             builder={"coconut-tasks": "1"},
             tools=[papers.Tool("rustc", rustc, rustc)],
             source=SourceRevision("1" * 40),
-            measurement={"digest": digest, **settings, "measurements": [{"platform": "snp", "digest": digest}]},
+            measurement={**settings, "measurements": measurements(data, native=native)},
             measurement_sha256="2" * 64,
             pages={
-                "snp": [
+                word: [
                     f"{one.gpa:#x} {one.kind} {one.content or '-'}"
                     + (f" kernel:svsm+{i * 4096:#x}" if one.file_offset else "")
                     for i, one in enumerate(pages)
                 ]
+                for word, pages in pages_of(data, native=native).items()
             },
         )
     )
     found = json.loads(written)
-    found["predicate"]["runDetails"]["byproducts"][-1]["annotations"] |= measurement
+    for one in found["predicate"]["runDetails"]["byproducts"]:
+        if one["annotations"].get("platform") == "snp":
+            one["annotations"] |= measurement
     return found
 
 
@@ -128,28 +171,20 @@ def text(old: Any, new: Any) -> str:
 # --- every page ---
 
 
-def changed_anywhere(data: bytes, one: MeasuredPage, chance: random.Random) -> tuple[bytes, set[int], int | None]:
-    """The image with another byte in a page; the pages that this changes, and where in them. A page whose content does not count gets
-    another address."""
-    pages = measured_pages(data, MODE)
+def changed_anywhere(data: bytes, one: MeasuredPage, chance: random.Random) -> tuple[bytes, int | None]:
+    """The image with another byte in a page, and where in it. A page whose content does not count gets another address."""
     offset = chance.randrange(4096)
     content = bytearray(data)
     if one.file_offset:
         content[one.file_offset + offset] ^= 1 << chance.randrange(8)
-        # igvmbuilder stores equal pages once.
-        touched = {
-            other.gpa: offset - (other.file_offset - one.file_offset)
-            for other in pages
-            if other.file_offset and 0 <= offset - (other.file_offset - one.file_offset) < 4096
-        }
-        return bytes(content), set(touched), offset
-    for place in parse(data).headers():
-        if isinstance(place, PageData | ParameterInsert) and place.gpa == one.gpa and isinstance(place, PageData):
-            break
-        if isinstance(place, ParameterInsert) and place.gpa <= one.gpa:
-            inserted = place
-    else:
-        place = inserted
+        return bytes(content), offset
+    places = [
+        place
+        for place in parse(data).headers()
+        if (isinstance(place, PageData) and place.gpa == one.gpa)
+        or (isinstance(place, ParameterInsert | ErrorRange) and place.gpa <= one.gpa)
+    ]
+    place = max(places, key=lambda place: place.gpa)
     if one.content:  # a page without data: it gets some
         assert isinstance(place, PageData)
         struct.pack_into("<I", content, place.offset + 20, len(content))
@@ -157,12 +192,17 @@ def changed_anywhere(data: bytes, one: MeasuredPage, chance: random.Random) -> t
         more[offset] = 1 << chance.randrange(8)
         content += more
         struct.pack_into("<I", content, 16, len(content))
-        return with_checksum(content), {one.gpa}, offset
-    known = {other.gpa for other in pages}
+        return with_checksum(content), offset
+    known = {other.gpa for pages in pages_of(data).values() for other in pages}
     free = next(gpa for gpa in range(one.gpa + 0x10_0000, 1 << 64, 0x1000) if gpa not in known)
     struct.pack_into("<Q", content, place.offset + 8, free)
-    moved = {one.gpa, free}
-    return with_checksum(content), moved, None
+    return with_checksum(content), None
+
+
+def addresses(before: list[MeasuredPage], after: list[MeasuredPage]) -> set[int]:
+    """Of the pages that only one has."""
+    old, new = (Counter(page[:3] for page in pages) for pages in (before, after))
+    return {gpa for gpa, _, _ in (old - new) + (new - old)}
 
 
 def check_each_page(data: bytes) -> int:
@@ -174,10 +214,13 @@ def check_each_page(data: bytes) -> int:
         "statement": side("old", statement(data)),
         "with image": side("old", statement(data), data),
     }
-    for one in measured_pages(data, MODE):
+    pages = pages_of(data)
+    for one in {one[:3]: one for some in pages.values() for one in some}.values():
         for _ in range(BYTES_A_PAGE):
-            changed, gpas, offset = changed_anywhere(data, one, chance)
-            assert digest_of(changed) != digest_of(data)
+            changed, offset = changed_anywhere(data, one, chance)
+            gpas = {word: addresses(pages[word], others) for word, others in pages_of(changed).items()}
+            touched = set().union(*gpas.values())
+            assert one.gpa in touched and gpas.keys() == pages.keys()
             after = {
                 "igvm": side("new", changed),
                 "inspect": side("new", inspected(changed)),
@@ -187,15 +230,16 @@ def check_each_page(data: bytes) -> int:
             for form, old in before.items():
                 found = compare(old, after[form])
                 shown = "\n".join(changes_text(found))
-                assert not found.same and found.same_digest is False, form
-                assert found.pages is not None and found.pages.addresses() >= gpas, form
-                assert f"  {one.gpa:#x} … " in shown or len(found.pages.addresses()) > 1, shown
-                assert not old.doubts and not after[form].doubts, form
+                assert not found.same and found.same_digests == {word: not some for word, some in gpas.items()}, form
+                assert found.pages is not None and found.pages.addresses() == touched, form
+                assert {word: found.pages.addresses(word) for word in gpas} == gpas, form
+                assert f"  {one.gpa:#x} … " in shown or len(touched) > 1, shown
+                assert old.doubts == after[form].doubts, form
                 firsts = {first.page: first.offset for run in found.pages.runs for first in run.bytes}
                 if offset is None or form in ("inspect", "statement"):
                     assert not firsts
                 else:
-                    assert firsts.keys() == gpas == found.pages.addresses(), form
+                    assert firsts.keys() == touched, form
                     assert firsts[one.gpa] == offset
                     assert f"from {one.gpa + offset:#x}, byte {offset:#x} of the page: " in shown
             tried += 1
@@ -207,19 +251,35 @@ def test_another_byte_in_any_measured_page_is_named(name: str) -> None:
     assert check_each_page((GOLDEN / name).read_bytes()) >= BYTES_A_PAGE
 
 
+def error_range(gpa: int, size: int, mask: int = VSM) -> bytes:
+    return header(0x30D, struct.pack("<QII", gpa, mask, size))
+
+
 def random_image(seed: int) -> bytes:
-    """Pages of all kinds for two platforms; some share their data, as igvmbuilder stores equal pages once."""
+    """Pages of all kinds for three platforms; some share their data, as igvmbuilder stores equal pages once."""
     chance = random.Random(seed)
-    gpas = chance.sample(range(1, 1 << 20), 16)
-    heads = [platform(), platform(TDX, 3), area(0, 8192)]
-    start = data_at(*heads, *[page(0)] * 14, insert(0, 0), vp_context(0, 0))
+    gpas = chance.sample(range(1, 1 << 20), 17)
+    heads = [platform(), platform(TDX, 3), platform(VSM, 1), area(0, 8192)]
+    start = data_at(*heads, *[page(0)] * 14, insert(0, 0), error_range(0, 0), vp_context(0, 0))
     places = [0, *(start + i * 4096 for i in range(8))]
     bodies = [
-        page(gpa << 16, chance.choice(places), chance.choice([0, 0, 0, 2, 4]), chance.choice([0, 0, 0, 1, 2]), mask)
-        for gpa, mask in zip(gpas, chance.choices([SNP, SNP, TDX, SNP | TDX], k=14), strict=False)
+        page(gpa << 16, chance.choice(places), chance.choice([0, 0, 0, 2, 4]), chance.choice(KINDS[mask]), mask)
+        for gpa, mask in zip(gpas, chance.choices(list(KINDS), k=14), strict=False)
     ]
-    bodies.insert(chance.randrange(14), insert(0, gpas[14] << 16))
+    bodies.insert(chance.randrange(14), insert(0, gpas[14] << 16, chance.choice(list(KINDS))))
+    bodies.insert(chance.randrange(14), error_range(gpas[16] << 16, 5000))
     return igvm(*heads, *bodies, vp_context(gpas[15] << 16, start + 8 * 4096), data=chance.randbytes(9 * 4096))
+
+
+KINDS = {
+    SNP: [0, 0, 0, 1, 2],
+    TDX: [0, 0, 0, 1, 2],
+    VSM: [0],
+    SNP | TDX: [0, 0, 0, 1, 2],
+    SNP | VSM: [0],
+    SNP | TDX | VSM: [0],
+}
+"""Masks, with the page data types that all of their platforms measure."""
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -240,11 +300,11 @@ def test_the_pages_are_those_that_are_measured_whatever_shows_the_image(name: st
         sides = [one.as_native_zero() for one in sides] + [
             side("d", statement(data, native=True, policy=(sides[0].settings or {}).get("policy")))
         ]
-    measured = measured_pages(data, MeasureOptions(native_zero=native, check_id_block=False, tolerant=True))
+    measured = {word: [one[:3] for one in pages] for word, pages in pages_of(data, native=native).items()}
+    digests = {one["platform"]: one["digest"] for one in measurements(data, native=native)}
     for one in sides:
-        assert one.pages is not None
-        assert [(p.gpa, p.kind, p.content) for p in one.pages] == [(p.gpa, p.kind, p.content) for p in measured]
-        assert one.digest == digest_of(data, native=native)
+        assert {word: [page[:3] for page in pages] for word, pages in one.pages.items()} == measured
+        assert one.digests == digests
     assert all(compare(sides[0], other).same for other in sides[1:])
 
 
@@ -261,7 +321,13 @@ def test_the_sample(site: Site) -> None:
     site.build(site.recipe())
     outcome = site.run([sys.executable, "-m", "doit", "diff", "old.igvm", "bin/q.igvm"])
     assert outcome.status == 1
-    assert outcome.out.startswith("old.igvm:   launch digest ") and outcome.out.endswith("different launch digests\n")
+    assert [line.rpartition(" ")[0] for line in outcome.out.splitlines()[:4]] == [
+        "old.igvm:   launch digest",
+        "old.igvm:   MRTD",
+        "bin/q.igvm: launch digest",
+        "bin/q.igvm: MRTD",
+    ]
+    assert outcome.out.endswith("different launch digests and MRTDs\n")
     assert "measured pages: " in outcome.out
 
 
@@ -379,19 +445,22 @@ def test_what_no_digest_counts_is_told_as_that() -> None:
     assert diff(inspected(rest[0]), inspected(rest[1])).same  # it shows nothing of them
 
 
-def test_images_without_sev_snp_are_compared_by_the_pages_of_all_platforms() -> None:
-    head = platform(TDX, 3)
+def test_images_that_nobody_measures_are_compared_by_the_pages_of_all_platforms() -> None:
+    head = platform(8, 0)
     at = data_at(head, page(0))
-    old, new = (igvm(head, page(0x1000, at, mask=TDX), data=fill * 4096) for fill in (b"a", b"b"))
+    old, new = (igvm(head, page(0x1000, at, mask=8), data=fill * 4096) for fill in (b"a", b"b"))
     for a, b in ((old, new), (inspected(old), inspected(new)), (old, inspected(new))):
         shown = text(a, b)
         assert "old: launch digest unknown\n" in shown
-        assert "pages: 1 of 1 differ\n  0x1000 … 0x1fff  1 page  normal mask 0x2\n" in shown
+        assert "pages: 1 of 1 differ\n  0x1000 … 0x1fff  1 page  normal mask 0x8\n" in shown
         assert shown.endswith("\ndifferent")
     snp = igvm(platform(), page(0x1000, data_at(platform(), page(0))), data=b"a" * 4096)
     assert not diff(old, snp).same
-    flags = igvm(head, page(0x1000, at, mask=TDX, flags=4), data=b"a" * 4096)
-    assert "\n  0x1000 … 0x1fff  1 page  normal mask 0x2 → normal shared mask 0x2\n" in text(old, flags)
+    flags = igvm(head, page(0x1000, at, mask=8, flags=4), data=b"a" * 4096)
+    assert "\n  0x1000 … 0x1fff  1 page  normal mask 0x8 → normal shared mask 0x8\n" in text(old, flags)
+    broken_flags = inspected(flags)
+    broken_flags["files"][0]["directives"][0]["flag_names"] = True
+    assert not diff(old, broken_flags).same
 
 
 def test_how_a_header_is_measured_is_no_change_of_it() -> None:
@@ -417,9 +486,10 @@ def test_parameter_areas_and_processors_count_as_pages() -> None:
 
 
 def test_where_digests_differ_a_page_does() -> None:
-    chance, differed = random.Random(11), 0
+    chance, differed = random.Random(11), Counter[str]()
+    images = [(GOLDEN / name).read_bytes() for name in IMAGES] + list(map(random_image, range(8)))
     for _ in range(3000):
-        data = (GOLDEN / chance.choice(IMAGES)).read_bytes()
+        data = chance.choice(images)
         other = broken(data, chance)
         try:
             new = side("new", other)
@@ -429,10 +499,11 @@ def test_where_digests_differ_a_page_does() -> None:
         found = compare(side("old", data), new)
         assert changes_text(found) and json.dumps(changes_json(found))
         assert found.same == (data == other)
-        if found.same_digest is False:
-            differed += 1
-            assert found.pages is not None and found.pages.any
-    assert differed > 80
+        for word in found.other_digests:
+            differed[word] += 1
+            assert found.pages is not None
+            assert found.pages.differ_for(word) or (word == "vsm" and "registers" in found.sections)
+    assert min(differed[word] for word in MEASURED) > 80, differed
 
 
 # --- settings ---
@@ -905,7 +976,7 @@ def test_a_digest_alone_is_that_of_an_image_in_either_way_to_measure_it() -> Non
     text_of_inspect = f"SEV-SNP launch digest: {digest_of(NATIVE)}\n  with native zero pages: {native}\n".encode()
     for image in (NATIVE, inspected(NATIVE), text_of_inspect):
         found = diff(native.encode(), image)
-        assert found.same and found.new.digest == native
+        assert found.same and found.new.digests == {"snp": native}
         assert len(found.new.doubts) == 1 and "measure_native_zeroes" in found.new.doubts[0]
         assert diff(digest_of(NATIVE).encode(), image).new.doubts == ()
     assert diff(digest_of(DATA).encode(), DATA).new.doubts == ()  # without such pages, there is only one way

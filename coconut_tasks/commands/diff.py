@@ -70,11 +70,11 @@ class DiffCommand(OwnCommand):
 def _read(name: str) -> Side:
     """One side. Raises UsageError or OSError if it cannot be compared."""
     from coconut_tasks.compare.sides import of_digests, read_side
-    from coconut_tasks.evidence.digests import digest_in, near_miss
+    from coconut_tasks.evidence.digests import boot_digest_in, digest_in, near_miss
     from coconut_tasks.wording import printable, short_digest
 
     path = Path(name)
-    if digest_in(name) and not path.is_file():
+    if (digest_in(name) or boot_digest_in(name)) and not path.is_file():
         return of_digests(short_digest(name), name.encode())
     shown = "standard input" if name == "-" else printable(name)
     try:

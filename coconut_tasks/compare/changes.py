@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
 from coconut_tasks.compare.headers import changed_headers
 from coconut_tasks.compare.image import every_page
-from coconut_tasks.compare.pages import PageChanges, changed_pages
-from coconut_tasks.compare.side import NATIVE_ZERO, Side
+from coconut_tasks.compare.pages import PageChanges, Pages, changed_pages
+from coconut_tasks.compare.side import ANY, NATIVE_ZERO, Side
 from coconut_tasks.compare.spots import Spot, spots
-from coconut_tasks.compare.values import ONLY_NEW, ONLY_OLD, Change
+from coconut_tasks.compare.values import ONLY_NEW, ONLY_OLD, Change, only
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import UsageError
+from coconut_tasks.igvm.platforms import MEASURED
 from coconut_tasks.layout import Layout
 from coconut_tasks.steps.command_diff import command_diff
+from coconut_tasks.wording import MEASUREMENTS
 
-SECTIONS = ("recipe", "options", "source", "tools", "commands", "environment", "files", "settings", "parts", "headers")
+SECTIONS = (
+    "recipe",
+    "options",
+    "source",
+    "tools",
+    "commands",
+    "environment",
+    "files",
+    "settings",
+    "parts",
+    "registers",
+    "headers",
+)
 """What is compared before the pages, in this order."""
 CAUSES = SECTIONS[:8]
 _ONLY_A_VARIANT = re.compile(r"a different \S+(, a different \S+)*")
@@ -27,7 +42,8 @@ _NOT_IN_THE_DIGEST = {
     "policy": "not part of the launch digest: it is in the attestation report",
     "check_kvm": "it does not change the launch digest",
 }
-_IN_THE_DIGEST = dict.fromkeys((NATIVE_ZERO, "platform"), "this alone changes the launch digest")
+_OF_SNP = (NATIVE_ZERO, "platform")
+_IN_THE_DIGEST = dict.fromkeys(_OF_SNP, "this alone changes the launch digest")
 """What is said of launch settings."""
 
 
@@ -49,9 +65,20 @@ class Changes:
     """Where the images differ, if nothing else shows it."""
 
     @property
+    def same_digests(self) -> dict[str, bool]:
+        """Whether each platform's digest is the same, where both sides have it."""
+        old, new = self.old.digests, self.new.digests
+        return {word: old[word] == new[word] for word in MEASURED if word in old and word in new}
+
+    @property
+    def other_digests(self) -> list[str]:
+        """The platforms whose digests differ."""
+        return [word for word, same in self.same_digests.items() if not same]
+
+    @property
     def same_digest(self) -> bool | None:
-        """None if one has no digest, or it is unknown."""
-        return None if None in (self.old.digest, self.new.digest) else self.old.digest == self.new.digest
+        """SEV-SNP's; None if one has none, or it is unknown."""
+        return self.same_digests.get("snp")
 
     @property
     def same_bytes(self) -> bool | None:
@@ -67,21 +94,23 @@ class Changes:
     def image_differs(self) -> bool:
         """Whether what the build made differs, as far as that is known."""
         pages = self.pages is not None and self.pages.any
-        made = "parts" in self.sections or "headers" in self.sections
-        return pages or made or self.same_digest is False or self.same_bytes is False
+        made = any(name in self.sections for name in ("parts", "registers", "headers"))
+        return pages or made or bool(self.other_digests) or self.same_bytes is False
 
     @property
     def by_settings_alone(self) -> bool:
         """Whether the digests differ only by how the same pages are measured."""
         pages = self.pages
-        return self.same_digest is False and pages is not None and not pages.any and pages.counted_otherwise > 0
+        return self.other_digests == ["snp"] and pages is not None and not pages.any and pages.counted_otherwise > 0
 
     @property
     def is_explained(self) -> bool:
         """Whether any recorded change can be the cause of what differs."""
         causes = [change for name in CAUSES for change in self.sections.get(name, ()) if change.is_cause]
-        if self.same_digest is False or (self.pages is not None and self.pages.any):
+        if self.other_digests or (self.pages is not None and self.pages.any):
             causes = [change for change in causes if change.subject not in _NOT_IN_THE_DIGEST]
+        if any(word != "snp" for word in self.other_digests):
+            causes = [change for change in causes if change.subject not in _OF_SNP]
         return bool(causes)
 
     @property
@@ -96,38 +125,73 @@ def compare(old: Side, new: Side) -> Changes:
     Raises:
         UsageError: they have nothing in common.
     """
+    old, new = _of_a_platform(old, new), _of_a_platform(new, old)
     old, new = _measured_alike(old, new), _measured_alike(new, old)
     compared: list[str] = []
-    only: dict[str, list[str]] = {}
+    only_in: dict[str, list[str]] = {}
     sections: dict[str, tuple[Change, ...]] = {}
 
     def known(what: str, a: object, b: object) -> bool:
         if a is not None and b is not None:
             compared.append(what)
         elif a is not None or b is not None:
-            only.setdefault(old.name if a is not None else new.name, []).append(what)
+            only_in.setdefault(old.name if a is not None else new.name, []).append(what)
         return a is not None and b is not None
 
-    known("launch digest", old.digest, new.digest)
+    for word, term in MEASUREMENTS.items():
+        known(term, old.digests.get(word), new.digests.get(word))
     known("image file", old.sha256, new.sha256)
     for name, words, of, make in _COMPARED:
         if known(words, of(old), of(new)) and (found := tuple(make(old, new))):
             sections[name] = found
-    before, after = _pages(old, new)
-    pages = None
-    if known("pages", before, after) and before is not None and after is not None:
-        pages = changed_pages(old, new, before, after)
-    if known("headers", old.headers, new.headers):
-        told = pages.addresses() if pages else set()
-        if found := tuple(changed_headers(old, new, told, measured=old.pages is not None and new.pages is not None)):
-            sections["headers"] = found
+    both = _pages(old, new)
+    if both or not (old.pages and new.pages):  # they may be of different platforms
+        known("pages", both or old.pages or None, both or new.pages or None)
+    pages = changed_pages(old, new, both) if both else None
+    if _is_by_registers(old, new, pages):
+        sections["registers"] = (_OTHER_REGISTERS,)
+    if known("headers", old.headers, new.headers) and (found := tuple(changed_headers(old, new, _told(pages)))):
+        sections["headers"] = found
     if not compared:
         raise UsageError("nothing-in-common", f"{old.name} and {new.name} have nothing in common to compare")
-    changes = Changes(old, new, sections, tuple(compared), tuple((a, tuple(b)) for a, b in only.items()), pages)
-    untold = changes.same_bytes is False and not (pages and pages.any) and "headers" not in sections
-    if untold and old.data is not None and new.data is not None:
-        changes = replace(changes, spots=tuple(spots(bytes(old.data), bytes(new.data))))
-    return changes
+    changes = Changes(old, new, sections, tuple(compared), tuple((a, tuple(b)) for a, b in only_in.items()), pages)
+    return replace(changes, spots=_spots(changes))
+
+
+def _told(pages: PageChanges | None) -> Mapping[str, Set[int]]:
+    """The addresses of changed pages, as ``changed_headers`` takes them."""
+    if pages is None:
+        return {}
+    return {word: pages.addresses(word) for word in pages.platforms or ("",)}
+
+
+def _spots(changes: Changes) -> tuple[Spot, ...]:
+    """Where the images differ, if nothing else shows it."""
+    old, new, pages = changes.old.data, changes.new.data, changes.pages
+    told = (pages is not None and pages.any) or any(name in changes.sections for name in ("registers", "headers"))
+    if told or changes.same_bytes is not False or old is None or new is None:
+        return ()
+    return tuple(spots(bytes(old), bytes(new)))
+
+
+def _of_a_platform(side: Side, other: Side) -> Side:
+    """A digest that can be of several platforms is of the one for which the other side has it, else of the first for which that has any."""
+    if ANY not in side.digests:
+        return side
+    digests = dict(side.digests)
+    digest = digests.pop(ANY)
+    if digest in digests.values():
+        return replace(side, digests=digests)
+    words = [word for word, one in MEASURED.items() if 2 * one.size == len(digest) and word not in digests]
+    known = [word for word in words if word in other.digests]
+    native = other.as_native_zero()
+    same = [word for word in known if digest in (other.digests[word], native.digests[word])]
+    doubts = side.doubts
+    if len(known) > 1 and not same:
+        terms = [MEASUREMENTS[word] for word in known]
+        doubts = (*doubts, f"its digest is neither {' nor '.join(terms)} of {other.name}")
+    word = next(iter((*same, *known, *words)))
+    return replace(side, digests={**digests, word: digest}, doubts=doubts)
 
 
 def _measured_alike(side: Side, other: Side) -> Side:
@@ -138,7 +202,8 @@ def _measured_alike(side: Side, other: Side) -> Side:
     if other.native_zero:
         return native
     # How a digest alone was measured, nobody says: in the way in which both are the same, if there is one.
-    if side.digest == other.digest or native.digest != other.digest:
+    digest = other.digests.get("snp")
+    if side.digests.get("snp") == digest or native.digests.get("snp") != digest:
         return side
     return replace(
         native,
@@ -149,11 +214,25 @@ def _measured_alike(side: Side, other: Side) -> Side:
     )
 
 
-def _pages(old: Side, new: Side) -> tuple[Any, Any]:
-    """The measured pages, or all pages if one side has no measured ones; None if they are unknown."""
-    if (old.pages is None or new.pages is None) and old.headers is not None and new.headers is not None:
-        return every_page(old.headers), every_page(new.headers)
-    return old.pages, new.pages
+def _pages(old: Side, new: Side) -> Pages:
+    """What each platform measures for which both are; all pages if there is none."""
+    found: Pages = {word: (old.pages[word], new.pages[word]) for word in old.pages if word in new.pages}
+    if not found and old.headers is not None and new.headers is not None:
+        return {"": (every_page(old.headers), every_page(new.headers))}
+    return found
+
+
+def _is_by_registers(old: Side, new: Side, pages: PageChanges | None) -> bool:
+    """Whether only registers can be why VBS has different boot digests."""
+    unknown = old.registers is None or new.registers is None
+    differ = unknown and old.digests.get("vsm") != new.digests.get("vsm")
+    both = "vsm" in old.digests and "vsm" in new.digests
+    return both and differ and pages is not None and "vsm" in pages.platforms and not pages.differ_for("vsm")
+
+
+_OTHER_REGISTERS = Change(
+    "VSM contexts", told="different, since VBS measures the same pages and has another digest", platforms=("vsm",)
+)
 
 
 def _recipe(old: Side, new: Side) -> Iterator[Change]:
@@ -285,6 +364,29 @@ def _parts(old: Side, new: Side) -> Iterator[Change]:
     yield from _of_mappings(old.parts or {}, new.parts or {})
 
 
+def _registers(old: Side, new: Side) -> Iterator[Change]:
+    known = [word for word in MEASURED if word in old.digests or word in new.digests]
+    a, b = (_named_registers(side.registers or ()) for side in (old, new))
+    note = only(("vsm",), known)
+    for name in {**a, **b}:
+        one, other = a.get(name), b.get(name)
+        if one != other:
+            told = ONLY_NEW if one is None else ONLY_OLD if other is None else f"{one} → {other}"
+            yield Change(name, one, other, told, note=note, platforms=("vsm",))
+    if a == b and list(a) != list(b):
+        yield Change("order", list(a), list(b), "different", note=note, platforms=("vsm",))
+
+
+def _named_registers(registers: Sequence[tuple[int, int, bytes]]) -> dict[str, str]:
+    counted: Counter[tuple[int, int]] = Counter()
+    found = {}
+    for vtl, name, value in registers:
+        counted[vtl, name] += 1
+        number = f" ({counted[vtl, name]})" if counted[vtl, name] > 1 else ""
+        found[f"register {name:#x} of VTL {vtl}{number}"] = f"{int.from_bytes(value, 'little'):#x}"
+    return found
+
+
 def _of_mappings(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
     for name in {**old, **new}:
         if old.get(name) != new.get(name):
@@ -301,5 +403,6 @@ _COMPARED: Sequence[tuple[str, str, Callable[[Side], object], Callable[[Side, Si
     ("files", "input files", lambda side: side.files, _files),
     ("settings", "launch settings", lambda side: side.settings or None, _settings),
     ("parts", "parts", lambda side: side.parts, _parts),
+    ("registers", "registers", lambda side: side.registers, _registers),
 )
 """Section, its name in words, where a side has it, and what compares it."""

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256, sha384
 from typing import Any
 
-from coconut_tasks.compare.side import Given, Page, Side, digest_of
+from coconut_tasks.compare.side import Given, Page, Side, launch_digest_of
 from coconut_tasks.errors import UsageError
 from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.fields import FORMAT, all_fields
-from coconut_tasks.igvm.launch import MOST_PARAMETER_PAGES, MeasureOptions
-from coconut_tasks.igvm.measure import measured_pages
-from coconut_tasks.igvm.parse import parse
-from coconut_tasks.igvm.snp import kind_of_page
-from coconut_tasks.igvm.values import IS_2MB_PAGE, NORMAL, PAGE_DATA_TYPES, PAGE_SIZE, SEV_SNP
+from coconut_tasks.igvm.launch import MOST_PARAMETER_PAGES, Measured, MeasureOptions, Watcher
+from coconut_tasks.igvm.measure import LAUNCHES, measure_all
+from coconut_tasks.igvm.parse import IgvmFile, parse
+from coconut_tasks.igvm.platforms import BY_NUMBER, MEASURED
+from coconut_tasks.igvm.values import NORMAL, PAGE_DATA_TYPES, PAGE_SIZE, PLATFORMS, VSM_ISOLATION, PageData
+from coconut_tasks.igvm.vbs import registers_at
+from coconut_tasks.wording import MEASUREMENTS, either
 
 MOST_HEADERS = 1 << 18
 """More than a GiB of pages: a header takes a hundred times its size in memory."""
 _SECTIONS = ("platforms", "initialization_headers", "directives")
+_ADDRESS_LIMIT = 1 << 64
 _DATA_TYPES = {name: number for number, name in PAGE_DATA_TYPES.items()}
 
 
@@ -41,28 +44,52 @@ def of_igvm(name: str, data: bytes | bytearray, *, native_zero: bool = False) ->
         offset = int(fields.get("file_offset", "0x0"), 16)
         if fields["type"] == "page data" and offset and "sha384" not in fields:
             fields["sha384"] = sha384(file.data[offset : offset + PAGE_SIZE]).hexdigest()
-    pages = None
-    doubts: tuple[str, ...] = ()
-    if snp_mask(headers):
+    seen: dict[str, list[Page]] = {word: [] for word in measured_masks(headers)}
+    watchers = {word: _watcher(pages) for word, pages in seen.items()}
+    measured: Mapping[str, Measured | IgvmError] = {}
+    if seen:
         try:
             options = MeasureOptions(native_zero=native_zero, check_id_block=False, tolerant=True)
-            pages = tuple(
-                Page(one.gpa, one.kind, one.content, file_offset=one.file_offset)
-                for one in measured_pages(data, options)
-            )
+            measured = measure_all(data, options, watchers)
         except IgvmError as error:
-            doubts = (f"it has no launch digest: {error}",)
+            measured = dict.fromkeys(seen, error)
+    digests = {word: one.digest.hex() for word, one in measured.items() if not isinstance(one, IgvmError)}
+    wrong: dict[str, list[str]] = {}
+    for word, one in measured.items():
+        if isinstance(one, IgvmError):
+            wrong.setdefault(str(one), []).append(MEASUREMENTS[word])
     return Side(
         name,
         "an IGVM file",
-        digest=None if pages is None else digest_of(pages),
+        digests=digests,
         sha256=sha256(data).hexdigest(),
         settings=_settings(headers),
-        pages=pages,
+        pages={word: tuple(seen[word]) for word in digests},
+        registers=_registers(file, headers) if "vsm" in digests else None,
         headers=tuple(headers),
         data=data,
-        doubts=doubts,
+        doubts=tuple(_without(either(terms), error) for error, terms in wrong.items()),
     )
+
+
+def _watcher(pages: list[Page]) -> Watcher:
+    def see(kind: str, gpa: int, content: bytes, file_offset: int) -> None:
+        pages.append(Page(gpa, kind, content.hex(), file_offset=file_offset))
+
+    return see
+
+
+def _without(term: str, error: str) -> str:
+    return f"it has no {term}: {error}"
+
+
+def _registers(file: IgvmFile, headers: Sequence[Mapping[str, Any]]) -> list[tuple[int, int, bytes]]:
+    contexts = (one for one in headers if one["type"] == "VP context" and one["platform"] == PLATFORMS[VSM_ISOLATION])
+    return [
+        register
+        for one in contexts
+        for register in registers_at(file, address(one["offset"]), address(one["file_offset"]))
+    ]
 
 
 def of_inspect(name: str, given: Given) -> Side:
@@ -82,16 +109,26 @@ def of_inspect(name: str, given: Given) -> Side:
     file = files[0]
     entries = [one for section in _SECTIONS for one in file.get(section).entries()]
     headers = tuple({key: _whole(value) for key, value in (entry.object() or {}).items()} for entry in entries)
-    launch = file.get("launch_digest")
-    wrong, digest = launch.get("error").text(), launch.get("digest").hex(96)
-    doubts = [f"it has no launch digest: {wrong}"] if wrong else []
-    pages = tuple(_measured(name, entries, snp_mask(headers))) if digest else None
-    if pages is not None and digest_of(pages) != digest:
+    told = {"snp": file.get("launch_digest")}
+    for one in file.get("measurements").entries():
+        told.setdefault(one.get("platform").text() or "", one)
+    digests: dict[str, str] = {}
+    doubts = []
+    for word, platform in MEASURED.items():
+        if word in told:
+            if wrong := told[word].get("error").text():
+                doubts.append(_without(MEASUREMENTS[word], wrong))
+            if digest := told[word].get("digest").hex(2 * platform.size):
+                digests[word] = digest
+    # An earlier version told SEV-SNP's digest alone.
+    masks = {word: mask for word, mask in measured_masks(headers).items() if word in digests or word not in told}
+    pages = _measured(entries, masks)
+    if "snp" in pages and launch_digest_of(pages["snp"]) != digests["snp"]:
         doubts.append("its launch digest does not match its pages")
     return Side(
         name,
         "output of inspect",
-        digest=digest,
+        digests=digests,
         settings=_settings(headers),
         pages=pages,
         headers=headers,
@@ -100,12 +137,13 @@ def of_inspect(name: str, given: Given) -> Side:
 
 
 def every_page(headers: Sequence[Mapping[str, Any]]) -> tuple[Page, ...]:
-    """The pages of all platforms, for images that SEV-SNP does not measure."""
+    """The pages of all platforms, for images that nobody measures."""
     found = []
     for one in headers:
         if one.get("type") == "page data":
-            mask = one.get("compatibility_mask")
-            kind = " ".join(map(str, (one.get("data_type"), *(one.get("flag_names") or ()), f"mask {mask}")))
+            mask, flags = one.get("compatibility_mask"), one.get("flag_names")
+            words = one.get("data_type"), *(flags if isinstance(flags, list) else ()), f"mask {mask}"
+            kind = " ".join(map(str, words))
             found.append(
                 Page(
                     address(one.get("gpa")),
@@ -117,52 +155,101 @@ def every_page(headers: Sequence[Mapping[str, Any]]) -> tuple[Page, ...]:
     return tuple(found)
 
 
-def _measured(name: str, entries: Sequence[Given], mask: int) -> Iterator[Page]:
-    """The pages that ``snp.measure`` would measure."""
+def _measured(entries: Sequence[Given], masks: Mapping[str, int]) -> dict[str, tuple[Page, ...]]:
+    """The pages that ``measure_all`` would measure, for the platforms with these masks. One of which the output does not show enough is
+    left out.
+
+    Raises:
+        UsageError: that is SEV-SNP, of which it always shows all.
+    """
+    found: dict[str, list[Page]] = {word: [] for word in masks}
+    room = dict.fromkeys(masks, MOST_PARAMETER_PAGES)
     areas: dict[int, int] = {}
-    inserted = 0
     for one in entries:
         kind = one.get("type").text()
         if kind == "parameter area":
             areas[one.get("parameter_area_index").number()] = one.get("number_of_bytes").number()
             continue
-        if kind not in ("page data", "parameter insert", "VP context"):
+        if kind not in ("page data", "parameter insert", "VP context", "error range"):
             continue
-        if not one.get("compatibility_mask").number() & mask:
+        mask = one.get("compatibility_mask").number()
+        words = [word for word in found if mask & masks[word]]
+        if not words:
             continue
-        gpa, content = one.get("gpa").number() % (1 << 64), one.get("sha384").hex(96) or ""
-        if kind == "page data":
-            flags = one.get("flags").number()
-            found = kind_of_page(flags, _DATA_TYPES.get(one.get("data_type").text() or "", NORMAL))
-            if not found:
-                continue
-            if flags & IS_2MB_PAGE or (found == "normal" and not content):
-                raise one.wrong("a page that can be measured")
-            content = content if found == "normal" else ""
-            yield Page(gpa, found, content, file_offset=one.get("file_offset").number())
-        elif kind == "parameter insert":
-            pages = areas.pop(one.get("parameter_area_index").number(), 0) // PAGE_SIZE
-            inserted += pages
-            if inserted > MOST_PARAMETER_PAGES:
-                raise one.wrong(f"one of the first {MOST_PARAMETER_PAGES} pages of parameters")
-            yield from (Page((gpa + at * PAGE_SIZE) % (1 << 64), "unmeasured", file_offset=0) for at in range(pages))
-        elif content:
-            yield Page(gpa, "vmsa", content, file_offset=one.get("file_offset").number())
+        first = Page(
+            one.get("gpa").number() % _ADDRESS_LIMIT,
+            kind,
+            one.get("sha384").hex(96) or "",
+            file_offset=one.get("file_offset").number(),
+        )
+        header = _page_data(one, first) if kind == "page data" else None
+        size = _bytes_without_content(one, kind, areas)
+        for word in words:
+            pages = 0 if kind == "error range" and word != "vsm" else -(-size // PAGE_SIZE)
+            room[word] -= pages
+            if room[word] < 0:
+                added, wanted = None, f"one of the first {MOST_PARAMETER_PAGES} pages without content"
+            else:
+                added, wanted = _added(word, first, header, pages), "a page that can be measured"
+            if added is not None:
+                found[word] += added
+            elif word == "snp":
+                raise one.wrong(wanted)
+            else:
+                del found[word]
+    return {word: tuple(pages) for word, pages in found.items()}
 
 
-def snp_mask(headers: Sequence[Mapping[str, Any]]) -> int:
-    """The compatibility mask of SEV-SNP; 0 for an image without it."""
-    masks = [
-        address(one.get("compatibility_mask"))
-        for one in headers
-        if one.get("type") == "supported platform" and one.get("platform_type") == SEV_SNP
-    ]
-    return masks[-1] if masks else 0
+def _page_data(one: Given, page: Page) -> PageData:
+    data_type = _DATA_TYPES.get(one.get("data_type").text() or "", NORMAL)
+    return PageData(0, page.gpa, 0, page.file_offset or 0, one.get("flags").number(), data_type)
+
+
+def _bytes_without_content(one: Given, kind: str, areas: dict[int, int]) -> int:
+    if kind == "parameter insert":
+        return areas.pop(one.get("parameter_area_index").number(), 0)
+    return one.get("size_bytes").number() if kind == "error range" else 0
+
+
+def _added(word: str, first: Page, header: PageData | None, pages: int) -> Sequence[Page] | None:
+    """What a platform measures of a header with this address and content, or this many pages without content; None if that cannot be
+    said."""
+    if header is not None:
+        launch = LAUNCHES[word]
+        kind = launch.page_kind(header)
+        try:
+            if kind:
+                launch.check(header)
+        except IgvmError:
+            return None
+        if kind == "normal" and not first.content:
+            return None
+        return [first._replace(kind=kind, content=first.content if kind == "normal" else "")] if kind else []
+    if first.kind == "VP context":
+        return [first._replace(kind="vmsa")] if word == "snp" and first.content else []
+    kind = "unmeasured" if first.kind == "parameter insert" else first.kind
+    return [Page((first.gpa + at * PAGE_SIZE) % _ADDRESS_LIMIT, kind, file_offset=0) for at in range(pages)]
+
+
+def platform_masks(headers: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """The compatibility mask of each platform that the image is for, by the recipe's word if it measures, else by its name."""
+    found = {}
+    for one in headers:
+        if one.get("type") == "supported platform":
+            measured = BY_NUMBER.get(address(one.get("platform_type")))
+            found[measured.word if measured else str(one.get("platform"))] = address(one.get("compatibility_mask"))
+    return found
+
+
+def measured_masks(headers: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Those of platforms that measure, in the order of ``MEASURED``."""
+    found = platform_masks(headers)
+    return {word: found[word] for word in MEASURED if word in found}
 
 
 def _settings(headers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The settings in the image."""
-    mask = snp_mask(headers)
+    mask = platform_masks(headers).get("snp", 0)
     policies = [
         one.get("policy")
         for one in headers

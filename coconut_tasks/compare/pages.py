@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha384
+from typing import NamedTuple
 
 from coconut_tasks.compare.side import Page, Side
 from coconut_tasks.compare.spots import spots, text_in
@@ -53,6 +54,8 @@ class PageRun:
     """Offset of the first page in that part."""
     bytes: tuple[FirstByte, ...] = ()
     """One for each page, if both images are available."""
+    platforms: tuple[str, ...] = ()
+    """Those that measure them so; none if the pages of all platforms are compared, since nobody measures the images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,58 +67,129 @@ class Moved:
     old: int
     """The address of the page there."""
     new: int
+    platforms: tuple[str, ...] = ()
+    """Those that measure in this order."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageChanges:
-    """All differences between the pages."""
+    """All differences between the pages. A page that several platforms measure counts once."""
 
     compared: int
     """How many pages the larger image has."""
+    count: int = 0
+    """How many pages differ."""
     runs: tuple[PageRun, ...] = ()
     """Sorted by address."""
-    moved: Moved | None = None
+    moved: tuple[Moved, ...] = ()
     counted_otherwise: int = 0
     """Pages without data that only one of the two measures as zero pages; they are not changes of the image."""
-
-    @property
-    def count(self) -> int:
-        """How many pages differ."""
-        return sum(run.pages for run in self.runs)
+    platforms: tuple[str, ...] = ()
+    """Those whose pages were compared; none if nobody measures the images."""
 
     @property
     def any(self) -> bool:
         """Whether the images differ in them."""
         return bool(self.runs or self.moved)
 
-    def addresses(self) -> set[int]:
-        """The addresses of all pages that differ."""
-        return {run.gpa + at * PAGE_SIZE for run in self.runs for at in range(run.pages)}
+    def addresses(self, platform: str = "") -> set[int]:
+        """The addresses of all pages that differ, or of those that differ for this platform."""
+        runs = (run for run in self.runs if not platform or platform in run.platforms)
+        return {run.gpa + at * PAGE_SIZE for run in runs for at in range(run.pages)}
+
+    def differ_for(self, platform: str) -> bool:
+        """Whether what this platform measures differs."""
+        return any(platform in run.platforms for run in self.runs) or any(
+            platform in one.platforms for one in self.moved
+        )
 
 
-def changed_pages(old: Side, new: Side, before: Sequence[Page], after: Sequence[Page]) -> PageChanges:
-    """Compare the pages of two images, paired by address and kind, then by address."""
+class _Changed(NamedTuple):
+    """A page that changed."""
+
+    how: str
+    old: Page
+    new: Page
+    """The same as ``old`` if only one image has it."""
+
+    @property
+    def told(self) -> Page:
+        """The one whose part is told."""
+        return self.new if self.new.part else self.old
+
+
+class _OnePlatform(NamedTuple):
+    """How the pages differ that one platform measures."""
+
+    changed: Sequence[_Changed]
+    moved: Moved | None
+    counted_otherwise: int
+
+
+Pages = Mapping[str, tuple[Sequence[Page], Sequence[Page]]]
+"""The pages of both images that each platform measures; with ``""`` those of all platforms, if nobody measures the images."""
+
+
+def changed_pages(old: Side, new: Side, pages: Pages) -> PageChanges:
+    """Compare the pages of two images, platform by platform, and join what is the same change for several."""
+    found = {word: _changes(old, new, before, after) for word, (before, after) in pages.items()}
+    changed: dict[tuple[object, ...], tuple[_Changed, list[str]]] = {}
+    moved: dict[Moved, list[str]] = {}
+    for word, one in found.items():
+        numbers: Counter[tuple[object, ...]] = Counter()
+        for change in one.changed:
+            # Records may name another part for another platform.
+            key = (change.how, change.old[:3], change.new[:3])
+            numbers[key] += 1
+            changed.setdefault((*key, numbers[key]), (change, []))[1].append(word)
+        if one.moved is not None:
+            moved.setdefault(one.moved, []).append(word)
+    return PageChanges(
+        compared=max(_together(sides) for sides in zip(*pages.values(), strict=True)),
+        count=_together([change.new for change in one.changed] for one in found.values()),
+        runs=_runs(old, new, changed.values()),
+        moved=tuple(replace(one, platforms=_named(words)) for one, words in moved.items()),
+        counted_otherwise=sum(one.counted_otherwise for one in found.values()),
+        platforms=_named(pages),
+    )
+
+
+def _named(words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(filter(None, words))
+
+
+def _together(pages: Iterable[Sequence[Page]]) -> int:
+    """How many pages there are: the same address on several platforms is one page."""
+    found: Counter[int] = Counter()
+    for some in pages:
+        found |= Counter(page.gpa for page in some)
+    return found.total()
+
+
+def _changes(old: Side, new: Side, before: Sequence[Page], after: Sequence[Page]) -> _OnePlatform:
+    """Pages are paired by address and kind, then by address."""
     pairs, gone, come = _paired(before, after)
     zeroes_differ = None not in (old.native_zero, new.native_zero) and old.native_zero != new.native_zero
     otherwise = 0
-    runs = []
+    changed = []
     for i, j in pairs:
         a, b = before[i], after[j]
         if a.kind != b.kind:
             if zeroes_differ and _is_zero(a) and _is_zero(b):
                 otherwise += 1
             else:
-                runs.append(_run(KIND, a, b, _first_byte(old, new, a, b)))
+                changed.append(_Changed(KIND, a, b))
         elif a.content != b.content:
-            runs.append(_run(CONTENT, a, b, _first_byte(old, new, a, b)))
-    runs += [_run(GONE, before[i], before[i], None) for i in gone]
-    runs += [_run(NEW, after[j], after[j], None) for j in come]
-    moved = _moved(before, after, pairs)
-    return PageChanges(max(len(before), len(after)), tuple(_joined(runs)), moved, otherwise)
+            changed.append(_Changed(CONTENT, a, b))
+    changed += [_Changed(GONE, before[i], before[i]) for i in gone]
+    changed += [_Changed(NEW, after[j], after[j]) for j in come]
+    return _OnePlatform(changed, _moved(before, after, pairs), otherwise)
 
 
 def _paired(before: Sequence[Page], after: Sequence[Page]) -> tuple[list[tuple[int, int]], list[int], list[int]]:
     """Pairs of indices, in the order of the new pages; and the indices of pages that are only in one."""
+    if [one[:2] for one in before] == [one[:2] for one in after]:
+        return [(i, i) for i in range(len(after))], [], []
     by_kind: defaultdict[tuple[int, str], deque[int]] = defaultdict(deque)
     for i, page in enumerate(before):
         by_kind[page.gpa, page.kind].append(i)
@@ -149,26 +223,39 @@ def _is_zero(page: Page) -> bool:
     return page.kind == "zero" or (page.kind == "normal" and page.content == _ZEROES)
 
 
-def _run(how: str, a: Page, b: Page, byte: FirstByte | None) -> PageRun:
-    told = b if b.part else a
-    return PageRun(how, b.gpa, 1, (a.kind, b.kind), told.part, told.offset, (byte,) if byte else ())
-
-
-def _joined(runs: Iterable[PageRun]) -> list[PageRun]:
-    found: list[PageRun] = []
-    for run in sorted(runs, key=lambda one: (one.gpa, one.how)):
-        last = found[-1] if found else None
-        if last is not None and _follows(last, run):
-            found[-1] = replace(last, pages=last.pages + 1, bytes=(*last.bytes, *run.bytes))
+def _runs(old: Side, new: Side, changed: Iterable[tuple[_Changed, Sequence[str]]]) -> tuple[PageRun, ...]:
+    """Pages that follow each other and changed alike, for the same platforms, are one."""
+    runs: list[tuple[list[_Changed], Sequence[str]]] = []
+    last: dict[tuple[str, ...], list[_Changed]] = {}
+    for change, words in sorted(changed, key=lambda one: (one[0].new.gpa, one[0].how)):
+        alike = (change.how, change.old.kind, change.new.kind, change.told.part, *words)
+        run = last.get(alike)
+        if run is not None and _follows(run[-1].told, change.told):
+            run.append(change)
         else:
-            found.append(run)
-    return found
+            last[alike] = run = [change]
+            runs.append((run, words))
+    return tuple(_run(old, new, run, words) for run, words in runs)
 
 
-def _follows(last: PageRun, run: PageRun) -> bool:
-    size = last.pages * PAGE_SIZE
-    same = (last.how, last.kinds, last.part) == (run.how, run.kinds, run.part)
-    return same and run.gpa == last.gpa + size and (not run.part or run.offset == last.offset + size)
+def _follows(page: Page, following: Page) -> bool:
+    return following.gpa == page.gpa + PAGE_SIZE and (not page.part or following.offset == page.offset + PAGE_SIZE)
+
+
+def _run(old: Side, new: Side, run: Sequence[_Changed], words: Sequence[str]) -> PageRun:
+    first = run[0]
+    kinds = first.old.kind, first.new.kind
+    both = (_first_byte(old, new, one.old, one.new) for one in run if one.how in (CONTENT, KIND))
+    return PageRun(
+        first.how,
+        first.new.gpa,
+        len(run),
+        kinds,
+        first.told.part,
+        first.told.offset,
+        tuple(byte for byte in both if byte is not None),
+        _named(words),
+    )
 
 
 def _first_byte(old: Side, new: Side, a: Page, b: Page) -> FirstByte | None:

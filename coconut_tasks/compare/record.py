@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
 from coconut_tasks.compare.image import of_igvm
-from coconut_tasks.compare.side import NATIVE_ZERO, BuildStep, Given, Page, Side, digest_of
+from coconut_tasks.compare.side import NATIVE_ZERO, BuildStep, Given, Page, Side, launch_digest_of
 from coconut_tasks.errors import CoconutError, UsageError
 from coconut_tasks.evidence.pages import read_page
 from coconut_tasks.evidence.statement import BUILD_TYPE, LAUNCH_DIGESTS, PREDICATE
+from coconut_tasks.igvm.platforms import MEASURED
+from coconut_tasks.igvm.snp import PAGE_KINDS
 from coconut_tasks.inputs.git import SourceRevision
+from coconut_tasks.wording import MEASUREMENTS, both
 
 Beside = Callable[[str], bytes | bytearray | None]
 """The content of a file of that name in the same folder; None if it cannot be read."""
@@ -29,10 +32,13 @@ def of_measurement(name: str, given: Given) -> Side:
     """
     platforms = list(given.get("platforms").texts()) or None
     settings = _known({"target": given.get("target").text(), **_settings(given), "platforms": platforms})
+    measurements = list(given.get("measurements").entries())
+    # Format 1 is about one platform alone.
+    told = {one.get("platform").text() or "snp": one.get("digest") for one in measurements or [given]}
     return Side(
         name,
         "a launch measurement",
-        digest=given.get("digest").hex(96),
+        digests=_digests(told),
         sha256=given.get("igvm", "sha256").hex(64),
         settings=settings,
     )
@@ -57,11 +63,13 @@ def of_statement(name: str, given: Given, beside: Beside) -> Side:
         side = replace(side, doubts=(f"its build type is {built_by}, so options and commands are unknown",))
     side = _with_dependencies(side, definition.get("resolvedDependencies"))
     side = _with_products(side, given.get("predicate", "runDetails", "byproducts"))
-    told = subject.get("digest", LAUNCH_DIGESTS["snp"]).hex(96)
-    if told and side.digest and told != side.digest:
-        side = _doubting(side, f"its subject has launch digest {told}, but its measurement has {side.digest}")
-    side = replace(side, digest=told or side.digest)
-    if side.pages is not None and digest_of(side.pages) != side.digest:
+    told = _digests({word: subject.get("digest", name) for word, name in LAUNCH_DIGESTS.items()})
+    for word, digest in told.items():
+        if (measured := side.digests.get(word, digest)) != digest:
+            term = MEASUREMENTS[word]
+            side = _doubting(side, f"its subject has {term} {digest}, but its measurement has {measured}")
+    side = replace(side, digests={**side.digests, **told})
+    if "snp" in side.pages and launch_digest_of(side.pages["snp"]) != side.digests.get("snp"):
         side = _doubting(side, "its launch digest does not match the recorded pages")
     return _with_image(side, subject.get("name").text() or "", beside)
 
@@ -144,7 +152,7 @@ def _with_products(side: Side, given: Given) -> Side:
                 if name in parts:
                     name = f"{name} {posixpath.basename(file)}"
                 parts[name] = _digest(one)
-            case "measurement" if one.get("annotations", "platform").text() == "snp":
+            case "measurement":
                 side = _with_measurement(side, one.get("annotations"))
             case _:
                 pass
@@ -152,16 +160,25 @@ def _with_products(side: Side, given: Given) -> Side:
 
 
 def _with_measurement(side: Side, notes: Given) -> Side:
-    pages = None
+    word = notes.get("platform").text()
+    if word not in MEASURED:
+        return side
     if notes.get("pages").value is not None:
-        pages = tuple(_page(entry) for entry in notes.get("pages").entries())
-    settings = {**(side.settings or {}), **_settings(notes)}
-    return replace(side, digest=notes.get("digest").hex(96), settings=settings, pages=pages)
+        pages = tuple(_page(entry, word) for entry in notes.get("pages").entries())
+        side = replace(side, pages={**side.pages, word: pages})
+    if word == "snp":  # no setting is about another platform
+        side = replace(side, settings={**(side.settings or {}), **_settings(notes)})
+    return replace(side, digests={**side.digests, **_digests({word: notes.get("digest")})})
 
 
-def _page(given: Given) -> Page:
+def _digests(given: Mapping[str, Given]) -> dict[str, str]:
+    found = {word: given[word].hex(2 * one.size) for word, one in MEASURED.items() if word in given}
+    return {word: digest for word, digest in found.items() if digest}
+
+
+def _page(given: Given, word: str) -> Page:
     found = read_page(given.text() or "")
-    if found is None:
+    if found is None or (word == "snp" and found[0].kind not in PAGE_KINDS):
         raise given.wrong("a page, as '0x1000 normal SHA384 kernel:svsm+0x0'")
     page, part, offset = found
     return Page(page.gpa, page.kind, page.content, part, offset)
@@ -197,22 +214,35 @@ def _with_image(side: Side, name: str, beside: Beside) -> Side:
         image = of_igvm(name, data, native_zero=bool(side.native_zero))
     except CoconutError:
         return side
-    doubts = side.doubts
-    pages = image.pages
-    if side.pages is not None and pages is not None:
-        if [(one.gpa, one.kind, one.content) for one in side.pages] == [
-            (one.gpa, one.kind, one.content) for one in pages
-        ]:
-            pages = tuple(
-                replace(one, part=known.part, offset=known.offset) for one, known in zip(pages, side.pages, strict=True)
-            )
-        else:
-            doubts = (*doubts, "the recorded pages differ from those of the image beside it")
-    if side.digest and image.digest and image.digest != side.digest:
-        doubts = (*doubts, f"the image beside it has launch digest {image.digest}")
-    settings = {**(image.settings or {}), **(side.settings or {})}
-    digest = side.digest or image.digest
-    return replace(side, digest=digest, settings=settings, pages=pages, headers=image.headers, data=data, doubts=doubts)
+    pages = dict(image.pages)
+    otherwise = []
+    for word, recorded in side.pages.items():
+        if word in pages and (named := _with_parts(pages[word], recorded)) is not None:
+            pages[word] = named
+        elif word in pages:
+            otherwise.append(word)
+    if otherwise:
+        what = f"the recorded pages of {both(otherwise)}" if len(side.pages) > 1 else "the recorded pages"
+        side = _doubting(side, f"{what} differ from those of the image beside it")
+    for word, digest in image.digests.items():
+        if side.digests.get(word, digest) != digest:
+            side = _doubting(side, f"the image beside it has {MEASUREMENTS[word]} {digest}")
+    return replace(
+        side,
+        digests={**image.digests, **side.digests},
+        settings={**(image.settings or {}), **(side.settings or {})},
+        pages=pages,
+        registers=image.registers,
+        headers=image.headers,
+        data=data,
+    )
+
+
+def _with_parts(pages: Sequence[Page], recorded: Sequence[Page]) -> tuple[Page, ...] | None:
+    """The pages with the parts that the record names; None if it is about other pages."""
+    if [one[:3] for one in pages] != [one[:3] for one in recorded]:
+        return None
+    return tuple(one._replace(part=known.part, offset=known.offset) for one, known in zip(pages, recorded, strict=True))
 
 
 def _doubting(side: Side, doubt: str) -> Side:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import field, replace
+from typing import Any, NamedTuple
 
 from coconut_tasks.dataclass import dataclass
 from coconut_tasks.errors import UsageError
@@ -18,14 +18,13 @@ NATIVE_ZERO = "measure_native_zeroes"
 """The setting that makes pages without data be measured as pages of type zero."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """A page of an image."""
 
     gpa: int
     """Guest physical address."""
     kind: str
-    """One of ``snp.PAGE_KINDS``; in an image without SEV-SNP, its type, flags and compatibility mask in words."""
+    """As in ``launch.MeasuredPage``; in an image that nobody measures, its type, flags and compatibility mask in words."""
     content: str = ""
     """SHA-384 of its content in hex; empty if it is not measured."""
     part: str = ""
@@ -46,6 +45,10 @@ class BuildStep:
     """Other variables that the tool saw; None for an unset one."""
 
 
+ANY = ""
+"""In ``Side.digests``, for a digest that can be SEV-SNP's or TDX's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Side:
     """One side of a comparison."""
@@ -54,8 +57,9 @@ class Side:
     """Its name in messages."""
     form: str
     """The kind of file, in words."""
-    digest: str | None = None
-    """SEV-SNP launch digest, 96 hex digits."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """The launch measurement of each platform for which it is known, in hex, by the recipe's word; that of a digest alone of which nobody
+    says the platform is by ``ANY``."""
     native_zero_digest: str | None = None
     """The launch digest of ``as_native_zero`` if the pages are unknown."""
     sha256: str | None = None
@@ -78,8 +82,10 @@ class Side:
     """Each after those whose files it reads."""
     parts: Mapping[str, str] | None = None
     """Part of the image → SHA-256."""
-    pages: tuple[Page, ...] | None = None
-    """The measured pages in order; None also for an image without SEV-SNP."""
+    pages: Mapping[str, tuple[Page, ...]] = field(default_factory=dict)
+    """The measured pages of each platform for which they are known, in order."""
+    registers: Sequence[tuple[int, int, bytes]] | None = None
+    """VTL, name (Hyper-V TLFS) and value of each register that VBS measures, in order; None also for an image that is not for it."""
     headers: tuple[Mapping[str, Any], ...] | None = None
     """All headers of the image, in the form of ``doit inspect --json``."""
     data: bytes | bytearray | None = None
@@ -104,17 +110,20 @@ class Side:
     def is_digest_alone(self) -> bool:
         """Whether only a launch digest is known."""
         known = (self.sha256, self.settings, self.recipe_sha256, self.options, self.source, self.parts, self.headers)
-        return self.digest is not None and not self.is_build_record and all(part is None for part in known)
+        return bool(self.digests) and not self.is_build_record and all(part is None for part in known)
 
     def as_native_zero(self) -> Side:
         """The same image with pages without data measured as pages of type zero."""
-        if self.pages is None:
-            return replace(self, digest=self.native_zero_digest or self.digest)
+        if "snp" not in self.pages:
+            known = {"snp": self.native_zero_digest} if self.native_zero_digest else {}
+            return replace(self, digests={**self.digests, **known})
         pages = tuple(
-            replace(page, kind="zero", content="") if page.kind == "normal" and page.file_offset == 0 else page
-            for page in self.pages
+            page._replace(kind="zero", content="") if page.kind == "normal" and page.file_offset == 0 else page
+            for page in self.pages["snp"]
         )
-        return replace(self, pages=pages, digest=digest_of(pages))
+        return replace(
+            self, pages={**self.pages, "snp": pages}, digests={**self.digests, "snp": launch_digest_of(pages)}
+        )
 
     def bytes_of(self, page: Page) -> bytes | None:
         """The 4096 bytes of a page whose content is measured; None if unknown."""
@@ -125,8 +134,8 @@ class Side:
         )
 
 
-def digest_of(pages: Sequence[Page]) -> str:
-    """The launch digest of measured pages."""
+def launch_digest_of(pages: Sequence[Page]) -> str:
+    """The SEV-SNP launch digest of pages; other measurements do not follow from the digests of pages."""
     return chained(MeasuredPage(page.gpa, page.kind, page.content, 0) for page in pages)
 
 

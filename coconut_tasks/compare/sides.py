@@ -7,14 +7,16 @@ from typing import Any
 
 from coconut_tasks.compare.image import of_igvm, of_inspect
 from coconut_tasks.compare.record import Beside, of_measurement, of_statement
-from coconut_tasks.compare.side import Given, Side
+from coconut_tasks.compare.side import ANY, Given, Side
 from coconut_tasks.errors import UsageError
 from coconut_tasks.evidence.digests import NotADigest, digests_in
 from coconut_tasks.igvm import MAGIC
+from coconut_tasks.igvm.platforms import MEASURED
 from coconut_tasks.recipe.positions import MAX_DEPTH
 
 MOST_JSON = 64 << 20
 """Size limit of a JSON file in bytes: enough for an image of 1 GiB, and its content fits into memory."""
+_KINDS = [one.kind for one in MEASURED.values()]
 _FORMS = (
     "an .igvm file, the output of 'inspect --json FILE.igvm', a .provenance.json or .launch-digest.json of a build, "
     "or a launch digest"
@@ -38,13 +40,13 @@ def read_side(name: str, data: bytes | bytearray, beside: Beside = lambda name: 
             return of_statement(name, given, beside)
         if isinstance(document.get("files"), list):
             return of_inspect(name, given)
-        if document.get("kind") == "SEV-SNP launch digest":
+        if document.get("kind") in _KINDS or isinstance(document.get("measurements"), list):
             return of_measurement(name, given)
     return of_digests(name, data)
 
 
 def of_digests(name: str, data: bytes | bytearray) -> Side:
-    """A file with a launch digest and nothing else to compare.
+    """A file with a launch digest, or one of each platform, and nothing else to compare.
 
     Raises:
         UsageError: it has no launch digest, or several.
@@ -54,11 +56,15 @@ def of_digests(name: str, data: bytes | bytearray) -> Side:
     except NotADigest as error:
         wrong = str(error) or f"not a file that can be compared; expected {_FORMS}"
         raise UsageError("not-comparable", f"{name}: {wrong}") from error
-    if len({one.digest for one in found}) > 1:
+    digests = {one.platform: one.digest for one in found}
+    several = any(one.digest != digests[one.platform] for one in found) or {ANY, "snp", "tdp"} <= digests.keys()
+    if several or (len(digests) > 1 and len({one.image for one in found}) > 1):
         raise UsageError(
-            "several-images", f"{name}: {len(found)} launch digests; a comparison needs exactly one on each side"
+            "several-images",
+            f"{name}: {len(found)} launch digests; a comparison needs exactly one on each side, or one of each platform",
         )
-    return Side(name, "a launch digest", digest=found[0].digest, native_zero_digest=found[0].native_zero or None)
+    native_zero = next((one.native_zero for one in found if one.native_zero), None)
+    return Side(name, "a launch digest", digests=digests, native_zero_digest=native_zero)
 
 
 def _json(name: str, data: bytes | bytearray) -> Any:

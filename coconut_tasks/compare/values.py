@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from coconut_tasks.dataclass import dataclass
+from coconut_tasks.wording import both
 
 ONLY_OLD = "only in the first"
 ONLY_NEW = "only in the second"
@@ -26,3 +28,11 @@ class Change:
     note: str = ""
     is_cause: bool = True
     """Whether it can be the reason why an image differs."""
+    platforms: tuple[str, ...] = ()
+    """Those that it concerns, if it is in the image; none if that is not known."""
+
+
+def only(platforms: Collection[str], known: Collection[str]) -> str:
+    """``tdp only`` if something concerns just that one of the known platforms; empty if it concerns all."""
+    words = [word for word in known if word in platforms]
+    return f"{both(words)} only" if words and len(words) < len(known) else ""

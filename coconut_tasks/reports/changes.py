@@ -7,14 +7,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from coconut_tasks.compare.changes import SECTIONS, Changes
-from coconut_tasks.compare.pages import CONTENT, GONE, KIND, FirstByte, PageRun
+from coconut_tasks.compare.pages import CONTENT, GONE, KIND, FirstByte, Moved, PageChanges, PageRun
 from coconut_tasks.compare.side import NATIVE_ZERO, Side
 from coconut_tasks.compare.spots import spot_text
-from coconut_tasks.compare.values import Change
+from coconut_tasks.compare.values import Change, only
+from coconut_tasks.igvm.platforms import MEASURED
 from coconut_tasks.igvm.values import PAGE_SIZE
 from coconut_tasks.reports.results import head
 from coconut_tasks.terminal import ARROWS, MARKS, Rules, Style
-from coconut_tasks.wording import printable
+from coconut_tasks.wording import MEASUREMENTS, both, printable
 
 _TITLES = {
     "source": "source tree",
@@ -40,7 +41,10 @@ def changes_words(changes: Changes) -> Rules:
     """Styles for the words of ``changes_text``."""
     return (
         *MARKS,
-        (Style.GOOD if changes.same_digest else Style.BAD, r"launch digest ([0-9a-f]{96})$"),
+        *(
+            (Style.GOOD if changes.same_digests.get(word) else Style.BAD, rf"{term} ([0-9a-f]{{64,96}})$")
+            for word, term in MEASUREMENTS.items()
+        ),
         (Style.GOOD, "^ *(the same):"),
         (Style.BAD, "^ *(different)"),
         (Style.STRONG, r"^ *(\S[^:]*:)$"),
@@ -52,7 +56,7 @@ def changes_words(changes: Changes) -> Rules:
 
 
 def changes_text(changes: Changes) -> list[str]:
-    """Lines: both digests, the changes with causes first, and a conclusion."""
+    """Lines: the digests of both, the changes with causes first, and a conclusion."""
     return [printable(line) for line in _lines(changes)]
 
 
@@ -63,6 +67,7 @@ def changes_json(changes: Changes) -> dict[str, Any]:
         **head("diff"),
         "same": changes.same,
         "same_launch_digest": changes.same_digest,
+        "same_measurements": changes.same_digests,
         "same_image": changes.same_bytes,
         "old": _side_json(changes.old),
         "new": _side_json(changes.new),
@@ -79,9 +84,8 @@ def changes_json(changes: Changes) -> dict[str, Any]:
             "compared": pages.compared,
             "differ": pages.count,
             "runs": [_run_json(run) for run in pages.runs],
-            "order": None
-            if pages.moved is None
-            else {"position": pages.moved.position, "old": hex(pages.moved.old), "new": hex(pages.moved.new)},
+            "order": next(map(_order_json, pages.moved), None),
+            "orders": list(map(_order_json, pages.moved)),
             "counted_otherwise": pages.counted_otherwise,
         },
         "unmeasured": [
@@ -96,8 +100,9 @@ def _lines(changes: Changes) -> Iterator[str]:
     old, new = changes.old, changes.new
     width = max(len(old.name), len(new.name)) + 1
     for side in (old, new):
-        digest = f"launch digest {side.digest}" if side.digest else "launch digest unknown"
-        yield f"{side.name + ':':{width}} {digest}"
+        digests = {MEASUREMENTS[word]: side.digests[word] for word in MEASUREMENTS if word in side.digests}
+        for term, digest in (digests or {"launch digest": "unknown"}).items():
+            yield f"{side.name + ':':{width}} {term} {digest}"
     for side in (old, new):
         yield from (f"note: {side.name}: {doubt}" for doubt in side.doubts)
     if changes.same:
@@ -155,32 +160,36 @@ def _pages(changes: Changes) -> Iterator[str]:
     pages = changes.pages
     if pages is None:
         return
-    measured = changes.old.pages is not None and changes.new.pages is not None
-    what = "measured pages" if measured else "pages"
+    what = "measured pages" if pages.platforms else "pages"
     if pages.runs:
         yield f"{what}: {pages.count} of {pages.compared} differ"
         for run in pages.runs[:_MOST_RUNS]:
-            yield f"  {_run_text(run, changes)}"
+            yield "  ".join(["", *_run_words(run, changes), *_only(run.platforms, pages)])
             yield from (f"    {_byte_text(one)}" for one in run.bytes[:_MOST_BYTES])
             if len(run.bytes) > _MOST_BYTES:
                 yield f"    … and {len(run.bytes) - _MOST_BYTES} more pages; --json has all"
         if len(pages.runs) > _MOST_RUNS:
             yield f"  … and {len(pages.runs) - _MOST_RUNS} more places; --json has all"
-    if pages.moved:
-        moved = pages.moved
-        yield f"{what}: different order from page {moved.position} on: {moved.old:#x} → {moved.new:#x}"
+    for moved in pages.moved:
+        order = f"different order from page {moved.position} on: {moved.old:#x} → {moved.new:#x}"
+        yield "  ".join([f"{what}: {order}", *_only(moved.platforms, pages)])
     if pages.counted_otherwise:
         yield f"{what}: {pages.counted_otherwise} without data are measured differently, because of {NATIVE_ZERO}"
 
 
-def _run_text(run: PageRun, changes: Changes) -> str:
+def _only(platforms: Sequence[str], pages: PageChanges) -> list[str]:
+    words = only(platforms, pages.platforms)
+    return [f"({words})"] if words else []
+
+
+def _run_words(run: PageRun, changes: Changes) -> list[str]:
     last = run.gpa + run.pages * PAGE_SIZE - 1
     kind = " → ".join(run.kinds) if run.how == KIND else run.kinds[1]
     words = [f"{run.gpa:#x} … {last:#x}", _count(run.pages), kind]
     words += [f"{run.part} from {run.offset:#x}"] if run.part else []
     if run.how not in (CONTENT, KIND):
         words.append(f"only in {(changes.old if run.how == GONE else changes.new).name}")
-    return "  ".join(words)
+    return words
 
 
 def _count(pages: int) -> str:
@@ -202,7 +211,7 @@ def _unmeasured(changes: Changes) -> Iterator[str]:
             yield from (f"  {line}" for line in spot_text(spot, names))
         if len(changes.spots) > _MOST_SPOTS:
             yield f"  … and {len(changes.spots) - _MOST_SPOTS} more places; --json has all"
-    elif changes.same_bytes is False and changes.same_digest is not False and "headers" not in changes.sections:
+    elif changes.same_bytes is False and not changes.other_digests and "headers" not in changes.sections:
         yield f"the image files differ: SHA-256 {changes.old.sha256} → {changes.new.sha256}"
 
 
@@ -220,27 +229,45 @@ def _meaning(changes: Changes) -> Iterator[str]:
         else:
             bare = next(side for side in (changes.old, changes.new) if not side.is_build_record)
             yield f"cause unknown: {bare.name} is {bare.form}; compare the .provenance.json of both builds"
-    if changes.same_digest is None:
-        yield "different"
-    else:
-        yield "different, but the launch digest is the same" if changes.same_digest else "different launch digests"
+    yield _conclusion(changes)
+
+
+def _conclusion(changes: Changes) -> str:
+    """``different launch digests and MRTDs, but the VBS boot digest is the same``"""
+    same = [f"the {MEASUREMENTS[word]}" for word, is_same in changes.same_digests.items() if is_same]
+    others = [f"{MEASUREMENTS[word]}s" for word in changes.other_digests]
+    different = " ".join(["different", *([both(others)] if others else [])])
+    return f"{different}, but {both(same)} {'is' if len(same) == 1 else 'are'} the same" if same else different
 
 
 def _side_json(side: Side) -> dict[str, Any]:
     return {
         "name": printable(side.name),
         "form": side.form,
-        "launch_digest": side.digest,
+        "launch_digest": side.digests.get("snp"),
+        "measurements": [
+            {"platform": word, "kind": one.kind, "digest": side.digests[word]}
+            for word, one in MEASURED.items()
+            if word in side.digests
+        ],
         "sha256": side.sha256,
         "notes": list(side.doubts),
     }
 
 
 def _change_json(change: Change) -> dict[str, Any]:
-    found = {"subject": change.subject, "old": change.old, "new": change.new}
-    return (
-        found | ({"told": change.told} if change.told else {}) | ({"steps": list(change.steps)} if change.steps else {})
-    )
+    found: dict[str, Any] = {"subject": change.subject, "old": change.old, "new": change.new}
+    known = {"told": change.told, "steps": list(change.steps), "platforms": list(change.platforms)}
+    return found | {name: value for name, value in known.items() if value}
+
+
+def _order_json(moved: Moved) -> dict[str, Any]:
+    return {
+        "position": moved.position,
+        "old": hex(moved.old),
+        "new": hex(moved.new),
+        "platforms": list(moved.platforms),
+    }
 
 
 def _run_json(run: PageRun) -> dict[str, Any]:
@@ -252,6 +279,7 @@ def _run_json(run: PageRun) -> dict[str, Any]:
         "new_kind": run.kinds[1],
         "part": run.part or None,
         "part_offset": hex(run.offset) if run.part else None,
+        "platforms": list(run.platforms),
     }
     bytes_ = [
         {
