@@ -99,7 +99,7 @@ CASES = {
         "  0x2000 … 0x2fff  1 page  normal  only in old  (snp only)\n"
         "  0x2000 … 0x2fff  1 page  normal  only in new  (tdp only)\n",
     ),
-    "a platform that measures nothing": Case(
+    "native, which measures nothing": Case(
         with_native(ALL),
         with_native(ALL | NATIVE),
         "",

