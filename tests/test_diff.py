@@ -8,9 +8,9 @@ import struct
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from hashlib import sha256, sha384
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,13 @@ from coconut_tasks.compare.spots import spot_text, spots
 from coconut_tasks.errors import UsageError
 from coconut_tasks.evidence import statement as papers
 from coconut_tasks.evidence.link import Link
+from coconut_tasks.igvm.declared import DeclaredPlatforms
 from coconut_tasks.igvm.error import IgvmError
-from coconut_tasks.igvm.launch import MeasuredPage, MeasureOptions
+from coconut_tasks.igvm.launch import Measured, MeasuredPage, MeasureOptions
 from coconut_tasks.igvm.measure import measure, measure_all, measured_pages
 from coconut_tasks.igvm.parse import parse
 from coconut_tasks.igvm.platforms import MEASURED
-from coconut_tasks.igvm.values import SEV_SNP, ErrorRange, PageData, ParameterInsert
+from coconut_tasks.igvm.values import ErrorRange, PageData, ParameterInsert
 from coconut_tasks.inputs.git import SourceRevision
 from coconut_tasks.options import from_words
 from coconut_tasks.reports.changes import changes_json, changes_text
@@ -92,18 +93,23 @@ def digest_of(data: bytes, *, native: bool = False) -> str:
 
 def inspected(data: bytes) -> Any:
     """What ``doit inspect --json`` prints."""
+    file, declared = parse(data, lenient=True), DeclaredPlatforms()
+    for one in file.headers():
+        declared.see(one)
+    found: Mapping[str, Measured | IgvmError]
     try:
-        digests = Digests(digest_of(data), digest_of(data, native=True))
+        found = measure_all(data, MODE)
     except IgvmError as error:
-        digests = Digests(wrong=str(error))
-    file = json.loads("".join(as_json("x.igvm", parse(data), digests)))
-    if SEV_SNP not in [one["platform_type"] for one in file["platforms"]]:
-        file["launch_digest"] = None
-    for one in file["directives"]:  # TDX measures the content of pages of any type
-        if one["type"] == "page data" and one["flags"] == "0x0":
-            at = int(one["file_offset"], 16)
-            one["sha384"] = sha384(data[at : at + 4096] if at else bytes(4096)).hexdigest()
-    return {"format": 1, "files": [file | {"measurements": measurements(data)}]}
+        found = dict.fromkeys(sorted(declared.words), error)
+    digests = [
+        Digests(wrong=str(measured), platform=MEASURED[word])
+        if isinstance(measured, IgvmError)
+        else Digests(
+            measured.digest.hex(), digest_of(data, native=True) if word == "snp" else "", platform=MEASURED[word]
+        )
+        for word, measured in found.items()
+    ]
+    return {"format": 1, "files": [json.loads("".join(as_json("x.igvm", file, *digests)))]}
 
 
 def statement(data: bytes, *, native: bool = False, **measurement: Any) -> Any:
@@ -792,7 +798,7 @@ def hostile() -> Iterator[tuple[str, str, bytes]]:
     yield "too-deep", "… 100 ", b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}"
     yield "too-deep", "… 100 ", b'{"a": ' + b"[" * 100_000
     yield "too-large", "… 64 MiB", b"{" + b" " * (64 << 20)
-    yield "igvm-version", "at 0x4: … 9; ", b"IGVM\x09" + bytes(40)
+    yield "igvm-cut-off", "at 0x10: … 0 bytes; … 45", b"IGVM\x09" + bytes(40)  # of another version, but not whole
     yield "other-format", "… 2… 1", b'{"format": 2, "files": []}'
     yield "several-images", "… 0 ", b'{"format": 1, "files": []}'
     inspect = inspected(DATA)

@@ -408,6 +408,24 @@ def test_what_does_not_fit_is_told_for_each_platform() -> None:
     assert [doubt[:35] for doubt in one.doubts] == ["it has no MRTD or VBS boot digest: "]
 
 
+def test_an_image_that_is_newer_is_compared_as_far_as_it_is_understood() -> None:
+    def newer(fill: bytes) -> bytes:
+        return image(page(0x1000, mask=ALL), header(0x3FE, fill * 24))
+
+    old, new = newer(b"a"), newer(b"b")
+    for form in FORMS[:2]:
+        shown = text(form(old), form(new))
+        assert "\nnote: new: at 0x98: unknown header type 0x3fe\n" in shown and "old: launch digest unknown\n" in shown
+        assert "\nheaders:\n  unknown header 0x3fe: sha384 " in shown
+        assert "measured" not in shown and shown.endswith("\ndifferent")
+        assert diff(form(old), form(old)).same
+    damaged = bytearray(IMAGE)
+    damaged[20] ^= 1
+    shown = text(IMAGE, bytes(damaged))
+    assert "\nnote: new: at 0x14: checksum is 0x" in shown and "\nin the image:\n  in the file: from 0x14\n" in shown
+    assert "only available for old: launch digest, MRTD, VBS boot digest, registers\n" in shown
+
+
 def test_an_error_range_is_a_page_of_its_platforms_alone() -> None:
     assert read_page("0x8000 error range -") is not None
     found = statement(image(error_range(0x8000, 4096)))

@@ -78,7 +78,7 @@ def _read(name: str) -> Side:
         return of_digests(short_digest(name), name.encode())
     shown = "standard input" if name == "-" else printable(name)
     try:
-        return read_side(shown, read_content(shown, 0 if name == "-" else path), images_beside(path))
+        return read_side(shown, read_content(shown, 0 if name == "-" else path, lenient=True), images_beside(path))
     except MemoryError:
         raise UsageError("too-large", f"{shown}: not enough memory to compare it") from None
     except IsADirectoryError as error:
@@ -111,8 +111,9 @@ def _with_causes(name: str, side: Side) -> Side:
     return replace(told, form=side.form, causes_from=side.name + PROVENANCE)
 
 
-def read_content(shown: str, path: Path | int) -> bytearray:
-    """The bytes of a file or an open descriptor. If it is not an image, at most one byte more than a JSON file may have.
+def read_content(shown: str, path: Path | int, *, lenient: bool = False) -> bytearray:
+    """The bytes of a file or an open descriptor. If it is not an image, at most one byte more than a JSON file may have. ``lenient`` is for
+    who tells no digest, see ``parse``.
 
     Raises:
         UsageError: it starts like an IGVM file, but is not a valid one.
@@ -123,7 +124,7 @@ def read_content(shown: str, path: Path | int) -> bytearray:
     from coconut_tasks.igvm.read import read_igvm_or_start
 
     try:
-        return read_igvm_or_start(path, MOST_JSON + 1)
+        return read_igvm_or_start(path, MOST_JSON + 1, lenient=lenient)
     except IgvmError as error:
         raise UsageError(error.id, f"{shown}: {error}") from error
 
@@ -136,7 +137,7 @@ def images_beside(path: Path) -> Beside:
     def read(name: str) -> bytearray | None:
         file = path.parent / name
         try:
-            return read_igvm(file) if file.is_file() else None
+            return read_igvm(file, lenient=True) if file.is_file() else None
         except (OSError, ValueError, IgvmError):
             return None
 

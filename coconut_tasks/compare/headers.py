@@ -62,13 +62,16 @@ def _headers(
     headers: Sequence[Mapping[str, Any]], own: Mapping[str, int], others: Mapping[str, int]
 ) -> Iterator[_Header]:
     """Without those for platforms that the other image is not for. Images may have other bits for a platform: then masks are words."""
+    of_masks: dict[int, frozenset[str]] = {}
     for header in headers:
         kind, mask = str(header.get("type")), header.get(_MASK)
         name = " ".join([kind, *(str(header[one]) for one in _NAMES if one in header)])
         if name == kind and mask is not None:
             name = f"{kind} of mask {mask}"
         bits = address(mask)
-        platforms = frozenset(word for word, bit in own.items() if bit & bits)
+        platforms = of_masks.get(bits)
+        if platforms is None:
+            platforms = of_masks[bits] = frozenset(word for word, bit in own.items() if bit & bits)
         fields = header
         if own != others and kind != _PLATFORM and platforms:
             platforms = platforms.intersection(others)

@@ -12,6 +12,7 @@ from coconut_tasks.igvm.error import IgvmError
 from coconut_tasks.igvm.fields import FORMAT, all_fields
 from coconut_tasks.igvm.launch import MOST_PARAMETER_PAGES, Measured, MeasureOptions, Watcher
 from coconut_tasks.igvm.measure import LAUNCHES, measure_all
+from coconut_tasks.igvm.notes import notes_of
 from coconut_tasks.igvm.parse import IgvmFile, parse
 from coconut_tasks.igvm.platforms import BY_NUMBER, MEASURED
 from coconut_tasks.igvm.values import NORMAL, PAGE_DATA_TYPES, PAGE_SIZE, PLATFORMS, VSM_ISOLATION, PageData
@@ -26,15 +27,16 @@ _DATA_TYPES = {name: number for number, name in PAGE_DATA_TYPES.items()}
 
 
 def of_igvm(name: str, data: bytes | bytearray, *, native_zero: bool = False) -> Side:
-    """An image from its bytes.
+    """An image from its bytes. One that is newer than this program is read as far as it is understood.
 
     Raises:
         UsageError: they are not a valid IGVM file, or it has too many headers.
     """
     try:
-        file = parse(data)
+        file = parse(data, lenient=True)
+        newer = list(file.doubts)
         headers: list[dict[str, Any]] = []
-        for fields in all_fields(file):
+        for fields in all_fields(file, newer.append):
             if len(headers) == MOST_HEADERS:
                 raise UsageError("too-large", f"{name}: too many headers to compare (more than {MOST_HEADERS})")
             headers.append(fields)
@@ -44,20 +46,11 @@ def of_igvm(name: str, data: bytes | bytearray, *, native_zero: bool = False) ->
         offset = int(fields.get("file_offset", "0x0"), 16)
         if fields["type"] == "page data" and offset and "sha384" not in fields:
             fields["sha384"] = sha384(file.data[offset : offset + PAGE_SIZE]).hexdigest()
-    seen: dict[str, list[Page]] = {word: [] for word in measured_masks(headers)}
-    watchers = {word: _watcher(pages) for word, pages in seen.items()}
-    measured: Mapping[str, Measured | IgvmError] = {}
-    if seen:
-        try:
-            options = MeasureOptions(native_zero=native_zero, check_id_block=False, tolerant=True)
-            measured = measure_all(data, options, watchers)
-        except IgvmError as error:
-            measured = dict.fromkeys(seen, error)
+    options = MeasureOptions(native_zero=native_zero, check_id_block=False, tolerant=True)
+    seen: dict[str, list[Page]] = {} if newer else {word: [] for word in measured_masks(headers)}
+    measured = _measured_by(data, options, seen)
     digests = {word: one.digest.hex() for word, one in measured.items() if not isinstance(one, IgvmError)}
-    wrong: dict[str, list[str]] = {}
-    for word, one in measured.items():
-        if isinstance(one, IgvmError):
-            wrong.setdefault(str(one), []).append(MEASUREMENTS[word])
+    wrong = {word: str(one) for word, one in measured.items() if isinstance(one, IgvmError)}
     return Side(
         name,
         "an IGVM file",
@@ -68,8 +61,20 @@ def of_igvm(name: str, data: bytes | bytearray, *, native_zero: bool = False) ->
         registers=_registers(file, headers) if "vsm" in digests else None,
         headers=tuple(headers),
         data=data,
-        doubts=tuple(_without(either(terms), error) for error, terms in wrong.items()),
+        doubts=tuple(notes_of(file) if newer else _without(wrong)),
     )
+
+
+def _measured_by(
+    data: bytes | bytearray, options: MeasureOptions, seen: Mapping[str, list[Page]]
+) -> Mapping[str, Measured | IgvmError]:
+    """The measurement of each platform, or why there is none; its pages are added to ``seen``."""
+    if not seen:
+        return {}
+    try:
+        return measure_all(data, options, {word: _watcher(pages) for word, pages in seen.items()})
+    except IgvmError as error:
+        return dict.fromkeys(seen, error)
 
 
 def _watcher(pages: list[Page]) -> Watcher:
@@ -79,8 +84,12 @@ def _watcher(pages: list[Page]) -> Watcher:
     return see
 
 
-def _without(term: str, error: str) -> str:
-    return f"it has no {term}: {error}"
+def _without(wrong: Mapping[str, str]) -> list[str]:
+    """What is said of platforms without a digest, of which the reasons are given."""
+    terms: dict[str, list[str]] = {}
+    for word, error in wrong.items():
+        terms.setdefault(error, []).append(MEASUREMENTS[word])
+    return [f"it has no {either(some)}: {error}" for error, some in terms.items()]
 
 
 def _registers(file: IgvmFile, headers: Sequence[Mapping[str, Any]]) -> list[tuple[int, int, bytes]]:
@@ -112,16 +121,13 @@ def of_inspect(name: str, given: Given) -> Side:
     told = {"snp": file.get("launch_digest")}
     for one in file.get("measurements").entries():
         told.setdefault(one.get("platform").text() or "", one)
-    digests: dict[str, str] = {}
-    doubts = []
-    for word, platform in MEASURED.items():
-        if word in told:
-            if wrong := told[word].get("error").text():
-                doubts.append(_without(MEASUREMENTS[word], wrong))
-            if digest := told[word].get("digest").hex(2 * platform.size):
-                digests[word] = digest
+    known = {word: one for word, one in MEASURED.items() if word in told}
+    digests = {word: digest for word, one in known.items() if (digest := told[word].get("digest").hex(2 * one.size))}
+    wrong = {word: error for word in known if (error := told[word].get("error").text())}
+    doubts = [*file.get("notes").texts(), *_without(wrong)]
     # An earlier version told SEV-SNP's digest alone.
-    masks = {word: mask for word, mask in measured_masks(headers).items() if word in digests or word not in told}
+    untold = set(MEASURED) - {"snp"} if file.get("measurements").value is None else set()
+    masks = {word: mask for word, mask in measured_masks(headers).items() if word in digests or word in untold}
     pages = _measured(entries, masks)
     if "snp" in pages and launch_digest_of(pages["snp"]) != digests["snp"]:
         doubts.append("its launch digest does not match its pages")

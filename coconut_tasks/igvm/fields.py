@@ -8,7 +8,7 @@ from hashlib import sha384
 from typing import Any, get_args
 
 from coconut_tasks.igvm.declared import DeclaredPlatforms
-from coconut_tasks.igvm.parse import IgvmFile
+from coconut_tasks.igvm.parse import Doubt, IgvmFile
 from coconut_tasks.igvm.rules import WITH_VMSA
 from coconut_tasks.igvm.values import (
     ARCHITECTURES,
@@ -48,14 +48,14 @@ _HEX = {
 """Fields that hold addresses or bits: hexadecimal text in the JSON, where 64-bit numbers are not safe."""
 
 
-def all_fields(file: IgvmFile) -> Iterator[dict[str, Any]]:
-    """Each header as it is in the JSON.
+def all_fields(file: IgvmFile, doubt: Doubt | None = None) -> Iterator[dict[str, Any]]:
+    """Each header as it is in the JSON; ``doubt`` as for ``IgvmFile.headers``.
 
     Raises:
         IgvmError: a header that no loader may accept; those before it are valid.
     """
     declared = DeclaredPlatforms()
-    for header in file.headers():
+    for header in file.headers(doubt):
         declared.see(header)
         yield fields_of(file, header, declared)
 

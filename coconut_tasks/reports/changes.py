@@ -114,7 +114,8 @@ def _lines(changes: Changes) -> Iterator[str]:
         yield f"causes: from {' and '.join(statements)}"
     for name in SECTIONS:
         if found := changes.sections.get(name):
-            title = _TITLES.get(name, name)
+            measured = changes.pages is not None and changes.pages.platforms
+            title = name if name == "headers" and not measured else _TITLES.get(name, name)
             yield f"{title}:"
             yield from _shortened([_change_text(change, name) for change in found], _MOST)
     yield from _pages(changes)
@@ -206,7 +207,7 @@ def _byte_text(byte: FirstByte) -> str:
 def _unmeasured(changes: Changes) -> Iterator[str]:
     names = changes.old.name, changes.new.name
     if changes.spots:
-        yield "in the image, but not measured:"
+        yield "in the image, but not measured:" if changes.same_digests else "in the image:"
         for spot in changes.spots[:_MOST_SPOTS]:
             yield from (f"  {line}" for line in spot_text(spot, names))
         if len(changes.spots) > _MOST_SPOTS:
