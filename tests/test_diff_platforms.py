@@ -280,16 +280,21 @@ def test_a_platform_of_one_image_alone_is_told_once() -> None:
 
 
 def test_pages_of_one_address_for_different_platforms_are_not_mixed_up() -> None:
-    def made(*order: int) -> bytes:
+    def made(*order: int, data: bytes = b"a" * 4096 + b"b" * 4096) -> bytes:
         bodies = {
             SNP: page(0x1000, block(0, 2), mask=SNP),
             TDX: page(0x1000, block(1, 2), mask=TDX),
         }
-        return image(*(bodies[mask] for mask in order), data=b"a" * 4096 + b"b" * 4096)
+        return image(*(bodies[mask] for mask in order), data=data)
 
     assert diff(inspected(made(SNP, TDX)), inspected(made(TDX, SNP))).same
     found = diff(made(SNP, TDX), made(SNP, SNP)).pages
     assert found is not None and (found.count, found.compared) == (1, 2)
+    other = diff(made(SNP, TDX), made(SNP, TDX, data=b"c" * 4096 + b"d" * 4096)).pages
+    assert other is not None and [(run.platforms, run.bytes[0].new[:1]) for run in other.runs] == [
+        (("snp",), b"c"),
+        (("tdp",), b"d"),
+    ]
 
 
 # --- what is given ---
