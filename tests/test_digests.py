@@ -8,6 +8,7 @@ import random
 import re
 from contextlib import suppress
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import cbor2
@@ -182,6 +183,10 @@ FILES: dict[str, tuple[bytes | str, tuple[LaunchDigest, ...]]] = {
     "UTF-16": (f"{DIGEST}\n".encode("utf-16"), one()),
     "an image": (IMAGE, snp(PLAIN, native_zero=NATIVE)),
     "a TD report": (TD_REPORT, one(platform="tdp")),
+    "a report of SVN 0x81, a quote's TEE type": (
+        (5).to_bytes(4, "little") + (0x81).to_bytes(4, "little") + REPORT[8:],
+        snp(),
+    ),
     "a quote of version 4": (quote(4), one(platform="tdp")),
     "a quote of version 5": (quote(5), one(platform="tdp")),
     "a quote of a report's size": (quote(4, REPORT_SIZE), one(platform="tdp")),
@@ -304,15 +309,27 @@ MISSES: dict[str, tuple[bytes | str, str]] = {
         "96 hex digits; expected 64",
     ),
     "a measurement of no file": (json.dumps({"digest": DIGEST, "igvm": 5}), "a launch measurement without"),
+    "a measurement of a newer platform": (
+        json.dumps({"measurements": [{"platform": "snp", "digest": DIGEST}, {"platform": "cca", "digest": DIGEST}]}),
+        "'cca'; expected snp, tdp or vsm",
+    ),
+    "a measurement of no platform": (json.dumps({"digest": DIGEST, "platform": []}), "[]; expected snp, tdp or vsm"),
     "no reference values": ('{"snp_launch_measurement": []}', "reference values without"),
     "a wrong reference value": (json.dumps({"snp_launch_measurement": [DIGEST, "no digest"]}), "'no digest'"),
     "a statement about a file": (statement({"name": "a", "digest": {"sha256": SHA256}}), "a provenance statement without"),
     "a statement about nothing": ('{"subject": [], "predicate": {}}', "a provenance statement without"),
+    "a statement about no name": (
+        statement({"name": 5, "digest": {"tdxMrtd": DIGEST}}), "a provenance statement without"
+    ),
     "inspect of an image without SEV-SNP": ('{"format": 1, "files": [{"file": "a", "launch_digest": null}]}', "'inspect --json'"),
     "a report without it": ("Measurement:\n00 11\n\nHost Data:\n", "'Measurement:' without 96 hex digits"),
     "a report with more": (f"Measurement: {RAW.hex(' ')} 00\n", "'Measurement:' without 96 hex digits"),
     "a text without an end": ("yes\n" * (2 << 20), "4 MiB"),
     "a CoRIM of something else": (cbor2.dumps(cbor2.CBORTag(501, {0: "x", 1: []})), "a CoRIM without"),
+    "a CoRIM of one right digest": (corim([of("snp"), of("tdp", RAW[1:])]), "a CoRIM with 47 bytes as MRTD; expected 48"),
+    "a CoRIM of text": (
+        corim([of("tdp")]).replace(b"\x58\x30" + RAW, b"\x78\x30" + b"a" * 48), "a CoRIM with 'aaa…' as MRTD; expected 48 bytes"
+    ),
     "a broken CoRIM": (corim([of("snp")])[:-9], "a CoRIM without"),
     "a TD report that was cut off": (TD_REPORT[:-1], "1023 raw bytes…1024"),
     "1024 other bytes": (bytes(1024), "1024 raw bytes…TD report…0x81"),
@@ -327,6 +344,14 @@ def test_what_is_nearly_a_digest_is_named(content: bytes | str, said: str) -> No
         digests_in(encoded(content))
     assert has(str(error.value), said)
     assert bool(str(error.value)) == bool(said)
+
+
+def test_a_line_with_any_number_of_sizes_is_read_at_once() -> None:
+    """Each might be where the name of an image ends: that takes seconds if each is tried with each comma."""
+    before = process_time()
+    with pytest.raises(NotADigest):
+        digests_in(b"a: 1 B, " * 8000)
+    assert process_time() - before < 1
 
 
 @pytest.mark.parametrize(
@@ -404,6 +429,16 @@ def test_each_platform_is_compared_with_what_is_expected_of_it() -> None:
     assert expected_of(expecting(about()), [TDP_ONLY]) == {"t.igvm": (Expected(("tdp",), (DIGEST,)),)}
     # A quote is about the only image for TDX.
     assert expected_of(expecting(*one(platform="tdp")), [Q, TDP_ONLY]) == {"t.igvm": (Expected(("tdp",), (DIGEST,)),)}
+    # So does one that has none of what is expected of it, beside one that has.
+    each = (*one(image="q.igvm", platform="snp"), *one(OTHER, "h.igvm", platform="tdp"))
+    assert expected_of(expecting(*each), [Q, H]) == {
+        "q.igvm": (Expected(("snp",), (DIGEST,)),),
+        "h.igvm": (Expected(("tdp",), (OTHER,)),),
+    }
+    either = (*one(image="v.igvm"), *one(SHA256, "v.igvm", platform="vsm"))
+    assert expected_of(expecting(*either), [BuiltImage("v.igvm", "measure:v", False, ("vsm",))]) == {
+        "v.igvm": (Expected(("snp", "tdp"), (DIGEST,)), Expected(("vsm",), (SHA256,)))
+    }
     # An image that is not for a platform any more does not have what is expected of it.
     both = (*one(image="q.igvm", platform="snp"), *one(OTHER, "q.igvm", platform="tdp"))
     assert expected_of(expecting(*both), [Q]) == {
@@ -420,6 +455,14 @@ REFUSED: dict[str, tuple[Expectation, list[BuiltImage], str, str]] = {
     "other images": (expecting(about("x.igvm"), about("y.igvm")), [Q, H], "expected-of-another", "x.igvm, y.igvm…q.igvm, h.igvm"),
     "another platform": (expecting(*one(platform="tdp")), [Q], "expected-of-another", "an MRTD…launch digest (snp)"),
     "a SHA-256": (expecting(*one(SHA256, platform="vsm")), [Q, TDP_ONLY], "expected-of-another", "a VBS boot digest…MRTD (tdp)"),
+    "a platform that none has, beside another": (
+        expecting(*one(platform="snp"), *one(SHA256, platform="vsm")), [Q, TDP_ONLY],
+        "expected-of-another", "a VBS boot digest or another SHA-256, …launch digest (snp) or MRTD (tdp)",
+    ),
+    "a platform that the image does not have, but another": (
+        expecting(*one(platform="tdp"), path="old/q.igvm.corim"), [Q, TDP_ONLY],
+        "expected-of-another", "an MRTD, …only the launch digest (snp) of q.igvm",
+    ),
     "a name that only ends alike": (expecting(about("xq.igvm")), [Q], "expected-of-another", "xq.igvm"),
 }  # fmt: skip
 

@@ -329,6 +329,10 @@ def test_an_image_that_is_for_a_platform_no_more_is_not_verified(site: Site) -> 
     outcome = verify(site, site.recipe(content), "EXPECT=good.json")
     assert outcome.status == 1
     assert has(outcome.out, "not verified: bin/q.igvm … MRTD, … good.json")
+    outcome = verify(site, "--json", site.recipe(content), "EXPECT=good.json")
+    told = [(one["platform"], one["digest"], one["matches"]) for one in json.loads(outcome.out)["verified"]]
+    digest = (site.bin / "q.igvm.launch-digest.hex").read_text().strip()
+    assert told == [("snp", digest, True), ("tdp", None, False)]
 
 
 def test_of_several_images_the_right_one_is_compared_or_asked_for(site: Site) -> None:

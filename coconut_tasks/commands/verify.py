@@ -136,6 +136,7 @@ class VerifyCommand(RunCommand):
             for one in wanted:
                 if not digests.keys() & {*one.platforms}:
                     status = EXIT_FAILED
+                    compared.append(verified_json(image, one.platforms[0], None, one, expectation))
                     sys.stdout.write(marked(f"{no_measurement_text(shown, one, expectation)}\n", terminal, WORDS))
                     continue
                 # A digest whose form does not say its platform is any of them.

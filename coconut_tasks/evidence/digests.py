@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+import struct
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from coconut_tasks.dataclass import dataclass
-from coconut_tasks.wording import printable, shown
+from coconut_tasks.wording import MEASUREMENTS, either, printable, shown
 
 # Imports for single forms are local, since each command line is checked for digests before anything else.
 
@@ -47,6 +48,8 @@ _TDX = 0x81
 _QUOTE_MRTD = {4: 48 + 136, 5: 48 + 6 + 136}
 """Offset of MRTD in a quote, by the quote's version (Intel TDX DCAP quoting library, quote format): a header of 48 bytes, in version 5
 the type and size of the body, then the body, where MRTD is behind TEE_TCB_SVN, two measurements of the TDX module, and four bit fields."""
+_QUOTE_START = struct.Struct("<HHI")
+"""A quote's version, the type of the key that attests it, and its TEE type."""
 _QUOTE_BODY = 584
 """Bytes of the shortest body of a quote."""
 _CORIM = b"\xd9\x01\xf5"
@@ -179,8 +182,10 @@ def _is_mixed(word: str) -> bool:
     return all(any(test(char) for char in word) for test in (str.isupper, str.islower, str.isdigit))
 
 
-def _checked(word: Any, where: str = "", platform: str = "") -> str:
+def _checked(word: Any, where: str = "", platform: Any = "") -> str:
     """The digest in a word, of that platform if it is given. Raises NotADigest."""
+    if platform not in ("", *MEASUREMENTS):  # what a newer version expects must not be left out
+        raise NotADigest(f"{where}a measurement for platform {shown(platform)}; expected {either(list(MEASUREMENTS))}")
     if digest := boot_digest_in(word) if platform == "vsm" else digest_in(word):
         return digest
     wrong = _miss(word, VBS_DIGITS if platform == "vsm" else DIGITS)
@@ -239,12 +244,13 @@ def _of_corim(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
 
     if not data.startswith(_CORIM):
         return None
-    sizes = {"vsm": VBS_DIGITS // 2}
-    found = [
-        LaunchDigest(digest.hex(), platform=platform)
-        for platform, digest in digests_of_corim(bytes(data))
-        if len(digest) == sizes.get(platform, _BYTES)
-    ]
+    found = []
+    for platform, digest in digests_of_corim(bytes(data)):
+        size = VBS_DIGITS // 2 if platform == "vsm" else _BYTES
+        if not isinstance(digest, bytes) or len(digest) != size:
+            is_ = f"{len(digest)} bytes" if isinstance(digest, bytes) else shown(digest)
+            raise NotADigest(f"a CoRIM with {is_} as {MEASUREMENTS[platform]}; expected {size} bytes")
+        found.append(LaunchDigest(digest.hex(), platform=platform))
     if not found:
         raise NotADigest("a CoRIM without a launch digest for AMD SEV-SNP, Intel TDX or Microsoft VBS")
     return found
@@ -266,8 +272,10 @@ def _of_td_report(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
 
 def _of_quote(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
     """A TD quote."""
-    at = _QUOTE_MRTD.get(int.from_bytes(data[:2], "little"), 0)
-    if not at or int.from_bytes(data[4:8], "little") != _TDX or len(data) < at - 136 + _QUOTE_BODY:
+    version, key_type, tee_type = _QUOTE_START.unpack_from(data.ljust(_QUOTE_START.size, b"\0"))
+    at = _QUOTE_MRTD.get(version, 0)
+    # An attestation report begins with its version in 4 bytes, so that it has no key type.
+    if not at or not key_type or tee_type != _TDX or len(data) < at - 136 + _QUOTE_BODY:
         return None
     return [LaunchDigest(data[at : at + _BYTES].hex(), platform="tdp")]
 
@@ -360,7 +368,7 @@ def _of_statement(found: Any) -> Iterator[LaunchDigest]:
         for platform, name in LAUNCH_DIGESTS.items():
             if name in subject["digest"]:
                 digest = _checked(subject["digest"][name], platform=platform)
-                yield LaunchDigest(digest, subject["name"], platform=platform)
+                yield LaunchDigest(digest, _named(subject["name"]), platform=platform)
 
 
 def _of_reference_values(found: Any) -> Iterator[LaunchDigest]:
@@ -404,8 +412,6 @@ def _of_platforms(measurements: Any, image: str) -> Iterator[LaunchDigest]:
     """Objects with ``platform`` and ``digest``."""
     for one in measurements:
         platform = one["platform"]
-        if not isinstance(platform, str):
-            raise TypeError(platform)
         if one.get("digest") is not None:
             yield LaunchDigest(_checked(one["digest"], platform=platform), image, platform=platform)
 
@@ -449,8 +455,9 @@ def _of_output(text: str) -> Iterable[LaunchDigest] | None:
 
 _OF_PLATFORM = {"digest": "snp", "mrtd": "tdp", "boot": "vsm"}
 """The groups of ``_LINES`` with a digest."""
-_BUILT = r"(?P<image>.+?):\s+(?:\S+ [KM]?i?B, (?:.*, )?)?"
-"""The start of a line at the end of a run."""
+_STARTS = (r"(?P<image>.+?):\s+", r"(?>(?P<image>.+?):\s+\S+ [KM]?i?B, )(?:.*, )?")
+"""The start of a line with an image's name: without and with its size, as at the end of a run. The second takes the first size that
+is there, since a line of a hostile file might have any number of them."""
 _LINES = tuple(
     re.compile(line)
     for line in (
@@ -465,9 +472,15 @@ _LINES = tuple(
         # doit inspect and tools for TDX
         r"(?i:(?:TDX )?MR_?TD):\s*(?P<mrtd>.*)",
         # coconut-measure, doit diff, the end of a run
-        rf"{_BUILT}(?:SEV-SNP )?launch digest (?P<digest>\S+)(?: \(\d+ processors of type \S+\))?",
-        rf"{_BUILT}(?:TDX )?MRTD (?P<mrtd>\S+)",
-        rf"{_BUILT}VBS boot digest (?P<boot>\S+)",
+        *(
+            start + end
+            for start in _STARTS
+            for end in (
+                r"(?:SEV-SNP )?launch digest (?P<digest>\S+)(?: \(\d+ processors of type \S+\))?",
+                r"(?:TDX )?MRTD (?P<mrtd>\S+)",
+                r"VBS boot digest (?P<boot>\S+)",
+            )
+        ),
     )
 )
 

@@ -61,7 +61,7 @@ def expected_of(expectation: Expectation, images: Sequence[BuiltImage]) -> dict[
     """
     found: dict[str, dict[tuple[str, ...], list[str]]] = {}
     others = []
-    strange: LaunchDigest | None = None
+    strange: tuple[LaunchDigest, Sequence[BuiltImage]] | None = None
     missing: dict[str, dict[tuple[str, ...], list[str]]] = {}
     for one in expectation.digests:
         about = _about(one.image, images) if one.image else _about_any(expectation, images)
@@ -70,9 +70,10 @@ def expected_of(expectation: Expectation, images: Sequence[BuiltImage]) -> dict[
             continue
         meant = [image for image in about if _platforms(one, image)]
         if not meant:
-            strange = one
-            if len(about) == 1:
-                missing.setdefault(about[0].name, {}).setdefault((one.platform,), []).append(one.digest)
+            strange = one, about
+            if len(about) > 1:  # whichever image it is about does not have it
+                break
+            missing.setdefault(about[0].name, {}).setdefault(_possible(one), []).append(one.digest)
             continue
         if len(meant) > 1:
             tasks = either([image.task for image in meant])
@@ -83,8 +84,8 @@ def expected_of(expectation: Expectation, images: Sequence[BuiltImage]) -> dict[
         (image,) = meant
         digest = one.native_zero if image.native_zero and one.native_zero else one.digest
         found.setdefault(image.name, {}).setdefault(_platforms(one, image), []).append(digest)
-    if not found and strange is not None:
-        raise _other_platform(expectation, strange, images)
+    if strange is not None and (not found or len(strange[1]) > 1):
+        raise _other_platform(expectation, *strange, images)
     if not found:
         theirs = ", ".join(printable(image) for image in dict.fromkeys(one.image for one in others))
         ours = ", ".join(image.name for image in images)
@@ -102,27 +103,36 @@ def expected_of(expectation: Expectation, images: Sequence[BuiltImage]) -> dict[
         name: tuple(
             Expected(platforms, tuple(dict.fromkeys(digests)))
             for platforms, digests in sorted(
-                (groups | missing.get(name, {})).items(), key=lambda item: order.index(item[0][0])
+                (found.get(name, {}) | missing.get(name, {})).items(), key=lambda item: order.index(item[0][0])
             )
         )
-        for name, groups in found.items()
+        for name in {**found, **missing}
     }
 
 
 def _platforms(one: LaunchDigest, image: BuiltImage) -> tuple[str, ...]:
     """The platforms of the image whose measurement the digest can be."""
-    can = (one.platform,) if one.platform else ("snp", "tdp")
-    return tuple(platform for platform in can if platform in image.platforms)
+    return tuple(platform for platform in _possible(one) if platform in image.platforms)
 
 
-def _other_platform(expectation: Expectation, one: LaunchDigest, images: Sequence[BuiltImage]) -> UsageError:
-    has = {platform for image in images for platform in image.platforms}
+def _possible(one: LaunchDigest) -> tuple[str, ...]:
+    """The platforms whose measurement the digest can be."""
+    return (one.platform,) if one.platform else ("snp", "tdp")
+
+
+def _other_platform(
+    expectation: Expectation, one: LaunchDigest, about: Sequence[BuiltImage], images: Sequence[BuiltImage]
+) -> UsageError:
+    has = {platform for image in about for platform in image.platforms}
     ours = either([f"{MEASUREMENTS[platform]} ({platform})" for platform in MEASUREMENTS if platform in has])
-    what = MEASUREMENTS[one.platform] if one.platform else "launch digest or MRTD"
+    what = either([MEASUREMENTS[platform] for platform in _possible(one)])
     article = "an" if what[0] in "aeiouM" else "a"
+    # What sha256sum prints looks the same.
+    hashed = " or another SHA-256" if one.platform == "vsm" else ""
+    of = f" of {about[0].name}" if len(about) < len(images) else ""
     return UsageError(
         "expected-of-another",
-        f"{called().option('EXPECT')}: {expectation.told} has {article} {what}, but this run measures only the {ours}",
+        f"{called().option('EXPECT')}: {expectation.told} has {article} {what}{hashed}, but this run measures only the {ours}{of}",
     )
 
 

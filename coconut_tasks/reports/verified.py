@@ -27,9 +27,9 @@ def other_settings(data: bytes, native_zero: bool, expected: Expected) -> str:
     wanted = expected.digests
     for algorithm, hashed in (("384", sha384(data)), ("256", sha256(data))):
         if hashed.hexdigest() in wanted:
+            tools = "igvmmeasure or coconut-measure" if "snp" in expected.platforms else "coconut-measure"
             return (
-                f"the expected digest is the SHA-{algorithm} of the whole file; for its {_terms(expected)}, use igvmmeasure or "
-                "coconut-measure"
+                f"the expected digest is the SHA-{algorithm} of the whole file; for its {_terms(expected)}, use {tools}"
             )
     for platform in expected.platforms:
         try:
@@ -62,14 +62,14 @@ def verified_text(image: str, digest: str, expected: Expected, expectation: Expe
 def verified_json(
     image: str,
     platform: str,
-    digest: str,
+    digest: str | None,
     expected: Expected | None,
     expectation: Expectation,
     hint: str = "",
     changes: Mapping[str, Any] | None = None,
 ) -> Mapping[str, Any]:
-    """The JSON of a measurement. ``image`` is an absolute path, ``expected`` is None if it was not compared, and ``changes`` is the result
-    of ``changes_json`` if the expected build is known."""
+    """The JSON of a measurement. ``image`` is an absolute path, ``digest`` is None if the image is not for the platform, ``expected``
+    is None if it was not compared, and ``changes`` is the result of ``changes_json`` if the expected build is known."""
     return {
         "image": image,
         "platform": platform,
