@@ -55,24 +55,29 @@ def measure(action: Measurement, workspace: Workspace, log: Path) -> None:
 def measurement(action: Measurement, measured: Mapping[str, Measured], workspace: Workspace) -> dict[str, Any]:
     """The content of the JSON file: the digests, what they measure, and every launch setting that they depend on.
 
-    Its first members are those of format 1, which knew only SEV-SNP; an image without it does not have them.
+    Its first members are those of format 1, which knew only SEV-SNP; an image without it does not have them. Nor has it what the recipe
+    says for SEV-SNP alone, which decides nothing of it.
     """
     igvm = workspace.path(action.igvm)
     ours = {"name": "coconut-tasks", "version": __version__}
     snp: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     tool = None
     if action.measure is not None and action.tool is not None:
         tool = {"name": "igvmmeasure", "command": list(action.measure.argv), "sha256": workspace.sha256(action.tool)}
         snp = {**_digest_members(measured["snp"]), "platform": "snp"}
+        settings = {
+            "policy": action.policy,
+            "check_kvm": action.check_kvm,
+            "measure_native_zeroes": action.native_zero,
+        }
     return {
         "format": FORMAT,
         **{name: snp[name] for name in ("digest", "algorithm", "kind") if snp},
         "target": action.target,
         **({"platform": "snp"} if snp else {}),
         "platforms": list(action.platforms),
-        "policy": action.policy,
-        "check_kvm": action.check_kvm,
-        "measure_native_zeroes": action.native_zero,
+        **settings,
         "reproducible": workspace.reproducible is not None,
         **({"tool": tool, "checked_by": ours} if snp else {}),
         "measurements": [

@@ -203,7 +203,7 @@ def _recipe_name(action: Provenance, workspace: Workspace) -> str:
 
 
 def _pages(action: Provenance, measurement: Mapping[str, Any], workspace: Workspace) -> dict[str, list[str]]:
-    blocks, native_zero = _blocks(action, workspace), measurement["measure_native_zeroes"]
+    blocks, native_zero = _blocks(action, workspace), measurement.get("measure_native_zeroes", False)
     platforms = [one["platform"] for one in measurement["measurements"]]
     return {
         platform: list(page_texts(pages_of(action.igvm, platform, native_zero, workspace), blocks))
