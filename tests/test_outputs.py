@@ -77,6 +77,19 @@ def test_what_was_cleaned_is_nobodys_until_somebody_puts_a_file_there(site: Site
     assert (outcome.status, (site.bin / "svsm").read_text()) == (2, "mine")
 
 
+@pytest.mark.parametrize("by", ["this version", "an older one"])
+def test_a_file_of_the_users_that_is_named_like_one_of_an_images_is_not_cleaned(by: str, site: Site) -> None:
+    recipe, ledger = site.recipe(), site.bin / ".coconut" / "placed"
+    site.build(recipe)
+    mine = site.bin / "q.igvm.boot-digest.hex"  # of a platform that the image is not for
+    mine.write_text("mine")
+    if by == "an older one":
+        ledger.unlink()
+    site.build("clean", recipe)
+    assert [path.name for path in site.bin.iterdir() if path.name != ".coconut"] == [mine.name]
+    assert mine.read_text() == "mine"
+
+
 def test_a_copy_that_shares_its_inodes_shares_no_state(site: Site, tmp_path: Path, registry_crates: Path) -> None:
     """As from ``cp -al``, which makes a second checkout from hard links."""
     recipe = site.recipe()

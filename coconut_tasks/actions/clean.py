@@ -39,8 +39,8 @@ def _files(step: Step, record: Record | None, workspace: Workspace) -> list[str]
         path = workspace.path(place)
         # Do not remove another variant's file of the same name.
         if workspace.files.look_again(path) and workspace.files.digest(path) == _digest(output, record, workspace):
-            # A digest goes with its image, a signature with its file.
-            remove += [path, *goes_with(path, image=step.action.is_image)]
+            # A digest goes with its image, a signature with its file, but what somebody else put there is theirs.
+            remove += [path, *filter(workspace.placed.has, goes_with(path, image=step.action.is_image))]
     remove += map(workspace.path, step.outputs)
     if record is not None:
         # A file that make read and that no rule made is a source.

@@ -249,7 +249,7 @@ class CleanCommand(TaskCommand, DoitClean):  # type: ignore[misc]
 
     def clean_tasks(self, tasks: Any, dryrun: bool, cleanforget: bool) -> None:
         from coconut_tasks.tasks.node import node_of
-        from coconut_tasks.tasks.preflight import take_lock
+        from coconut_tasks.tasks.preflight import know_ours, take_lock
         from coconut_tasks.tasks.standing import from_here
 
         nodes = {task.name: node for task in tasks if (node := node_of(task))}
@@ -259,6 +259,7 @@ class CleanCommand(TaskCommand, DoitClean):  # type: ignore[misc]
         workspace = next(iter(nodes.values())).workspace
         if not dryrun and workspace.state.is_dir() and (problems := take_lock(workspace)):
             raise UsageError.of(problems)
+        know_ours(workspace)
         removed = set()
 
         def say(path: str) -> None:

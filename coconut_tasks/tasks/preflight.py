@@ -55,9 +55,14 @@ def preflight(nodes: Sequence[Node]) -> list[Fault]:
 
 def foreign_files(places: Iterable[str], workspace: Workspace) -> list[str]:
     """Those of the absolute paths below the output folder that exist and are not recorded as ours."""
+    know_ours(workspace)
+    return [path for path in places if os.path.lexists(path) and not workspace.placed.has(path)]
+
+
+def know_ours(workspace: Workspace) -> None:
+    """Older versions kept no list of the files that are ours, but records name them."""
     if not workspace.placed.is_kept:
         workspace.placed.believe(recorded_places(workspace.state / RECORDS))
-    return [path for path in places if os.path.lexists(path) and not workspace.placed.has(path)]
 
 
 def _foreign_problems(nodes: Sequence[Node]) -> list[Fault]:
