@@ -19,6 +19,9 @@ from typing import Any
 import pytest
 from conftest import QEMU, Site, at_work, commit, environment, git
 
+from coconut_tasks.commands.watch import _digests as measurements_in
+from coconut_tasks.layout import HEX
+
 pytestmark = pytest.mark.long
 BUILT = re.compile(r"^\d+ built", re.MULTILINE)
 QUIET = "nothing to build; waiting for changes"
@@ -380,3 +383,17 @@ def test_a_task_can_be_watched_alone_and_wrong_options_are_told(words: tuple[str
     with watch(site, site.recipe(), *words) as watching:
         watching.wait(r"^\d built")
         assert not (site.bin / "svsm").exists() and (site.bin / "bldr").exists()
+
+
+def test_a_file_that_is_no_text_or_gone_ends_no_watch(tmp_path: Path) -> None:
+    for platform, end in HEX.items():
+        (tmp_path / f"q.igvm{end}").write_text(f"of {platform}\n")
+    (tmp_path / "x.mrtd.hex").write_bytes(b"\xff")
+    (tmp_path / "y.mrtd.hex").symlink_to("nowhere")
+    found = {what.rpartition("/")[2]: digest for what, digest in measurements_in(str(tmp_path)).items()}
+    assert found == {
+        "q.igvm: launch digest": "of snp",
+        "q.igvm: MRTD": "of tdp",
+        "q.igvm: VBS boot digest": "of vsm",
+        "x: MRTD": "\N{REPLACEMENT CHARACTER}",
+    }

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -230,7 +230,8 @@ def _digests(bin: str) -> dict[str, str]:
                 if file.endswith(end):
                     path = os.path.join(folder, file)
                     what = f"{from_here(path).removesuffix(end)}: {MEASUREMENTS[platform]}"
-                    found[what] = Path(path).read_text().strip()
+                    with suppress(OSError):  # another process may have removed it
+                        found[what] = Path(path).read_text(errors="replace").strip()
     return found
 
 
