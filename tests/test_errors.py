@@ -592,6 +592,19 @@ def test_a_new_image_never_stands_beside_an_old_measurement(site: Site) -> None:
     assert bring.status == 0
 
 
+def test_a_measurement_alone_is_not_placed_beside_another_image(site: Site) -> None:
+    content = deepcopy(QEMU)
+    site.build(site.recipe(content))
+    content["igvm"]["qemu"]["policy"] = "0x30001"
+    site.build(site.recipe(content))
+    beside = site.contents()
+    outcome = site.doit("run", "--single", "measure:qemu", site.recipe())
+    assert (outcome.status, outcome.ids) == (1, {"another-image"})
+    assert site.contents() == beside
+    site.build("measure:qemu", site.recipe())
+    assert site.contents().keys() == beside.keys() - {"q.igvm.provenance.json"}
+
+
 def test_with_continue_the_rest_is_built_and_the_status_is_that_of_a_failed_step(site: Site) -> None:
     content = kernel(features="no-such-feature")
     outcome = site.doit("run", "--continue", site.recipe(content))

@@ -9,6 +9,7 @@ from coconut_tasks.effects.place import copy_whole
 from coconut_tasks.errors import StepError
 from coconut_tasks.inputs.files import FileState
 from coconut_tasks.layout import SIGNATURES, goes_with
+from coconut_tasks.steps.action import Measurement, Provenance
 from coconut_tasks.steps.step import Step
 from coconut_tasks.workspace.workspace import Workspace
 
@@ -17,8 +18,9 @@ def publish(step: Step, workspace: Workspace) -> dict[str, FileState]:
     """Copy each output to its place; returns the state of each place afterwards.
 
     Raises:
-        StepError: a file that this program did not make is there.
+        StepError: a file that this program did not make is there, or it describes another image than the one that is there.
     """
+    _check_image(step, workspace)
     for output, place in step.publish:
         path = workspace.path(place)
         others = goes_with(path, image=step.action.is_image)
@@ -41,3 +43,17 @@ def publish(step: Step, workspace: Workspace) -> dict[str, FileState]:
         copy_whole(Path(workspace.path(output)), Path(path))
         workspace.files.copied(workspace.path(output), path)
     return {place: workspace.files.state(workspace.path(place)) for _, place in step.publish}
+
+
+def _check_image(step: Step, workspace: Workspace) -> None:
+    """Raises StepError if files about one image would stand beside another one, whose step was left out of the run."""
+    action = step.action
+    if isinstance(action, Measurement | Provenance):
+        image = os.path.join(workspace.bin, action.shown)
+        if workspace.files.look_again(image) and workspace.files.digest(image) != workspace.files.digest(
+            workspace.path(action.igvm)
+        ):
+            raise StepError(
+                "another-image",
+                f"{step.name} is about another build of {image} than the one that is there; build igvm:{action.target} with it",
+            )
