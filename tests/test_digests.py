@@ -187,6 +187,19 @@ FILES: dict[str, tuple[bytes | str, tuple[LaunchDigest, ...]]] = {
         (5).to_bytes(4, "little") + (0x81).to_bytes(4, "little") + REPORT[8:],
         snp(),
     ),
+    "a report of a guest that may be debugged": (
+        REPORT[:8] + (0xB0000).to_bytes(8, "little") + REPORT[16:],
+        (LaunchDigest(DIGEST, platform="snp", may_be_debugged=True),),
+    ),
+    "a report of a policy without that": (REPORT[:8] + (0x30000).to_bytes(8, "little") + REPORT[16:], snp()),
+    "a TD report of a guest that may be debugged": (
+        TD_REPORT[:0x200] + b"\x01" + TD_REPORT[0x201:],
+        (LaunchDigest(DIGEST, platform="tdp", may_be_debugged=True),),
+    ),
+    "a quote of a guest that may be debugged": (
+        quote(5)[:174] + b"\x01" + quote(5)[175:],
+        (LaunchDigest(DIGEST, platform="tdp", may_be_debugged=True),),
+    ),
     "a quote of version 4": (quote(4), one(platform="tdp")),
     "a quote of version 5": (quote(5), one(platform="tdp")),
     "a quote of a report's size": (quote(4, REPORT_SIZE), one(platform="tdp")),

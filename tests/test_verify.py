@@ -299,6 +299,10 @@ def test_each_platform_is_compared_with_its_own_report_and_the_ways_of_loaders_a
     assert has(outcome.out, f"verified: bin/h.igvm … MRTD … td-report.bin: {found['tdp']}")
     outcome = verify(site, recipe, f"EXPECT={found['vsm']}")
     assert outcome.status == 0 and has(outcome.out, f"verified: bin/h.igvm … VBS boot digest: {found['vsm']}")
+    td_report[0x200] |= 1
+    (site.folder / "td-report.bin").write_bytes(td_report)
+    outcome = verify(site, recipe, "EXPECT=td-report.bin")
+    assert outcome.status == 0 and has(outcome.out, "verified: …\n  td-report.bin … its host may debug")
     td_report[0x210] ^= 1
     (site.folder / "td-report.bin").write_bytes(td_report)
     outcome = verify(site, recipe, "EXPECT=td-report.bin")

@@ -101,6 +101,7 @@ class VerifyCommand(RunCommand):
     def _compare(self) -> int:
         from coconut_tasks.reports.verified import (
             WORDS,
+            debug_text,
             mismatch_text,
             no_measurement_text,
             not_compared_text,
@@ -144,7 +145,9 @@ class VerifyCommand(RunCommand):
                 digest = digests[platform]
                 hint, changes = "", None
                 if digest in one.digests:
+                    hint = debug_text(expectation)
                     lines = [verified_text(shown, digest, replace(one, platforms=(platform,)), expectation)]
+                    lines += [f"  {hint}"] if hint else []
                 else:
                     status = EXIT_FAILED
                     data = Path(node.workspace.path(action.igvm)).read_bytes()

@@ -35,6 +35,8 @@ VBS_DIGITS = 64
 _BYTES = DIGITS // 2
 _CHARACTERS = DIGITS * 4 // 6
 """Number of base64 characters; 48 bytes need no padding."""
+_POLICY, _POLICY_DEBUG = 0x08, 19
+"""Offset of the guest policy in a report, 8 bytes, and its bit that allows the host to debug the guest."""
 _MEASUREMENT = 0x90
 """Offset of the launch digest in a report."""
 _VERSIONS = range(1, 256)
@@ -68,6 +70,8 @@ class LaunchDigest:
     """The digest of the same image with pages without data measured as zero pages; empty if only one digest is known."""
     platform: str = ""
     """The recipe's word for the platform that it is of; empty if its form does not say."""
+    may_be_debugged: bool = False
+    """Whether it is in a report of a guest that its host may debug, and so read and change."""
 
 
 class NotADigest(Exception):
@@ -260,14 +264,16 @@ def _of_report(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
     """An attestation report in the format that guests receive."""
     if len(data) != REPORT_SIZE or int.from_bytes(data[:4], "little") not in _VERSIONS:
         return None
-    return [LaunchDigest(data[_MEASUREMENT : _MEASUREMENT + _BYTES].hex(), platform="snp")]
+    debug = _number(data, _POLICY) >> _POLICY_DEBUG & 1
+    digest = data[_MEASUREMENT : _MEASUREMENT + _BYTES].hex()
+    return [LaunchDigest(digest, platform="snp", may_be_debugged=bool(debug))]
 
 
 def _of_td_report(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
     """A TD report as the TDX module writes it."""
     if len(data) != TD_REPORT_SIZE or data[0] != _TDX or data[1] or data[3]:
         return None
-    return [LaunchDigest(data[_TD_REPORT_MRTD : _TD_REPORT_MRTD + _BYTES].hex(), platform="tdp")]
+    return [_mrtd_at(data, _TD_REPORT_MRTD)]
 
 
 def _of_quote(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
@@ -277,7 +283,17 @@ def _of_quote(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:
     # An attestation report begins with its version in 4 bytes, so that it has no key type.
     if not at or not key_type or tee_type != _TDX or len(data) < at - 136 + _QUOTE_BODY:
         return None
-    return [LaunchDigest(data[at : at + _BYTES].hex(), platform="tdp")]
+    return [_mrtd_at(data, at)]
+
+
+def _mrtd_at(data: bytes | bytearray, at: int) -> LaunchDigest:
+    """MRTD, and the TD's attributes, which are in front of XFAM in front of it."""
+    debug = _number(data, at - 16) & 1
+    return LaunchDigest(data[at : at + _BYTES].hex(), platform="tdp", may_be_debugged=bool(debug))
+
+
+def _number(data: bytes | bytearray, at: int) -> int:
+    return int.from_bytes(data[at : at + 8], "little")
 
 
 def _of_raw(data: bytes | bytearray) -> Iterable[LaunchDigest] | None:

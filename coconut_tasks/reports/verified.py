@@ -101,6 +101,15 @@ def _terms(expected: Expected) -> str:
     return either([MEASUREMENTS[platform] for platform in expected.platforms])
 
 
+def debug_text(expectation: Expectation) -> str:
+    """What is to be said of a report of a guest that is no secret to its host; otherwise empty."""
+    if not any(one.may_be_debugged for one in expectation.digests):
+        return ""
+    return (
+        f"{expectation.told} is of a guest that its host may debug: the host can read it, and change what was measured"
+    )
+
+
 def no_measurement_text(image: str, expected: Expected, expectation: Expectation) -> str:
     """The line for an image that is not for the platform that something is expected of."""
     return f"not verified: {image} has no {_terms(expected)}, which {expectation.told} expects"
