@@ -22,7 +22,7 @@ def task_bench():
 
 def task_soak():
     """run long versions of the tests with random edits, kills and concurrent runs (an hour)"""
-    tests = ("tests/test_walk.py", "tests/test_kills.py", "tests/test_safety.py")
+    tests = [f"tests/test_{name}.py" for name in ("walk", "cache_sample", "kills", "safety")]
     return {"actions": [python("-m", "pytest", *tests, "--walk=300", "--kills=300", "--timeout=0")], "verbosity": 2}
 
 

@@ -112,9 +112,10 @@ class Server:
 _waiting: deque[Server] = deque()
 
 
-def _run(
+def run_unforked(
     argv: list[str], cwd: Path, environment: Mapping[str, str], seconds: float
 ) -> subprocess.CompletedProcess[str]:
+    """The same with a start of its own."""
     pipe = subprocess.PIPE
     with subprocess.Popen(
         argv, cwd=cwd, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
@@ -132,7 +133,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Like ``subprocess.run`` with captured text."""
     if not is_alike(argv, environment):
-        return _run(argv, cwd, environment, seconds)
+        return run_unforked(argv, cwd, environment, seconds)
     server = _waiting.popleft() if len(_waiting) > 1 else Server.start()
     done = server.run(argv, str(cwd), environment, seconds)
     if server.runs < MOST:

@@ -35,7 +35,7 @@ from packages import (
 
 from coconut_tasks.inputs.files import MOST_BEHIND_A_LINK
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.freshness]
 TO_COME = 4_000_000_000
 
 # What a build script reads

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from conftest import QEMU, Site, environment
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.freshness]
 RECIPE: dict[str, Any] = {
     **deepcopy(QEMU),
     "fs": {"modules": {"userinit": {"path": "/init"}, "hello": {"path": "/bin/hello"}}},

@@ -22,7 +22,7 @@ from coconut_tasks.options import from_words
 from coconut_tasks.package import data_path
 from coconut_tasks.workspace.session import open_session
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.freshness]
 ALL_STEPS = {
     "version:git", "tool:igvmbuilder", "tool:igvmmeasure", "tool:packit", "kernel:svsm", "kernel:bldr", "kernel:tdx-stage1",
     "module:userinit", "module:hello", "fs:image", "firmware:guest", "igvm:qemu", "igvm:hyper-v", "measure:qemu", "measure:hyper-v",

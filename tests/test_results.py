@@ -165,7 +165,7 @@ def test_a_failed_step_is_told_with_its_reason_and_what_needs_it_is_not_run(site
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_ended_still_says_what_it_did(number: int, site: Site) -> None:
-    recipe = slow(site, 30)
+    recipe = slow(site)
     pipe = subprocess.PIPE
     argv = site.argv("-n", "2", "--json", recipe)
     with at_work(argv, site.folder, environment(site.target), stdout=pipe, stderr=pipe) as run:

@@ -16,7 +16,7 @@ import pytest
 from conftest import Outcome, host_triple
 from packages import TASK, WATCH_DATA, Package, replaced
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.freshness]
 REWRITE = 'fs::write("{name}", "{text}").unwrap();'
 MAKE = 'assert!(std::process::Command::new("make").status().unwrap().success());'
 WATCH_ALL = 'println!("cargo:rerun-if-changed={}", env::current_dir().unwrap().display());'

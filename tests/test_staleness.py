@@ -40,7 +40,7 @@ from coconut_tasks.steps.command import Command
 from coconut_tasks.steps.step import Step
 from coconut_tasks.workspace.workspace import open_workspace
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.freshness]
 OLD = 1_500_000_000
 
 

@@ -6,12 +6,13 @@ that the change cannot affect.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from conftest import (
     remove_what_was_made,
 )
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.freshness]
 SIDECARS = {"provenance:qemu", "provenance:hyper-v"}
 TARGETS = {"igvm:qemu", "igvm:hyper-v", "measure:qemu", "measure:hyper-v"} | SIDECARS
 KERNEL = {"kernel:svsm", "kernel:bldr", "kernel:tdx-stage1"}
@@ -75,6 +76,8 @@ GENERATED = (
 )
 """The files that they made."""
 OLD = 1_500_000_000
+Results = tuple[dict[str, bytes], dict[str, dict[str, Any]]]
+"""The content of each file, and of each image what its provenance says."""
 
 
 def recipes() -> dict[str, dict[str, Any]]:
@@ -108,13 +111,15 @@ class Walk:
     """The steps that may be stale; without recipes and profiles that were never built."""
     number: int = 0
     tools_moved: bool = True
-    cache: Path | None = None
-    """A cache that all recipes, profiles and feature sets share, and a clean clone after each step."""
+    cached: dict[str, str | None] | None = None
+    """The variables for a cache that all recipes, profiles and feature sets share, and a clean clone after each step."""
     hits: int = 0
     last: Outcome = field(default_factory=lambda: Outcome(0, "", ""))
     """Of the last build."""
     edits: list[tuple[Path, str, set[str]]] = field(default_factory=list)
     """The files that were edited, each with its text before, and the steps that it can affect."""
+    clean_builds: dict[str, Results] = field(default_factory=dict)
+    """By all that decides bytes: touched files, damaged outputs and an undone edit leave that as it was."""
 
     def may_reach(self, tasks: set[str], recipe: str | None = None) -> None:
         for (name, _), reach in self.reach.items():
@@ -282,18 +287,40 @@ class Walk:
 
     def check(self, reference: Path) -> None:
         state = (self.recipe, self.release)
-        cached: dict[str, str | None] = {"COCONUT_CACHE": str(self.cache) if self.cache else None}
-        built = self.build(env=cached)
+        env = self.cached or {}
+        built = self.build(env=env)
         unreachable = built - self.reach[state] if state in self.reach else set()
         assert not unreachable
         self.reach[state] = set()
-        assert self.build(env=cached) == set()
-        contents = self.site.contents()
-        found = {name: contents[name] for name in self.shown()}
-        if self.cache is not None:
-            cloned = self.cloned(reference / "aside", cached)
+        assert self.build(env=env) == set()
+        found, told = self.results(self.site.bin)
+        if self.cached is not None:
+            cloned = self.cloned(reference / "aside", self.cached)
             assert {name for name in found if cloned[name] != found[name]} == set()
-        told = self.told(self.site.bin)
+        source = self.source()
+        if source not in self.clean_builds:
+            self.clean_builds[source] = self.built_from_nothing(reference)
+        clean, clean_told = self.clean_builds[source]
+        differ = {name for name in clean if clean[name] != found[name] and not name.endswith(".json")}
+        assert not differ
+        for name, parts in clean_told.items():
+            for part, told_of_it in parts.items():
+                assert told_of_it == told[name][part]
+
+    def source(self) -> str:
+        """A digest of the tree, the recipe and the variables."""
+        tree, made = self.site.tree, {*self.made()}
+        digest = hashlib.sha256(repr((self.recipes[self.recipe], self.release, sorted(self.env.items()))).encode())
+        for folder, folders, names in os.walk(tree):
+            folders[:] = sorted({*folders} - {"bin", "target"})
+            for path in (Path(folder, name) for name in sorted(names)):
+                if path not in made and path.name != "git_version.rs":
+                    digest.update(f"{path.relative_to(tree)} {path.lstat().st_mode} ".encode())
+                    digest.update(os.readlink(path).encode() if path.is_symlink() else path.read_bytes())
+        return digest.hexdigest()
+
+    def built_from_nothing(self, reference: Path) -> Results:
+        """The results of a clean build elsewhere of the same source."""
         self.clean(reference / "target")
         shutil.rmtree(reference / "bin", ignore_errors=True)
         shutil.rmtree(self.site.tree / "bin", ignore_errors=True)
@@ -302,22 +329,26 @@ class Walk:
         self.set_aside(reference / "made again")
         for path, aside in made.items():
             aside.rename(path)
-        clean = {name: (reference / "bin" / name).read_bytes() for name in self.shown()}
-        differ = {name for name in clean if clean[name] != found[name] and not name.endswith(".json")}
-        assert not differ
-        for name, parts in self.told(reference / "bin").items():
-            for part, told_of_it in parts.items():
-                assert told_of_it == told[name][part]
+        return self.results(reference / "bin")
+
+    def results(self, bin: Path) -> Results:
+        """The recipe's files in an output folder, and what is told of its images."""
+        return {name: (bin / name).read_bytes() for name in self.shown()}, self.told(bin)
+
+    def made(self) -> list[Path]:
+        """The files that build scripts made in the source."""
+        return sorted(path for pattern in GENERATED for path in self.site.tree.glob(pattern))
 
     def cloned(self, aside: Path, cached: dict[str, str | None]) -> dict[str, bytes]:
         """What a clean clone at the same place has, with the cache."""
-        site, places = self.site, (self.site.tree, self.site.bin, self.site.target)
+        site = self.site
+        places = [place for place in (site.tree, site.bin, site.target) if site.tree not in place.parents]
         aside.mkdir()
         for place in places:
             place.rename(aside / place.name)
         left_out = shutil.ignore_patterns("bin", "target", "git_version.rs")
         shutil.copytree(aside / site.tree.name, site.tree, symlinks=True, ignore=left_out)
-        for path in (path for pattern in GENERATED for path in site.tree.glob(pattern)):
+        for path in self.made():
             path.unlink()
         self.build(env=cached)
         self.hits += len(self.last.cached)
@@ -332,8 +363,7 @@ class Walk:
         """Files that build scripts made in the source → where they are moved, so that a clean build does not find them."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        files = sorted(path for pattern in GENERATED for path in self.site.tree.glob(pattern))
-        moved = {path: folder / str(number) for number, path in enumerate(files)}
+        moved = {path: folder / str(number) for number, path in enumerate(self.made())}
         for path, aside in moved.items():
             path.rename(aside)
         return moved
@@ -384,48 +414,47 @@ class Walk:
         self.tools_moved = False
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "walk_length" in metafunc.fixturenames:
-        option = metafunc.config.getoption
-        length = option("--walk")
-        ways = [(length, option("--walk-seed"), False), (length // 5, option("--walk-seed"), True)]
-        metafunc.parametrize(("walk_length", "seed", "cached"), ways, ids=["alone", "with a cache"])
-
-
-def test_a_random_walk_is_always_as_a_clean_build(
-    walk_length: int,
-    seed: int,
-    cached: bool,
-    site: Site,
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    # A short walk uses neither release nor other flags; a longer one has cargo compile the crates for them.
-    crates = request.getfixturevalue("crates_in_every_way" if walk_length > 10 else "registry_crates")
-    shutil.copytree(crates, tmp_path / "target")
-    if cached:
-        # Of crates that are there already, a cache does not know by which tools they were made.
-        site = replace(site, target=tmp_path / "own-target")
-    kernel_with_a_makefile(site)
-    makefile_with_a_variable(site)
-    remove_what_was_made(site.tree)
-    walk = Walk(site, random.Random(seed), cache=tmp_path / "cache" if cached else None)
+def take_a_walk(walk: Walk, steps: int, reference: Path, request: pytest.FixtureRequest) -> None:
+    """Change something so often, and check it each time; ``reference`` is where clean builds are made."""
     changes: list[tuple[int, Callable[[Walk], str]]] = [
         (6, Walk.edit_source), (3, Walk.edit_other_file), (2, Walk.edit_manifest), (2, Walk.touch), (3, Walk.add_delete_or_rename),
         (5, Walk.change_recipe), (2, Walk.change_environment), (5, Walk.damage_an_output), (3, Walk.switch),
         (2, Walk.let_a_script_be_careless), (1, Walk.remove_what_a_script_made),
-        (6 if cached else 0, Walk.undo_an_edit),
+        (6 if walk.cached else 0, Walk.undo_an_edit),
     ]  # fmt: skip
     path: list[str] = []
-    walk.check(tmp_path)
-    for walk.number in range(1, walk_length + 1):
+    walk.check(reference)
+    for walk.number in range(1, steps + 1):
         (change,) = walk.dice.choices([c for _, c in changes], [w for w, _ in changes])
         path.append(change(walk))
         try:
-            walk.check(tmp_path)
+            walk.check(reference)
         except BaseException:
-            with capsys.disabled():
-                print(f"\nseed {seed}, step {walk.number}; the last steps:", *path[-8:], sep="\n  ")
+            with request.getfixturevalue("capsys").disabled():
+                print(
+                    f"\nseed {request.config.getoption('--walk-seed')}, step {walk.number}; the last steps:",
+                    *path[-8:],
+                    sep="\n  ",
+                )
             raise
-    assert not cached or walk.hits >= 3 * walk_length, "clones build all that they have"
+
+
+def test_a_random_walk_is_always_as_a_clean_build(site: Site, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    shutil.copytree(crates_for_a_walk(request), tmp_path / "target")
+    kernel_with_a_makefile(site)
+    makefile_with_a_variable(site)
+    remove_what_was_made(site.tree)
+    take_a_walk(Walk(site, first_dice(request)), request.config.getoption("--walk"), tmp_path, request)
+
+
+def first_dice(request: pytest.FixtureRequest) -> random.Random:
+    return random.Random(request.config.getoption("--walk-seed"))
+
+
+def crates_for_a_walk(request: pytest.FixtureRequest) -> Path:
+    """A short walk uses neither release nor other flags; for a longer one, cargo compiles the registry's crates for them too."""
+    found = request.getfixturevalue(
+        "crates_in_every_way" if request.config.getoption("--walk") > 10 else "registry_crates"
+    )
+    assert isinstance(found, Path)
+    return found

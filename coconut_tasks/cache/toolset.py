@@ -43,7 +43,12 @@ _SCRIPT_SIZE = 1 << 16
 _WORD = re.compile(r"[A-Za-z_][\w.+-]*")
 _STARTED = re.compile(r'Command::new\(\s*"([A-Za-z_][\w.+-]*)"')
 """A program that a script starts, or tries to start: it may come later."""
-_KEPT = 400
+_BIG = 1 << 20
+"""From how many bytes on a file takes longer to read than to be remembered by itself."""
+_KEPT = 1000
+"""How many contents and answers are remembered: 70 are of the tools that one environment finds."""
+_Stat = tuple[int, int, int, int]
+"""When a file was written and changed, in nanoseconds, its size in bytes, and its inode."""
 READ_BY_COMPILERS = (
     *("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX"),
     *("LD_LIBRARY_PATH", "LD_PRELOAD", "LD_RUN_PATH", "LIBCLANG_PATH", "LLVM_CONFIG_PATH", "CLANG_PATH"),
@@ -97,9 +102,9 @@ class Toolset:
                 headers |= dict.fromkeys(answer["headers"])
                 libraries |= dict.fromkeys(answer["libraries"])
         inner = [folder for folder in headers if any(folder.startswith(f"{other}/") for other in headers)]
-        for folder in headers.keys() - set(inner):
-            named |= dict(_below(folder, folder))
-        named |= {path: path for folder in {*map(os.path.realpath, libraries)} for path in _linked_in(folder)}
+        # Of each folder on its own: another compiler is no reason to read thousands of headers again.
+        below = [dict(_below(folder, folder)) for folder in sorted(headers.keys() - set(inner))]
+        below += [{path: path for path in _linked_in(folder)} for folder in sorted({*map(os.path.realpath, libraries)})]
         for name in _PROGRAMS:
             if (path := self._find(name)) is not None:
                 named[name] = path
@@ -109,7 +114,7 @@ class Toolset:
                 for place in (found for one in _SHARED for found in sorted(Path(share).glob(one))):
                     named |= dict(_below(str(place), str(place)))
         named |= {f"libclang/{os.path.basename(path)}": path for path in self._libclang()}
-        return _digest([folders, self._content(named)])
+        return _digest([folders, self._content(named), *map(self._content, below)])
 
     def program(self, name: str) -> str | None:
         """The digest of a program in PATH; None if there is none."""
@@ -140,7 +145,8 @@ class Toolset:
         """Remember for the next run."""
         new = {key: value for key, value in self._used.items() if key not in self._known}
         if new:
-            kept = list((self._known | self._used).items())[-_KEPT:]
+            unused = {key: value for key, value in self._known.items() if key not in self._used}
+            kept = list((unused | self._used).items())[-_KEPT:]
             self.memory.parent.mkdir(parents=True, exist_ok=True)
             write_cache(self.memory, json.dumps(dict(kept)).encode())
 
@@ -158,14 +164,22 @@ class Toolset:
             names, workers = list(stats), os.cpu_count() or 1
             parts = [names[start::workers] for start in range(workers)]
             with ThreadPoolExecutor(workers) as pool:
-                found = pool.map(lambda part: [(name, _read(named[name])) for name in part], parts)
+                found = pool.map(lambda part: [(name, self._file(named[name], stats[name])) for name in part], parts)
                 return _digest(sorted(pair for part in found for pair in part))
 
         return str(self._remembered(key, read, newest))
 
+    def _file(self, path: str, stat: _Stat) -> str:
+        """The digest of a file's content; that of a big one is known again when another one changes."""
+        if stat[2] < _BIG:
+            return _read(path)
+        return str(self._remembered(_digest(["file", os.path.realpath(path), stat]), lambda: _read(path), stat[1]))
+
     def _remembered(self, key: str, make: Any, newest_ns: int) -> Any:
         import time
 
+        if key in self._used:
+            return self._used[key]
         if key in self._known:
             self._used[key] = self._known[key]
             return self._known[key]
@@ -248,7 +262,7 @@ def _names(folder: str) -> list[str]:
         return []
 
 
-def _stat(path: str) -> tuple[int, int, int, int] | None:
+def _stat(path: str) -> _Stat | None:
     try:
         found = os.stat(path)
     except OSError:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import queue
 import re
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from coconut_tasks.cache.settings import Settings
@@ -90,10 +92,14 @@ def tls_context(settings: Settings, *, with_certificate: bool = True) -> ssl.SSL
 
 
 class Transfers:
-    """A few threads for all calls of a store."""
+    """A few threads for all calls of a store. A process ends without them, as none does with an executor's: who interrupts a run does not
+    wait for a server that says nothing."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(AT_ONCE, "coconut-cache")
+        self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._closed = False
 
     def each(self, function: Callable[[T, threading.Event], R], items: Iterable[T]) -> list[R]:
         """Call a function for each item. It gets an event that is set when it need not go on.
@@ -102,10 +108,7 @@ class Transfers:
             CacheFault: the first fault; one that concerns all blobs goes before one that concerns its own.
         """
         stop = threading.Event()
-        try:
-            futures = [self._pool.submit(function, item, stop) for item in items]
-        except RuntimeError as error:
-            raise CacheFault("it is closed") from error
+        futures = self._begin([partial(function, item, stop) for item in items])
         try:
             ended, _ = wait(futures, return_when=FIRST_EXCEPTION)
         finally:
@@ -121,7 +124,35 @@ class Transfers:
         )
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """What has begun goes on; nothing else does."""
+        with self._lock:
+            self._closed = True
+            with suppress(queue.Empty):
+                while (job := self._jobs.get_nowait()) is not None:
+                    job[0].cancel()
+            for _ in range(self._threads):
+                self._jobs.put(None)
+
+    def _begin(self, calls: list[Callable[[], R]]) -> list[Future[R]]:
+        jobs = [(Future[R](), call) for call in calls]
+        with self._lock:
+            if self._closed:
+                raise CacheFault("it is closed")
+            for job in jobs:
+                self._jobs.put(job)
+            for _ in range(min(len(jobs), AT_ONCE - self._threads)):
+                self._threads += 1
+                threading.Thread(target=self._work, name="coconut-cache", daemon=True).start()
+        return [future for future, _ in jobs]
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            future, call = job
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call())
+                except BaseException as error:
+                    future.set_exception(error)
 
 
 class _Stopped(CacheFault):
